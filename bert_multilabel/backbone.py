@@ -1,0 +1,117 @@
+"""A plain BERT checkpoint in, one of our models and its tokenizer out."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import fields
+from os import PathLike
+from typing import Any, cast
+
+import torch
+from transformers import AutoConfig, BertModel, PreTrainedConfig
+
+from . import auto as auto  # our own folders load through AutoConfig
+from .configuration_multilabel import STRATEGIES, MultiLabelConfig
+from .modeling_multilabel import MODEL_CLASSES, MultiLabelPreTrainedModel
+from .tokenization_multilabel import MultiLabelTokenizer
+
+# What a checkpoint says of its old task, its old class or its old storage.
+_NOT_INHERITED = {"architectures", "auto_map", "dtype", "id2label", "label2id", "model_type", "problem_type"}
+
+
+def from_backbone(
+    path: str | PathLike[str], label_names: Sequence[str], strategy: str, **config: Any
+) -> tuple[MultiLabelPreTrainedModel, MultiLabelTokenizer]:
+    """Build a model and its tokenizer from a BERT checkpoint, or take one of ours up again.
+
+    From a plain checkpoint the encoder comes as it is. With `"label_tokens"` the embedding matrix grows by one row
+    per label, each starting from the mean of the rows of its name's word pieces. The dense layer of the head starts
+    from the checkpoint's pooler if that was ever trained, and from the identity otherwise. Weights are float32.
+
+    Args:
+        path: Folder or Hub name of a BERT checkpoint (`model_type` "bert") or of a model saved by this package.
+        label_names: Names of the L labels, in the order of the logits.
+        strategy: `"cls"` or `"label_tokens"`.
+        **config: Other fields of `MultiLabelConfig`, such as `classifier_dropout=0.1`.
+
+    Returns:
+        The model, in evaluation mode, and its tokenizer.
+
+    Raises:
+        ValueError: If the checkpoint has another architecture, if it is one of ours with other labels or another
+            strategy, if a field is unknown, or if `MultiLabelConfig` refuses a value.
+    """
+    unknown = sorted(set(config) - {field.name for field in fields(MultiLabelConfig)})
+    if unknown:
+        raise ValueError(f"MultiLabelConfig has no field {', '.join(map(repr, unknown))}: check the spelling")
+    if strategy not in STRATEGIES:
+        raise ValueError(f"strategy must be one of {', '.join(map(repr, STRATEGIES))}, got {strategy!r}")
+    source = AutoConfig.from_pretrained(path)
+    if source.model_type == MultiLabelConfig.model_type:
+        _check_same_task(path, source, list(label_names), strategy)
+        model = MODEL_CLASSES[strategy].from_pretrained(path, dtype=torch.float32, **config)
+        return model, MultiLabelTokenizer.from_pretrained(path)
+    if source.model_type != "bert":
+        raise ValueError(
+            f"{path} has model_type {source.model_type!r}, but the backbone must be a BERT: a checkpoint of "
+            "model_type 'bert', such as google-bert/bert-base-uncased, or a folder saved by bert-multilabel"
+        )
+    return _from_bert(path, source, list(label_names), strategy, config)
+
+
+def _from_bert(
+    path: str | PathLike[str], source: PreTrainedConfig, label_names: list[str], strategy: str, config: dict[str, Any]
+) -> tuple[MultiLabelPreTrainedModel, MultiLabelTokenizer]:
+    inherited = {key: value for key, value in source.to_diff_dict().items() if key not in _NOT_INHERITED}
+    own_config = MultiLabelConfig(**{**inherited, **config, "label_names": label_names, "strategy": strategy})
+    # At the checkpoint's own vocabulary: loading it into a larger one would fail or lose the rows.
+    encoder = BertModel.from_pretrained(path, config=own_config, dtype=torch.float32)
+    pooler, encoder.pooler = encoder.pooler, None
+    model = MODEL_CLASSES[strategy](cast(MultiLabelConfig, encoder.config)).eval()
+    model.bert = encoder
+    if pooler is not None and pooler.dense.bias.any():
+        model.classifier.dense.load_state_dict(pooler.dense.state_dict())
+    else:
+        # Training moves a pooler's bias off zero. One that is absent or was never trained is noise: passing the
+        # encoder's vector through learns much faster.
+        torch.nn.init.eye_(model.classifier.dense.weight)
+    tokenizer = MultiLabelTokenizer.from_pretrained(path, label_names=label_names, strategy=strategy)
+    # Old checkpoints name no limit of their own.
+    tokenizer.model_max_length = min(tokenizer.model_max_length, source.max_position_embeddings)
+    if tokenizer.label_token_ids:
+        # Some vocabularies are padded: the matrix may have room for the label tokens already.
+        model.resize_token_embeddings(max(len(tokenizer), source.vocab_size), mean_resizing=False)
+        model.config.label_token_ids = tokenizer.label_token_ids
+        start_label_tokens_from_names(model, tokenizer)
+    return model, tokenizer
+
+
+@torch.no_grad()
+def start_label_tokens_from_names(model: MultiLabelPreTrainedModel, tokenizer: MultiLabelTokenizer) -> None:
+    """Set the embedding row of each label token to the mean of the rows of its name's word pieces.
+
+    Args:
+        model: A `label_tokens` model whose embedding matrix already holds the label tokens.
+        tokenizer: Its tokenizer.
+    """
+    rows = model.bert.embeddings.word_embeddings.weight  # (V, H)
+    for token_id, name in zip(tokenizer.label_token_ids, model.config.label_names, strict=True):
+        # "role::web-server" and "too_expensive" are words with punctuation between them.
+        words = re.sub(r"[\W_]+", " ", name).strip() or name
+        pieces = tokenizer(words, add_special_tokens=False)["input_ids"]
+        rows[token_id] = rows[pieces].mean(dim=0)  # (H,)
+
+
+def _check_same_task(
+    path: str | PathLike[str], saved: PreTrainedConfig, label_names: list[str], strategy: str
+) -> None:
+    if saved.strategy != strategy:
+        raise ValueError(f"{path} was trained with strategy {saved.strategy!r}, not {strategy!r}: ask for its own")
+    missing = [name for name in saved.label_names if name not in label_names]
+    added = [name for name in label_names if name not in saved.label_names]
+    if missing or added:
+        raise ValueError(
+            f"{path} was trained with other labels: it knows {missing or 'none'} that are not asked for, and lacks "
+            f"{added or 'none'}: give its own label names, or start from the plain BERT checkpoint"
+        )
+    if saved.label_names != label_names:
+        raise ValueError(f"{path} has the same labels in another order: give them as {saved.label_names}")

@@ -1,0 +1,54 @@
+"""Tiny real BERT checkpoints, made here: nothing is downloaded."""
+
+import os
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import BertConfig, BertModel, BertTokenizer
+
+SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+LETTERS = [*"abcdefghijklmnopqrstuvwxyz0123456789", *(f"##{c}" for c in "abcdefghijklmnopqrstuvwxyz0123456789")]
+WORDS = ["the", "price", "is", "good", "quality", "buy", "gift", "wants", "to", "too", "expensive", "value", "not"]
+PUNCTUATION = [*".,!?'\"[]()-_:;#%&"]
+VOCABULARIES = {
+    "uncased": [*SPECIAL, *LETTERS, *WORDS, *PUNCTUATION],
+    "cased": [*SPECIAL, *LETTERS, *(c.upper() for c in LETTERS[:26]), *WORDS, "The", "Price", *PUNCTUATION, "é"],
+    "chinese": [*SPECIAL, *LETTERS, *PUNCTUATION, *"这个价格太贵了质量好想买送礼求建议不会划算差，。！？"],
+}
+LABELS = ["good value", "too_expensive", "gift"]
+
+
+def save_checkpoint(folder: Path, kind: str, seed: int = 0, **config: object) -> Path:
+    """Save a tiny BERT, its pooler trained in the sense that its bias has left zero."""
+    torch.manual_seed(seed)
+    vocabulary = VOCABULARIES[kind]
+    settings = {
+        "vocab_size": len(vocabulary),
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "intermediate_size": 64,
+        "max_position_embeddings": 64,
+        "initializer_range": 0.2,  # large enough for differences to show
+    }
+    model = BertModel(BertConfig(**{**settings, **config}))
+    torch.nn.init.normal_(model.pooler.dense.bias)
+    model.save_pretrained(folder)
+    tokenizer = BertTokenizer({token: i for i, token in enumerate(vocabulary)}, do_lower_case=kind == "uncased")
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    root = tmp_path_factory.mktemp("checkpoints")
+    return {kind: save_checkpoint(root / kind, kind) for kind in VOCABULARIES}
+
+
+@pytest.fixture(scope="session")
+def backbone(checkpoints: dict[str, Path]) -> Path:
+    return checkpoints["uncased"]

@@ -1,0 +1,132 @@
+import pytest
+import torch
+from transformers import BertConfig, BertForMaskedLM, BertModel, RobertaConfig
+
+from bert_multilabel import MultiLabelConfig, from_backbone
+
+from .conftest import LABELS, save_checkpoint
+
+both = pytest.mark.parametrize("strategy", ["cls", "label_tokens"])
+
+
+@both
+def test_the_encoder_comes_as_it_is(backbone, strategy):
+    model, _ = from_backbone(backbone, LABELS, strategy)
+    theirs = BertModel.from_pretrained(backbone).state_dict()
+    ours = model.bert.state_dict()
+    for name, weights in ours.items():
+        assert torch.equal(weights[: len(theirs[name])], theirs[name]), name
+    assert set(theirs) - set(ours) == {"pooler.dense.weight", "pooler.dense.bias"}
+
+
+@both
+def test_the_head_starts_from_a_trained_pooler(backbone, strategy):
+    model, _ = from_backbone(backbone, LABELS, strategy)
+    pooler = BertModel.from_pretrained(backbone).pooler.dense
+    assert torch.equal(model.classifier.dense.weight, pooler.weight)
+    assert torch.equal(model.classifier.dense.bias, pooler.bias)
+
+
+@both
+def test_the_head_starts_from_the_identity_where_the_pooler_is_noise_or_absent(tmp_path, strategy):
+    folder = save_checkpoint(tmp_path, "uncased")
+    stock = BertModel.from_pretrained(folder)
+    torch.nn.init.zeros_(stock.pooler.dense.bias)
+    stock.save_pretrained(folder)
+    BertModel(stock.config, add_pooling_layer=False).save_pretrained(tmp_path / "bare")
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (tmp_path / "bare" / name).write_text((folder / name).read_text())
+    for path in (folder, tmp_path / "bare"):
+        model, _ = from_backbone(path, LABELS, strategy)
+        assert torch.equal(model.classifier.dense.weight, torch.eye(32))
+
+
+def test_label_tokens_start_from_the_mean_of_their_names(backbone):
+    model, tokenizer = from_backbone(backbone, LABELS, "label_tokens")
+    rows = model.get_input_embeddings().weight
+    for token_id, words in zip(tokenizer.label_token_ids, ["good value", "too expensive", "gift"], strict=True):
+        pieces = tokenizer.convert_tokens_to_ids(words.split())
+        torch.testing.assert_close(rows[token_id], rows[pieces].mean(dim=0))
+    assert model.config.label_token_ids == tokenizer.label_token_ids
+    assert rows.shape[0] == model.config.vocab_size == len(tokenizer)
+
+
+def test_a_padded_vocabulary_keeps_its_size(tmp_path):
+    folder = save_checkpoint(tmp_path, "uncased", vocab_size=128)
+    model, tokenizer = from_backbone(folder, LABELS, "label_tokens")
+    assert len(tokenizer) < 128 == model.config.vocab_size
+    assert model(**tokenizer("good", return_tensors="pt")).logits.shape == (1, 3)
+
+
+def test_names_without_letters_still_start_somewhere(backbone):
+    model, tokenizer = from_backbone(backbone, ["...", "_"], "label_tokens")
+    rows = model.get_input_embeddings().weight
+    expected = [rows[tokenizer.convert_tokens_to_ids(token)] for token in (".", "_")]
+    torch.testing.assert_close(rows[tokenizer.label_token_ids], torch.stack(expected))
+
+
+def test_heads_of_other_tasks_are_left_behind(tmp_path, backbone):
+    stock = BertForMaskedLM(BertConfig.from_pretrained(backbone))
+    stock.save_pretrained(tmp_path)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (tmp_path / name).write_text((backbone / name).read_text())
+    model, _ = from_backbone(tmp_path, LABELS, "cls")
+    assert torch.equal(model.bert.embeddings.word_embeddings.weight, stock.bert.embeddings.word_embeddings.weight)
+
+
+def test_half_precision_checkpoints_are_trained_in_float32(tmp_path, backbone):
+    BertModel.from_pretrained(backbone).half().save_pretrained(tmp_path)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (tmp_path / name).write_text((backbone / name).read_text())
+    model, _ = from_backbone(tmp_path, LABELS, "cls")
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+
+
+@both
+def test_our_own_folder_is_taken_up_with_its_weights(backbone, tmp_path, strategy):
+    model, tokenizer = from_backbone(backbone, LABELS, strategy, threshold=0.3)
+    model.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    again, _ = from_backbone(tmp_path, LABELS, strategy, classifier_dropout=0.5)
+    assert again.classifier.dropout.p == 0.5
+    assert again.config.threshold == 0.3
+    for name, weights in model.state_dict().items():
+        assert torch.equal(weights, again.state_dict()[name])
+
+
+@pytest.mark.parametrize(
+    ("labels", "strategy", "phrase"),
+    [
+        (LABELS, "cls", "was trained with strategy 'label_tokens', not 'cls'"),
+        (["good value", "gift", "new"], "label_tokens", r"knows \['too_expensive'\] .* and lacks \['new'\]"),
+        (LABELS[::-1], "label_tokens", "the same labels in another order"),
+    ],
+)
+def test_our_own_folder_is_refused_for_another_task(backbone, tmp_path, labels, strategy, phrase):
+    model, tokenizer = from_backbone(backbone, LABELS, "label_tokens")
+    model.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match=phrase):
+        from_backbone(tmp_path, labels, strategy)
+
+
+def test_other_architectures_fields_and_strategies_are_refused(backbone, tmp_path):
+    RobertaConfig().save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="model_type 'roberta', but the backbone must be a BERT"):
+        from_backbone(tmp_path, LABELS, "cls")
+    with pytest.raises(ValueError, match="MultiLabelConfig has no field 'clasifier_dropout'"):
+        from_backbone(backbone, LABELS, "cls", clasifier_dropout=0.1)
+    with pytest.raises(ValueError, match="strategy must be one of 'cls', 'label_tokens', got 'both'"):
+        from_backbone(backbone, LABELS, "both")
+
+
+def test_the_limit_of_the_positions_becomes_that_of_the_tokenizer(backbone):
+    _, tokenizer = from_backbone(backbone, LABELS, "label_tokens")
+    assert tokenizer.model_max_length == 64
+
+
+def test_the_configuration_inherits_the_encoder_only(backbone):
+    model, _ = from_backbone(backbone, LABELS, "cls", hidden_dropout_prob=0.0)
+    assert type(model.config) is MultiLabelConfig
+    assert (model.config.hidden_size, model.config.hidden_dropout_prob) == (32, 0.0)
+    assert model.config.label_names == LABELS
