@@ -1,0 +1,242 @@
+"""Scores of 0/1 decisions against the truth, first of all the hamming score, and what a Trainer asks for.
+
+Legend: N samples, L labels. Predictions and references are (N, L) arrays of 0/1. A reference of NaN or -100 says that
+nobody annotated the cell: it counts neither for nor against in any score, nor does a row or column of such cells.
+
+F1 and its kin are counted here and not by scikit-learn, which takes a single column for a two-class problem and cannot
+leave out single cells. The tests compare the two wherever both are defined.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from sklearn.metrics import average_precision_score
+from transformers import EvalPrediction
+
+from .configuration_multilabel import MultiLabelConfig
+
+Cells = NDArray[np.bool_]
+
+
+def hamming_score(predictions: ArrayLike, references: ArrayLike, zero_division: float = 1.0) -> float:
+    """Mean over samples of |predicted AND true| / |predicted OR true|.
+
+    Truth 0 1 1 0 0 and prediction 1 1 1 0 0 share two of three labels: 2/3, where plain accuracy says 0.8. This is the
+    accuracy of Godbole and Sarawagi (2004), "Discriminative Methods for Multi-labeled Classification", and equals
+    scikit-learn's `jaccard_score(average="samples")` wherever that is defined.
+
+    Args:
+        predictions: (N, L) of 0/1 or bool.
+        references: (N, L) of 0/1 or bool, NaN or -100 where not annotated.
+        zero_division: What a sample scores when both of its sets are empty; 1.0, for the prediction is exactly right.
+
+    Raises:
+        ValueError: If the arrays are not 2-D, differ in shape, are empty or hold anything else, or if no cell of the
+            references is annotated.
+    """
+    predicted, true, annotated = _as_sets(predictions, references)
+    shared = (predicted & true).sum(axis=1)  # (N,)
+    united = (predicted | true).sum(axis=1)  # (N,)
+    return float(_ratio(shared, united, zero_division).mean(where=annotated.any(axis=1)))
+
+
+def multilabel_scores(predictions: ArrayLike, references: ArrayLike, probabilities: ArrayLike) -> dict[str, float]:
+    """All scores of one evaluation, the hamming score first.
+
+    - `hamming_score`: see `hamming_score`; 1.0 for a sample with no label true or predicted.
+    - `subset_accuracy`: share of samples with every label right.
+    - `micro_f1`: F1 over all cells; 0.0 if no label is ever true or predicted.
+    - `macro_f1`: mean F1 of the labels; 0.0 for a label that is never true nor predicted.
+    - `samples_f1`: mean F1 of the samples; 1.0 for a sample with no label true or predicted, like the hamming score.
+    - `hamming_loss`: share of wrong cells.
+    - `mean_average_precision`: mean over the labels with at least one positive; 0.0 if there is none.
+
+    Args:
+        predictions: (N, L) of 0/1 or bool.
+        references: (N, L) of 0/1 or bool, NaN or -100 where not annotated.
+        probabilities: (N, L) in [0, 1]; only their order within a label matters, for the average precision.
+
+    Raises:
+        ValueError: As `hamming_score`, and if the probabilities differ in shape, are NaN or lie outside [0, 1].
+    """
+    predicted, true, annotated = _as_sets(predictions, references)
+    likely = _as_probabilities(probabilities, true.shape)
+    rows, columns = annotated.any(axis=1), annotated.any(axis=0)  # (N,), (L,)
+    return {
+        "hamming_score": hamming_score(predictions, references),
+        "subset_accuracy": float((predicted == true).all(axis=1).mean(where=rows)),
+        "micro_f1": float(_f1(predicted, true, axis=None, zero_division=0.0)),
+        "macro_f1": float(_f1(predicted, true, axis=0, zero_division=0.0).mean(where=columns)),
+        "samples_f1": float(_f1(predicted, true, axis=1, zero_division=1.0).mean(where=rows)),
+        "hamming_loss": float((predicted != true).mean(where=annotated)),
+        "mean_average_precision": _mean_average_precision(likely, true, annotated),
+    }
+
+
+def per_label_scores(
+    predictions: ArrayLike, references: ArrayLike, label_names: Sequence[str]
+) -> dict[str, dict[str, float]]:
+    """Precision, recall, F1 and support (annotated positives) of each label, by name; 0.0 where one is 0/0.
+
+    Args:
+        predictions: (N, L) of 0/1 or bool.
+        references: (N, L) of 0/1 or bool, NaN or -100 where not annotated.
+        label_names: Names of the L columns.
+
+    Raises:
+        ValueError: As `hamming_score`, and if the names are not L different ones.
+    """
+    predicted, true, _ = _as_sets(predictions, references)
+    num_labels = true.shape[1]
+    if not len(label_names) == len(set(label_names)) == num_labels:
+        raise ValueError(f"label_names must be {num_labels} different names, one per column, got {list(label_names)}")
+    hits = (predicted & true).sum(axis=0)  # (L,)
+    columns = {
+        "precision": _ratio(hits, predicted.sum(axis=0), 0.0),
+        "recall": _ratio(hits, true.sum(axis=0), 0.0),
+        "f1": _f1(predicted, true, axis=0, zero_division=0.0),
+        "support": true.sum(axis=0),
+    }
+    return {
+        name: {score: float(values[label]) for score, values in columns.items()}
+        for label, name in enumerate(label_names)
+    }
+
+
+def multilabel_confusion(predictions: ArrayLike, references: ArrayLike) -> NDArray[np.int64]:
+    """Confusion matrix of each label over its annotated cells, laid out as scikit-learn does it.
+
+    Args:
+        predictions: (N, L) of 0/1 or bool.
+        references: (N, L) of 0/1 or bool, NaN or -100 where not annotated.
+
+    Returns:
+        (L, 2, 2), per label [[true negatives, false positives], [false negatives, true positives]].
+
+    Raises:
+        ValueError: As `hamming_score`.
+    """
+    predicted, true, annotated = _as_sets(predictions, references)
+    kinds = [annotated & ~predicted & ~true, predicted & ~true, ~predicted & true, predicted & true]
+    counts = np.stack([kind.sum(axis=0) for kind in kinds], axis=1)  # (L, 4)
+    return counts.reshape(-1, 2, 2)  # (L, 2, 2)
+
+
+def compute_metrics(eval_prediction: EvalPrediction) -> dict[str, float]:
+    """Score what a `Trainer` evaluated, deciding at probability 0.5.
+
+    Args:
+        eval_prediction: `predictions` are the logits (N, L), or a tuple that begins with them; `label_ids` are the
+            references (N, L), or the tuple (label_mask, labels) that a `Trainer` collects if not told its label names.
+
+    Returns:
+        `multilabel_scores`, the hamming score first.
+
+    Raises:
+        ValueError: If the references do not have the logits' shape; and as `multilabel_scores`.
+    """
+    return _score_logits(eval_prediction, _decide_at_half)
+
+
+def make_compute_metrics(config: MultiLabelConfig) -> Callable[[EvalPrediction], dict[str, float]]:
+    """Make a `compute_metrics` that decides as the configuration says, by temperature, thresholds and `min_labels`.
+
+    Args:
+        config: Read at every evaluation, so that thresholds which change later count from then on.
+
+    Returns:
+        The function to give to a `Trainer`; it takes and raises the same as `compute_metrics`.
+    """
+
+    def compute_metrics_as_configured(eval_prediction: EvalPrediction) -> dict[str, float]:
+        return _score_logits(eval_prediction, config.decide)
+
+    return compute_metrics_as_configured
+
+
+def _score_logits(
+    eval_prediction: EvalPrediction, decide: Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
+) -> dict[str, float]:
+    logits, references = _logits_and_references(eval_prediction)
+    probabilities, decisions = decide(torch.tensor(logits))  # (N, L), (N, L)
+    return multilabel_scores(decisions.numpy(), references, probabilities.numpy())
+
+
+def _decide_at_half(logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    probabilities = logits.float().sigmoid()
+    return probabilities, probabilities >= 0.5
+
+
+def _logits_and_references(eval_prediction: EvalPrediction) -> tuple[NDArray[Any], NDArray[Any]]:
+    predictions, label_ids = eval_prediction.predictions, eval_prediction.label_ids
+    logits = np.asarray(predictions[0] if isinstance(predictions, tuple) else predictions)
+    references = np.asarray(label_ids[-1] if isinstance(label_ids, tuple) else label_ids)
+    if logits.shape != references.shape:
+        raise ValueError(
+            f"the logits have the shape {logits.shape}, the labels {references.shape}: "
+            'set label_names=["labels"] in TrainingArguments, so that Trainer takes nothing else for labels'
+        )
+    return logits, references
+
+
+def _as_sets(predictions: ArrayLike, references: ArrayLike) -> tuple[Cells, Cells, Cells]:
+    """Predicted, true and annotated cells, each (N, L)."""
+    decided, truth = _as_matrix("predictions", predictions), _as_matrix("references", references)
+    if decided.shape != truth.shape:
+        raise ValueError(f"predictions have the shape {decided.shape}, references {truth.shape}: they must agree")
+    annotated = ~(np.isnan(truth) | (truth == -100))
+    _check_cells("predictions", decided, np.isin(decided, (0, 1)), "0 or 1 (decide on probabilities first)")
+    _check_cells("references", truth, np.isin(truth, (0, 1)) | ~annotated, "0 or 1, or NaN or -100 if not annotated")
+    if not annotated.any():
+        raise ValueError(f"references of shape {truth.shape} hold no annotated cell: nothing to score against")
+    # A cell in neither set is in no intersection or union and is no hit, false alarm or miss: emptying what is not
+    # annotated takes it out of them all. Only averages over rows, labels or cells have to look at `annotated` as well.
+    return (decided == 1) & annotated, (truth == 1) & annotated, annotated
+
+
+def _as_probabilities(probabilities: ArrayLike, shape: tuple[int, ...]) -> NDArray[Any]:
+    likely = _as_matrix("probabilities", probabilities)
+    if likely.shape != shape:
+        raise ValueError(f"probabilities have the shape {likely.shape}, references {shape}: they must agree")
+    hint = "from 0 to 1 (logits need a sigmoid; NaN means that the model diverged)"
+    _check_cells("probabilities", likely, (likely >= 0) & (likely <= 1), hint)
+    return likely
+
+
+def _as_matrix(name: str, values: ArrayLike) -> NDArray[Any]:
+    matrix = np.asarray(values)
+    if matrix.ndim != 2:
+        raise ValueError(f"{name} must be 2-D (samples, labels), got the shape {matrix.shape}")
+    if matrix.size == 0:
+        raise ValueError(f"{name} must not be empty, got the shape {matrix.shape}")
+    if matrix.dtype.kind not in "biuf":
+        raise ValueError(f"{name} must be numbers or booleans, got {matrix.dtype} such as {matrix[0, 0]!r}")
+    return matrix
+
+
+def _check_cells(name: str, matrix: NDArray[Any], good: Cells, expected: str) -> None:
+    if not good.all():
+        row, column = np.argwhere(~good)[0]
+        raise ValueError(f"{name} must be {expected}; got {matrix[row, column]} in row {row}, column {column}")
+
+
+def _f1(predicted: Cells, true: Cells, axis: int | None, zero_division: float) -> NDArray[np.float64]:
+    """F1 along an axis, written as 2 |predicted AND true| / (|predicted| + |true|)."""
+    hits = (predicted & true).sum(axis=axis)
+    return _ratio(2 * hits, predicted.sum(axis=axis) + true.sum(axis=axis), zero_division)
+
+
+def _ratio(numerator: NDArray[np.int64], denominator: NDArray[np.int64], zero_division: float) -> NDArray[np.float64]:
+    return np.where(denominator == 0, zero_division, numerator / np.maximum(denominator, 1))
+
+
+def _mean_average_precision(probabilities: NDArray[Any], true: Cells, annotated: Cells) -> float:
+    precisions = [
+        average_precision_score(true[rows, label], probabilities[rows, label])
+        for label, rows in enumerate(annotated.T)
+        if true[:, label].any()
+    ]
+    return float(np.mean(precisions)) if precisions else 0.0
