@@ -1,0 +1,176 @@
+"""Which column is the text, which the pair, which the labels and which the id."""
+
+from collections import Counter
+from dataclasses import dataclass, replace
+
+from transformers.utils import logging
+
+from .labels import DataError, holds_zero_one, is_hidden, shorten
+from .reading import Table
+
+logger = logging.get_logger(__name__)
+
+# The columns taken where none is named, best first; compared in lower case.
+COMMON_COLUMNS = {
+    "text": "text sentence sentence1 content comment comment_text review body document description tweet utterance "
+    "query title".split(),
+    "pair": "text_pair pair sentence2 product hypothesis aspect target context".split(),
+    "labels": "labels label opinions tags categories emotions classes topics genres".split(),
+    "id": "id idx row_id uid guid".split(),
+}
+
+
+@dataclass(frozen=True)
+class DataSpec:
+    """What is known about columns and labels beforehand; None means: find out.
+
+    Attributes:
+        text_column: Column of the text.
+        text_pair_column: Column of the second text.
+        label_column: Column of the labels, or several 0/1 columns, one per label.
+        id_column: Column that names a row.
+        label_names: The L label names in their order, from a names file or a trained model.
+        label_delimiter: What separates the labels in one cell.
+
+    Raises:
+        DataError: If the label names are none, repeated or blank, or the delimiter is empty.
+    """
+
+    text_column: str | None = None
+    text_pair_column: str | None = None
+    label_column: str | list[str] | None = None
+    id_column: str | None = None
+    label_names: list[str] | None = None
+    label_delimiter: str | None = None
+
+    @property
+    def label_columns(self) -> list[str]:
+        """The named label columns: none, one, or several."""
+        return [self.label_column] if isinstance(self.label_column, str) else list(self.label_column or [])
+
+    @property
+    def named_columns(self) -> set[str | None]:
+        """All named columns, which are not free for another purpose."""
+        return {*self.label_columns, self.text_column, self.text_pair_column, self.id_column}
+
+    def __post_init__(self) -> None:
+        if self.label_delimiter == "":
+            raise DataError("the label delimiter is empty; leave it out, or give a character such as '|'")
+        if self.label_names is not None:
+            blank = not self.label_names or not all(name.strip() for name in self.label_names)
+            if blank or len(set(self.label_names)) < len(self.label_names):
+                raise DataError(f"label names must be different and not blank, got {shorten(self.label_names)}")
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The columns in use.
+
+    Attributes:
+        text: Column of the text.
+        pair: Column of the second text, if there is one.
+        labels: The label column, or all 0/1 columns; empty without labels.
+        id: Column that names a row, if there is one.
+        one_per_label: Whether `labels` are 0/1 columns, one per label.
+    """
+
+    text: str
+    pair: str | None
+    labels: list[str]
+    id: str | None
+    one_per_label: bool
+
+
+def find_columns(table: Table, spec: DataSpec, labels_needed: bool = True) -> Columns:
+    """Find the columns in use: the named ones, else by common names, without regard to case.
+
+    Without a label column of a common name, labels are 0/1 columns: those of the label names if these are known, else
+    all columns that are left, if they hold nothing but 0 and 1.
+
+    Args:
+        table: The rows to look at.
+        spec: Which columns are named.
+        labels_needed: Whether it is an error to find no labels.
+
+    Raises:
+        DataError: If a named column is missing, one is named twice, or text or needed labels cannot be found.
+    """
+    text = _find_column(table, "text", spec.text_column, spec)
+    pair = _find_column(table, "pair", spec.text_pair_column, spec)
+    row_id = _find_id(table, spec)
+    if text is None:
+        raise DataError(f"{table.source}: no column looks like the text; name it with text_column{_listed(table)}")
+    if spec.label_columns:
+        labels = [column for column in spec.label_columns if column in table.columns]
+        one_per_label = len(spec.label_columns) > 1
+        if labels != spec.label_columns and (labels or labels_needed):
+            raise missing_column(table, "labels", next(c for c in spec.label_columns if c not in labels))
+    else:
+        labels, one_per_label = _find_labels(table, spec, {text, pair, row_id})
+    if labels_needed and not labels:
+        raise DataError(f"{table.source}: no column looks like the labels; name it with label_column{_listed(table)}")
+    counts = Counter([text, pair, row_id, *labels])
+    repeated = [column for column, count in counts.items() if column is not None and count > 1]
+    if repeated:
+        raise DataError(
+            f"{table.source}: column {repeated[0]!r} cannot serve two of text, pair, labels and id at once"
+        )
+    return Columns(text, pair, labels, row_id, one_per_label)
+
+
+def _find_column(table: Table, role: str, named: str | None, spec: DataSpec) -> str | None:
+    """Return the named column, or the first of a common name that is not named for something else."""
+    if named is not None:
+        if named not in table.columns:
+            raise missing_column(table, role, named)
+        return named
+    by_lower = {column.lower(): column for column in reversed(table.columns) if column not in spec.named_columns}
+    common = [by_lower[name] for name in COMMON_COLUMNS[role] if name in by_lower]
+    if role in ("text", "pair"):
+        # A label may be called "product" or "review": zeros and ones are no text, unless there is no other.
+        wordy = [column for column in common if not holds_zero_one(table.cells(column))]
+        common = wordy or (common if role == "text" else [])
+    return common[0] if common else None
+
+
+def _find_id(table: Table, spec: DataSpec) -> str | None:
+    """Return the id column; a named one may be missing, since not every split needs it."""
+    if spec.id_column is not None and spec.id_column not in table.columns:
+        return None
+    return _find_column(table, "id", spec.id_column, spec)
+
+
+def _find_labels(table: Table, spec: DataSpec, others: set[str | None]) -> tuple[list[str], bool]:
+    """Return the label columns where none is named, and whether they are 0/1 columns."""
+    column = _find_column(table, "labels", None, spec)
+    if column is not None:
+        return [column], False
+    if spec.label_names is not None:
+        return (list(spec.label_names) if set(spec.label_names) <= set(table.columns) else []), True
+    rest = [column for column in table.columns if column not in others]
+    return (rest if all(holds_zero_one(table.cells(column)) for column in rest) else []), True
+
+
+def columns_in_split(split: str, table: Table, columns: Columns, spec: DataSpec) -> Columns:
+    """Return the columns as they are in one split: the same, but for an id, and labels in the split to predict."""
+    for role, column in (("text", columns.text), ("pair", columns.pair)):
+        if column is not None and column not in table.columns:
+            raise missing_column(table, role, column)
+    missing = [column for column in columns.labels if column not in table.columns]
+    labels = columns.labels
+    if split == "test" and all(is_hidden(cell) for column in labels for cell in table.cells(column)):
+        if labels:
+            logger.info("%s has no labels", table.source)
+        labels = []
+    elif missing:
+        raise missing_column(table, "labels", missing[0])
+    return replace(columns, labels=labels, id=_find_id(table, spec))
+
+
+def _listed(table: Table) -> str:
+    return f"; it has {', '.join(repr(column) for column in table.columns)}"
+
+
+def missing_column(table: Table, role: str, column: str) -> DataError:
+    """Make the error for a named column that a table does not have."""
+    return DataError(f"{table.source} has no column {column!r} for the {role}{_listed(table)}")

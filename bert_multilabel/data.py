@@ -1,0 +1,161 @@
+"""Files in, clean rows out.
+
+A row walks from here to the tokenizer and the model. Whatever it comes from (csv, tsv, json, jsonl, parquet, or a data
+set of the datasets library), it ends in a `datasets.Dataset` with the columns `text`, `pair` (if a second text is in
+use), `labels` (L floats, if labelled) and `id` (if there is one). Raw rows come from reading.py, the choice of columns
+from columns.py, and what stands in a label cell is read in labels.py.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from datasets import Dataset, Features, List, Value
+from transformers.utils import logging
+
+from .columns import Columns, DataSpec, columns_in_split, find_columns, missing_column
+from .labels import BadValue, DataError, LabelReader, cell_reader, column_reader, has_lone_surrogate, shorten
+from .reading import Table, raise_problems, read_dataset, read_files, say
+
+logger = logging.get_logger(__name__)
+
+_ID_TYPES = {str: "string", int: "int64", float: "float64"}
+
+
+@dataclass(frozen=True)
+class LoadedData:
+    """The clean rows of all splits.
+
+    Attributes:
+        splits: The data sets by split name: train, validation, test.
+        label_names: The L label names in the order of the `labels` vectors; None without labels and given names.
+    """
+
+    splits: dict[str, Dataset]
+    label_names: list[str] | None
+
+
+def load_splits(
+    spec: DataSpec,
+    files: dict[str, str] | None = None,
+    dataset_name: str | None = None,
+    dataset_config_name: str | None = None,
+) -> LoadedData:
+    """Read all splits, from files or from a data set of the datasets library.
+
+    Columns, label form, delimiter and label names are found once and hold for all splits. In `test`, the split to
+    predict, texts may be empty and labels missing.
+
+    Args:
+        spec: What is known about columns and labels.
+        files: Path of each split's file, by split name (train, validation, test).
+        dataset_name: Name or local folder for `datasets.load_dataset`, in place of `files`.
+        dataset_config_name: Configuration of that data set.
+
+    Returns:
+        The clean rows and the label names in their final order.
+
+    Raises:
+        DataError: If a source cannot be read, a column is missing, or rows are bad; all bad rows of a file are listed.
+        ValueError: If not exactly one of `files` and `dataset_name` is given, or a split has another name.
+    """
+    if files is not None and dataset_name is None:
+        tables = read_files(files)
+    elif dataset_name is not None and files is None:
+        tables = read_dataset(dataset_name, dataset_config_name)
+    else:
+        raise ValueError(f"give either files or dataset_name, got files={files!r} and dataset_name={dataset_name!r}")
+    first = next(iter(tables))
+    columns = find_columns(tables[first], spec, labels_needed=first != "test")
+    in_split = {split: columns_in_split(split, table, columns, spec) for split, table in tables.items()}
+    last = list(tables)[-1]
+    if spec.id_column is not None and in_split[last].id is None:
+        raise missing_column(tables[last], "id", spec.id_column)
+    labelled = {split: table for split, table in tables.items() if in_split[split].labels}
+    reader = _label_reader(labelled, columns, spec) if labelled else None
+    logger.info("columns in use: %s; labels: %s", columns, reader or "none")
+    splits = {split: _clean_split(split, table, in_split[split], reader) for split, table in tables.items()}
+    if reader is not None and not reader.label_names:
+        raise DataError(f"{tables[first].source}: no row has a label in column {columns.labels[0]!r}")
+    if reader is not None and reader.repeated:
+        logger.warning("rows that name a label more than once: %d; it counts once", reader.repeated)
+    return LoadedData(splits, reader.label_names if reader is not None else spec.label_names)
+
+
+def _label_reader(tables: dict[str, Table], columns: Columns, spec: DataSpec) -> LabelReader:
+    if columns.one_per_label:
+        return column_reader(columns.labels, spec.label_names)
+    column = columns.labels[0]
+    cells = {split: list(table.cells(column)) for split, table in tables.items()}
+    id_names = next((table.id_names(column) for table in tables.values() if table.id_names(column)), None)
+    return cell_reader(column, cells, spec.label_names or id_names, spec.label_delimiter)
+
+
+def _clean_split(split: str, table: Table, columns: Columns, reader: LabelReader | None) -> Dataset:
+    """Clean all rows of a split, or raise with all that is bad in it."""
+    cleaners, types = _cleaners(split, table, columns, reader)
+    clean: dict[str, list[Any]] = {name: [] for name in cleaners}
+    problems = []
+    for row in table.rows:
+        if row.problem:
+            problems.append(say(table.source, row, row.problem))
+            continue
+        for name, cleaner in cleaners.items():
+            try:
+                clean[name].append(cleaner(row.values))
+            except BadValue as error:
+                problems.append(say(table.source, row, f"column {error.column!r}: {error}"))
+    raise_problems(table.source, problems)
+    if "" in clean["text"]:
+        logger.warning("%s: rows with an empty text: %d", table.source, clean["text"].count(""))
+    return Dataset.from_dict(clean, features=Features(types))
+
+
+def _cleaners(
+    split: str, table: Table, columns: Columns, reader: LabelReader | None
+) -> tuple[dict[str, Callable[[dict[str, Any]], Any]], dict[str, Any]]:
+    """Return what makes each clean column out of a row's cells, and that column's type."""
+    cleaners: dict[str, Callable[[dict[str, Any]], Any]] = {
+        "text": lambda cells: _clean_text(cells, columns.text, needed=split != "test")
+    }
+    types: dict[str, Any] = {"text": Value("string")}
+    if (pair := columns.pair) is not None:
+        cleaners["pair"] = lambda cells: _clean_text(cells, pair, needed=False)
+        types["pair"] = Value("string")
+    if columns.labels and reader is not None:
+        id_names = table.id_names(columns.labels[0])
+        cleaners["labels"] = lambda cells: reader.read(cells, id_names)
+        types["labels"] = List(Value("float32"))
+    if (id_column := columns.id) is not None:
+        id_type = next((type(cell) for cell in table.cells(id_column) if cell is not None), str)
+        cleaners["id"] = lambda cells: _clean_id(cells.get(id_column), id_column, id_type)
+        types["id"] = Value(_ID_TYPES.get(id_type, "string"))
+    return cleaners, types
+
+
+def _clean_text(cells: dict[str, Any], column: str, needed: bool) -> str:
+    text = cells.get(column)
+    if text is None or isinstance(text, str) and not text.strip():
+        if needed:
+            raise BadValue(f"the text is missing ({text!r}); write one or remove the row", column)
+        return ""
+    if not isinstance(text, str):
+        raise BadValue(f"{shorten(text)} is no text but of type {type(text).__name__}; write it as text", column)
+    if has_lone_surrogate(text):
+        raise BadValue(f"{shorten(text)} holds a lone surrogate, which is no valid text; remove it", column)
+    return text
+
+
+def _clean_id(row_id: Any, column: str, id_type: type) -> Any:
+    """Return the id as it is; all ids of a split have the type of the first."""
+    if row_id is None:
+        return None
+    if type(row_id) is not id_type or id_type not in _ID_TYPES:
+        raise BadValue(
+            f"{shorten(row_id)} is of type {type(row_id).__name__}; ids must be all text or all numbers", column
+        )
+    if isinstance(row_id, int) and not -(2**63) <= row_id < 2**63:
+        raise BadValue(f"{shorten(row_id)} is too large a number for an id; write the ids as text", column)
+    if isinstance(row_id, str) and has_lone_surrogate(row_id):
+        raise BadValue(f"{shorten(row_id)} holds a lone surrogate, which is no valid text; remove it", column)
+    return row_id

@@ -1,0 +1,312 @@
+"""Label forms in, multi-hot rows out: the one label parser.
+
+Labels come as a list of names, a list of ids, a text (with or without a delimiter), or one 0/1 column per label.
+Which of them it is gets decided once per data set (`cell_reader`); after that, every row is held to it.
+This file knows cells and columns, not files: whoever calls it adds the row and the line to a message.
+"""
+
+import ast
+import difflib
+import json
+import math
+import re
+from collections.abc import Container, Iterable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+DELIMITERS = ("|", ";", ",")
+
+_ZERO_ONE = {"0": 0.0, "0.0": 0.0, "false": 0.0, "1": 1.0, "1.0": 1.0, "true": 1.0} | dict.fromkeys(
+    ("", "nan", "-100", "-100.0"), math.nan
+)
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_ADJACENT_STRINGS = re.compile(r"""['"]\s+['"]""")
+
+
+class DataError(ValueError):
+    """Data that cannot be used; the message says which, where it stands and what to do about it."""
+
+
+class BadValue(DataError):
+    """One bad value and its column; whoever reads the rows adds where it stands."""
+
+    def __init__(self, message: str, column: str) -> None:
+        super().__init__(message)
+        self.column = column
+
+
+class Form(StrEnum):
+    """The forms that labels come in, in the words used by messages."""
+
+    NAMES = "a list of names"
+    IDS = "a list of ids"
+    ONE_ID = "a single id"
+    TEXT = "a text"
+    COLUMNS = "one 0/1 column per label"
+
+
+@dataclass
+class LabelReader:
+    """Read the labels of one row after another, all in the same form.
+
+    Attributes:
+        form: The form every row must have.
+        columns: The label columns: one, or with `Form.COLUMNS` one per label.
+        label_names: All L names, in the order of the multi-hot vector.
+        delimiter: What separates the labels of a text; None: each text is one label.
+        repeated: How many rows so far named a label more than once.
+    """
+
+    form: Form
+    columns: list[str]
+    label_names: list[str]
+    delimiter: str | None = None
+    repeated: int = 0
+
+    def read(self, cells: dict[str, Any], id_names: list[str] | None = None) -> list[float]:
+        """Read the labels of one row.
+
+        Args:
+            cells: The row's cells by column; a column that is not there counts as null.
+            id_names: What ids stand for, by position; default: the label names.
+
+        Returns:
+            L floats in the order of `label_names`: 1.0, 0.0, or NaN where a 0/1 column says "not annotated".
+
+        Raises:
+            BadValue: If a cell has another form than the data set, or names no known label.
+        """
+        if self.form is Form.COLUMNS:
+            return [_need_zero_one(cells.get(name), name) for name in self.label_names]
+        names = self.names_in(cells.get(self.columns[0]), id_names or self.label_names)
+        present = set(names)
+        for name in names:
+            if name not in self.label_names:
+                raise BadValue(_unknown_label(name, self.label_names), self.columns[0])
+        self.repeated += len(present) < len(names)
+        return [float(name in present) for name in self.label_names]
+
+    def names_in(self, cell: Any, id_names: list[str]) -> list[str]:
+        """Return the label names in the cell of a label column, known or not.
+
+        Raises:
+            BadValue: If the cell has another form than the data set, or holds an empty label or an id out of range.
+        """
+        column = self.columns[0]
+        form, items = _look(cell, column, self.label_names)
+        # An empty list holds neither names nor ids, so it fits both.
+        if form is not self.form and not (form is Form.NAMES and self.form is Form.IDS and not items):
+            none = "an empty text" if self.form is Form.TEXT else "[]"
+            raise BadValue(f"{shorten(cell)} is {form}, but other rows hold {self.form}; no labels are {none}", column)
+        if self.form in (Form.IDS, Form.ONE_ID):
+            return [_name_of_id(item, id_names, column) for item in items]
+        if self.form is Form.TEXT and items and self.delimiter is not None and items[0] not in self.label_names:
+            items = items[0].split(self.delimiter)
+        return [_clean_name(item, cell, column) for item in items]
+
+    def __str__(self) -> str:
+        """Say the form in a few words, for the log."""
+        if self.form is not Form.TEXT:
+            return str(self.form)
+        return "a text, one label each" if self.delimiter is None else f"a text, split at {self.delimiter!r}"
+
+
+def column_reader(columns: list[str], label_names: list[str] | None = None) -> LabelReader:
+    """Make the reader for one 0/1 column per label.
+
+    Args:
+        columns: All 0/1 columns; without label names, also the names in their order.
+        label_names: The names in their order, where they are known already.
+
+    Raises:
+        DataError: If names and columns are not the same.
+    """
+    names = label_names or columns
+    if set(names) != set(columns):
+        raise DataError(
+            f"the 0/1 columns must be the label names; without a column: {sorted(set(names) - set(columns))}, "
+            f"not a label name: {sorted(set(columns) - set(names))}"
+        )
+    return LabelReader(Form.COLUMNS, columns, names)
+
+
+def cell_reader(
+    column: str,
+    cells_by_split: dict[str, list[Any]],
+    label_names: list[str] | None = None,
+    delimiter: str | None = None,
+) -> LabelReader:
+    """Decide the form, the delimiter and the label names of labels that stand in one column.
+
+    Args:
+        column: The label column.
+        cells_by_split: All cells of the column; the first split that tells anything decides.
+        label_names: The names in their order, where they are known; default: all in the training split, sorted.
+        delimiter: What separates the labels of a text; default: the first of `DELIMITERS` that occurs in the column.
+
+    Raises:
+        DataError: If nothing tells the label names, or the lists are multi-hot vectors.
+    """
+    known = label_names or []
+    looks = [list(_readable(cells, column, known)) for cells in cells_by_split.values()]
+    form = _decide_form([look for split in looks for look in split])
+    if form in (Form.IDS, Form.ONE_ID) and not known:
+        raise DataError(f"column {column!r} holds ids, but nothing says what they stand for; give the label names")
+    if form is Form.IDS and _is_multi_hot([items for split in looks for _, items in split], len(known)):
+        raise DataError(
+            f"column {column!r} holds lists of {len(known)} zeros and ones, which look like multi-hot vectors and not "
+            "like ids; write the names or ids of the labels, or one 0/1 column per label"
+        )
+    if form is not Form.TEXT:
+        delimiter = None
+    elif delimiter is None:
+        delimiter = _find_delimiter([[items[0] for _, items in split if items] for split in looks], known)
+    reader = LabelReader(form, [column], known, delimiter)
+    if not known:
+        reader.label_names = _names_in_training(reader, cells_by_split)
+    return reader
+
+
+def zero_one(value: object) -> float | None:
+    """Read a cell of a 0/1 column: 0.0, 1.0, NaN for "not annotated" (empty, null, NaN, -100), None for all else."""
+    return _ZERO_ONE.get("" if value is None else str(value).strip().lower())
+
+
+def holds_zero_one(values: Iterable[object]) -> bool:
+    """Whether all values are 0, 1 or "not annotated", and at least one of them is 0 or 1."""
+    annotated = False
+    for value in values:
+        number = zero_one(value)
+        if number is None:
+            return False
+        annotated = annotated or not math.isnan(number)
+    return annotated
+
+
+def is_hidden(cell: object) -> bool:
+    """Whether a label cell tells nothing: empty, null, NaN, or the -1 and -100 behind which test sets hide labels."""
+    number = zero_one(cell)
+    return cell == -1 or (number is not None and math.isnan(number))
+
+
+def shorten(value: object, width: int = 80) -> str:
+    """Quote a value for a message, cut to about `width` characters."""
+    text = repr(value)
+    return text if len(text) <= width else f"{text[: width - 4]}...{text[-1]}"
+
+
+def has_lone_surrogate(text: str) -> bool:
+    r"""Whether the text holds half of a UTF-16 pair (JSON's "\ud800"), which no UTF-8 file can store."""
+    return _SURROGATE.search(text) is not None
+
+
+def _need_zero_one(value: object, column: str) -> float:
+    number = zero_one(value)
+    if number is None:
+        raise BadValue(f"{shorten(value)} is not 0 or 1 (leave it empty where nobody annotated it)", column)
+    return number
+
+
+def _look(cell: Any, column: str, known: Container[str]) -> tuple[Form, list[Any]]:
+    """Return the form that a cell shows by itself, and its items; a text is one item, or none if it is blank."""
+    if cell is None:
+        raise BadValue("the labels are missing (null); write an empty list for a row without labels", column)
+    if isinstance(cell, str):
+        text = cell.strip()
+        if text in known or not (text.startswith("[") and text.endswith("]")):
+            return Form.TEXT, [text] if text else []
+        cell = _parse_list(text, column)
+    if _is_id(cell):
+        return Form.ONE_ID, [cell]
+    if isinstance(cell, list) and all(isinstance(item, str) for item in cell):
+        return Form.NAMES, cell
+    if isinstance(cell, list) and all(_is_id(item) for item in cell):
+        return Form.IDS, cell
+    raise BadValue(f"{shorten(cell)} is neither a list of names, nor a list of ids, nor a text", column)
+
+
+def _parse_list(text: str, column: str) -> Any:
+    """Parse a text in square brackets as a JSON list, else as a Python one."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        pass
+    # Python glues neighbouring strings together: a printed array, ['a' 'b'], would become the one label 'ab'.
+    if not _ADJACENT_STRINGS.search(text):
+        try:
+            return ast.literal_eval(text)
+        except (ValueError, SyntaxError):
+            pass
+    raise BadValue(f'{shorten(text)} looks like a list but cannot be read; write it like ["a", "b"]', column)
+
+
+def _is_id(item: object) -> bool:
+    return isinstance(item, int) and not isinstance(item, bool)
+
+
+def _name_of_id(item: int, id_names: list[str], column: str) -> str:
+    if not 0 <= item < len(id_names):
+        raise BadValue(f"id {item} is out of range; ids run from 0 to {len(id_names) - 1}", column)
+    return id_names[item]
+
+
+def _clean_name(item: str, cell: object, column: str) -> str:
+    name = item.strip()
+    if not name:
+        raise BadValue(f"{shorten(cell)} holds an empty label; remove it", column)
+    if has_lone_surrogate(name):
+        raise BadValue(f"{shorten(name)} holds a lone surrogate, which is no valid text", column)
+    return name
+
+
+def _unknown_label(name: str, label_names: list[str]) -> str:
+    by_lower = {known.lower(): known for known in label_names}
+    close = difflib.get_close_matches(name.lower(), by_lower, n=1)
+    hint = f"did you mean {by_lower[close[0]]!r}?" if close else f"the labels are {shorten(label_names)}"
+    return f"unknown label {shorten(name)}; {hint}"
+
+
+def _readable(cells: list[Any], column: str, known: Container[str]) -> Iterator[tuple[Form, list[Any]]]:
+    """Look at all cells that can be read; the others are reported later, when the rows are read."""
+    for cell in cells:
+        try:
+            yield _look(cell, column, known)
+        except BadValue:
+            continue
+
+
+def _decide_form(looks: list[tuple[Form, list[Any]]]) -> Form:
+    """Return the form of the first cell that holds a label; without one, that of the first cell."""
+    for form, items in looks:
+        if items:
+            return form
+    return looks[0][0] if looks else Form.NAMES
+
+
+def _is_multi_hot(rows: list[list[Any]], length: int) -> bool:
+    """Whether all rows are vectors of zeros and ones: as ids, they would name the same label again and again."""
+    vectors = all(len(row) == length and set(row) <= {0, 1} for row in rows)
+    return vectors and any(len(set(row)) < length for row in rows)
+
+
+def _find_delimiter(texts_by_split: list[list[str]], known: Container[str]) -> str | None:
+    """Return the first delimiter in the first split that has one; a text that is a label name as a whole has none."""
+    for texts in texts_by_split:
+        for delimiter in DELIMITERS:
+            if any(delimiter in text and text not in known for text in texts):
+                return delimiter
+    return None
+
+
+def _names_in_training(reader: LabelReader, cells_by_split: dict[str, list[Any]]) -> list[str]:
+    """Return the sorted names in the training split; its bad cells are reported later, when the rows are read."""
+    if "train" not in cells_by_split:
+        raise DataError("nothing says the label names; give them, or a training split to take them from")
+    names: set[str] = set()
+    for cell in cells_by_split["train"]:
+        try:
+            names.update(reader.names_in(cell, []))
+        except BadValue:
+            continue
+    return sorted(names)

@@ -1,0 +1,295 @@
+"""Files and data sets in, raw rows out: cells as they stand there, and where they stand.
+
+Every reader yields row by row, and yields a row that cannot be read with its problem.
+"""
+
+import csv
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from datasets import ClassLabel, Features, load_dataset
+
+from .labels import DataError, shorten
+
+SPLITS = ("train", "validation", "test")
+PROBLEMS_SHOWN = 20
+
+_ESCAPED_BYTE = re.compile("[\udc80-\udcff]")
+_LONGEST_FIELD = 2**31 - 1
+
+
+class Row(NamedTuple):
+    """One raw row.
+
+    Attributes:
+        number: Position among the data rows, from 1.
+        line: Line of the file on which the row starts, from 1; None where there are no lines.
+        values: The cells by column name.
+        problem: Why the row could not be read; empty if it could.
+    """
+
+    number: int
+    line: int | None
+    values: dict[str, Any]
+    problem: str = ""
+
+
+class Table:
+    """All raw rows of one split.
+
+    Args:
+        source: What messages call it: a path, or a data set and its split.
+        rows: The rows, unreadable ones included.
+        features: The types of the columns, where the source tells them.
+
+    Raises:
+        DataError: If there is no row, or none that can be read.
+    """
+
+    def __init__(self, source: str, rows: Iterable[Row], features: Features | None = None) -> None:
+        self.source = source
+        self.rows = list(rows)
+        self.features = features or {}
+        self.columns = list(dict.fromkeys(column for row in self.rows for column in row.values))
+        if not self.columns:
+            raise_problems(source, [say(source, row, row.problem) for row in self.rows if row.problem])
+            raise DataError(f"{source} has no rows")
+
+    def cells(self, column: str) -> Iterator[Any]:
+        """Yield the cells of one column, without unreadable rows; a row that lacks the column gives None."""
+        return (row.values.get(column) for row in self.rows if not row.problem)
+
+    def id_names(self, column: str) -> list[str] | None:
+        """Return the names that ids in this column stand for, if it is a ClassLabel or a list of them."""
+        feature = self.features.get(column)
+        feature = getattr(feature, "feature", feature)
+        return list(feature.names) if isinstance(feature, ClassLabel) else None
+
+
+def read_rows(path: str) -> Iterator[Row]:
+    """Read a file row by row, by its extension: csv, tsv, json (also with one object a line), jsonl or parquet.
+
+    Cells of csv and tsv are text, whatever they look like. A row that cannot be read is yielded with its problem.
+
+    Raises:
+        DataError: At once, if there is no such file or the extension is another one; on the way, where reading on is
+            impossible (not UTF-8, NUL bytes, a bad header, broken quoting, broken JSON or parquet).
+    """
+    _check_is_file(path)
+    extension = Path(path).suffix.lower()
+    if extension not in _READERS:
+        raise DataError(f"cannot tell how to read {path!r}: its extension must be one of {', '.join(_READERS)}")
+    return _READERS[extension](path)
+
+
+def read_label_names(path: str) -> list[str]:
+    """Read a names file: one label name a line, in order; blank lines are ignored.
+
+    Raises:
+        DataError: If there is no such file, it is not UTF-8, it holds no name, or a name stands there twice.
+    """
+    _check_is_file(path)
+    line_of: dict[str, int] = {}
+    for number, line in enumerate(_read_lines(path), 1):
+        name = line.strip()
+        if name in line_of:
+            raise DataError(
+                f"{path}, line {number}: label {name!r} stands on line {line_of[name]} already; remove one"
+            )
+        if name:
+            line_of[name] = number
+    if not line_of:
+        raise DataError(f"{path} holds no label name; write one a line")
+    return list(line_of)
+
+
+def say(source: str, row: Row, problem: str) -> str:
+    """Put before a problem where it stands."""
+    line = "" if row.line is None else f" (line {row.line})"
+    return f"{source}, row {row.number}{line}, {problem}"
+
+
+def raise_problems(source: str, problems: list[str]) -> None:
+    """Raise one error for all problems of a source; with none, do nothing."""
+    if problems:
+        shown = problems[:PROBLEMS_SHOWN]
+        if len(problems) > len(shown):
+            shown.append(f"... and {len(problems) - len(shown)} more")
+        raise DataError("\n".join([f"{len(problems)} problem{'s' * (len(problems) > 1)} in {source}:", *shown]))
+
+
+def read_files(files: dict[str, str]) -> dict[str, Table]:
+    """Read the file of each split.
+
+    Raises:
+        DataError: If a file cannot be read.
+        ValueError: If there is no file, or a split has another name than train, validation and test.
+    """
+    if not files or not set(files) <= set(SPLITS):
+        raise ValueError(f"files must be given by split name ({', '.join(SPLITS)}), got {files!r}")
+    return {split: _read_file(files[split]) for split in SPLITS if split in files}
+
+
+def _read_file(path: str) -> Table:
+    rows = list(read_rows(path))
+    return Table(path, rows, _parquet_features(path) if Path(path).suffix.lower() == ".parquet" else None)
+
+
+def read_dataset(name: str, config_name: str | None) -> dict[str, Table]:
+    """Read the splits of a data set of the datasets library.
+
+    Raises:
+        DataError: If there is no such data set, or it has no split of ours.
+    """
+    try:
+        dataset = load_dataset(name, config_name)
+    except FileNotFoundError as error:
+        raise DataError(f"there is no data set {name!r}: {error}") from error
+    if not set(SPLITS) & set(dataset):
+        raise DataError(f"data set {name!r} has none of the splits {', '.join(SPLITS)}; it has {', '.join(dataset)}")
+    return {
+        # As Arrow tables: ids stay ids, and columns of images or sound are not decoded.
+        split: Table(
+            f"{name}, split {split!r}",
+            _batch_rows(dataset[split].with_format("arrow").iter(batch_size=1000)),
+            dataset[split].features,
+        )
+        for split in SPLITS
+        if split in dataset
+    }
+
+
+def _check_is_file(path: str) -> None:
+    if not Path(path).is_file():
+        raise DataError(f"there is no file {path!r}")
+
+
+def _read_lines(path: str) -> Iterator[str]:
+    """Yield the lines of a UTF-8 file with their ends."""
+    # Bytes that are no UTF-8 come in as lone surrogates: an error raised by open itself could not tell the line.
+    with open(path, encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
+        for number, line in enumerate(file, 1):
+            bad = _ESCAPED_BYTE.search(line)
+            if bad is not None:
+                byte = ord(bad.group()) - 0xDC00
+                raise DataError(f"{path}, line {number}: byte 0x{byte:02x} is not UTF-8; save the file again as UTF-8")
+            if "\0" in line:
+                raise DataError(
+                    f"{path}, line {number}: a NUL byte; this is no text file, or it is not saved as UTF-8"
+                )
+            yield line
+
+
+def _read_csv(path: str, delimiter: str = ",") -> Iterator[Row]:
+    records = _csv_records(path, delimiter)
+    _, header = next(records, (1, []))
+    _check_header(path, header)
+    for number, (line, cells) in enumerate(records, 1):
+        if len(cells) == len(header):
+            yield Row(number, line, dict(zip(header, cells, strict=True)))
+        else:
+            problem = f"{len(cells)} fields where the header has {len(header)}; quote a field that holds {delimiter!r}"
+            yield Row(number, line, dict.fromkeys(header), problem)
+
+
+def _read_tsv(path: str) -> Iterator[Row]:
+    return _read_csv(path, delimiter="\t")
+
+
+def _csv_records(path: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+    """Yield the line and the fields of each record, the header included; blank lines are no records."""
+    # The limit of the csv module, 131,072 characters, is too low for documents.
+    csv.field_size_limit(_LONGEST_FIELD)
+    # Not strict, the csv module would repair bad quoting by guessing, and swallow rows.
+    reader = csv.reader(_read_lines(path), delimiter=delimiter, strict=True)
+    number = 0
+    while True:
+        line = reader.line_num + 1
+        try:
+            fields = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            row = f"row {number}" if number else "header"
+            raise DataError(
+                f"{path}, {row} (line {line}): broken quoting ({error}); close each quote at the end of its field "
+                "and double the quotes inside"
+            ) from error
+        if fields:
+            yield line, fields
+            number += 1
+
+
+def _check_header(path: str, header: list[str]) -> None:
+    for position, name in enumerate(header, 1):
+        if not name.strip():
+            raise DataError(f"{path}: column {position} has no name; give it one or remove it")
+        if name in header[: position - 1]:
+            raise DataError(f"{path}: column name {name!r} stands there twice; rename one")
+
+
+def _read_json(path: str) -> Iterator[Row]:
+    first = next((line for line in _read_lines(path) if line.strip()), "")
+    if not first.lstrip().startswith("["):
+        yield from _read_json_lines(path)
+        return
+    try:
+        objects = json.loads("".join(_read_lines(path)))
+    except ValueError as error:
+        raise DataError(f"{path}: broken JSON: {error}") from error
+    for number, values in enumerate(objects, 1):
+        yield _object_row(number, None, values)
+
+
+def _read_json_lines(path: str) -> Iterator[Row]:
+    number = 0
+    for line, text in enumerate(_read_lines(path), 1):
+        if text.strip():
+            number += 1
+            try:
+                yield _object_row(number, line, json.loads(text))
+            except ValueError as error:
+                yield Row(number, line, {}, f"broken JSON: {error}")
+
+
+def _object_row(number: int, line: int | None, values: Any) -> Row:
+    if isinstance(values, dict):
+        return Row(number, line, values)
+    return Row(number, line, {}, f'{shorten(values)} is no JSON object; write a row like {{"text": "..."}}')
+
+
+def _read_parquet(path: str) -> Iterator[Row]:
+    try:
+        with pq.ParquetFile(path) as file:
+            _check_header(path, file.schema_arrow.names)
+            yield from _batch_rows(file.iter_batches())
+    except (pa.ArrowInvalid, OSError) as error:
+        raise DataError(f"{path} is no parquet file that can be read: {error}") from error
+
+
+def _parquet_features(path: str) -> Features | None:
+    """Return the column types that the datasets library wrote into a parquet file."""
+    schema = pq.read_schema(path)
+    return Features.from_arrow_schema(schema) if b"huggingface" in (schema.metadata or {}) else None
+
+
+def _batch_rows(batches: Iterable[Any]) -> Iterator[Row]:
+    number = 0
+    for batch in batches:
+        for values in batch.to_pylist():
+            number += 1
+            yield Row(number, None, values)
+
+
+_READERS: dict[str, Callable[[str], Iterator[Row]]] = {
+    ".csv": _read_csv,
+    ".tsv": _read_tsv,
+    ".json": _read_json,
+    ".jsonl": _read_json_lines,
+    ".parquet": _read_parquet,
+}
