@@ -1,0 +1,172 @@
+"""The options of the script: the only list of them, with their defaults and checks."""
+
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from transformers import HfArgumentParser, TrainingArguments
+from transformers.trainer_utils import IntervalStrategy, SaveStrategy
+
+from .configuration_multilabel import STRATEGIES
+
+
+@dataclass
+class ModelArguments:
+    """Which model to start from."""
+
+    model_name_or_path: str = field(
+        metadata={"help": "A BERT checkpoint, or a folder that this script trained: then its training goes on."}
+    )
+    strategy: str | None = field(
+        default=None,
+        metadata={
+            "help": "Classify from the [CLS] vector, or from one label token per label. Default: label_tokens, "
+            "or what the trained folder has.",
+            "choices": list(STRATEGIES),
+        },
+    )
+    classifier_dropout: float | None = field(
+        default=None, metadata={"help": "Dropout of the classification head. Default: the backbone's hidden dropout."}
+    )
+
+
+@dataclass
+class DataArguments:
+    """Where the rows are and how to read them."""
+
+    train_file: str | None = field(default=None, metadata={"help": "csv, tsv, json, jsonl or parquet to train on."})
+    validation_file: str | None = field(
+        default=None, metadata={"help": "File to evaluate on. Default: a stratified part of the training data."}
+    )
+    test_file: str | None = field(default=None, metadata={"help": "File to predict; its labels are optional."})
+    dataset_name: str | None = field(
+        default=None, metadata={"help": "Name or local folder for datasets.load_dataset, in place of the files."}
+    )
+    dataset_config_name: str | None = field(default=None, metadata={"help": "Configuration of that data set."})
+    text_column: str | None = field(default=None, metadata={"help": "Column of the text. Default: by common names."})
+    text_pair_column: str | None = field(
+        default=None, metadata={"help": "Column of the second text. Default: by common names, or none."}
+    )
+    label_column: list[str] | None = field(
+        default=None,
+        metadata={"help": "Column of the labels, or one 0/1 column per label. Default: by common names."},
+    )
+    id_column: str | None = field(
+        default=None,
+        metadata={"help": "Column that names a row in the predictions. Default: by common names, or none."},
+    )
+    label_names_file: str | None = field(
+        default=None, metadata={"help": "Label names, one a line, in order. Default: what the training data holds."}
+    )
+    label_delimiter: str | None = field(
+        default=None, metadata={"help": "What separates labels in one cell. Default: the first of | ; , that occurs."}
+    )
+    validation_fraction: float = field(
+        default=0.1, metadata={"help": "Share of the training rows split off where validation data is missing."}
+    )
+    max_train_samples: int | None = field(
+        default=None, metadata={"help": "Train on this many rows, drawn at random by the seed."}
+    )
+    max_seq_length: int | None = field(
+        default=None, metadata={"help": "Longest input in tokens, label tokens included. Default: the model's limit."}
+    )
+    top_scores: int | None = field(
+        default=None, metadata={"help": "Write only this many of the highest scores per predicted row."}
+    )
+
+    def __post_init__(self) -> None:
+        if isinstance(self.label_column, str):  # from a JSON file
+            self.label_column = [self.label_column]
+        files = {"train_file": self.train_file, "validation_file": self.validation_file, "test_file": self.test_file}
+        given = [f"--{name}" for name, path in files.items() if path is not None]
+        if self.dataset_name is not None and given:
+            raise ValueError(f"--dataset_name {self.dataset_name} and {', '.join(given)} exclude each other: drop one")
+        if self.dataset_config_name is not None and self.dataset_name is None:
+            raise ValueError(f"--dataset_config_name {self.dataset_config_name} needs --dataset_name")
+        for name in ("max_train_samples", "max_seq_length", "top_scores"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"--{name} must be at least 1, got {value}")
+
+
+@dataclass
+class MultiLabelTrainingArguments(TrainingArguments):
+    """`TrainingArguments` with the defaults that suit multi-label training."""
+
+    per_device_train_batch_size: int = field(default=32, metadata={"help": "Rows per device and training step."})
+    per_device_eval_batch_size: int = field(default=64, metadata={"help": "Rows per device and evaluation step."})
+    learning_rate: float = field(default=1e-4, metadata={"help": "Peak learning rate of the encoder."})
+    head_learning_rate: float | None = field(
+        default=None,
+        metadata={"help": "Peak learning rate of the classification head. Default: 10 times --learning_rate."},
+    )
+    weight_decay: float = field(default=0.01, metadata={"help": "Weight decay of matrices."})
+    warmup_steps: float = field(
+        default=0.1, metadata={"help": "Warm-up in steps, or below 1 as a share of all training steps."}
+    )
+    eval_strategy: IntervalStrategy | str = field(
+        default="epoch", metadata={"help": "When to evaluate during training; only with --do_eval."}
+    )
+    save_strategy: SaveStrategy | str = field(default="epoch", metadata={"help": "When to save a checkpoint."})
+    save_total_limit: int | None = field(
+        default=1, metadata={"help": "Checkpoints to keep; the newest and the best always stay."}
+    )
+    load_best_model_at_end: bool = field(
+        default=True, metadata={"help": "End with the best checkpoint; only with --do_eval."}
+    )
+    metric_for_best_model: str | None = field(
+        default="hamming_score", metadata={"help": "Evaluation metric that says which checkpoint is best."}
+    )
+    train_sampling_strategy: str = field(
+        default="group_by_length",
+        metadata={"help": "Order of the training rows: group_by_length, random, sequential."},
+    )
+    overwrite_output_dir: bool = field(
+        default=False, metadata={"help": "Start anew in an output folder that holds another run; its checkpoints go."}
+    )
+
+    def __post_init__(self) -> None:
+        if not (self.do_train or self.do_eval or self.do_predict):
+            raise ValueError("nothing to do: give --do_train, --do_eval, --do_predict, or several of them")
+        if self.output_dir is None:
+            raise ValueError("--output_dir is missing: it says where the model and its results go")
+        if not (self.do_train and self.do_eval):
+            # There is nothing to evaluate between, so there is no best checkpoint either.
+            self.eval_strategy = "no"
+            self.load_best_model_at_end = False
+        if self.head_learning_rate is None:
+            self.head_learning_rate = 10 * self.learning_rate
+        if self.label_names is None:
+            # Trainer would take label_mask for a second label.
+            self.label_names = ["labels"]
+        super().__post_init__()
+
+
+def parse_arguments(
+    arguments: list[str] | None = None,
+) -> tuple[ModelArguments, DataArguments, MultiLabelTrainingArguments]:
+    """Read the command line, or the JSON file that is its only argument.
+
+    Args:
+        arguments: The command line without the program's name; by default that of the process.
+
+    Returns:
+        The three groups of arguments.
+
+    Raises:
+        ValueError: If an argument is unknown or a value is refused.
+        SystemExit: From argparse, for `--help`, missing arguments and wrong types.
+    """
+    arguments = sys.argv[1:] if arguments is None else arguments
+    # Abbreviations would let a misspelt flag mean another one.
+    groups: Any = (ModelArguments, DataArguments, MultiLabelTrainingArguments)
+    parser = HfArgumentParser(groups, allow_abbrev=False)
+    if len(arguments) == 1 and arguments[0].endswith(".json"):
+        if not Path(arguments[0]).is_file():
+            raise ValueError(f"there is no file {arguments[0]!r} to read the arguments from")
+        parsed = parser.parse_json_file(arguments[0])
+    else:
+        parsed = parser.parse_args_into_dataclasses(arguments)
+    model, data, training = parsed
+    return model, data, training

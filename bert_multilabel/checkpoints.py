@@ -1,0 +1,115 @@
+"""Which run an output folder holds, and from where it can go on."""
+
+import json
+import os
+import shutil
+import zipfile
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from transformers.trainer_utils import sort_checkpoints
+from transformers.utils import logging
+
+logger = logging.get_logger(__name__)
+
+RUN_FILE = "training_run.json"
+
+
+def start_or_resume(output_dir: Path, arguments: dict[str, Any], overwrite: bool) -> Path | None:
+    """Decide what a training run may do in its output folder, and write down that it has begun.
+
+    An unfinished run with the same arguments goes on from its newest whole checkpoint. Checkpoints that were cut
+    short are named and removed, for what is written over their remains could look whole and be a mixture.
+
+    Args:
+        output_dir: The folder; it need not exist.
+        arguments: Everything that decides the result, as JSON values.
+        overwrite: Begin anew whatever the folder holds.
+
+    Returns:
+        The checkpoint to go on from, or None to begin anew.
+
+    Raises:
+        ValueError: If the folder holds a finished run, a run with other arguments or a model of another origin.
+    """
+    run_file = output_dir / RUN_FILE
+    checkpoints = [Path(path) for path in reversed(sort_checkpoints(str(output_dir)))] if output_dir.is_dir() else []
+    if overwrite:
+        run_file.unlink(missing_ok=True)
+        for checkpoint in checkpoints:
+            shutil.rmtree(checkpoint)
+        checkpoints = []
+    elif run_file.exists():
+        _check_same_run(run_file, arguments, has_checkpoints=bool(checkpoints))
+    elif checkpoints or (output_dir / "config.json").exists():
+        raise ValueError(
+            f"{output_dir} holds a model but no record of its training ({RUN_FILE}): choose another --output_dir, or "
+            "replace it with --overwrite_output_dir"
+        )
+    output_dir.mkdir(parents=True, exist_ok=True)
+    write_json(run_file, {"finished": False, "arguments": arguments})
+    for checkpoint in checkpoints:
+        damage = find_damage(checkpoint)
+        if damage is None:
+            logger.warning(f"going on from {checkpoint}")
+            return checkpoint
+        logger.warning(f"{checkpoint} is not whole ({damage}): removing it and looking for the one before it")
+        shutil.rmtree(checkpoint)
+    return None
+
+
+def mark_finished(output_dir: Path) -> None:
+    """Write down that the run in a folder has ended well."""
+    run_file = output_dir / RUN_FILE
+    write_json(run_file, {**json.loads(run_file.read_text(encoding="utf-8")), "finished": True})
+
+
+def find_damage(checkpoint: Path) -> str | None:
+    """Say what is wrong with a checkpoint of Trainer, or None if training can go on from it.
+
+    Trainer writes `trainer_state.json` last, so a save that was cut short lacks it or has it incomplete.
+    """
+    required = ["trainer_state.json", "model.safetensors", "optimizer.pt", "scheduler.pt"]
+    missing = [name for name in required if not (checkpoint / name).is_file()]
+    if not any(checkpoint.glob("rng_state*.pth")):
+        missing.append("rng_state.pth")
+    if missing:
+        return f"without {', '.join(missing)}"
+    try:
+        json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
+        with safe_open(checkpoint / "model.safetensors", framework="pt"):
+            pass  # opening compares the header with the length of the file
+    except (ValueError, SafetensorError) as error:
+        return str(error)
+    # The ones that torch writes are zip files, whose table of contents stands at the end.
+    cut = [path.name for path in sorted(checkpoint.glob("*.pt*")) if not zipfile.is_zipfile(path)]
+    return f"cut short: {', '.join(cut)}" if cut else None
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write a JSON file so that no reader ever sees half of it."""
+    unfinished = path.with_name(path.name + ".unfinished")
+    unfinished.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    os.replace(unfinished, path)
+
+
+def _check_same_run(run_file: Path, arguments: dict[str, Any], has_checkpoints: bool) -> None:
+    run = json.loads(run_file.read_text(encoding="utf-8"))
+    output_dir = run_file.parent
+    if run["finished"]:
+        raise ValueError(
+            f"{output_dir} holds a finished run: choose another --output_dir, or replace it with "
+            "--overwrite_output_dir"
+        )
+    before, now = run["arguments"], json.loads(json.dumps(arguments))
+    changed = [
+        f"{name} was {before.get(name)!r}, now {now.get(name)!r}"
+        for name in sorted(before.keys() | now.keys())
+        if before.get(name) != now.get(name)
+    ]
+    if changed and has_checkpoints:  # without one there is nothing to lose
+        raise ValueError(
+            f"{output_dir} holds an unfinished run with other arguments ({'; '.join(changed)}): repeat them to go on, "
+            "choose another --output_dir, or replace it with --overwrite_output_dir"
+        )

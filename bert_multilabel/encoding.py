@@ -1,0 +1,59 @@
+"""Clean rows in, token ids out: what Trainer reads."""
+
+from typing import Any
+
+import numpy as np
+from datasets import Dataset
+from transformers.utils import logging
+
+from .tokenization_multilabel import MultiLabelTokenizer
+
+logger = logging.get_logger(__name__)
+
+
+def encode_rows(rows: Dataset, tokenizer: MultiLabelTokenizer, max_length: int | None = None) -> Dataset:
+    """Tokenize the texts of a data set, cut to the longest input allowed.
+
+    Masks are left out: the tokenizer adds them when it pads a batch.
+
+    Args:
+        rows: Columns `text`, and `pair` if there are pairs; `labels` and `id` are passed through.
+        tokenizer: The model's tokenizer.
+        max_length: Longest input in tokens, label tokens included; by default what the model can take.
+
+    Returns:
+        The columns `input_ids`, `token_type_ids`, `length` (in tokens), and what was passed through.
+
+    Raises:
+        ValueError: If `max_length` is more than the model can take, or leaves no room beside the label tokens.
+    """
+    limit = tokenizer.model_max_length
+    max_length = limit if max_length is None else max_length
+    if max_length > limit:
+        raise ValueError(f"max_seq_length={max_length} is more than the {limit} tokens that this model can take")
+
+    def encode(batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
+        encoded = tokenizer(
+            batch["text"], batch.get("pair"), truncation=True, max_length=max_length, return_attention_mask=False
+        )
+        input_ids = encoded["input_ids"]
+        return {
+            "input_ids": input_ids,
+            "token_type_ids": encoded["token_type_ids"],
+            "length": [len(ids) for ids in input_ids],
+        }
+
+    texts = [name for name in ("text", "pair") if name in rows.column_names]
+    encoded_rows = rows.map(encode, batched=True, remove_columns=texts, desc="Tokenizing")
+    full = int(np.sum(np.asarray(encoded_rows["length"]) == max_length))
+    if full:
+        logger.warning(f"{full} of {len(rows)} texts fill or exceed {max_length} tokens: what is beyond was cut off")
+    return encoded_rows
+
+
+def longest_first(encoded_rows: Dataset) -> np.ndarray:
+    """Return the order (N,), int64, that puts rows of like length together, the longest first.
+
+    Batches then carry little padding, and too little memory shows at once instead of at the end.
+    """
+    return np.argsort(-np.asarray(encoded_rows["length"]), kind="stable")

@@ -1,0 +1,254 @@
+"""Arguments to Trainer and back; what lands in the output folder."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from datasets import Dataset
+from transformers import AutoConfig, DataCollatorWithPadding, EvalPrediction, PreTrainedConfig, Trainer, set_seed
+from transformers.trainer_pt_utils import LengthGroupedSampler
+
+from . import auto as auto  # our own folders load through AutoConfig
+from .arguments import DataArguments, ModelArguments, MultiLabelTrainingArguments
+from .backbone import from_backbone
+from .checkpoints import find_damage, mark_finished, start_or_resume
+from .columns import DataSpec
+from .configuration_multilabel import MultiLabelConfig
+from .data import LoadedData, load_splits
+from .encoding import encode_rows, longest_first
+from .metrics import compute_metrics, make_compute_metrics
+from .model_card import write_model_card
+from .modeling_multilabel import MultiLabelPreTrainedModel
+from .prediction import predict_rows, prediction_records, write_predictions
+from .reading import read_label_names
+from .splitting import split_validation
+from .tokenization_multilabel import MultiLabelTokenizer
+
+# What may differ between two calls that continue the same run: none of it touches the weights.
+_NOT_OF_THE_RUN = {
+    *("output_dir", "overwrite_output_dir", "resume_from_checkpoint", "do_predict", "test_file", "top_scores"),
+    *("disable_tqdm", "log_level", "log_level_replica", "report_to", "run_name", "project", "logging_dir"),
+    *("push_to_hub", "hub_token", "hub_model_id", "hub_strategy", "hub_private_repo", "hub_always_push"),
+}
+
+
+class EpochSeededLengthSampler(LengthGroupedSampler):
+    """Groups rows of like length in an order that depends on the seed and the epoch alone.
+
+    The base class draws from the global generator, so a run that was resumed within an epoch would see other batches.
+    """
+
+    def __init__(self, batch_size: int, lengths: list[int], seed: int) -> None:
+        super().__init__(batch_size, lengths=lengths)
+        self.seed = seed
+        self.set_epoch(0)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Fix the order of the epoch that comes."""
+        self.generator = torch.Generator().manual_seed(self.seed + epoch)
+
+
+class MultiLabelTrainer(Trainer):
+    """The standard Trainer with a learning rate for the head and an order of rows that can be trusted."""
+
+    args: MultiLabelTrainingArguments
+
+    def create_optimizer(self, model: torch.nn.Module | None = None) -> torch.optim.Optimizer:
+        """Build Trainer's optimizer and move the parameters of the head into groups with their own learning rate."""
+        is_new = self.optimizer is None
+        optimizer = super().create_optimizer(model)
+        if is_new:
+            trained: Any = self.model if model is None else model
+            head = {parameter for name, parameter in trained.named_parameters() if "classifier." in name}
+            for group in list(optimizer.param_groups):
+                own = [parameter for parameter in group["params"] if parameter in head]
+                group["params"] = [parameter for parameter in group["params"] if parameter not in head]
+                optimizer.add_param_group({**group, "params": own, "lr": self.args.head_learning_rate})
+        return optimizer
+
+    def _get_train_sampler(self, train_dataset: Dataset | None = None) -> torch.utils.data.Sampler[int] | None:
+        if self.args.train_sampling_strategy != "group_by_length":
+            return super()._get_train_sampler(train_dataset)
+        rows = self.args.train_batch_size * self.args.gradient_accumulation_steps
+        # Not from `train_dataset`: Trainer has taken away the columns that the model does not read.
+        rows_with_length: Any = self.train_dataset
+        lengths = list(rows_with_length[self.args.length_column_name])
+        seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
+        return EpochSeededLengthSampler(rows, lengths, seed)
+
+    def _get_eval_sampler(self, eval_dataset: Dataset) -> torch.utils.data.Sampler[int] | None:
+        # Grouping by length is for training: here it would return the predictions in another order than the rows'.
+        return torch.utils.data.SequentialSampler(eval_dataset) if self.args.world_size <= 1 else None
+
+
+def run(
+    model_args: ModelArguments, data_args: DataArguments, training_args: MultiLabelTrainingArguments
+) -> dict[str, float]:
+    """Train, evaluate and predict, as the arguments ask.
+
+    Args:
+        model_args: Which model to start from.
+        data_args: Where the rows are.
+        training_args: What to do with them, and where the results go.
+
+    Returns:
+        The metrics of this call, by the names under which they stand in `all_results.json`.
+
+    Raises:
+        ValueError: If arguments, data and model do not fit together, or the output folder holds another run.
+    """
+    set_seed(training_args.seed)
+    output_dir = Path(str(training_args.output_dir))
+    saved = AutoConfig.from_pretrained(model_args.model_name_or_path)
+    data = load_run_data(data_args, training_args, getattr(saved, "label_names", None))
+    model, tokenizer = _build(model_args, saved, data.label_names)
+    splits = {name: encode_rows(rows, tokenizer, data_args.max_seq_length) for name, rows in data.splits.items()}
+    if "validation" in splits:
+        # Evaluation does not mind the order, and like lengths spare padding.
+        splits["validation"] = splits["validation"].select(longest_first(splits["validation"]))
+    trainer = MultiLabelTrainer(
+        model=model,
+        args=training_args,
+        train_dataset=splits.get("train"),
+        eval_dataset=splits.get("validation"),
+        processing_class=tokenizer,
+        data_collator=DataCollatorWithPadding(tokenizer),
+        compute_metrics=lambda prediction: evaluate(prediction, model.config),
+    )
+    results: dict[str, float] = {}
+    if training_args.do_train:
+        # Not before everything else is known to work: from here on the folder belongs to this run.
+        with training_args.main_process_first(desc="claiming the output folder"):
+            checkpoint = _claim(output_dir, model_args, data_args, training_args)
+        trained = trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+        results |= _report(trainer, "train", {**trained.metrics, "train_samples": len(splits["train"])})
+    if training_args.do_eval:
+        results |= _report(trainer, "eval", {**trainer.evaluate(), "eval_samples": len(splits["validation"])})
+    if training_args.do_train and trainer.is_world_process_zero():
+        model.save_pretrained(output_dir)
+        tokenizer.save_pretrained(output_dir)
+        write_model_card(output_dir / "README.md", model.config, model_args.model_name_or_path, results)
+    if training_args.do_predict:
+        results |= _predict(trainer, model.config, splits["test"], output_dir, data_args.top_scores)
+    if training_args.do_train and trainer.is_world_process_zero():
+        mark_finished(output_dir)
+    return results
+
+
+def evaluate(prediction: EvalPrediction, config: MultiLabelConfig) -> dict[str, float]:
+    """Score the decisions that the saved model makes, and beside them the hamming score at threshold 0.5.
+
+    Args:
+        prediction: Logits (N, L) and labels (N, L).
+        config: Decides.
+    """
+    at_half = compute_metrics(prediction)["hamming_score"]
+    return {**make_compute_metrics(config)(prediction), "hamming_score_at_half": at_half}
+
+
+def load_run_data(
+    data_args: DataArguments, training_args: MultiLabelTrainingArguments, label_names: list[str] | None
+) -> LoadedData:
+    """Read the splits that a run needs.
+
+    Missing validation data is split off the training rows.
+
+    Args:
+        data_args: Where the rows are.
+        training_args: Which of train, validation and test are needed.
+        label_names: Labels of the model, if it has some and no file names them.
+
+    Raises:
+        ValueError: If a split is missing, or its rows are bad.
+    """
+    needed = {
+        "train": (training_args.do_train, "--do_train", data_args.train_file),
+        "validation": (training_args.do_eval, "--do_eval", data_args.validation_file),
+        "test": (training_args.do_predict, "--do_predict", data_args.test_file),
+    }
+    spec = DataSpec(
+        text_column=data_args.text_column,
+        text_pair_column=data_args.text_pair_column,
+        label_column=data_args.label_column,
+        id_column=data_args.id_column,
+        label_names=read_label_names(data_args.label_names_file) if data_args.label_names_file else label_names,
+        label_delimiter=data_args.label_delimiter,
+    )
+    files = {split: path for split, (is_needed, _, path) in needed.items() if is_needed and path is not None}
+    if not files and data_args.dataset_name is None:
+        raise ValueError("there is no data: give --train_file, --validation_file, --test_file or --dataset_name")
+    loaded = load_splits(
+        spec,
+        files=None if data_args.dataset_name else files,
+        dataset_name=data_args.dataset_name,
+        dataset_config_name=data_args.dataset_config_name,
+    )
+    splits = {split: rows for split, rows in loaded.splits.items() if needed[split][0]}
+    if training_args.do_train and training_args.do_eval and "train" in splits and "validation" not in splits:
+        splits["train"], splits["validation"] = split_validation(
+            splits["train"], data_args.validation_fraction, training_args.seed, loaded.label_names
+        )
+    for split, (is_needed, flag, _) in needed.items():
+        if is_needed and split not in splits:
+            raise ValueError(f"{flag} needs rows: give --{split}_file, or a --dataset_name with a {split} split")
+    if training_args.do_train and data_args.max_train_samples is not None:
+        chosen = min(data_args.max_train_samples, len(splits["train"]))
+        splits["train"] = splits["train"].shuffle(seed=training_args.seed).select(range(chosen))
+    return LoadedData(splits, loaded.label_names)
+
+
+def _build(
+    model_args: ModelArguments, saved: PreTrainedConfig, label_names: list[str] | None
+) -> tuple[MultiLabelPreTrainedModel, MultiLabelTokenizer]:
+    if label_names is None:
+        raise ValueError(
+            f"nothing names the labels: neither the data nor the model {model_args.model_name_or_path} does; give "
+            "--label_names_file, or a model that this script trained"
+        )
+    strategy = str(model_args.strategy or getattr(saved, "strategy", "label_tokens"))
+    given = {} if model_args.classifier_dropout is None else {"classifier_dropout": model_args.classifier_dropout}
+    return from_backbone(model_args.model_name_or_path, label_names, strategy, **given)
+
+
+def _claim(
+    output_dir: Path,
+    model_args: ModelArguments,
+    data_args: DataArguments,
+    training_args: MultiLabelTrainingArguments,
+) -> Path | None:
+    """Take possession of the output folder and return the checkpoint to go on from, if there is one."""
+    arguments = {**asdict(model_args), **asdict(data_args), **training_args.to_dict()}
+    arguments = {name: value for name, value in arguments.items() if name not in _NOT_OF_THE_RUN}
+    for name in ("train_file", "validation_file"):
+        if arguments[name] is not None:
+            # A file that was changed in between would make two halves of different runs into one.
+            arguments[f"{name} (bytes)"] = Path(arguments[name]).stat().st_size
+    named = training_args.resume_from_checkpoint
+    if named is None or named.lower() == "true":
+        return start_or_resume(output_dir, arguments, training_args.overwrite_output_dir)
+    damage = find_damage(Path(named))
+    if damage is not None or training_args.overwrite_output_dir:
+        reason = damage or "--overwrite_output_dir would remove it"
+        raise ValueError(f"cannot go on from --resume_from_checkpoint {named}: {reason}")
+    start_or_resume(output_dir, arguments, overwrite=False)
+    return Path(named)
+
+
+def _report(trainer: Trainer, split: str, metrics: dict[str, float]) -> dict[str, float]:
+    trainer.log_metrics(split, metrics)
+    trainer.save_metrics(split, metrics)
+    return metrics
+
+
+def _predict(
+    trainer: Trainer, config: MultiLabelConfig, rows: Dataset, output_dir: Path, top_scores: int | None
+) -> dict[str, float]:
+    output = predict_rows(trainer, rows)
+    if trainer.is_world_process_zero():
+        output_dir.mkdir(parents=True, exist_ok=True)
+        ids = rows["id"] if "id" in rows.column_names else None
+        records = prediction_records(np.asarray(output.predictions), config, ids, top_scores)
+        write_predictions(output_dir / "predictions.jsonl", records)
+    return _report(trainer, "test", {**(output.metrics or {}), "test_samples": len(rows)})
