@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 from transformers import HfArgumentParser, TrainingArguments
 from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 
@@ -140,6 +141,9 @@ class MultiLabelTrainingArguments(TrainingArguments):
         if self.label_names is None:
             # Trainer would take label_mask for a second label.
             self.label_names = ["labels"]
+        if not torch.accelerator.is_available():
+            # There is nothing to pin memory for; torch would warn at every data loader.
+            self.dataloader_pin_memory = False
         super().__post_init__()
 
 

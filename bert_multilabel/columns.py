@@ -1,6 +1,5 @@
 """Which column is the text, which the pair, which the labels and which the id."""
 
-from collections import Counter
 from dataclasses import dataclass, replace
 
 from transformers.utils import logging
@@ -27,7 +26,7 @@ class DataSpec:
     Attributes:
         text_column: Column of the text.
         text_pair_column: Column of the second text.
-        label_column: Column of the labels, or several 0/1 columns, one per label.
+        label_column: Column of the labels, or one or several 0/1 columns, one per label.
         id_column: Column that names a row.
         label_names: The L label names in their order, from a names file or a trained model.
         label_delimiter: What separates the labels in one cell.
@@ -43,6 +42,14 @@ class DataSpec:
     label_names: list[str] | None = None
     label_delimiter: str | None = None
 
+    def __post_init__(self) -> None:
+        if self.label_delimiter == "":
+            raise DataError("the label delimiter is empty; leave it out, or give a character such as '|'")
+        if self.label_names is not None:
+            blank = not self.label_names or not all(name.strip() for name in self.label_names)
+            if blank or len(set(self.label_names)) < len(self.label_names):
+                raise DataError(f"label names must be different and not blank, got {shorten(self.label_names)}")
+
     @property
     def label_columns(self) -> list[str]:
         """The named label columns: none, one, or several."""
@@ -53,14 +60,6 @@ class DataSpec:
         """All named columns, which are not free for another purpose."""
         return {*self.label_columns, self.text_column, self.text_pair_column, self.id_column}
 
-    def __post_init__(self) -> None:
-        if self.label_delimiter == "":
-            raise DataError("the label delimiter is empty; leave it out, or give a character such as '|'")
-        if self.label_names is not None:
-            blank = not self.label_names or not all(name.strip() for name in self.label_names)
-            if blank or len(set(self.label_names)) < len(self.label_names):
-                raise DataError(f"label names must be different and not blank, got {shorten(self.label_names)}")
-
 
 @dataclass(frozen=True)
 class Columns:
@@ -69,7 +68,7 @@ class Columns:
     Attributes:
         text: Column of the text.
         pair: Column of the second text, if there is one.
-        labels: The label column, or all 0/1 columns; empty without labels.
+        labels: The label column, or the 0/1 columns; empty without labels.
         id: Column that names a row, if there is one.
         one_per_label: Whether `labels` are 0/1 columns, one per label.
     """
@@ -84,8 +83,9 @@ class Columns:
 def find_columns(table: Table, spec: DataSpec, labels_needed: bool = True) -> Columns:
     """Find the columns in use: the named ones, else by common names, without regard to case.
 
-    Without a label column of a common name, labels are 0/1 columns: those of the label names if these are known, else
-    all columns that are left, if they hold nothing but 0 and 1.
+    Several named label columns are 0/1 columns, one per label; so is a single one that holds nothing but 0 and 1,
+    unless the label names say otherwise. Where none is named and none has a common name, the labels are the columns
+    called like the label names if these are known, else all columns that are left, if they hold nothing but 0 and 1.
 
     Args:
         table: The rows to look at.
@@ -101,20 +101,15 @@ def find_columns(table: Table, spec: DataSpec, labels_needed: bool = True) -> Co
     if text is None:
         raise DataError(f"{table.source}: no column looks like the text; name it with text_column{_listed(table)}")
     if spec.label_columns:
-        labels = [column for column in spec.label_columns if column in table.columns]
-        one_per_label = len(spec.label_columns) > 1
-        if labels != spec.label_columns and (labels or labels_needed):
-            raise missing_column(table, "labels", next(c for c in spec.label_columns if c not in labels))
+        labels, one_per_label = _named_labels(table, spec, labels_needed)
     else:
         labels, one_per_label = _find_labels(table, spec, {text, pair, row_id})
     if labels_needed and not labels:
         raise DataError(f"{table.source}: no column looks like the labels; name it with label_column{_listed(table)}")
-    counts = Counter([text, pair, row_id, *labels])
-    repeated = [column for column, count in counts.items() if column is not None and count > 1]
-    if repeated:
-        raise DataError(
-            f"{table.source}: column {repeated[0]!r} cannot serve two of text, pair, labels and id at once"
-        )
+    used = [column for column in (text, pair, row_id, *labels) if column is not None]
+    for column in used:
+        if used.count(column) > 1:
+            raise DataError(f"{table.source}: column {column!r} cannot serve two of text, pair, labels and id at once")
     return Columns(text, pair, labels, row_id, one_per_label)
 
 
@@ -124,12 +119,13 @@ def _find_column(table: Table, role: str, named: str | None, spec: DataSpec) -> 
         if named not in table.columns:
             raise missing_column(table, role, named)
         return named
-    by_lower = {column.lower(): column for column in reversed(table.columns) if column not in spec.named_columns}
-    common = [by_lower[name] for name in COMMON_COLUMNS[role] if name in by_lower]
+    free = [column for column in table.columns if column not in spec.named_columns]
+    common = [column for name in COMMON_COLUMNS[role] for column in free if column.lower() == name]
     if role in ("text", "pair"):
         # A label may be called "product" or "review": zeros and ones are no text, unless there is no other.
-        wordy = [column for column in common if not holds_zero_one(table.cells(column))]
-        common = wordy or (common if role == "text" else [])
+        texts = [column for column in common if not holds_zero_one(table.cells(column))]
+        if texts or role == "pair":
+            common = texts
     return common[0] if common else None
 
 
@@ -140,37 +136,60 @@ def _find_id(table: Table, spec: DataSpec) -> str | None:
     return _find_column(table, "id", spec.id_column, spec)
 
 
+def _named_labels(table: Table, spec: DataSpec, labels_needed: bool) -> tuple[list[str], bool]:
+    """Return the named label columns, and whether they are 0/1 columns; if not needed, all of them may be missing."""
+    columns = spec.label_columns
+    missing = [column for column in columns if column not in table.columns]
+    if missing == columns and not labels_needed:
+        return [], False
+    if missing:
+        raise missing_column(table, "labels", missing[0])
+    return columns, len(columns) > 1 or _is_one_label(table, columns[0], spec)
+
+
+def _is_one_label(table: Table, column: str, spec: DataSpec) -> bool:
+    """Whether a named label column says yes or no to one label of its name, and not: label "0" or label "1"."""
+    if table.id_names(column) is not None or spec.label_names not in (None, [column]):
+        return False
+    return holds_zero_one(table.cells(column))
+
+
 def _find_labels(table: Table, spec: DataSpec, others: set[str | None]) -> tuple[list[str], bool]:
     """Return the label columns where none is named, and whether they are 0/1 columns."""
     column = _find_column(table, "labels", None, spec)
     if column is not None:
         return [column], False
     if spec.label_names is not None:
-        return (list(spec.label_names) if set(spec.label_names) <= set(table.columns) else []), True
+        found = set(spec.label_names) <= set(table.columns)
+        return (list(spec.label_names), True) if found else ([], False)
     rest = [column for column in table.columns if column not in others]
-    return (rest if all(holds_zero_one(table.cells(column)) for column in rest) else []), True
+    found = all(holds_zero_one(table.cells(column)) for column in rest)
+    return (rest, True) if found else ([], False)
 
 
 def columns_in_split(split: str, table: Table, columns: Columns, spec: DataSpec) -> Columns:
-    """Return the columns as they are in one split: the same, but for an id, and labels in the split to predict."""
+    """Return the columns as they are in one split: it may lack the id and, if it is the split to predict, all labels.
+
+    Raises:
+        DataError: If the split lacks another column.
+    """
     for role, column in (("text", columns.text), ("pair", columns.pair)):
         if column is not None and column not in table.columns:
             raise missing_column(table, role, column)
-    missing = [column for column in columns.labels if column not in table.columns]
     labels = columns.labels
-    if split == "test" and all(is_hidden(cell) for column in labels for cell in table.cells(column)):
-        if labels:
-            logger.info("%s has no labels", table.source)
+    if labels and split == "test" and all(is_hidden(cell) for column in labels for cell in table.cells(column)):
+        logger.info("%s has no labels", table.source)
         labels = []
-    elif missing:
-        raise missing_column(table, "labels", missing[0])
+    for column in labels:
+        if column not in table.columns:
+            raise missing_column(table, "labels", column)
     return replace(columns, labels=labels, id=_find_id(table, spec))
+
+
+def missing_column(table: Table, role: str, column: str) -> DataError:
+    """Make the error for a column that a table should have and has not."""
+    return DataError(f"{table.source} has no column {column!r} for the {role}{_listed(table)}")
 
 
 def _listed(table: Table) -> str:
     return f"; it has {', '.join(repr(column) for column in table.columns)}"
-
-
-def missing_column(table: Table, role: str, column: str) -> DataError:
-    """Make the error for a named column that a table does not have."""
-    return DataError(f"{table.source} has no column {column!r} for the {role}{_listed(table)}")

@@ -6,7 +6,7 @@ use), `labels` (L floats, if labelled) and `id` (if there is one). Raw rows come
 from columns.py, and what stands in a label cell is read in labels.py.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,11 +15,13 @@ from transformers.utils import logging
 
 from .columns import Columns, DataSpec, columns_in_split, find_columns, missing_column
 from .labels import BadValue, DataError, LabelReader, cell_reader, column_reader, has_lone_surrogate, shorten
-from .reading import Table, raise_problems, read_dataset, read_files, say
+from .reading import SPLITS, Table, describe_problem, raise_problems, read_dataset, read_files
 
 logger = logging.get_logger(__name__)
 
 _ID_TYPES = {str: "string", int: "int64", float: "float64"}
+
+_Cleaner = Callable[[dict[str, Any]], Any]
 
 
 @dataclass(frozen=True)
@@ -40,8 +42,9 @@ def load_splits(
     files: dict[str, str] | None = None,
     dataset_name: str | None = None,
     dataset_config_name: str | None = None,
+    wanted: Collection[str] | None = None,
 ) -> LoadedData:
-    """Read all splits, from files or from a data set of the datasets library.
+    """Read splits, from files or from a data set of the datasets library.
 
     Columns, label form, delimiter and label names are found once and hold for all splits. In `test`, the split to
     predict, texts may be empty and labels missing.
@@ -51,6 +54,8 @@ def load_splits(
         files: Path of each split's file, by split name (train, validation, test).
         dataset_name: Name or local folder for `datasets.load_dataset`, in place of `files`.
         dataset_config_name: Configuration of that data set.
+        wanted: Splits of the data set to read and check; default: all it has. Without given label names its training
+            split is read in any case, for the names in it. Of `files`, all are read.
 
     Returns:
         The clean rows and the label names in their final order.
@@ -60,9 +65,11 @@ def load_splits(
         ValueError: If not exactly one of `files` and `dataset_name` is given, or a split has another name.
     """
     if files is not None and dataset_name is None:
+        wanted = SPLITS
         tables = read_files(files)
     elif dataset_name is not None and files is None:
-        tables = read_dataset(dataset_name, dataset_config_name)
+        wanted = SPLITS if wanted is None else wanted
+        tables = read_dataset(dataset_name, dataset_config_name, wanted, train_too=spec.label_names is None)
     else:
         raise ValueError(f"give either files or dataset_name, got files={files!r} and dataset_name={dataset_name!r}")
     first = next(iter(tables))
@@ -74,7 +81,11 @@ def load_splits(
     labelled = {split: table for split, table in tables.items() if in_split[split].labels}
     reader = _label_reader(labelled, columns, spec) if labelled else None
     logger.info("columns in use: %s; labels: %s", columns, reader or "none")
-    splits = {split: _clean_split(split, table, in_split[split], reader) for split, table in tables.items()}
+    splits = {
+        split: _clean_split(split, table, in_split[split], reader)
+        for split, table in tables.items()
+        if split in wanted
+    }
     if reader is not None and not reader.label_names:
         raise DataError(f"{tables[first].source}: no row has a label in column {columns.labels[0]!r}")
     if reader is not None and reader.repeated:
@@ -98,13 +109,13 @@ def _clean_split(split: str, table: Table, columns: Columns, reader: LabelReader
     problems = []
     for row in table.rows:
         if row.problem:
-            problems.append(say(table.source, row, row.problem))
+            problems.append(describe_problem(table.source, row, row.problem))
             continue
         for name, cleaner in cleaners.items():
             try:
                 clean[name].append(cleaner(row.values))
             except BadValue as error:
-                problems.append(say(table.source, row, f"column {error.column!r}: {error}"))
+                problems.append(describe_problem(table.source, row, f"column {error.column!r}: {error}"))
     raise_problems(table.source, problems)
     if "" in clean["text"]:
         logger.warning("%s: rows with an empty text: %d", table.source, clean["text"].count(""))
@@ -113,11 +124,9 @@ def _clean_split(split: str, table: Table, columns: Columns, reader: LabelReader
 
 def _cleaners(
     split: str, table: Table, columns: Columns, reader: LabelReader | None
-) -> tuple[dict[str, Callable[[dict[str, Any]], Any]], dict[str, Any]]:
+) -> tuple[dict[str, _Cleaner], dict[str, Any]]:
     """Return what makes each clean column out of a row's cells, and that column's type."""
-    cleaners: dict[str, Callable[[dict[str, Any]], Any]] = {
-        "text": lambda cells: _clean_text(cells, columns.text, needed=split != "test")
-    }
+    cleaners: dict[str, _Cleaner] = {"text": lambda cells: _clean_text(cells, columns.text, needed=split != "test")}
     types: dict[str, Any] = {"text": Value("string")}
     if (pair := columns.pair) is not None:
         cleaners["pair"] = lambda cells: _clean_text(cells, pair, needed=False)
@@ -150,6 +159,7 @@ def _clean_id(row_id: Any, column: str, id_type: type) -> Any:
     """Return the id as it is; all ids of a split have the type of the first."""
     if row_id is None:
         return None
+    # By type and not by isinstance, which takes True for a number.
     if type(row_id) is not id_type or id_type not in _ID_TYPES:
         raise BadValue(
             f"{shorten(row_id)} is of type {type(row_id).__name__}; ids must be all text or all numbers", column

@@ -1,7 +1,7 @@
 """Label forms in, multi-hot rows out: the one label parser.
 
 Labels come as a list of names, a list of ids, a text (with or without a delimiter), or one 0/1 column per label.
-Which of them it is gets decided once per data set (`cell_reader`); after that, every row is held to it.
+Which form it is gets decided once per data set (`column_reader`, `cell_reader`); then every row is held to it.
 This file knows cells and columns, not files: whoever calls it adds the row and the line to a message.
 """
 
@@ -84,7 +84,8 @@ class LabelReader:
         for name in names:
             if name not in self.label_names:
                 raise BadValue(_unknown_label(name, self.label_names), self.columns[0])
-        self.repeated += len(present) < len(names)
+        if len(present) < len(names):
+            self.repeated += 1
         return [float(name in present) for name in self.label_names]
 
     def names_in(self, cell: Any, id_names: list[str]) -> list[str]:
@@ -95,8 +96,9 @@ class LabelReader:
         """
         column = self.columns[0]
         form, items = _look(cell, column, self.label_names)
-        # An empty list holds neither names nor ids, so it fits both.
-        if form is not self.form and not (form is Form.NAMES and self.form is Form.IDS and not items):
+        # An empty list looks like one of names, but serves among lists of ids as well.
+        is_empty_list = form is Form.NAMES and not items
+        if form is not self.form and not (is_empty_list and self.form is Form.IDS):
             none = "an empty text" if self.form is Form.TEXT else "[]"
             raise BadValue(f"{shorten(cell)} is {form}, but other rows hold {self.form}; no labels are {none}", column)
         if self.form in (Form.IDS, Form.ONE_ID):

@@ -1,18 +1,18 @@
 """Files and data sets in, raw rows out: cells as they stand there, and where they stand.
 
-Every reader yields row by row, and yields a row that cannot be read with its problem.
+A row that cannot be read is passed on as well, with its problem, so that all problems can be reported at once.
 """
 
 import csv
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from datasets import ClassLabel, Features, load_dataset
+from datasets import ClassLabel, Dataset, Features, load_dataset
 
 from .labels import DataError, shorten
 
@@ -54,10 +54,10 @@ class Table:
     def __init__(self, source: str, rows: Iterable[Row], features: Features | None = None) -> None:
         self.source = source
         self.rows = list(rows)
-        self.features = features or {}
+        self.features = features or Features()
         self.columns = list(dict.fromkeys(column for row in self.rows for column in row.values))
         if not self.columns:
-            raise_problems(source, [say(source, row, row.problem) for row in self.rows if row.problem])
+            raise_problems(source, [describe_problem(source, row, row.problem) for row in self.rows if row.problem])
             raise DataError(f"{source} has no rows")
 
     def cells(self, column: str) -> Iterator[Any]:
@@ -67,14 +67,14 @@ class Table:
     def id_names(self, column: str) -> list[str] | None:
         """Return the names that ids in this column stand for, if it is a ClassLabel or a list of them."""
         feature = self.features.get(column)
-        feature = getattr(feature, "feature", feature)
+        feature = getattr(feature, "feature", feature)  # of a list: the type of its items
         return list(feature.names) if isinstance(feature, ClassLabel) else None
 
 
 def read_rows(path: str) -> Iterator[Row]:
     """Read a file row by row, by its extension: csv, tsv, json (also with one object a line), jsonl or parquet.
 
-    Cells of csv and tsv are text, whatever they look like. A row that cannot be read is yielded with its problem.
+    Cells of csv and tsv are text, whatever they look like. A row that cannot be read comes with its problem.
 
     Raises:
         DataError: At once, if there is no such file or the extension is another one; on the way, where reading on is
@@ -108,19 +108,25 @@ def read_label_names(path: str) -> list[str]:
     return list(line_of)
 
 
-def say(source: str, row: Row, problem: str) -> str:
-    """Put before a problem where it stands."""
+def describe_problem(source: str, row: Row, problem: str) -> str:
+    """Put before a problem of a row where the row stands."""
     line = "" if row.line is None else f" (line {row.line})"
     return f"{source}, row {row.number}{line}, {problem}"
 
 
 def raise_problems(source: str, problems: list[str]) -> None:
-    """Raise one error for all problems of a source; with none, do nothing."""
-    if problems:
-        shown = problems[:PROBLEMS_SHOWN]
-        if len(problems) > len(shown):
-            shown.append(f"... and {len(problems) - len(shown)} more")
-        raise DataError("\n".join([f"{len(problems)} problem{'s' * (len(problems) > 1)} in {source}:", *shown]))
+    """Raise one error for all problems of a source; with none, do nothing.
+
+    Raises:
+        DataError: If there are problems; it shows the first `PROBLEMS_SHOWN`.
+    """
+    if not problems:
+        return
+    count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+    lines = [f"{count} in {source}:", *problems[:PROBLEMS_SHOWN]]
+    if len(problems) > PROBLEMS_SHOWN:
+        lines.append(f"... and {len(problems) - PROBLEMS_SHOWN} more")
+    raise DataError("\n".join(lines))
 
 
 def read_files(files: dict[str, str]) -> dict[str, Table]:
@@ -136,32 +142,48 @@ def read_files(files: dict[str, str]) -> dict[str, Table]:
 
 
 def _read_file(path: str) -> Table:
-    rows = list(read_rows(path))
-    return Table(path, rows, _parquet_features(path) if Path(path).suffix.lower() == ".parquet" else None)
+    table = Table(path, read_rows(path))
+    if Path(path).suffix.lower() == ".parquet":
+        table.features = _parquet_features(path)
+    return table
 
 
-def read_dataset(name: str, config_name: str | None) -> dict[str, Table]:
-    """Read the splits of a data set of the datasets library.
+def read_dataset(
+    name: str, config_name: str | None, wanted: Collection[str] = SPLITS, train_too: bool = False
+) -> dict[str, Table]:
+    """Read splits of a data set of the datasets library.
+
+    Args:
+        name: Name or local folder for `datasets.load_dataset`.
+        config_name: Configuration of that data set.
+        wanted: The splits to read; those that the data set lacks are left out.
+        train_too: Whether to read the training split even if it is not wanted.
 
     Raises:
-        DataError: If there is no such data set, or it has no split of ours.
+        DataError: If there is no such data set, or it has no wanted split.
+        ValueError: If no split is wanted, or one has another name than train, validation and test.
     """
+    if not wanted or not set(wanted) <= set(SPLITS):
+        raise ValueError(f"wanted splits must be among {', '.join(SPLITS)}, got {wanted!r}")
     try:
         dataset = load_dataset(name, config_name)
     except FileNotFoundError as error:
         raise DataError(f"there is no data set {name!r}: {error}") from error
-    if not set(SPLITS) & set(dataset):
-        raise DataError(f"data set {name!r} has none of the splits {', '.join(SPLITS)}; it has {', '.join(dataset)}")
+    wanted = [split for split in SPLITS if split in wanted]
+    if not set(wanted) & set(dataset):
+        raise DataError(f"data set {name!r} has none of the splits {', '.join(wanted)}; it has {', '.join(dataset)}")
+    chosen = {*wanted, "train"} if train_too else set(wanted)
     return {
-        # As Arrow tables: ids stay ids, and columns of images or sound are not decoded.
-        split: Table(
-            f"{name}, split {split!r}",
-            _batch_rows(dataset[split].with_format("arrow").iter(batch_size=1000)),
-            dataset[split].features,
-        )
+        split: _read_split(f"{name}, split {split!r}", dataset[split])
         for split in SPLITS
-        if split in dataset
+        if split in chosen and split in dataset
     }
+
+
+def _read_split(source: str, split: Dataset) -> Table:
+    # As Arrow tables: ids stay ids, and columns of images or sound are not decoded.
+    batches = split.with_format("arrow").iter(batch_size=1000)
+    return Table(source, _batch_rows(batches), split.features)
 
 
 def _check_is_file(path: str) -> None:
@@ -202,7 +224,7 @@ def _read_tsv(path: str) -> Iterator[Row]:
 
 
 def _csv_records(path: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
-    """Yield the line and the fields of each record, the header included; blank lines are no records."""
+    """Yield line and fields of each record, beginning with the header; blank lines are no records."""
     # The limit of the csv module, 131,072 characters, is too low for documents.
     csv.field_size_limit(_LONGEST_FIELD)
     # Not strict, the csv module would repair bad quoting by guessing, and swallow rows.
@@ -215,9 +237,9 @@ def _csv_records(path: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
         except StopIteration:
             return
         except csv.Error as error:
-            row = f"row {number}" if number else "header"
+            place = "header" if number == 0 else f"row {number}"
             raise DataError(
-                f"{path}, {row} (line {line}): broken quoting ({error}); close each quote at the end of its field "
+                f"{path}, {place} (line {line}): broken quoting ({error}); close each quote at the end of its field "
                 "and double the quotes inside"
             ) from error
         if fields:
@@ -272,10 +294,10 @@ def _read_parquet(path: str) -> Iterator[Row]:
         raise DataError(f"{path} is no parquet file that can be read: {error}") from error
 
 
-def _parquet_features(path: str) -> Features | None:
-    """Return the column types that the datasets library wrote into a parquet file."""
+def _parquet_features(path: str) -> Features:
+    """Return the column types that the datasets library writes into parquet files; none if it did not write this."""
     schema = pq.read_schema(path)
-    return Features.from_arrow_schema(schema) if b"huggingface" in (schema.metadata or {}) else None
+    return Features.from_arrow_schema(schema) if b"huggingface" in (schema.metadata or {}) else Features()
 
 
 def _batch_rows(batches: Iterable[Any]) -> Iterator[Row]:

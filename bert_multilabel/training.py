@@ -1,5 +1,6 @@
 """Arguments to Trainer and back; what lands in the output folder."""
 
+from collections.abc import Container
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -164,10 +165,15 @@ def load_run_data(
         ValueError: If a split is missing, or its rows are bad.
     """
     needed = {
-        "train": (training_args.do_train, "--do_train", data_args.train_file),
-        "validation": (training_args.do_eval, "--do_eval", data_args.validation_file),
-        "test": (training_args.do_predict, "--do_predict", data_args.test_file),
+        "train": training_args.do_train,
+        "validation": training_args.do_eval,
+        "test": training_args.do_predict,
     }
+    wanted = [split for split, is_needed in needed.items() if is_needed]
+    paths = {"train": data_args.train_file, "validation": data_args.validation_file, "test": data_args.test_file}
+    files = {split: path for split in wanted if (path := paths[split]) is not None}
+    if data_args.dataset_name is None:
+        _check_splits(files, wanted)
     spec = DataSpec(
         text_column=data_args.text_column,
         text_pair_column=data_args.text_pair_column,
@@ -176,27 +182,34 @@ def load_run_data(
         label_names=read_label_names(data_args.label_names_file) if data_args.label_names_file else label_names,
         label_delimiter=data_args.label_delimiter,
     )
-    files = {split: path for split, (is_needed, _, path) in needed.items() if is_needed and path is not None}
-    if not files and data_args.dataset_name is None:
-        raise ValueError("there is no data: give --train_file, --validation_file, --test_file or --dataset_name")
     loaded = load_splits(
         spec,
-        files=None if data_args.dataset_name else files,
+        files=files if data_args.dataset_name is None else None,
         dataset_name=data_args.dataset_name,
         dataset_config_name=data_args.dataset_config_name,
+        wanted=wanted,
     )
-    splits = {split: rows for split, rows in loaded.splits.items() if needed[split][0]}
-    if training_args.do_train and training_args.do_eval and "train" in splits and "validation" not in splits:
+    splits = dict(loaded.splits)
+    _check_splits(splits, wanted)
+    if "validation" in wanted and "validation" not in splits:
         splits["train"], splits["validation"] = split_validation(
             splits["train"], data_args.validation_fraction, training_args.seed, loaded.label_names
         )
-    for split, (is_needed, flag, _) in needed.items():
-        if is_needed and split not in splits:
-            raise ValueError(f"{flag} needs rows: give --{split}_file, or a --dataset_name with a {split} split")
-    if training_args.do_train and data_args.max_train_samples is not None:
+    if "train" in splits and data_args.max_train_samples is not None:
         chosen = min(data_args.max_train_samples, len(splits["train"]))
         splits["train"] = splits["train"].shuffle(seed=training_args.seed).select(range(chosen))
     return LoadedData(splits, loaded.label_names)
+
+
+def _check_splits(given: Container[str], wanted: list[str]) -> None:
+    """Refuse a run without the rows it needs; validation rows can come off the training rows."""
+    flags = {"train": "--do_train", "validation": "--do_eval", "test": "--do_predict"}
+    for split in wanted:
+        can_be_split_off = split == "validation" and "train" in wanted
+        if split not in given and not can_be_split_off:
+            raise ValueError(
+                f"{flags[split]} needs rows: give --{split}_file, or a --dataset_name with the split {split!r}"
+            )
 
 
 def _build(

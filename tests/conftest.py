@@ -52,3 +52,31 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 @pytest.fixture(scope="session")
 def backbone(checkpoints: dict[str, Path]) -> Path:
     return checkpoints["uncased"]
+
+
+@pytest.fixture
+def write(tmp_path: Path):
+    """Write a file from text or bytes and return its path."""
+
+    def write_file(name, content):
+        path = tmp_path / name
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return str(path)
+
+    return write_file
+
+
+@pytest.fixture
+def save_dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Save splits in a folder that load_dataset reads, and return the folder; its cache is temporary, too."""
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
+    folder = tmp_path / "data"
+
+    def save(**splits):
+        for split, dataset in splits.items():
+            path = folder / f"{split}.parquet"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            dataset.to_parquet(str(path))
+        return str(folder)
+
+    return save

@@ -1,35 +1,17 @@
-import csv
-import io
 import json
 import logging
 import math
 
-import datasets
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
-from datasets import ClassLabel, Dataset, DatasetDict, Features, List, Value
+from datasets import ClassLabel, Dataset, Features, List, Value
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bert_multilabel.columns import COMMON_COLUMNS, DataSpec, find_columns
+from bert_multilabel.columns import DataSpec
 from bert_multilabel.data import load_splits
 from bert_multilabel.labels import DataError
-from bert_multilabel.reading import Row, Table, read_label_names, read_rows
 
 TWO_ROWS = "text,labels\ngood,price|quality\nbad,\n"
-
-
-@pytest.fixture
-def write(tmp_path):
-    """Write a file from text or bytes and return its path."""
-
-    def write_file(name, content):
-        path = tmp_path / name
-        path.write_bytes(content if isinstance(content, bytes) else content.encode())
-        return str(path)
-
-    return write_file
 
 
 def json_lines(rows):
@@ -44,38 +26,14 @@ def load_rows(path, split="train", **spec):
     return load(path, split, **spec).splits[split].to_list()
 
 
-def table(columns):
-    rows = [dict(zip(columns, cells, strict=True)) for cells in zip(*columns.values(), strict=True)]
-    return Table("table", [Row(number, None, row) for number, row in enumerate(rows, 1)])
+# Clean rows
 
 
-# Files
-
-
-@pytest.mark.parametrize(
-    ("name", "content"),
-    [
-        ("a.csv", TWO_ROWS),
-        ("A.CSV", "\ufeff" + TWO_ROWS.replace("\n", "\r\n")),
-        ("mac.csv", TWO_ROWS.replace("\n", "\r")),
-        ("blank.csv", TWO_ROWS.replace("\n", "\n\n")),
-        ("a.tsv", TWO_ROWS.replace(",", "\t")),
-        ("a.jsonl", '{"text": "good", "labels": "price|quality"}\n\n{"text": "bad", "labels": ""}'),
-        ("lines.json", '\n{"text": "good", "labels": "price|quality"}\n{"text": "bad", "labels": ""}'),
-        ("a.json", '\ufeff [{"text": "good", "labels": "price|quality"},\n {"text": "bad", "labels": ""}]'),
-    ],
-)
-def test_text_files(write, name, content):
-    loaded = load(write(name, content))
+def test_rows_come_out_clean(write):
+    loaded = load(write("a.csv", TWO_ROWS))
     assert loaded.label_names == ["price", "quality"]
     assert loaded.splits["train"].features == Features({"text": Value("string"), "labels": List(Value("float32"))})
     assert loaded.splits["train"].to_list() == [{"text": "good", "labels": [1, 1]}, {"text": "bad", "labels": [0, 0]}]
-
-
-def test_parquet(tmp_path):
-    path = str(tmp_path / "a.parquet")
-    pq.write_table(pa.table({"text": ["good", "bad"], "labels": [["price"], []]}), path, row_group_size=1)
-    assert load_rows(path) == [{"text": "good", "labels": [1]}, {"text": "bad", "labels": [0]}]
 
 
 def test_parquet_with_class_labels(tmp_path):
@@ -87,61 +45,11 @@ def test_parquet_with_class_labels(tmp_path):
     assert loaded.splits["train"][0]["labels"] == [0, 1]
 
 
-def test_cells_of_csv_stay_text(write):
+def test_words_for_missing_values_are_text(write):
     path = write("a.csv", "id,text,labels\n007,NA,null\n1e3,nan,None\n")
     assert [row["text"] for row in load_rows(path)] == ["NA", "nan"]
     assert [row["id"] for row in load_rows(path)] == ["007", "1e3"]
     assert load(path).label_names == ["None", "null"]
-
-
-def test_rows_know_their_line(write):
-    path = write("a.csv", 'text,labels\n"two\nlines",a\n\nlast,b\n')
-    assert [(row.number, row.line) for row in read_rows(path)] == [(1, 2), (2, 5)]
-    path = write("a.jsonl", "{}\n\n{}\n")
-    assert [(row.number, row.line) for row in read_rows(path)] == [(1, 1), (2, 3)]
-
-
-def test_a_field_may_be_longer_than_the_csv_module_likes(write):
-    text = "long " * 50_000
-    assert load_rows(write("a.csv", f"text,labels\n{text},a\n"))[0]["text"] == text
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "message"),
-    [
-        ("a.txt", "text\n", "its extension must be one of .csv, .tsv, .json, .jsonl, .parquet"),
-        ("a.csv.gz", b"\x1f\x8b", "a.csv.gz': its extension must be one of"),
-        ("a.csv", "", "a.csv has no rows"),
-        ("a.csv", "text,labels\n", "a.csv has no rows"),
-        ("a.jsonl", "\n \n", "a.jsonl has no rows"),
-        ("a.json", "[]", "a.json has no rows"),
-        ("a.csv", "text,labels\ngood,a\ncaf\xe9,b\n".encode("latin-1"), "line 3: byte 0xe9 is not UTF-8; save the"),
-        ("a.jsonl", b'{"text": "\xff"}', "line 1: byte 0xff is not UTF-8"),
-        ("a.json", b'[\n{"text": "\xff"}]', "line 2: byte 0xff is not UTF-8"),
-        ("a.csv", TWO_ROWS.encode("utf-16"), "line 1: byte 0xff is not UTF-8"),
-        ("a.csv", "text,labels\ngo\0od,a\n", "line 2: a NUL byte"),
-        ("a.csv", "text,,labels\ngood,1,a\n", "column 2 has no name"),
-        ("a.csv", "text,labels,text\ngood,a,b\n", "column name 'text' stands there twice"),
-        ("a.csv", 'text,labels\ngood,a\n"never,b\nbad,a\n', r"row 2 \(line 3\): broken quoting \(unexpected end"),
-        ("a.csv", 'text,labels\n"so" good,a\n', r"row 1 \(line 2\): broken quoting"),
-        ("a.csv", '"text,labels\ngood,a\n', r"header \(line 1\): broken quoting"),
-        ("a.json", '[{"text": "good"},\n{"text" "bad"}]', r"broken JSON: Expecting ':' delimiter: line 2 column 9"),
-        ("a.parquet", "text,labels\n", "is no parquet file that can be read"),
-        ("a.parquet", "", "is no parquet file that can be read"),
-    ],
-)
-def test_files_that_cannot_be_read(write, name, content, message):
-    with pytest.raises(DataError, match=message):
-        load(write(name, content))
-
-
-def test_a_missing_file_is_quoted(tmp_path):
-    with pytest.raises(DataError, match="there is no file 'nowhere/train.csv'"):
-        load("nowhere/train.csv")
-    with pytest.raises(DataError, match="there is no file"):
-        load(str(tmp_path))
-    with pytest.raises(DataError, match="there is no file 'nowhere.txt'"):
-        read_label_names("nowhere.txt")
 
 
 @pytest.mark.parametrize(
@@ -166,7 +74,6 @@ def test_a_missing_file_is_quoted(tmp_path):
             ],
         ),
         ("a.json", '[{"text": "good", "labels": ["a"]}, 7]', ["row 2, 7 is no JSON object"]),
-        ("all.jsonl", "{\n}\n", ["row 1 (line 1), broken JSON", "row 2 (line 2), broken JSON"]),
         (
             "bad.jsonl",
             json_lines(
@@ -210,70 +117,6 @@ def test_all_bad_rows_are_listed(write, name, content, messages):
     assert len(lines) == len(messages)
     for line, message in zip(lines, messages, strict=True):
         assert line.startswith(f"{path}, {message}")
-
-
-def test_only_the_first_problems_are_shown(write):
-    with pytest.raises(DataError) as caught:
-        load(write("a.csv", "text,labels\n" + "x,zzz\n" * 23), label_names=["a"])
-    lines = str(caught.value).split("\n")
-    assert lines[0].startswith("23 problems in ")
-    assert len(lines) == 1 + 20 + 1
-    assert lines[-1] == "... and 3 more"
-
-
-# Columns
-
-
-@pytest.mark.parametrize("role", ["text", "pair", "labels", "id"])
-def test_common_columns_are_found_best_first_in_any_case(role):
-    given = {"text": "a text", "labels": ["x"]} | {name.upper(): "x" for name in reversed(COMMON_COLUMNS[role])}
-    given = {name: [cell] for name, cell in given.items() if role not in ("text", "labels") or name.isupper()}
-    given |= {"labels": ["x"]} if role == "text" else {"text": ["x"]} if role == "labels" else {}
-    found = getattr(find_columns(table(given), DataSpec()), role)
-    best = COMMON_COLUMNS[role][0].upper()
-    assert found == ([best] if role == "labels" else best)
-
-
-def test_named_columns_win_and_are_free_for_one_purpose():
-    columns = {name: ["x"] for name in ("text", "title", "context", "tags", "labels", "key")}
-    spec = DataSpec(text_column="title", text_pair_column="text", label_column="tags", id_column="key")
-    found = find_columns(table(columns), spec)
-    assert (found.text, found.pair, found.labels, found.id) == ("title", "text", ["tags"], "key")
-    assert find_columns(table(columns), DataSpec(text_pair_column="text")).text == "title"
-
-
-def test_columns_of_zeros_and_ones_are_labels_and_no_text():
-    found = find_columns(table({"review": ["1", "0"], "product": ["", "1"], "comment": ["0", "x"]}), DataSpec())
-    assert (found.text, found.pair, found.labels) == ("comment", None, ["review", "product"])
-    assert found.one_per_label
-
-
-@pytest.mark.parametrize(
-    ("spec", "message"),
-    [
-        ({"text_column": "body"}, "has no column 'body' for the text; it has 'text', 'tags', 'a', 'b'"),
-        ({"text_pair_column": "other"}, "has no column 'other' for the pair; it has 'text'"),
-        ({"label_column": "opinions"}, "has no column 'opinions' for the labels; it has 'text'"),
-        ({"label_column": ["a", "c"]}, "has no column 'c' for the labels"),
-        ({"label_column": "text", "text_column": "text"}, "column 'text' cannot serve two of"),
-        ({"label_column": ["a", "b", "a"]}, "column 'a' cannot serve two of"),
-        ({"label_column": "text"}, "no column looks like the text; name it with text_column; it has 'text', 'tags'"),
-        ({"text_column": "tags"}, "no column looks like the labels; name it with label_column; it has 'text'"),
-    ],
-)
-def test_columns_that_cannot_be_found(spec, message):
-    columns = {"text": ["x"], "tags": ["x"], "a": ["0"], "b": ["1"]}
-    with pytest.raises(DataError, match=message):
-        find_columns(table(columns), DataSpec(**spec))
-
-
-def test_every_split_must_have_the_columns(write):
-    files = {"train": write("a.csv", "text,pair,labels\ngood,p,a\n"), "validation": write("b.csv", "text,pair\nx,y\n")}
-    with pytest.raises(DataError, match="b.csv has no column 'labels' for the labels; it has 'text', 'pair'"):
-        load_splits(DataSpec(), files)
-    files = files | {"validation": write("b.csv", "text,labels\nx,a\n")}
-    with pytest.raises(DataError, match="b.csv has no column 'pair' for the pair"):
-        load_splits(DataSpec(), files)
 
 
 def test_the_columns_and_the_form_are_logged(write, caplog):
@@ -373,6 +216,28 @@ def test_one_column_per_label(write, spec):
     assert second[1] == 1
 
 
+@pytest.mark.parametrize("names", [None, ["toxic"]])
+def test_a_named_column_of_zeros_and_ones_is_one_label(write, names):
+    files = {
+        "train": write("t.csv", "text,toxic\nx,0\ny,1\nz,\n"),
+        "test": write("p.csv", "text,toxic\nx,1\n"),
+    }
+    loaded = load_splits(DataSpec(label_column="toxic", label_names=names), files)
+    assert loaded.label_names == ["toxic"]
+    no, yes, unknown = loaded.splits["train"]["labels"][:]
+    assert (no, yes) == ([0], [1])
+    assert math.isnan(unknown[0])
+    assert loaded.splits["test"]["labels"][:] == [[1]]
+    files["test"] = write("p.csv", "text,toxic\nx,yes\n")
+    with pytest.raises(DataError, match=r"p.csv, row 1 \(line 2\), column 'toxic': 'yes' is not 0 or 1"):
+        load_splits(DataSpec(label_column="toxic", label_names=names), files)
+
+
+def test_labels_called_0_and_1_must_be_given(write):
+    path = write("a.csv", "text,code\nx,0\ny,1\n")
+    assert load_rows(path, label_column="code", label_names=["1", "0"])[0]["labels"] == [0, 1]
+
+
 def test_given_names_pick_and_order_the_columns(write):
     path = write("a.csv", "text,b,other,a\ngood,0,x,1\n")
     assert load_rows(path, label_names=["a", "b"]) == [{"text": "good", "labels": [1, 0]}]
@@ -437,24 +302,10 @@ def test_repeated_labels_are_noted(write, caplog):
 # Data sets of the datasets library
 
 
-@pytest.fixture
-def saved(tmp_path, monkeypatch):
-    """Save a DatasetDict and return the folder."""
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
-
-    def save(**splits):
-        for split, dataset in splits.items():
-            dataset.to_parquet(str(tmp_path / "data" / f"{split}.parquet"))
-        return str(tmp_path / "data")
-
-    (tmp_path / "data" / "data").mkdir(parents=True)
-    return save
-
-
-def test_a_data_set_with_class_labels(saved):
+def test_a_data_set_with_class_labels(save_dataset):
     features = Features({"id": Value("int64"), "text": Value("string"), "label": List(ClassLabel(names=["b", "a"]))})
     rows = Dataset.from_dict({"id": [7, 8], "text": ["x", "y"], "label": [[1], [0, 1]]}, features=features)
-    loaded = load_splits(DataSpec(), dataset_name=saved(train=rows, test=rows.select([1])))
+    loaded = load_splits(DataSpec(), dataset_name=save_dataset(train=rows, test=rows.select([1])))
     assert loaded.label_names == ["b", "a"]
     assert loaded.splits["train"].to_list() == [
         {"text": "x", "labels": [0, 1], "id": 7},
@@ -463,44 +314,67 @@ def test_a_data_set_with_class_labels(saved):
     assert loaded.splits["test"]["id"][:] == [8]
 
 
-def test_single_class_labels_hidden_in_the_test_split(saved):
+def test_single_class_labels_hidden_in_the_test_split(save_dataset):
     features = Features({"text": Value("string"), "label": ClassLabel(names=["b", "a"])})
     train = Dataset.from_dict({"text": ["x"], "label": [1]}, features=features)
     test = Dataset.from_dict({"text": ["x"], "label": [-1]}, features=features)
-    splits = load_splits(DataSpec(), dataset_name=saved(train=train, test=test)).splits
+    splits = load_splits(DataSpec(), dataset_name=save_dataset(train=train, test=test)).splits
     assert splits["train"]["labels"][:] == [[0, 1]]
     assert splits["test"].column_names == ["text"]
 
 
-def test_bad_rows_of_a_data_set_name_the_split(saved):
-    name = saved(train=Dataset.from_dict({"text": ["x", ""], "labels": [["a"], ["a"]]}))
+def test_bad_rows_of_a_data_set_name_the_split(save_dataset):
+    name = save_dataset(train=Dataset.from_dict({"text": ["x", ""], "labels": [["a"], ["a"]]}))
     with pytest.raises(DataError) as caught:
         load_splits(DataSpec(), dataset_name=name)
     assert f"{name}, split 'train', row 2, column 'text': the text is missing ('')" in str(caught.value)
 
 
-def test_data_sets_that_cannot_be_used(saved, tmp_path):
-    with pytest.raises(DataError, match="there is no data set"):
-        load_splits(DataSpec(), dataset_name=str(tmp_path / "nowhere"))
-    name = saved(**{"data/other-00000-of-00001": Dataset.from_dict({"text": ["x"]})})
-    with pytest.raises(DataError, match="none of the splits train, validation, test; it has other"):
-        load_splits(DataSpec(), dataset_name=name)
+@pytest.fixture
+def bad_training_rows(save_dataset):
+    """A data set whose training rows name the labels; one of them is bad."""
+    return save_dataset(
+        train=Dataset.from_dict({"text": ["x", ""], "labels": [["b", "a"], ["c"]]}),
+        validation=Dataset.from_dict({"text": ["y"], "labels": [["c"]]}),
+        test=Dataset.from_dict({"text": ["z"], "labels": [["a"]]}),
+    )
 
 
-def test_the_configuration_of_a_data_set(saved, tmp_path):
-    name = saved(one=Dataset.from_dict({"text": ["x"], "labels": [["a"]]}), two=Dataset.from_dict({"text": ["y"]}))
-    configs = [{"config_name": "one", "data_files": "one.parquet"}]
-    configs += [{"config_name": "two", "data_files": [{"split": "test", "path": "two.parquet"}]}]
+def test_only_wanted_splits_are_checked_and_returned(bad_training_rows):
+    loaded = load_splits(DataSpec(), dataset_name=bad_training_rows, wanted=["test", "validation"])
+    assert loaded.label_names == ["a", "b", "c"]
+    assert {split: rows.to_list() for split, rows in loaded.splits.items()} == {
+        "validation": [{"text": "y", "labels": [0, 0, 1]}],
+        "test": [{"text": "z", "labels": [1, 0, 0]}],
+    }
+    for wanted in (None, ["train", "test"]):
+        with pytest.raises(DataError, match=r"split 'train', row 2, column 'text': the text is missing \(''\)"):
+            load_splits(DataSpec(), dataset_name=bad_training_rows, wanted=wanted)
+
+
+def test_training_rows_are_read_only_for_names_that_are_not_given(save_dataset):
+    # Looked at, the training rows would rule out the column `text`, which holds no text there.
+    name = save_dataset(
+        train=Dataset.from_dict({"text": ["1"], "comment": ["x"], "labels": [["a"]]}),
+        test=Dataset.from_dict({"text": ["y"], "comment": ["z"], "labels": [["a"]]}),
+    )
+    loaded = load_splits(DataSpec(label_names=["a", "b"]), dataset_name=name, wanted={"test"})
+    assert loaded.splits["test"].to_list() == [{"text": "y", "labels": [1, 0]}]
+    loaded = load_splits(DataSpec(), dataset_name=name, wanted={"test"})
+    assert loaded.splits["test"].to_list() == [{"text": "z", "labels": [1]}]
+
+
+def test_all_files_are_read_whatever_is_wanted(write):
+    files = {"train": write("t.csv", TWO_ROWS), "test": write("p.csv", "text\nx\n")}
+    assert list(load_splits(DataSpec(), files, wanted=["test"]).splits) == ["train", "test"]
+
+
+def test_the_configuration_of_a_data_set(save_dataset, tmp_path):
+    name = save_dataset(one=Dataset.from_dict({"text": ["x"]}), two=Dataset.from_dict({"text": ["y"]}))
+    files = [{"split": "test", "path": f"{config}.parquet"} for config in ("one", "two")]
+    configs = [{"config_name": file["path"][:3], "data_files": [file]} for file in files]
     (tmp_path / "data" / "README.md").write_text(f"---\nconfigs: {json.dumps(configs)}\n---\n")
-    assert load_splits(DataSpec(), dataset_name=name, dataset_config_name="one").splits["train"]["text"][:] == ["x"]
     assert load_splits(DataSpec(), dataset_name=name, dataset_config_name="two").splits["test"]["text"][:] == ["y"]
-
-
-def test_a_data_set_saved_to_disk(saved, tmp_path):
-    rows = Dataset.from_dict({"text": ["x", "y"], "labels": [["a"], []]})
-    DatasetDict(train=rows, test=rows.select([1])).save_to_disk(tmp_path / "disk")
-    splits = load_splits(DataSpec(), dataset_name=str(tmp_path / "disk")).splits
-    assert (splits["train"]["text"][:], splits["test"]["text"][:]) == (["x", "y"], ["y"])
 
 
 @pytest.mark.parametrize(
@@ -517,61 +391,15 @@ def test_one_source_is_needed(sources, message):
         load_splits(DataSpec(), **sources)
 
 
-# Names files
-
-
-def test_names_files(write):
-    assert read_label_names(write("names.txt", "\ufeffb\r\n\n  a c  \n")) == ["b", "a c"]
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        ("a\n\nb\na\n", "line 4: label 'a' stands on line 1 already"),
-        (" \n", "holds no label name"),
-        (b"a\nb\xe4\n", "line 2: byte 0xe4 is not UTF-8"),
-    ],
-)
-def test_bad_names_files(write, content, message):
-    with pytest.raises(DataError, match=message):
-        read_label_names(write("names.txt", content))
-
-
-@pytest.mark.parametrize("spec", [{"label_names": []}, {"label_names": ["a", "a"]}, {"label_names": ["a", " "]}])
-def test_given_names_must_differ(spec):
-    with pytest.raises(DataError, match="must be different and not blank"):
-        DataSpec(**spec)
-
-
-def test_an_empty_delimiter_is_refused():
-    with pytest.raises(DataError, match="the label delimiter is empty"):
-        DataSpec(label_delimiter="")
-
-
 # Any text and any labels come back
 
 
 @settings(max_examples=60, deadline=None)
-@given(
-    texts=st.lists(
-        st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1).filter(str.strip),
-        min_size=1,
-        max_size=5,
-    )
-)
-def test_any_text_comes_back(tmp_path_factory, texts):
-    folder = tmp_path_factory.mktemp("texts")
-    rows = [{"text": text, "labels": "a"} for text in texts]
-    (folder / "a.jsonl").write_text(json_lines(rows), encoding="utf-8")
-    (folder / "b.jsonl").write_text("\n".join(json.dumps(row, ensure_ascii=False) for row in rows), encoding="utf-8")
-    for name, delimiter in (("a.csv", ","), ("a.tsv", "\t")):
-        buffer = io.StringIO()
-        writer = csv.DictWriter(buffer, ["text", "labels"], delimiter=delimiter)
-        writer.writeheader()
-        writer.writerows(rows)
-        (folder / name).write_bytes(buffer.getvalue().encode())
-    for name in ("a.jsonl", "b.jsonl", "a.csv", "a.tsv"):
-        assert [row["text"] for row in load_rows(str(folder / name))] == texts
+@given(text=st.text(st.characters(exclude_categories=["Cs"]), min_size=1).filter(str.strip))
+def test_any_text_comes_back(tmp_path_factory, text):
+    path = tmp_path_factory.mktemp("texts") / "a.jsonl"
+    path.write_text(json_lines([{"text": text, "labels": ["a"]}]))
+    assert load_rows(str(path)) == [{"text": text, "labels": [1]}]
 
 
 NAMES = ["price", "quality", "service"]

@@ -1,5 +1,6 @@
 """The metric for the `evaluate` library: loads offline from its folder, stands alone, agrees with the package."""
 
+import math
 import re
 import sys
 from collections.abc import Iterator
@@ -54,15 +55,18 @@ def test_batches_add_up(metric: evaluate.Metric) -> None:
 @pytest.mark.parametrize(
     ("predictions", "references", "message"),
     [
-        ([[1, 0], [1, 2]], [[1, 0], [1, 0]], "predictions must be 0 or 1, got 2"),
-        ([[1, 0]], [[1, -100]], "references must be 0 or 1, got -100"),
+        ([[1, 0], [1, 2]], [[1, 0], [1, 0]], r"predictions must be 0 or 1, got 2\.0"),
+        ([[1, 0], [0.7, 0]], [[1, 0], [1, 0]], r"predictions must be 0 or 1, got 0\.7; apply a threshold"),
+        ([[1, 0]], [[1, 0.7]], r"references must be 0 or 1, got 0\.7; apply a threshold"),
+        ([[1, 0]], [[1, -100]], r"references must be 0 or 1, got -100\.0"),
+        ([[1, math.nan]], [[1, 0]], "predictions must be 0 or 1, got nan"),
         ([[1, 0]], [[1, 0, 1]], r"predictions have the shape \(1, 2\), references \(1, 3\)"),
         ([[1, 0], [1]], [[1, 0], [1]], r"one place per label in every row, got rows of lengths \[1, 2\]"),
         ([[]], [[]], r"one place per label in every row, got rows of lengths \[0\]"),
     ],
 )
 def test_refuses_what_it_cannot_score(
-    metric: evaluate.Metric, predictions: list[list[int]], references: list[list[int]], message: str
+    metric: evaluate.Metric, predictions: list[list[float]], references: list[list[float]], message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
         metric.compute(predictions=predictions, references=references)

@@ -15,8 +15,8 @@ score averaged over samples.
 
 _INPUTS_DESCRIPTION = """
 Args:
-    predictions: One list of 0/1 per sample, with a place for each label. Decisions, not probabilities: evaluate cuts
-        these down to whole numbers.
+    predictions: One list of 0/1 per sample, with a place for each label. Decisions, not probabilities:
+        0.7 is refused.
     references: The true labels in the same form.
     zero_division: What a sample scores that has neither a true nor a predicted label. Default 1.0.
 
@@ -51,17 +51,18 @@ class HammingScore(evaluate.Metric):  # type: ignore[misc]  # evaluate has no ty
             description=_DESCRIPTION,
             citation=_CITATION,
             inputs_description=_INPUTS_DESCRIPTION,
+            # Not integers: evaluate would cut 0.7 down to 0 before it comes here to be refused.
             features=datasets.Features(
                 {
-                    "predictions": datasets.Sequence(datasets.Value("int32")),
-                    "references": datasets.Sequence(datasets.Value("int32")),
+                    "predictions": datasets.Sequence(datasets.Value("float32")),
+                    "references": datasets.Sequence(datasets.Value("float32")),
                 }
             ),
             reference_urls=["https://scikit-learn.org/stable/modules/generated/sklearn.metrics.jaccard_score.html"],
         )
 
     def _compute(
-        self, predictions: list[list[int]], references: list[list[int]], zero_division: float = 1.0
+        self, predictions: list[list[float]], references: list[list[float]], zero_division: float = 1.0
     ) -> dict[str, float]:
         predicted, true = _as_sets("predictions", predictions), _as_sets("references", references)
         if predicted.shape != true.shape:
@@ -72,12 +73,13 @@ class HammingScore(evaluate.Metric):  # type: ignore[misc]  # evaluate has no ty
         return {"hamming_score": float(scores.mean())}
 
 
-def _as_sets(name: str, rows: list[list[int]]) -> NDArray[np.bool_]:
+def _as_sets(name: str, rows: list[list[float]]) -> NDArray[np.bool_]:
     lengths = sorted({len(row) for row in rows})
     if len(lengths) != 1 or lengths == [0]:
         raise ValueError(f"{name} must have one place per label in every row, got rows of lengths {lengths}")
-    cells: NDArray[np.int64] = np.asarray(rows)
+    cells = np.asarray(rows, dtype=np.float32)
     others = cells[(cells != 0) & (cells != 1)]
     if others.size:
-        raise ValueError(f"{name} must be 0 or 1, got {others[0]}")
+        # As str, since formatting shows 0.7 in float32 as 0.699999988079071.
+        raise ValueError(f"{name} must be 0 or 1, got {others[0]!s}; apply a threshold to probabilities first")
     return cells.astype(np.bool_)

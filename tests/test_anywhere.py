@@ -1,0 +1,131 @@
+"""A saved folder loads anywhere: in fresh processes that cannot import this package."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from bert_multilabel import from_backbone
+
+from .conftest import LABELS
+
+TEXTS = ["the price is good", "not [OPINION1] good [SEP]"]
+PAIRS = ["gift", ""]
+
+SCRIPT = """
+import json, sys
+try:
+    import bert_multilabel
+    sys.exit("the package can be imported: this shows nothing")
+except ImportError:
+    pass
+import torch
+from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, AutoTokenizer, pipeline
+
+report = {}
+for folder in json.loads(sys.argv[1]):
+    config = AutoConfig.from_pretrained(folder, trust_remote_code=True)
+    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=True)
+    texts, pairs = json.loads(sys.argv[2])
+    batch = tokenizer(texts, pairs, padding=True, return_tensors="pt")
+    loaded = [
+        auto.from_pretrained(folder, trust_remote_code=True) for auto in (AutoModel, AutoModelForSequenceClassification)
+    ]
+    with torch.inference_mode():
+        logits = [model(**batch).logits for model in loaded]
+    built = AutoModel.from_config(config, trust_remote_code=True)
+    classify = pipeline("text-classification", model=folder, trust_remote_code=True, top_k=None)
+    answers = classify([{"text": text, "text_pair": pair} for text, pair in zip(texts, pairs)])
+    scores = [[{a["label"]: a["score"] for a in answer}[name] for name in config.label_names] for answer in answers]
+    alone = [tokenizer(text, pair, return_tensors="pt") for text, pair in zip(texts, pairs)]
+    with torch.inference_mode():
+        expected = torch.cat([loaded[0](**one).logits for one in alone]).sigmoid()
+    decided = config.decide(logits[0])[1].tolist()
+    loaded[0].save_pretrained(folder + "-again")
+    tokenizer.save_pretrained(folder + "-again")
+    report[folder] = {
+        "classes": sorted({type(model).__name__ for model in [*loaded, built]}),
+        "strategy": config.strategy,
+        "same": torch.equal(*logits),
+        "logits": [[value.hex() for value in row] for row in logits[0].double().tolist()],
+        "pipeline": torch.tensor(scores).sub(expected).abs().max().item(),
+        "decided": decided,
+        "package": type(loaded[0]).__module__.split(".")[0],
+    }
+print("REPORT" + json.dumps(report))
+"""
+
+
+def load_elsewhere(folders, tmp_path):
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    # Isolated (-I) and started elsewhere; an installed package would still be found, so the import is blocked.
+    block = "import sys; sys.modules['bert_multilabel'] = None\n"
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", block + SCRIPT, json.dumps(folders), json.dumps([TEXTS, PAIRS])],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={**environment, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "hf")},
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.split("REPORT")[1])
+
+
+def save(backbone, strategy, folder):
+    model, tokenizer = from_backbone(backbone, LABELS, strategy, threshold=0.4)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.fixture(scope="module")
+def elsewhere(backbone, tmp_path_factory):
+    """Both strategies in one process, from folders of one name, where the Auto classes mix up their code."""
+    root = tmp_path_factory.mktemp("anywhere")
+    folders = [save(backbone, strategy, root / strategy / "model") for strategy in ("cls", "label_tokens")]
+    return load_elsewhere(folders, root), root
+
+
+def test_every_auto_class_gives_the_same_logits_bit_for_bit(elsewhere):
+    for report in elsewhere[0].values():
+        assert report["same"]
+        assert report["package"] == "transformers_modules"
+
+
+def test_folders_of_both_strategies_load_in_one_process(elsewhere):
+    classes = {report["strategy"]: report["classes"] for report in elsewhere[0].values()}
+    assert classes == {"cls": ["BertForMultiLabelCLS"], "label_tokens": ["BertForMultiLabelLabelTokens"]}
+
+
+def test_the_stock_pipeline_gives_the_probabilities(elsewhere):
+    for report in elsewhere[0].values():
+        assert report["pipeline"] < 1e-6
+
+
+def test_the_stored_threshold_acts_there(elsewhere):
+    for report in elsewhere[0].values():
+        logits = torch.tensor([[float.fromhex(value) for value in row] for row in report["logits"]])
+        assert report["decided"] == (logits.sigmoid() >= 0.4).tolist()
+
+
+def test_what_was_loaded_there_can_be_saved_and_loaded_again(elsewhere):
+    first, root = elsewhere
+    again = load_elsewhere([folder + "-again" for folder in first], root)
+    for folder, report in first.items():
+        assert again[folder + "-again"]["logits"] == report["logits"]
+        assert again[folder + "-again"]["classes"] == report["classes"]
+
+
+def test_the_package_itself_gives_the_same_logits(elsewhere, backbone):
+    from transformers import AutoModel, AutoTokenizer
+
+    for folder, report in elsewhere[0].items():
+        model, tokenizer = AutoModel.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+        assert type(model).__module__ == "bert_multilabel.modeling_multilabel"
+        with torch.inference_mode():
+            logits = model(**tokenizer(TEXTS, PAIRS, padding=True, return_tensors="pt")).logits
+        expected = torch.tensor([[float.fromhex(value) for value in row] for row in report["logits"]])
+        assert torch.equal(logits, expected)

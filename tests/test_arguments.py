@@ -1,0 +1,92 @@
+import json
+
+import pytest
+
+from bert_multilabel.arguments import parse_arguments
+
+TRAIN = ["--model_name_or_path", "bert", "--train_file", "a.csv", "--output_dir", "out", "--do_train"]
+
+
+def test_defaults_suit_multi_label_training():
+    model, data, training = parse_arguments([*TRAIN, "--do_eval"])
+    assert (model.strategy, data.max_seq_length) == (None, None)
+    assert training.train_sampling_strategy == "group_by_length"
+    assert training.label_names == ["labels"]
+    assert training.load_best_model_at_end
+    assert (training.metric_for_best_model, training.greater_is_better) == ("hamming_score", True)
+    assert training.eval_strategy == training.save_strategy == "epoch"
+
+
+def test_the_head_learns_ten_times_as_fast_unless_told_otherwise():
+    assert parse_arguments([*TRAIN, "--learning_rate", "2e-5"])[2].head_learning_rate == pytest.approx(2e-4)
+    assert parse_arguments([*TRAIN, "--head_learning_rate", "3e-3"])[2].head_learning_rate == 3e-3
+
+
+@pytest.mark.parametrize("flags", [["--do_train"], ["--do_eval"], ["--do_predict"], ["--do_eval", "--do_predict"]])
+def test_without_training_and_evaluation_there_is_nothing_to_choose_between(flags):
+    _, _, training = parse_arguments(["--model_name_or_path", "bert", "--output_dir", "out", *flags])
+    assert training.eval_strategy == "no"
+    assert not training.load_best_model_at_end
+
+
+def test_one_json_file_holds_all_arguments(tmp_path):
+    arguments = {
+        "model_name_or_path": "bert",
+        "output_dir": "out",
+        "do_train": True,
+        "train_file": "a.csv",
+        "label_column": "toxic",
+        "learning_rate": 3e-5,
+    }
+    path = tmp_path / "arguments.json"
+    path.write_text(json.dumps(arguments))
+    _, data, training = parse_arguments([str(path)])
+    assert data.label_column == ["toxic"]
+    assert training.learning_rate == 3e-5
+    path.write_text(json.dumps({**arguments, "learning_rat": 1}))
+    with pytest.raises(ValueError, match="learning_rat"):
+        parse_arguments([str(path)])
+
+
+def test_several_label_columns_are_a_list():
+    _, data, _ = parse_arguments([*TRAIN, "--label_column", "toxic", "rude"])
+    assert data.label_column == ["toxic", "rude"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "phrase"),
+    [
+        ([*TRAIN, "--epochs", "3"], "--epochs"),
+        ([*TRAIN, "--learning_rat", "1"], "--learning_rat"),
+        (TRAIN[:-1], "nothing to do: give --do_train, --do_eval, --do_predict"),
+        (["--model_name_or_path", "bert", "--do_train"], "--output_dir is missing"),
+        ([*TRAIN, "--dataset_name", "x"], "--dataset_name x and --train_file exclude each other"),
+        ([*TRAIN, "--dataset_config_name", "x"], "--dataset_config_name x needs --dataset_name"),
+        ([*TRAIN, "--max_train_samples", "0"], "--max_train_samples must be at least 1, got 0"),
+        ([*TRAIN, "--max_seq_length", "-1"], "--max_seq_length must be at least 1, got -1"),
+        ([*TRAIN, "--top_scores", "0"], "--top_scores must be at least 1, got 0"),
+        (["missing.json"], "there is no file 'missing.json' to read the arguments from"),
+    ],
+)
+def test_bad_arguments_are_refused(arguments, phrase):
+    with pytest.raises(ValueError, match=phrase):
+        parse_arguments(arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "phrase"),
+    [
+        ([*TRAIN, "--strategy", "both"], "invalid choice: 'both'"),
+        ([*TRAIN, "--bf16", "maybe"], "Truthy value expected: got maybe"),
+        ([*TRAIN, "--learning_rate", "fast"], "invalid float value: 'fast'"),
+        (["--output_dir", "out"], "required: --model_name_or_path"),
+    ],
+)
+def test_argparse_says_what_is_wrong(arguments, phrase, capsys):
+    with pytest.raises(SystemExit):
+        parse_arguments(arguments)
+    assert phrase in capsys.readouterr().err
+
+
+def test_a_boolean_that_says_false_is_false():
+    assert parse_arguments([*TRAIN, "--overwrite_output_dir", "False"])[2].overwrite_output_dir is False
