@@ -31,9 +31,8 @@ for folder in json.loads(sys.argv[1]):
     tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=True)
     texts, pairs = json.loads(sys.argv[2])
     batch = tokenizer(texts, pairs, padding=True, return_tensors="pt")
-    loaded = [
-        auto.from_pretrained(folder, trust_remote_code=True) for auto in (AutoModel, AutoModelForSequenceClassification)
-    ]
+    autos = (AutoModel, AutoModelForSequenceClassification)
+    loaded = [auto.from_pretrained(folder, trust_remote_code=True) for auto in autos]
     with torch.inference_mode():
         logits = [model(**batch).logits for model in loaded]
     built = AutoModel.from_config(config, trust_remote_code=True)
