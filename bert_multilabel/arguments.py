@@ -100,7 +100,7 @@ class MultiLabelTrainingArguments(TrainingArguments):
     learning_rate: float = field(default=1e-4, metadata={"help": "Peak learning rate of the encoder."})
     head_learning_rate: float | None = field(
         default=None,
-        metadata={"help": "Peak learning rate of the classification head. Default: 10 times --learning_rate."},
+        metadata={"help": "Peak learning rate of the classification head. Default: 20 times --learning_rate."},
     )
     weight_decay: float = field(default=0.01, metadata={"help": "Weight decay of matrices."})
     warmup_steps: float = field(
@@ -137,7 +137,7 @@ class MultiLabelTrainingArguments(TrainingArguments):
             self.eval_strategy = "no"
             self.load_best_model_at_end = False
         if self.head_learning_rate is None:
-            self.head_learning_rate = 10 * self.learning_rate
+            self.head_learning_rate = 20 * self.learning_rate
         if self.label_names is None:
             # Trainer would take label_mask for a second label.
             self.label_names = ["labels"]

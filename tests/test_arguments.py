@@ -17,8 +17,8 @@ def test_defaults_suit_multi_label_training():
     assert training.eval_strategy == training.save_strategy == "epoch"
 
 
-def test_the_head_learns_ten_times_as_fast_unless_told_otherwise():
-    assert parse_arguments([*TRAIN, "--learning_rate", "2e-5"])[2].head_learning_rate == pytest.approx(2e-4)
+def test_the_head_learns_twenty_times_as_fast_unless_told_otherwise():
+    assert parse_arguments([*TRAIN, "--learning_rate", "2e-5"])[2].head_learning_rate == pytest.approx(4e-4)
     assert parse_arguments([*TRAIN, "--head_learning_rate", "3e-3"])[2].head_learning_rate == 3e-3
 
 

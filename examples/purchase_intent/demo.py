@@ -20,6 +20,7 @@ train = {
     "num_train_epochs": 10,
     "per_device_train_batch_size": 16,
     "learning_rate": 2e-4,
+    "head_learning_rate": 2e-3,
     "logging_steps": 31,
 }
 flags = ["--do_train", "--do_eval", "--do_predict", "--overwrite_output_dir"]
