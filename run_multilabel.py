@@ -1,7 +1,14 @@
 """Fine-tune, evaluate and apply a multi-label BERT; `--help` lists the arguments, which may also be one JSON file."""
 
+import sys
+
 from bert_multilabel.arguments import parse_arguments
+from bert_multilabel.labels import DataError
 from bert_multilabel.training import run
 
 if __name__ == "__main__":
-    run(*parse_arguments())
+    try:
+        run(*parse_arguments())
+    except DataError as error:
+        # The message says where in the data the fault is; a traceback would only show where in our code.
+        sys.exit(str(error))

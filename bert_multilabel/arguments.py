@@ -171,6 +171,8 @@ def parse_arguments(
             raise ValueError(f"there is no file {arguments[0]!r} to read the arguments from")
         parsed = parser.parse_json_file(arguments[0])
     else:
-        parsed = parser.parse_args_into_dataclasses(arguments)
+        *parsed, unknown = parser.parse_args_into_dataclasses(arguments, return_remaining_strings=True)
+        if unknown:
+            raise ValueError(f"unknown arguments: {' '.join(unknown)}; check the spelling, --help lists them all")
     model, data, training = parsed
     return model, data, training

@@ -99,13 +99,13 @@ def find_columns(table: Table, spec: DataSpec, labels_needed: bool = True) -> Co
     pair = _find_column(table, "pair", spec.text_pair_column, spec)
     row_id = _find_id(table, spec)
     if text is None:
-        raise DataError(f"{table.source}: no column looks like the text; name it with text_column{_listed(table)}")
+        raise DataError(f"{table.source}: no column looks like the text: give text_column{_listed(table)}")
     if spec.label_columns:
         labels, one_per_label = _named_labels(table, spec, labels_needed)
     else:
         labels, one_per_label = _find_labels(table, spec, {text, pair, row_id})
     if labels_needed and not labels:
-        raise DataError(f"{table.source}: no column looks like the labels; name it with label_column{_listed(table)}")
+        raise DataError(f"{table.source}: no column looks like the labels: give label_column{_listed(table)}")
     used = [column for column in (text, pair, row_id, *labels) if column is not None]
     for column in used:
         if used.count(column) > 1:
@@ -192,4 +192,4 @@ def missing_column(table: Table, role: str, column: str) -> DataError:
 
 
 def _listed(table: Table) -> str:
-    return f"; it has {', '.join(repr(column) for column in table.columns)}"
+    return f"; name one of {', '.join(repr(column) for column in table.columns)}"

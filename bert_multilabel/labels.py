@@ -100,7 +100,9 @@ class LabelReader:
         is_empty_list = form is Form.NAMES and not items
         if form is not self.form and not (is_empty_list and self.form is Form.IDS):
             none = "an empty text" if self.form is Form.TEXT else "[]"
-            raise BadValue(f"{shorten(cell)} is {form}, but other rows hold {self.form}; no labels are {none}", column)
+            raise BadValue(
+                f"{shorten(cell)} is {form}, but other rows hold {self.form}; write {none} for no labels", column
+            )
         if self.form in (Form.IDS, Form.ONE_ID):
             return [_name_of_id(item, id_names, column) for item in items]
         if self.form is Form.TEXT and items and self.delimiter is not None and items[0] not in self.label_names:

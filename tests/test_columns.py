@@ -66,14 +66,14 @@ def test_zeros_and_ones_are_text_where_there_is_no_other():
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ({"text_column": "body"}, "has no column 'body' for the text; it has 'text', 'tags', 'a', 'b'"),
-        ({"text_pair_column": "other"}, "has no column 'other' for the pair; it has 'text'"),
-        ({"label_column": "opinions"}, "has no column 'opinions' for the labels; it has 'text'"),
+        ({"text_column": "body"}, "has no column 'body' for the text; name one of 'text', 'tags', 'a', 'b'"),
+        ({"text_pair_column": "other"}, "has no column 'other' for the pair; name one of 'text'"),
+        ({"label_column": "opinions"}, "has no column 'opinions' for the labels; name one of 'text'"),
         ({"label_column": ["a", "c"]}, "has no column 'c' for the labels"),
         ({"label_column": "text", "text_column": "text"}, "column 'text' cannot serve two of"),
         ({"label_column": ["a", "b", "a"]}, "column 'a' cannot serve two of"),
-        ({"label_column": "text"}, "no column looks like the text; name it with text_column; it has 'text', 'tags'"),
-        ({"text_column": "tags"}, "no column looks like the labels; name it with label_column; it has 'text'"),
+        ({"label_column": "text"}, "no column looks like the text: give text_column; name one of 'text', 'tags'"),
+        ({"text_column": "tags"}, "no column looks like the labels: give label_column; name one of 'text'"),
     ],
 )
 def test_columns_that_cannot_be_found(spec, message):
@@ -135,9 +135,18 @@ FOUND = find_columns(table({"id": ["1"], "text": ["t"], "pair": ["p"], "a": ["1"
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
-        ({"pair": ["p"], "a": ["1"], "b": ["0"]}, "table has no column 'text' for the text; it has 'pair', 'a', 'b'"),
-        ({"text": ["t"], "a": ["1"], "b": ["0"]}, "table has no column 'pair' for the pair; it has 'text', 'a', 'b'"),
-        ({"text": ["t"], "pair": ["p"], "a": ["1"]}, "has no column 'b' for the labels; it has 'text', 'pair', 'a'"),
+        (
+            {"pair": ["p"], "a": ["1"], "b": ["0"]},
+            "has no column 'text' for the text; name one of 'pair', 'a', 'b'",
+        ),
+        (
+            {"text": ["t"], "a": ["1"], "b": ["0"]},
+            "has no column 'pair' for the pair; name one of 'text', 'a', 'b'",
+        ),
+        (
+            {"text": ["t"], "pair": ["p"], "a": ["1"]},
+            "no column 'b' for the labels; name one of 'text', 'pair', 'a'",
+        ),
     ],
 )
 def test_every_split_must_have_the_columns(split, columns, message):

@@ -171,7 +171,7 @@ def test_only_the_split_to_predict_needs_the_named_id(write):
     splits = load_splits(DataSpec(id_column="ticket"), {"train": train, "test": test}).splits
     assert splits["train"].column_names == ["text", "labels"]
     assert splits["test"].to_list() == [{"text": "bad", "id": "T1"}]
-    with pytest.raises(DataError, match="b.csv has no column 'key' for the id; it has 'text', 'ticket'"):
+    with pytest.raises(DataError, match="b.csv has no column 'key' for the id; name one of 'text', 'ticket'"):
         load_splits(DataSpec(id_column="key"), {"train": train, "test": test})
     with pytest.raises(DataError, match="a.csv has no column 'ticket' for the id"):
         load_splits(DataSpec(id_column="ticket"), {"train": train})

@@ -162,11 +162,11 @@ def test_zeros_and_ones_in_a_label_column_are_names():
 @pytest.mark.parametrize(
     ("cells", "bad", "message"),
     [
-        ([["price"]], "price", "'price' is a text, but other rows hold a list of names; no labels are \\[\\]"),
+        ([["price"]], "price", "'price' is a text, but other rows hold a list of names; write \\[\\] for no labels"),
         ([["price"]], "", "'' is a text, but other rows hold a list of names"),
         ([["price"]], [0], r"\[0\] is a list of ids, but other rows hold a list of names"),
         ([["price"]], 0, "0 is a single id, but other rows hold a list of names"),
-        (["price"], ["price"], "is a list of names, but other rows hold a text; no labels are an empty text"),
+        (["price"], ["price"], "is a list of names, but other rows hold a text; write an empty text for no labels"),
         (["", "price"], "[]", r"'\[\]' is a list of names, but other rows hold a text"),
         ([["price"]], None, r"the labels are missing \(null\); write an empty list"),
         ([["price"]], ["price", 1], "is neither a list of names, nor a list of ids, nor a text"),

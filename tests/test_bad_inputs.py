@@ -1,0 +1,256 @@
+"""Every row of docs/bad_input.md is tried: the input gives exactly the message that stands beside it."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from transformers import EvalPrediction, RobertaConfig
+
+from bert_multilabel import MultiLabelConfig, MultiLabelTokenizer, compute_metrics, from_backbone, hamming_score
+from bert_multilabel.arguments import parse_arguments
+from bert_multilabel.columns import DataSpec
+from bert_multilabel.data import load_splits
+from bert_multilabel.training import run
+
+from .conftest import LABELS
+
+TABLE = Path(__file__).resolve().parents[1] / "docs" / "bad_input.md"
+CASES = {}
+
+
+def case(function):
+    CASES[function.__doc__] = function
+    return function
+
+
+def load(folder, name, content, **spec):
+    path = folder / name
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    load_splits(DataSpec(**spec), {"train": str(path)})
+
+
+def script(folder, *words):
+    run(
+        *parse_arguments(
+            ["--output_dir", str(folder / "out"), "--use_cpu", "--disable_tqdm", "true", *map(str, words)]
+        )
+    )
+
+
+@case
+def _(folder, backbone):
+    """config: `strategy="clz"`"""
+    MultiLabelConfig(label_names=LABELS, strategy="clz")
+
+
+@case
+def _(folder, backbone):
+    """config: a label name twice"""
+    MultiLabelConfig(label_names=["gift", "price", "gift"])
+
+
+@case
+def _(folder, backbone):
+    """config: a blank label name"""
+    MultiLabelConfig(label_names=["gift", ""])
+
+
+@case
+def _(folder, backbone):
+    """config: `threshold=1.5`"""
+    MultiLabelConfig(label_names=LABELS, threshold=1.5)
+
+
+@case
+def _(folder, backbone):
+    """config: two thresholds for three labels"""
+    MultiLabelConfig(label_names=LABELS, threshold=[0.5, 0.5])
+
+
+@case
+def _(folder, backbone):
+    """config: `num_labels=4` with three names"""
+    MultiLabelConfig(label_names=LABELS, num_labels=4)
+
+
+@case
+def _(folder, backbone):
+    """tokenizer: `max_length=5` with three label tokens"""
+    tokenizer = MultiLabelTokenizer.from_pretrained(backbone, label_names=LABELS, strategy="label_tokens")
+    tokenizer("good", truncation=True, max_length=5)
+
+
+@case
+def _(folder, backbone):
+    """tokenizer: special tokens read in texts"""
+    tokenizer = MultiLabelTokenizer.from_pretrained(backbone, label_names=LABELS, strategy="label_tokens")
+    tokenizer("[OPINION1]", split_special_tokens=False)
+
+
+@case
+def _(folder, backbone):
+    """model: a label token masked out in one row"""
+    model, tokenizer = from_backbone(backbone, LABELS, "label_tokens")
+    batch = tokenizer(["good", "price"], return_tensors="pt")
+    batch["label_mask"][1, 2] = 0
+    model(**batch)
+
+
+@case
+def _(folder, backbone):
+    """model: class ids in place of multi-hot labels"""
+    model, tokenizer = from_backbone(backbone, LABELS, "cls")
+    model(**tokenizer(["good", "price"], return_tensors="pt"), labels=torch.tensor([0, 2]))
+
+
+@case
+def _(folder, backbone):
+    """backbone: a RoBERTa"""
+    RobertaConfig().save_pretrained(folder)
+    from_backbone(folder, LABELS, "cls")
+
+
+@case
+def _(folder, backbone):
+    """metrics: probabilities in place of decisions"""
+    hamming_score([[0.7, 0.1]], [[1, 0]])
+
+
+@case
+def _(folder, backbone):
+    """metrics: labels of another shape than the logits"""
+    compute_metrics(EvalPrediction(np.zeros((2, 3)), np.zeros((2, 5))))
+
+
+@case
+def _(folder, backbone):
+    """data: an unknown label"""
+    load(folder, "train.csv", "text,labels\ngood,price\nbad,prise\n", label_names=["price", "quality"])
+
+
+@case
+def _(folder, backbone):
+    """data: an empty label"""
+    load(folder, "train.csv", "text,labels\ngood,price||quality\n")
+
+
+@case
+def _(folder, backbone):
+    """data: a 2 in a 0/1 column"""
+    load(folder, "train.csv", "text,rude,spam\ngood,0,1\nbad,2,0\n", label_column=["rude", "spam"])
+
+
+@case
+def _(folder, backbone):
+    """data: a missing column"""
+    load(folder, "train.csv", "text,labels\ngood,price\n", text_column="sentence")
+
+
+@case
+def _(folder, backbone):
+    """data: mixed label forms"""
+    load(folder, "train.jsonl", '{"text": "a", "labels": ["price"]}\n{"text": "b", "labels": "price"}\n')
+
+
+@case
+def _(folder, backbone):
+    """data: an empty text in training"""
+    load(folder, "train.csv", "text,labels\n ,price\n")
+
+
+@case
+def _(folder, backbone):
+    """data: Latin-1 in place of UTF-8"""
+    load(folder, "train.csv", "text,labels\nna\u00efve,price\n".encode("latin-1"))
+
+
+@case
+def _(folder, backbone):
+    """data: a broken JSON line, and two more faults"""
+    rows = ['{"text": "a", "labels": ["price"]}', '{"text": "b", "labels": ["price"}', '{"text": 7, "labels": [""]}']
+    load(folder, "train.jsonl", "\n".join(rows))
+
+
+@case
+def _(folder, backbone):
+    """data: no rows"""
+    load(folder, "train.csv", "text,labels\n")
+
+
+@case
+def _(folder, backbone):
+    """data: a quote that never closes"""
+    load(folder, "train.csv", 'text,labels\n"good,price\nbad,\n')
+
+
+@case
+def _(folder, backbone):
+    """data: a field too many"""
+    load(folder, "train.csv", "text,labels\ngood, really good,price\n")
+
+
+@case
+def _(folder, backbone):
+    """script: a misspelt option"""
+    script(folder, "--model_name_or_path", backbone, "--do_train", "--train_fil", "train.csv")
+
+
+@case
+def _(folder, backbone):
+    """script: a misspelt key in the JSON file"""
+    arguments = {"model_name_or_path": "x", "output_dir": "y", "do_train": True, "learning_rat": 1}
+    (folder / "run.json").write_text(json.dumps(arguments))
+    parse_arguments([str(folder / "run.json")])
+
+
+@case
+def _(folder, backbone):
+    """script: nothing to do"""
+    script(folder, "--model_name_or_path", backbone)
+
+
+@case
+def _(folder, backbone):
+    """script: prediction without a file"""
+    script(folder, "--model_name_or_path", backbone, "--do_predict")
+
+
+@case
+def _(folder, backbone):
+    """script: `max_seq_length` beyond the model"""
+    (folder / "train.csv").write_text("text,labels\ngood,price\nbad,quality\n")
+    words = ["--do_train", "--train_file", folder / "train.csv", "--max_seq_length", 512]
+    script(folder, "--model_name_or_path", backbone, *words)
+
+
+@case
+def _(folder, backbone):
+    """script: a folder with a model of another origin"""
+    (folder / "out").mkdir()
+    (folder / "out" / "config.json").write_text("{}")
+    (folder / "train.csv").write_text("text,labels\ngood,price\nbad,quality\n")
+    script(folder, "--model_name_or_path", backbone, "--do_train", "--train_file", folder / "train.csv")
+
+
+def message(function, folder, backbone):
+    with pytest.raises(ValueError) as caught:
+        function(folder, backbone)
+    text = str(caught.value).replace(f"{folder}/", "").replace(str(folder), "folder")
+    return re.sub(r"\s*\n\s*", "<br>", text.strip()).replace("|", "\\|")
+
+
+def rows():
+    cells = [re.split(r"(?<!\\) \| ", line.strip("| \n")) for line in TABLE.read_text(encoding="utf-8").splitlines()]
+    return {row[0]: row[1] for row in cells if len(row) == 2 and ": " in row[0]}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_message_is_the_one_in_the_table(name, tmp_path, backbone):
+    assert rows().get(name) == message(CASES[name], tmp_path, backbone)
+
+
+def test_the_table_holds_every_case_and_no_other():
+    assert list(rows()) == list(CASES)
