@@ -166,6 +166,7 @@ def parse_arguments(
     # Abbreviations would let a misspelt flag mean another one.
     groups: Any = (ModelArguments, DataArguments, MultiLabelTrainingArguments)
     parser = HfArgumentParser(groups, allow_abbrev=False)
+    parsed: Any
     if len(arguments) == 1 and arguments[0].endswith(".json"):
         if not Path(arguments[0]).is_file():
             raise ValueError(f"there is no file {arguments[0]!r} to read the arguments from")
