@@ -10,7 +10,7 @@ import torch
 from transformers import AutoConfig, BertModel, PreTrainedConfig
 
 from . import auto as auto  # our own folders load through AutoConfig
-from .configuration_multilabel import STRATEGIES, MultiLabelConfig
+from .configuration_multilabel import MultiLabelConfig, check_strategy
 from .modeling_multilabel import MODEL_CLASSES, MultiLabelPreTrainedModel
 from .tokenization_multilabel import MultiLabelTokenizer
 
@@ -43,8 +43,7 @@ def from_backbone(
     unknown = sorted(set(config) - {field.name for field in fields(MultiLabelConfig)})
     if unknown:
         raise ValueError(f"MultiLabelConfig has no field {', '.join(map(repr, unknown))}: check the spelling")
-    if strategy not in STRATEGIES:
-        raise ValueError(f"strategy must be one of {', '.join(map(repr, STRATEGIES))}, got {strategy!r}")
+    check_strategy(strategy)
     source = AutoConfig.from_pretrained(path)
     if source.model_type == MultiLabelConfig.model_type:
         _check_same_task(path, source, list(label_names), strategy)

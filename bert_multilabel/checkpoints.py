@@ -1,4 +1,4 @@
-"""Which run an output folder holds, and from where it can go on."""
+"""What an output folder holds of a run, and from where the run can go on."""
 
 import json
 import os
@@ -14,6 +14,8 @@ from transformers.utils import logging
 logger = logging.get_logger(__name__)
 
 RUN_FILE = "training_run.json"
+RESULTS_FILE = "all_results.json"
+PREDICTIONS_FILE = "predictions.jsonl"
 
 
 def start_or_resume(output_dir: Path, arguments: dict[str, Any], overwrite: bool) -> Path | None:
@@ -36,7 +38,8 @@ def start_or_resume(output_dir: Path, arguments: dict[str, Any], overwrite: bool
     run_file = output_dir / RUN_FILE
     checkpoints = [Path(path) for path in reversed(sort_checkpoints(str(output_dir)))] if output_dir.is_dir() else []
     if overwrite:
-        run_file.unlink(missing_ok=True)
+        for name in (RUN_FILE, RESULTS_FILE, PREDICTIONS_FILE):
+            (output_dir / name).unlink(missing_ok=True)
         for checkpoint in checkpoints:
             shutil.rmtree(checkpoint)
         checkpoints = []

@@ -66,7 +66,7 @@ class MultiLabelConfig(BertConfig):
         }
 
     def validate_multilabel(self) -> None:
-        """Check again what may have been assigned since construction; `save_pretrained` calls this."""
+        """Check again what may have been assigned since construction; models and `save_pretrained` call this."""
         self._check()
 
     def to_dict(self) -> dict[str, Any]:
@@ -124,8 +124,7 @@ class MultiLabelConfig(BertConfig):
                 f"num_labels or id2label was changed to {self.id2label} while label_names are {self.label_names}: "
                 "make a new configuration for other labels"
             )
-        if self.strategy not in STRATEGIES:
-            raise ValueError(f"strategy must be one of {', '.join(map(repr, STRATEGIES))}, got {self.strategy!r}")
+        check_strategy(self.strategy)
         if self.label_token_ids is not None:
             self._check_label_token_ids(self.label_token_ids)
         self._check_per_label("threshold", lambda value: 0 <= value <= 1, "a number from 0 to 1")
@@ -170,6 +169,12 @@ class MultiLabelConfig(BertConfig):
             if not holds(number):
                 where = f" for label {self.label_names[index]!r}" if isinstance(value, list) else ""
                 raise ValueError(f"{field} must be {expected}, got {number}{where}")
+
+
+def check_strategy(strategy: str) -> None:
+    """Raise a ValueError if there is no such strategy."""
+    if strategy not in STRATEGIES:
+        raise ValueError(f"strategy must be one of {', '.join(map(repr, STRATEGIES))}, got {strategy!r}")
 
 
 def _minor(version: str) -> list[int]:

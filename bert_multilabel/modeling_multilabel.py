@@ -41,7 +41,7 @@ class MultiLabelPreTrainedModel(BertPreTrainedModel):
         num_outputs: How many logits the head makes of one vector.
 
     Raises:
-        ValueError: If the configuration asks for another strategy.
+        ValueError: If the configuration asks for another strategy, or contradicts itself.
     """
 
     config: MultiLabelConfig
@@ -52,6 +52,8 @@ class MultiLabelPreTrainedModel(BertPreTrainedModel):
 
     def __init__(self, config: MultiLabelConfig, num_outputs: int = 1) -> None:
         super().__init__(config)
+        # Fields that `from_pretrained(..., field=value)` replaced have not been held against each other yet.
+        config.validate_multilabel()
         if config.strategy != self.strategy:
             raise ValueError(
                 f"{type(self).__name__} is for strategy {self.strategy!r}, but the configuration says "

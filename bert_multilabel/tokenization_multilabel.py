@@ -8,6 +8,8 @@ from tokenizers.processors import TemplateProcessing
 from transformers import BatchEncoding, BertTokenizer
 from transformers.tokenization_utils_base import TruncationStrategy
 
+from .configuration_multilabel import check_strategy
+
 
 class MultiLabelTokenizer(BertTokenizer):
     """A `BertTokenizer` that knows the labels of its model.
@@ -38,8 +40,7 @@ class MultiLabelTokenizer(BertTokenizer):
         strategy: str = "cls",
         **kwargs: Any,
     ) -> None:
-        if strategy not in ("cls", "label_tokens"):
-            raise ValueError(f"strategy must be 'cls' or 'label_tokens', got {strategy!r}")
+        check_strategy(strategy)
         tokens = [f"[OPINION{number}]" for number in range(1, len(label_names or []) + 1)]
         if strategy == "label_tokens" and not tokens:
             raise ValueError(f"strategy 'label_tokens' needs label_names, got {label_names!r}")
@@ -63,11 +64,6 @@ class MultiLabelTokenizer(BertTokenizer):
             return kwargs
         native: dict[str, Any] = super().convert_to_native_format(trust_remote_code=trust_remote_code, **kwargs)
         return native
-
-    @property
-    def min_length(self) -> int:
-        """Smallest `max_length` that leaves room for one word piece of each text of a pair."""
-        return int(self.num_special_tokens_to_add(pair=True)) + 2
 
     def _forget_saved_truncation(self) -> None:
         """Checkpoints saved for another task may carry a truncation or padding of their own."""
@@ -109,7 +105,8 @@ class MultiLabelTokenizer(BertTokenizer):
         max_length = kwargs.get("max_length")
         if truncates and add_special_tokens and max_length is not None:
             # Below the number of special tokens the backend would return the text uncut, without a word.
-            needed = int(self.num_special_tokens_to_add(pair=text_pair is not None)) + 1 + (text_pair is not None)
+            is_pair = text_pair is not None or (_holds_pairs(text) and not kwargs.get("is_split_into_words"))
+            needed = int(self.num_special_tokens_to_add(pair=is_pair)) + (2 if is_pair else 1)
             if max_length < needed:
                 raise ValueError(
                     f"max_length={max_length} leaves no room for text beside {len(self.label_token_ids)} label "
@@ -137,6 +134,11 @@ class MultiLabelTokenizer(BertTokenizer):
                 right = (kwargs.get("padding_side") or self.padding_side) == "right"
                 padded["label_mask"] = [*mask, *padding] if right else [*padding, *mask]
         return padded
+
+
+def _holds_pairs(text: Any) -> bool:
+    """Whether a batch is given as a list of (text, pair)."""
+    return isinstance(text, (list, tuple)) and len(text) > 0 and isinstance(text[0], (list, tuple))
 
 
 MultiLabelTokenizer.register_for_auto_class()

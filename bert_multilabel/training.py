@@ -1,20 +1,18 @@
 """Arguments to Trainer and back; what lands in the output folder."""
 
+import json
 from collections.abc import Container
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import torch
 from datasets import Dataset
 from transformers import AutoConfig, DataCollatorWithPadding, EvalPrediction, PreTrainedConfig, Trainer, set_seed
-from transformers.trainer_pt_utils import LengthGroupedSampler
 
 from . import auto as auto  # our own folders load through AutoConfig
 from .arguments import DataArguments, ModelArguments, MultiLabelTrainingArguments
 from .backbone import from_backbone
-from .checkpoints import find_damage, mark_finished, start_or_resume
+from .checkpoints import PREDICTIONS_FILE, RESULTS_FILE, find_damage, mark_finished, start_or_resume, write_json
 from .columns import DataSpec
 from .configuration_multilabel import MultiLabelConfig
 from .data import LoadedData, load_splits
@@ -26,6 +24,7 @@ from .prediction import predict_rows, prediction_records, write_predictions
 from .reading import read_label_names
 from .splitting import split_validation
 from .tokenization_multilabel import MultiLabelTokenizer
+from .trainer import MultiLabelTrainer
 
 # What may differ between two calls that continue the same run: none of it touches the weights.
 _NOT_OF_THE_RUN = {
@@ -33,55 +32,6 @@ _NOT_OF_THE_RUN = {
     *("disable_tqdm", "log_level", "log_level_replica", "report_to", "run_name", "project", "logging_dir"),
     *("push_to_hub", "hub_token", "hub_model_id", "hub_strategy", "hub_private_repo", "hub_always_push"),
 }
-
-
-class EpochSeededLengthSampler(LengthGroupedSampler):
-    """Groups rows of like length in an order that depends on the seed and the epoch alone.
-
-    The base class draws from the global generator, so a run that was resumed within an epoch would see other batches.
-    """
-
-    def __init__(self, batch_size: int, lengths: list[int], seed: int) -> None:
-        super().__init__(batch_size, lengths=lengths)
-        self.seed = seed
-        self.set_epoch(0)
-
-    def set_epoch(self, epoch: int) -> None:
-        """Fix the order of the epoch that comes."""
-        self.generator = torch.Generator().manual_seed(self.seed + epoch)
-
-
-class MultiLabelTrainer(Trainer):
-    """The standard Trainer with a learning rate for the head and an order of rows that can be trusted."""
-
-    args: MultiLabelTrainingArguments
-
-    def create_optimizer(self, model: torch.nn.Module | None = None) -> torch.optim.Optimizer:
-        """Build Trainer's optimizer and move the parameters of the head into groups with their own learning rate."""
-        is_new = self.optimizer is None
-        optimizer = super().create_optimizer(model)
-        if is_new:
-            trained: Any = self.model if model is None else model
-            head = {parameter for name, parameter in trained.named_parameters() if "classifier." in name}
-            for group in list(optimizer.param_groups):
-                own = [parameter for parameter in group["params"] if parameter in head]
-                group["params"] = [parameter for parameter in group["params"] if parameter not in head]
-                optimizer.add_param_group({**group, "params": own, "lr": self.args.head_learning_rate})
-        return optimizer
-
-    def _get_train_sampler(self, train_dataset: Dataset | None = None) -> torch.utils.data.Sampler[int] | None:
-        if self.args.train_sampling_strategy != "group_by_length":
-            return super()._get_train_sampler(train_dataset)
-        rows = self.args.train_batch_size * self.args.gradient_accumulation_steps
-        # Not from `train_dataset`: Trainer has taken away the columns that the model does not read.
-        rows_with_length: Any = self.train_dataset
-        lengths = list(rows_with_length[self.args.length_column_name])
-        seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
-        return EpochSeededLengthSampler(rows, lengths, seed)
-
-    def _get_eval_sampler(self, eval_dataset: Dataset) -> torch.utils.data.Sampler[int] | None:
-        # Grouping by length is for training: here it would return the predictions in another order than the rows'.
-        return torch.utils.data.SequentialSampler(eval_dataset) if self.args.world_size <= 1 else None
 
 
 def run(
@@ -124,9 +74,10 @@ def run(
         with training_args.main_process_first(desc="claiming the output folder"):
             checkpoint = _claim(output_dir, model_args, data_args, training_args)
         trained = trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
-        results |= _report(trainer, "train", {**trained.metrics, "train_samples": len(splits["train"])})
+        results |= _report(trainer, output_dir, "train", {**trained.metrics, "train_samples": len(splits["train"])})
     if training_args.do_eval:
-        results |= _report(trainer, "eval", {**trainer.evaluate(), "eval_samples": len(splits["validation"])})
+        evaluated = trainer.evaluate()
+        results |= _report(trainer, output_dir, "eval", {**evaluated, "eval_samples": len(splits["validation"])})
     if training_args.do_train and trainer.is_world_process_zero():
         model.save_pretrained(output_dir)
         tokenizer.save_pretrained(output_dir)
@@ -249,9 +200,15 @@ def _claim(
     return Path(named)
 
 
-def _report(trainer: Trainer, split: str, metrics: dict[str, float]) -> dict[str, float]:
+def _report(trainer: Trainer, output_dir: Path, split: str, metrics: dict[str, float]) -> dict[str, float]:
+    """Show the metrics of a split and put them into `all_results.json`, in place of older ones of that split."""
     trainer.log_metrics(split, metrics)
-    trainer.save_metrics(split, metrics)
+    if trainer.is_world_process_zero():
+        output_dir.mkdir(parents=True, exist_ok=True)
+        path = output_dir / RESULTS_FILE
+        before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        others = {name: value for name, value in before.items() if not name.startswith(f"{split}_")}
+        write_json(path, {**others, **metrics})
     return metrics
 
 
@@ -263,5 +220,5 @@ def _predict(
         output_dir.mkdir(parents=True, exist_ok=True)
         ids = rows["id"] if "id" in rows.column_names else None
         records = prediction_records(np.asarray(output.predictions), config, ids, top_scores)
-        write_predictions(output_dir / "predictions.jsonl", records)
-    return _report(trainer, "test", {**(output.metrics or {}), "test_samples": len(rows)})
+        write_predictions(output_dir / PREDICTIONS_FILE, records)
+    return _report(trainer, output_dir, "test", {**(output.metrics or {}), "test_samples": len(rows)})

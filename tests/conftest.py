@@ -20,6 +20,7 @@ VOCABULARIES = {
     "chinese": [*SPECIAL, *LETTERS, *PUNCTUATION, *"这个价格太贵了质量好想买送礼求建议不会划算差，。！？"],
 }
 LABELS = ["good value", "too_expensive", "gift"]
+WORDS = {"good value": "good value", "too_expensive": "too expensive", "gift": "gift"}
 
 
 def save_checkpoint(folder: Path, kind: str, seed: int = 0, **config: object) -> Path:
@@ -41,6 +42,14 @@ def save_checkpoint(folder: Path, kind: str, seed: int = 0, **config: object) ->
     tokenizer = BertTokenizer({token: i for i, token in enumerate(vocabulary)}, do_lower_case=kind == "uncased")
     tokenizer.save_pretrained(folder)
     return folder
+
+
+def make_rows(count):
+    """Rows whose labels are in their words, in lengths that differ, some without labels."""
+    for number in range(count):
+        names = [name for bit, name in enumerate(LABELS) if number >> bit & 1]
+        text = " ".join(["the price is not"] * (number % 4) + [WORDS[name] for name in names]) or "quality"
+        yield {"id": f"row-{number}", "text": text, "labels": names}
 
 
 @pytest.fixture(scope="session")

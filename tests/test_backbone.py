@@ -120,6 +120,15 @@ def test_other_architectures_fields_and_strategies_are_refused(backbone, tmp_pat
         from_backbone(backbone, LABELS, "both")
 
 
+@both
+def test_bad_fields_are_refused_for_our_own_folder_too(backbone, tmp_path, strategy):
+    model, tokenizer = from_backbone(backbone, LABELS, strategy)
+    model.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="threshold must be a number from 0 to 1, got 2.0"):
+        from_backbone(tmp_path, LABELS, strategy, threshold=2.0)
+
+
 def test_the_limit_of_the_positions_becomes_that_of_the_tokenizer(backbone):
     _, tokenizer = from_backbone(backbone, LABELS, "label_tokens")
     assert tokenizer.model_max_length == 64

@@ -57,11 +57,12 @@ def test_a_damaged_checkpoint_is_removed_and_the_one_before_it_taken(tmp_path, d
 
 def test_other_arguments_are_refused_by_name(tmp_path):
     start_or_resume(tmp_path, ARGUMENTS, overwrite=False)
-    checkpoint = save_whole(tmp_path / "checkpoint-2")
+    save_whole(tmp_path / "checkpoint-2")
     with pytest.raises(ValueError, match="unfinished run with other arguments .learning_rate was 0.1, now 0.2."):
         start_or_resume(tmp_path, {**ARGUMENTS, "learning_rate": 0.2}, overwrite=False)
+    (tmp_path / "all_results.json").write_text('{"test_hamming_score": 0.9}')
     assert start_or_resume(tmp_path, {**ARGUMENTS, "learning_rate": 0.2}, overwrite=True) is None
-    assert not checkpoint.exists()
+    assert [path.name for path in tmp_path.iterdir()] == [RUN_FILE]
 
 
 def test_other_arguments_are_fine_before_the_first_checkpoint(tmp_path):

@@ -240,11 +240,11 @@ def test_gradient_checkpointing_gives_the_same_gradients(tokenizers, strategy):
     gradients = []
     for checkpointing in (False, True):
         if checkpointing:
-            model.gradient_checkpointing_enable()
+            model.activation_checkpointing_enable()
         model.zero_grad()
         model(**batch, labels=torch.ones(3, 3)).loss.backward()
         gradients.append([parameter.grad.clone() for parameter in model.parameters()])
-    assert model.is_gradient_checkpointing
+    assert model.is_activation_checkpointing
     for plain, checkpointed in zip(*gradients, strict=True):
         torch.testing.assert_close(plain, checkpointed)
 

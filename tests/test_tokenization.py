@@ -139,6 +139,12 @@ def test_too_short_a_limit_says_which_would_do(label_tokenizer, pair, needed):
     assert sum(label_tokenizer("good", pair, truncation=True, max_length=needed)["label_mask"]) == 3
 
 
+def test_a_list_of_pairs_needs_the_room_of_pairs(label_tokenizer):
+    with pytest.raises(ValueError, match="it must be at least 8$"):
+        label_tokenizer([("good", "price")], truncation=True, max_length=7)
+    assert label_tokenizer([["good", "price"]], is_split_into_words=True, truncation=True, max_length=7)
+
+
 def test_reading_special_tokens_in_texts_cannot_be_switched_on(label_tokenizer, backbone):
     with pytest.raises(ValueError, match="split_special_tokens=False would let a text add label tokens"):
         label_tokenizer("[OPINION1]", split_special_tokens=False)
@@ -147,7 +153,7 @@ def test_reading_special_tokens_in_texts_cannot_be_switched_on(label_tokenizer, 
 
 
 def test_bad_construction_is_refused(backbone):
-    with pytest.raises(ValueError, match="strategy must be 'cls' or 'label_tokens', got 'clz'"):
+    with pytest.raises(ValueError, match="strategy must be one of 'cls', 'label_tokens', got 'clz'"):
         MultiLabelTokenizer.from_pretrained(backbone, label_names=LABELS, strategy="clz")
     with pytest.raises(ValueError, match="strategy 'label_tokens' needs label_names, got None"):
         MultiLabelTokenizer.from_pretrained(backbone, strategy="label_tokens")

@@ -1,0 +1,59 @@
+"""The standard Trainer, with a learning rate for the head and an order of rows that can be trusted."""
+
+from typing import Any
+
+import torch
+from datasets import Dataset
+from transformers import Trainer
+from transformers.trainer_pt_utils import LengthGroupedSampler
+
+from .arguments import MultiLabelTrainingArguments
+
+
+class EpochSeededLengthSampler(LengthGroupedSampler):
+    """Groups rows of like length in an order that depends on the seed and the epoch alone.
+
+    The base class draws from the global generator, so a run that was resumed within an epoch would see other batches.
+    """
+
+    def __init__(self, batch_size: int, lengths: list[int], seed: int) -> None:
+        super().__init__(batch_size, lengths=lengths)
+        self.seed = seed
+        self.set_epoch(0)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Fix the order of the epoch that comes."""
+        self.generator = torch.Generator().manual_seed(self.seed + epoch)
+
+
+class MultiLabelTrainer(Trainer):
+    """The standard Trainer with a learning rate for the head and an order of rows that can be trusted."""
+
+    args: MultiLabelTrainingArguments
+
+    def create_optimizer(self, model: torch.nn.Module | None = None) -> torch.optim.Optimizer:
+        """Build Trainer's optimizer and move the parameters of the head into groups with their own learning rate."""
+        is_new = self.optimizer is None
+        optimizer = super().create_optimizer(model)
+        if is_new:
+            trained: Any = self.model if model is None else model
+            head = {parameter for name, parameter in trained.named_parameters() if "classifier." in name}
+            for group in list(optimizer.param_groups):
+                own = [parameter for parameter in group["params"] if parameter in head]
+                group["params"] = [parameter for parameter in group["params"] if parameter not in head]
+                optimizer.add_param_group({**group, "params": own, "lr": self.args.head_learning_rate})
+        return optimizer
+
+    def _get_train_sampler(self, train_dataset: Dataset | None = None) -> torch.utils.data.Sampler[int] | None:
+        if self.args.train_sampling_strategy != "group_by_length":
+            return super()._get_train_sampler(train_dataset)
+        rows = self.args.train_batch_size * self.args.gradient_accumulation_steps
+        # Not from `train_dataset`: Trainer has taken away the columns that the model does not read.
+        rows_with_length: Any = self.train_dataset
+        lengths = list(rows_with_length[self.args.length_column_name])
+        seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
+        return EpochSeededLengthSampler(rows, lengths, seed)
+
+    def _get_eval_sampler(self, eval_dataset: Dataset) -> torch.utils.data.Sampler[int] | None:
+        # Grouping by length is for training: here it would return the predictions in another order than the rows'.
+        return torch.utils.data.SequentialSampler(eval_dataset) if self.args.world_size <= 1 else None
