@@ -1,5 +1,6 @@
 """Fine-tune, evaluate and apply a multi-label BERT; `--help` lists the arguments, which may also be one JSON file."""
 
+import logging
 import sys
 
 from bert_multilabel.arguments import parse_arguments
@@ -7,6 +8,9 @@ from bert_multilabel.labels import DataError
 from bert_multilabel.training import run
 
 if __name__ == "__main__":
+    # Shows what was found out about the data: columns, label form, rare labels.
+    logging.basicConfig(format="%(message)s")
+    logging.getLogger("bert_multilabel").setLevel(logging.INFO)
     try:
         run(*parse_arguments())
     except DataError as error:

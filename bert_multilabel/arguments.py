@@ -1,5 +1,6 @@
 """The options of the script: the only list of them, with their defaults and checks."""
 
+import json
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -77,8 +78,6 @@ class DataArguments:
     )
 
     def __post_init__(self) -> None:
-        if isinstance(self.label_column, str):  # from a JSON file
-            self.label_column = [self.label_column]
         files = {"train_file": self.train_file, "validation_file": self.validation_file, "test_file": self.test_file}
         given = [f"--{name}" for name, path in files.items() if path is not None]
         if self.dataset_name is not None and given:
@@ -113,8 +112,9 @@ class MultiLabelTrainingArguments(TrainingArguments):
     save_total_limit: int | None = field(
         default=1, metadata={"help": "Checkpoints to keep; the newest and the best always stay."}
     )
-    load_best_model_at_end: bool = field(
-        default=True, metadata={"help": "End with the best checkpoint; only with --do_eval."}
+    load_best_model_at_end: bool | None = field(  # type: ignore[assignment]  # None until __post_init__ decides
+        default=None,
+        metadata={"help": "End with the best checkpoint. Default: where evaluations and checkpoints coincide."},
     )
     metric_for_best_model: str | None = field(
         default="hamming_score", metadata={"help": "Evaluation metric that says which checkpoint is best."}
@@ -135,12 +135,14 @@ class MultiLabelTrainingArguments(TrainingArguments):
         if not (self.do_train and self.do_eval):
             # There is nothing to evaluate between, so there is no best checkpoint either.
             self.eval_strategy = "no"
-            self.load_best_model_at_end = False
+        if self.load_best_model_at_end is None:
+            self.load_best_model_at_end = self.eval_strategy == self.save_strategy != "no"
         if self.head_learning_rate is None:
             self.head_learning_rate = 20 * self.learning_rate
-        if self.label_names is None:
-            # Trainer would take label_mask for a second label.
-            self.label_names = ["labels"]
+        if self.label_names not in (None, ["labels"]):
+            raise ValueError(f"--label_names {' '.join(self.label_names)} is not for labels: see --label_names_file")
+        # Trainer would take label_mask for a second label.
+        self.label_names = ["labels"]
         if not torch.accelerator.is_available():
             # There is nothing to pin memory for; torch would warn at every data loader.
             self.dataloader_pin_memory = False
@@ -163,17 +165,30 @@ def parse_arguments(
         SystemExit: From argparse, for `--help`, missing arguments and wrong types.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
-    # Abbreviations would let a misspelt flag mean another one.
-    groups: Any = (ModelArguments, DataArguments, MultiLabelTrainingArguments)
-    parser = HfArgumentParser(groups, allow_abbrev=False)
-    parsed: Any
     if len(arguments) == 1 and arguments[0].endswith(".json"):
-        if not Path(arguments[0]).is_file():
-            raise ValueError(f"there is no file {arguments[0]!r} to read the arguments from")
-        parsed = parser.parse_json_file(arguments[0])
-    else:
-        *parsed, unknown = parser.parse_args_into_dataclasses(arguments, return_remaining_strings=True)
-        if unknown:
-            raise ValueError(f"unknown arguments: {' '.join(unknown)}; check the spelling, --help lists them all")
-    model, data, training = parsed
+        arguments = _read_json_arguments(Path(arguments[0]))
+    groups: Any = (ModelArguments, DataArguments, MultiLabelTrainingArguments)
+    # Abbreviations would let a misspelt flag mean another one.
+    parser = HfArgumentParser(groups, allow_abbrev=False)
+    model, data, training, unknown = parser.parse_args_into_dataclasses(arguments, return_remaining_strings=True)
+    if unknown:
+        raise ValueError(f"unknown arguments: {' '.join(unknown)}; check the spelling, --help lists them all")
     return model, data, training
+
+
+def _read_json_arguments(path: Path) -> list[str]:
+    """Turn a JSON file into a command line, which knows the type of each argument."""
+    if not path.is_file():
+        raise ValueError(f"there is no file {str(path)!r} to read the arguments from")
+    try:
+        named = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is no JSON file that can be read: {error}") from error
+    if not isinstance(named, dict):
+        raise ValueError(f'{path} must hold one object such as {{"do_train": true}}, got a {type(named).__name__}')
+    words = []
+    for name, value in named.items():
+        if value is not None:
+            values = value if isinstance(value, list) else [value]
+            words += [f"--{name}", *(item if isinstance(item, str) else json.dumps(item) for item in values)]
+    return words

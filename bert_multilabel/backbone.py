@@ -1,6 +1,6 @@
 """A plain BERT checkpoint in, one of our models and its tokenizer out."""
 
-import re
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import fields
 from os import PathLike
@@ -94,10 +94,14 @@ def start_label_tokens_from_names(model: MultiLabelPreTrainedModel, tokenizer: M
     """
     rows = model.bert.embeddings.word_embeddings.weight  # (V, H)
     for token_id, name in zip(tokenizer.label_token_ids, model.config.label_names, strict=True):
-        # "role::web-server" and "too_expensive" are words with punctuation between them.
-        words = re.sub(r"[\W_]+", " ", name).strip() or name
-        pieces = tokenizer(words, add_special_tokens=False)["input_ids"]
-        rows[token_id] = rows[pieces].mean(dim=0)  # (H,)
+        pieces = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in (_words_of(name), name)]
+        # A name may be all punctuation ("..."), or nothing that the tokenizer keeps (a lone accent).
+        rows[token_id] = rows[pieces[0] or pieces[1] or [tokenizer.unk_token_id]].mean(dim=0)  # (H,)
+
+
+def _words_of(name: str) -> str:
+    """The name without punctuation: "role::web-server" and "too_expensive" are words with some between them."""
+    return "".join(" " if unicodedata.category(letter)[0] in "PS" else letter for letter in name)
 
 
 def _check_same_task(

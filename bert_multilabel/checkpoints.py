@@ -1,7 +1,6 @@
 """What an output folder holds of a run, and from where the run can go on."""
 
 import json
-import os
 import shutil
 import zipfile
 from pathlib import Path
@@ -10,6 +9,8 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 from transformers.trainer_utils import sort_checkpoints
 from transformers.utils import logging
+
+from .files import write_json
 
 logger = logging.get_logger(__name__)
 
@@ -33,7 +34,8 @@ def start_or_resume(output_dir: Path, arguments: dict[str, Any], overwrite: bool
         The checkpoint to go on from, or None to begin anew.
 
     Raises:
-        ValueError: If the folder holds a finished run, a run with other arguments or a model of another origin.
+        ValueError: If the folder holds a finished run, a run with other arguments, a model of another origin, or
+            checkpoints that are whole but lack what training would go on with.
     """
     run_file = output_dir / RUN_FILE
     checkpoints = [Path(path) for path in reversed(sort_checkpoints(str(output_dir)))] if output_dir.is_dir() else []
@@ -69,14 +71,14 @@ def mark_finished(output_dir: Path) -> None:
 
 
 def find_damage(checkpoint: Path) -> str | None:
-    """Say what is wrong with a checkpoint of Trainer, or None if training can go on from it.
+    """Say what shows that a checkpoint of Trainer was cut short, or None if it is whole.
 
     Trainer writes `trainer_state.json` last, so a save that was cut short lacks it or has it incomplete.
+
+    Raises:
+        ValueError: If the checkpoint is whole, but was saved without the state of the optimizer.
     """
-    required = ["trainer_state.json", "model.safetensors", "optimizer.pt", "scheduler.pt"]
-    missing = [name for name in required if not (checkpoint / name).is_file()]
-    if not any(checkpoint.glob("rng_state*.pth")):
-        missing.append("rng_state.pth")
+    missing = [name for name in ("trainer_state.json", "model.safetensors") if not (checkpoint / name).is_file()]
     if missing:
         return f"without {', '.join(missing)}"
     try:
@@ -87,14 +89,14 @@ def find_damage(checkpoint: Path) -> str | None:
         return str(error)
     # The ones that torch writes are zip files, whose table of contents stands at the end.
     cut = [path.name for path in sorted(checkpoint.glob("*.pt*")) if not zipfile.is_zipfile(path)]
-    return f"cut short: {', '.join(cut)}" if cut else None
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Write a JSON file so that no reader ever sees half of it."""
-    unfinished = path.with_name(path.name + ".unfinished")
-    unfinished.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    os.replace(unfinished, path)
+    if cut:
+        return f"cut short: {', '.join(cut)}"
+    if not (checkpoint / "optimizer.pt").is_file() or not any(checkpoint.glob("rng_state*.pth")):
+        raise ValueError(
+            f"{checkpoint} holds weights alone (saved with --save_only_model?), so training cannot go on from it: "
+            "give it as --model_name_or_path of a new run, or start anew with --overwrite_output_dir"
+        )
+    return None
 
 
 def _check_same_run(run_file: Path, arguments: dict[str, Any], has_checkpoints: bool) -> None:
@@ -107,9 +109,10 @@ def _check_same_run(run_file: Path, arguments: dict[str, Any], has_checkpoints: 
         )
     before, now = run["arguments"], json.loads(json.dumps(arguments))
     changed = [
-        f"{name} was {before.get(name)!r}, now {now.get(name)!r}"
-        for name in sorted(before.keys() | now.keys())
-        if before.get(name) != now.get(name)
+        f"{name} was {before[name]!r}, now {now[name]!r}"
+        # Another version of Transformers may know options that this one does not.
+        for name in sorted(before.keys() & now.keys())
+        if before[name] != now[name]
     ]
     if changed and has_checkpoints:  # without one there is nothing to lose
         raise ValueError(

@@ -83,9 +83,9 @@ class Columns:
 def find_columns(table: Table, spec: DataSpec, labels_needed: bool = True) -> Columns:
     """Find the columns in use: the named ones, else by common names, without regard to case.
 
-    Several named label columns are 0/1 columns, one per label; so is a single one that holds nothing but 0 and 1,
-    unless the label names say otherwise. Where none is named and none has a common name, the labels are the columns
-    called like the label names if these are known, else all columns that are left, if they hold nothing but 0 and 1.
+    Several named label columns are 0/1 columns, one per label; so is a single label column that holds nothing but 0
+    and 1, unless the label names say otherwise. Where none is named and none has a common name, the labels are the
+    columns called like the label names if these are known, else all that are left, if they hold nothing but 0 and 1.
 
     Args:
         table: The rows to look at.
@@ -148,7 +148,7 @@ def _named_labels(table: Table, spec: DataSpec, labels_needed: bool) -> tuple[li
 
 
 def _is_one_label(table: Table, column: str, spec: DataSpec) -> bool:
-    """Whether a named label column says yes or no to one label of its name, and not: label "0" or label "1"."""
+    """Whether a label column says yes or no to one label of its name, and not: label "0" or label "1"."""
     if table.id_names(column) is not None or spec.label_names not in (None, [column]):
         return False
     return holds_zero_one(table.cells(column))
@@ -158,7 +158,7 @@ def _find_labels(table: Table, spec: DataSpec, others: set[str | None]) -> tuple
     """Return the label columns where none is named, and whether they are 0/1 columns."""
     column = _find_column(table, "labels", None, spec)
     if column is not None:
-        return [column], False
+        return [column], _is_one_label(table, column, spec)
     if spec.label_names is not None:
         found = set(spec.label_names) <= set(table.columns)
         return (list(spec.label_names), True) if found else ([], False)

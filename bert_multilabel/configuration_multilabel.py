@@ -2,6 +2,7 @@
 """Configuration of a multi-label BERT: what rebuilds the network and turns its logits into labels, nothing else."""
 
 import math
+import re
 from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -179,7 +180,7 @@ def check_strategy(strategy: str) -> None:
 
 def _minor(version: str) -> list[int]:
     """Major and minor number: patch versions of these files read each other's configurations."""
-    return [int(part) for part in version.split(".")[:2]]
+    return [int(number) for number in re.findall(r"\d+", version)[:2]]
 
 
 MultiLabelConfig.register_for_auto_class()

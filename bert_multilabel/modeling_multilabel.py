@@ -85,12 +85,15 @@ class MultiLabelPreTrainedModel(BertPreTrainedModel):
 
     @classmethod
     def _for(cls, config: Any) -> "type[MultiLabelPreTrainedModel]":
-        return MODEL_CLASSES.get(getattr(config, "strategy", ""), cls)
+        strategy = getattr(config, "strategy", cls.strategy)
+        return cls if strategy == cls.strategy else MODEL_CLASSES.get(strategy, cls)
 
     def _encode(self, attention_mask: torch.Tensor | None, position_ids: torch.Tensor | None, **inputs: Any) -> Any:
         if position_ids is None and attention_mask is not None and attention_mask.dim() == 2:
             position_ids = unpadded_positions(attention_mask)  # (B, T)
-        return self.bert(attention_mask=attention_mask, position_ids=position_ids, return_dict=True, **inputs)
+        # Only what is given: an explicit None would hide what the configuration says of hidden states and attentions.
+        given = {name: value for name, value in inputs.items() if value is not None}
+        return self.bert(attention_mask=attention_mask, position_ids=position_ids, return_dict=True, **given)
 
     def _output(self, logits: torch.Tensor, labels: torch.Tensor | None, encoded: Any) -> SequenceClassifierOutput:
         return SequenceClassifierOutput(
@@ -192,11 +195,17 @@ class BertForMultiLabelLabelTokens(MultiLabelPreTrainedModel):
             `logits` (B, L) in label order, and with labels the mean `loss` over what is annotated.
 
         Raises:
-            ValueError: If a row does not mark exactly L tokens, if the mask is neither given nor derivable, or if
-                the labels do not fit the logits or are not numbers from 0 to 1.
+            ValueError: If the mask does not have the shape of the tokens, is neither given nor derivable, or does
+                not mark exactly L tokens in a row; or if the labels do not fit the logits or are not numbers from 0
+                to 1.
         """
         if label_mask is None:
             label_mask = self._find_label_tokens(input_ids)  # (B, T)
+        tokens = inputs_embeds if input_ids is None else input_ids
+        if tokens is not None and label_mask.shape != tokens.shape[:2]:
+            raise ValueError(
+                f"label_mask has the shape {tuple(label_mask.shape)}, the tokens {tuple(tokens.shape[:2])}"
+            )
         check_label_mask(label_mask, self.num_labels)
         encoded = self._encode(
             attention_mask,

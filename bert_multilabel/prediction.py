@@ -1,7 +1,6 @@
 """Rows in, decisions out, in the order of the input."""
 
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,21 +13,21 @@ from transformers.trainer_utils import PredictionOutput
 
 from .configuration_multilabel import MultiLabelConfig
 from .encoding import longest_first
+from .files import replacing
 
 
-def predict_rows(trainer: Trainer, encoded_rows: Dataset, metric_key_prefix: str = "test") -> PredictionOutput:
+def predict_rows(trainer: Trainer, encoded_rows: Dataset) -> PredictionOutput:
     """Run the model over a data set, by length inside and in the input's order outside.
 
     Args:
         trainer: Holds the model; evaluates in the order of its data set.
         encoded_rows: Output of `encode_rows`, with or without labels.
-        metric_key_prefix: Put before the name of each metric.
 
     Returns:
-        Logits (N, L), labels (N, L) if there are any, and metrics.
+        Logits (N, L), labels (N, L) if there are any, and metrics, whose names begin with `test_`.
     """
     order = longest_first(encoded_rows)
-    output = trainer.predict(encoded_rows.select(order), metric_key_prefix=metric_key_prefix)
+    output = trainer.predict(encoded_rows.select(order))
     input_order = np.argsort(order)
     labels = None if output.label_ids is None else output.label_ids[input_order]
     return PredictionOutput(output.predictions[input_order], labels, output.metrics)
@@ -61,9 +60,7 @@ def prediction_records(
 
 
 def write_predictions(path: Path, records: Iterator[dict[str, Any]]) -> None:
-    """Write records as JSON lines, so that no reader ever sees half of the file."""
-    unfinished = path.with_name(path.name + ".unfinished")
-    with unfinished.open("w", encoding="utf-8") as file:
+    """Write records as JSON lines, all of them or none."""
+    with replacing(path) as file:
         for record in records:
             file.write(json.dumps(record, ensure_ascii=False) + "\n")
-    os.replace(unfinished, path)

@@ -210,13 +210,15 @@ def _read_lines(path: str) -> Iterator[str]:
 def _read_csv(path: str, delimiter: str = ",") -> Iterator[Row]:
     records = _csv_records(path, delimiter)
     _, header = next(records, (1, []))
-    _check_header(path, header)
+    # pandas writes its row numbers into a first column without a name.
+    first = 1 if header and not header[0].strip() else 0
+    _check_header(path, header[first:])
     for number, (line, cells) in enumerate(records, 1):
         if len(cells) == len(header):
-            yield Row(number, line, dict(zip(header, cells, strict=True)))
+            yield Row(number, line, dict(zip(header[first:], cells[first:], strict=True)))
         else:
             problem = f"{len(cells)} fields where the header has {len(header)}; quote a field that holds {delimiter!r}"
-            yield Row(number, line, dict.fromkeys(header), problem)
+            yield Row(number, line, dict.fromkeys(header[first:]), problem)
 
 
 def _read_tsv(path: str) -> Iterator[Row]:
@@ -303,9 +305,11 @@ def _parquet_features(path: str) -> Features:
 def _batch_rows(batches: Iterable[Any]) -> Iterator[Row]:
     number = 0
     for batch in batches:
+        # A csv cell that is empty comes out of the datasets library, and out of pandas, as null.
+        texts = [field.name for field in batch.schema if field.type in (pa.string(), pa.large_string())]
         for values in batch.to_pylist():
             number += 1
-            yield Row(number, None, values)
+            yield Row(number, None, values | {name: "" for name in texts if values[name] is None})
 
 
 _READERS: dict[str, Callable[[str], Iterator[Row]]] = {

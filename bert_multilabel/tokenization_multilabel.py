@@ -4,11 +4,18 @@
 from typing import Any
 
 from tokenizers import AddedToken, Encoding
+from tokenizers.normalizers import BertNormalizer
 from tokenizers.processors import TemplateProcessing
 from transformers import BatchEncoding, BertTokenizer
 from transformers.tokenization_utils_base import TruncationStrategy
 
 from .configuration_multilabel import check_strategy
+
+_NORMALIZER_FIELDS = {
+    "do_lower_case": "lowercase",
+    "strip_accents": "strip_accents",
+    "tokenize_chinese_chars": "handle_chinese_chars",
+}
 
 
 class MultiLabelTokenizer(BertTokenizer):
@@ -51,6 +58,7 @@ class MultiLabelTokenizer(BertTokenizer):
         kwargs["split_special_tokens"] = True
         super().__init__(vocab=vocab, label_names=label_names, strategy=strategy, **kwargs)
         self._forget_saved_truncation()
+        self._align_normalizer(kwargs)
         if strategy == "label_tokens":
             self._register_label_tokens(tokens)
 
@@ -71,6 +79,16 @@ class MultiLabelTokenizer(BertTokenizer):
         self.backend_tokenizer.no_padding()
         for name in ("max_length", "stride", "truncation_strategy", "pad_to_multiple_of"):
             self.init_kwargs.pop(name, None)
+
+    def _align_normalizer(self, given: dict[str, Any]) -> None:
+        """Let what was asked for hold, and else what the file says: `tokenizer.json` and arguments may differ."""
+        normalizer = self.backend_tokenizer.normalizer
+        if isinstance(normalizer, BertNormalizer):
+            for argument, field in _NORMALIZER_FIELDS.items():
+                if argument in given:
+                    setattr(normalizer, field, given[argument])
+                setattr(self, argument, getattr(normalizer, field))
+            self.backend_tokenizer.normalizer = normalizer
 
     def _register_label_tokens(self, tokens: list[str]) -> None:
         special = [AddedToken(token, special=True, normalized=False) for token in tokens]
@@ -101,6 +119,9 @@ class MultiLabelTokenizer(BertTokenizer):
     ) -> BatchEncoding:
         if kwargs.get("split_special_tokens") is False:
             raise ValueError("split_special_tokens=False would let a text add label tokens of its own: leave it out")
+        if text_pair == "":
+            # The backend would drop an empty pair of a single text, though not one in a batch. A blank has no tokens.
+            text_pair = " "
         truncates = kwargs.get("truncation_strategy") not in (None, TruncationStrategy.DO_NOT_TRUNCATE)
         max_length = kwargs.get("max_length")
         if truncates and add_special_tokens and max_length is not None:

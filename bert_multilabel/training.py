@@ -12,11 +12,12 @@ from transformers import AutoConfig, DataCollatorWithPadding, EvalPrediction, Pr
 from . import auto as auto  # our own folders load through AutoConfig
 from .arguments import DataArguments, ModelArguments, MultiLabelTrainingArguments
 from .backbone import from_backbone
-from .checkpoints import PREDICTIONS_FILE, RESULTS_FILE, find_damage, mark_finished, start_or_resume, write_json
+from .checkpoints import PREDICTIONS_FILE, RESULTS_FILE, find_damage, mark_finished, start_or_resume
 from .columns import DataSpec
 from .configuration_multilabel import MultiLabelConfig
 from .data import LoadedData, load_splits
 from .encoding import encode_rows, longest_first
+from .files import write_json
 from .metrics import compute_metrics, make_compute_metrics
 from .model_card import write_model_card
 from .modeling_multilabel import MultiLabelPreTrainedModel
@@ -26,10 +27,10 @@ from .splitting import split_validation
 from .tokenization_multilabel import MultiLabelTokenizer
 from .trainer import MultiLabelTrainer
 
-# What may differ between two calls that continue the same run: none of it touches the weights.
+# What may differ between two calls that continue the same run: where it goes, what it shows and what comes after it.
 _NOT_OF_THE_RUN = {
     *("output_dir", "overwrite_output_dir", "resume_from_checkpoint", "do_predict", "test_file", "top_scores"),
-    *("disable_tqdm", "log_level", "log_level_replica", "report_to", "run_name", "project", "logging_dir"),
+    *("disable_tqdm", "log_level", "log_level_replica", "logging_steps", "report_to", "run_name", "project"),
     *("push_to_hub", "hub_token", "hub_model_id", "hub_strategy", "hub_private_repo", "hub_always_push"),
 }
 
@@ -185,12 +186,12 @@ def _claim(
     """Take possession of the output folder and return the checkpoint to go on from, if there is one."""
     arguments = {**asdict(model_args), **asdict(data_args), **training_args.to_dict()}
     arguments = {name: value for name, value in arguments.items() if name not in _NOT_OF_THE_RUN}
-    for name in ("train_file", "validation_file"):
+    for name in ("train_file", "validation_file", "label_names_file"):
         if arguments[name] is not None:
             # A file that was changed in between would make two halves of different runs into one.
             arguments[f"{name} (bytes)"] = Path(arguments[name]).stat().st_size
     named = training_args.resume_from_checkpoint
-    if named is None or named.lower() == "true":
+    if named is None or named.lower() in ("true", "false"):  # by itself, as always
         return start_or_resume(output_dir, arguments, training_args.overwrite_output_dir)
     damage = find_damage(Path(named))
     if damage is not None or training_args.overwrite_output_dir:

@@ -43,9 +43,46 @@ def test_one_json_file_holds_all_arguments(tmp_path):
     _, data, training = parse_arguments([str(path)])
     assert data.label_column == ["toxic"]
     assert training.learning_rate == 3e-5
-    path.write_text(json.dumps({**arguments, "learning_rat": 1}))
-    with pytest.raises(ValueError, match="learning_rat"):
+
+
+@pytest.mark.parametrize(
+    ("content", "phrase"),
+    [
+        ({"learning_rat": 1, "do_train": True}, "unknown arguments: --learning_rat 1"),
+        (["--do_train"], "must hold one object .* got a list"),
+        ("{broken", "is no JSON file that can be read"),
+    ],
+)
+def test_bad_json_files_are_refused(tmp_path, content, phrase):
+    path = tmp_path / "arguments.json"
+    if isinstance(content, dict):
+        content = {"model_name_or_path": "bert", "output_dir": "out", **content}
+    path.write_text(content if isinstance(content, str) else json.dumps(content))
+    with pytest.raises(ValueError, match=phrase):
         parse_arguments([str(path)])
+
+
+def test_json_values_have_the_types_of_their_arguments(tmp_path):
+    path = tmp_path / "arguments.json"
+    values = {"learning_rate": "1e-4", "do_train": True, "do_eval": "false", "max_seq_length": "64", "id_column": None}
+    path.write_text(json.dumps({"model_name_or_path": "bert", "output_dir": "out", **values}))
+    _, data, training = parse_arguments([str(path)])
+    assert (training.learning_rate, training.do_eval, data.max_seq_length, data.id_column) == (1e-4, False, 64, None)
+    assert training.head_learning_rate == pytest.approx(2e-3)
+
+
+@pytest.mark.parametrize(
+    ("strategies", "best"),
+    [
+        ([], True),
+        (["--save_strategy", "no"], False),
+        (["--eval_strategy", "no"], False),
+        (["--eval_strategy", "steps"], False),
+        (["--eval_strategy", "steps", "--save_strategy", "steps"], True),
+    ],
+)
+def test_the_best_checkpoint_is_kept_where_there_is_one(strategies, best):
+    assert parse_arguments([*TRAIN, "--do_eval", *strategies])[2].load_best_model_at_end is best
 
 
 def test_several_label_columns_are_a_list():
@@ -64,6 +101,7 @@ def test_several_label_columns_are_a_list():
         ([*TRAIN, "--dataset_config_name", "x"], "--dataset_config_name x needs --dataset_name"),
         ([*TRAIN, "--max_train_samples", "0"], "--max_train_samples must be at least 1, got 0"),
         ([*TRAIN, "--max_seq_length", "-1"], "--max_seq_length must be at least 1, got -1"),
+        ([*TRAIN, "--label_names", "toxic", "rude"], "--label_names toxic rude is not for labels"),
         ([*TRAIN, "--top_scores", "0"], "--top_scores must be at least 1, got 0"),
         (["missing.json"], "there is no file 'missing.json' to read the arguments from"),
     ],

@@ -65,6 +65,13 @@ def test_names_without_letters_still_start_somewhere(backbone):
     torch.testing.assert_close(rows[tokenizer.label_token_ids], torch.stack(expected))
 
 
+def test_names_without_pieces_start_from_the_unknown_token(backbone):
+    model, tokenizer = from_backbone(backbone, ["\u0301", "gift"], "label_tokens")
+    rows = model.get_input_embeddings().weight
+    assert torch.equal(rows[tokenizer.label_token_ids[0]], rows[tokenizer.unk_token_id])
+    assert model(**tokenizer("good", return_tensors="pt")).logits.isfinite().all()
+
+
 def test_heads_of_other_tasks_are_left_behind(tmp_path, backbone):
     stock = BertForMaskedLM(BertConfig.from_pretrained(backbone))
     stock.save_pretrained(tmp_path)

@@ -250,6 +250,8 @@ def rows():
 @pytest.mark.parametrize("name", CASES)
 def test_the_message_is_the_one_in_the_table(name, tmp_path, backbone):
     assert rows().get(name) == message(CASES[name], tmp_path, backbone)
+    out = tmp_path / "out"
+    assert not out.exists() or [path.name for path in out.iterdir()] == ["config.json"]  # which the case put there
 
 
 def test_the_table_holds_every_case_and_no_other():

@@ -38,8 +38,7 @@ def cut(path):
     ("damage", "phrase"),
     [
         (lambda folder: (folder / "trainer_state.json").unlink(), "without trainer_state.json"),
-        (lambda folder: (folder / "optimizer.pt").unlink(), "without optimizer.pt"),
-        (lambda folder: (folder / "rng_state.pth").unlink(), "without rng_state.pth"),
+        (lambda folder: (folder / "model.safetensors").unlink(), "without model.safetensors"),
         (lambda folder: cut(folder / "trainer_state.json"), "Expecting value"),
         (lambda folder: cut(folder / "model.safetensors"), "incomplete"),
         (lambda folder: cut(folder / "optimizer.pt"), "cut short: optimizer.pt"),
@@ -53,6 +52,22 @@ def test_a_damaged_checkpoint_is_removed_and_the_one_before_it_taken(tmp_path, d
     assert phrase in str(find_damage(newest))
     assert start_or_resume(tmp_path, ARGUMENTS, overwrite=False) == before
     assert not newest.exists()
+
+
+@pytest.mark.parametrize("name", ["optimizer.pt", "rng_state.pth"])
+def test_a_whole_checkpoint_of_weights_alone_is_refused_and_kept(tmp_path, name):
+    start_or_resume(tmp_path, ARGUMENTS, overwrite=False)
+    checkpoint = save_whole(tmp_path / "checkpoint-2")
+    (checkpoint / name).unlink()
+    with pytest.raises(ValueError, match="holds weights alone .saved with --save_only_model"):
+        start_or_resume(tmp_path, ARGUMENTS, overwrite=False)
+    assert checkpoint.exists()
+
+
+def test_options_of_another_version_do_not_count(tmp_path):
+    start_or_resume(tmp_path, {**ARGUMENTS, "gone": 1}, overwrite=False)
+    newest = save_whole(tmp_path / "checkpoint-2")
+    assert start_or_resume(tmp_path, {**ARGUMENTS, "new": 1}, overwrite=False) == newest
 
 
 def test_other_arguments_are_refused_by_name(tmp_path):

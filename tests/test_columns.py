@@ -111,13 +111,18 @@ def test_a_named_column_of_zeros_and_ones_is_one_label(cells, label_column, labe
         (["", ""], {"label_column": "labels"}),
         (["0", "1"], {"label_column": "labels", "label_names": ["0", "1"]}),
         (["0", "1"], {"label_column": "labels", "label_names": ["0"]}),
-        (["0", "1"], {}),
     ],
 )
 def test_other_label_columns_hold_the_labels_themselves(cells, spec):
     found = find_columns(table({"text": ["x", "y"], "labels": cells}), DataSpec(**spec))
     assert found.labels == ["labels"]
     assert not found.one_per_label
+
+
+@pytest.mark.parametrize("spec", [{}, {"label_column": "labels"}, {"label_names": ["labels"]}])
+def test_zeros_and_ones_mean_the_same_in_a_found_column_as_in_a_named_one(spec):
+    found = find_columns(table({"text": ["x", "y"], "labels": ["0", "1"]}), DataSpec(**spec))
+    assert (found.labels, found.one_per_label) == (["labels"], True)
 
 
 def test_ids_of_class_labels_are_no_zeros_and_ones():

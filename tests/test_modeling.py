@@ -72,6 +72,13 @@ def test_attentions_are_given_by_eager_attention_which_agrees_with_sdpa(tokenize
     torch.testing.assert_close(output.logits, sdpa(**batch).logits, atol=1e-5, rtol=0)
 
 
+@both
+def test_the_configuration_can_ask_for_states_and_attentions(tokenizers, strategy):
+    model = make_model(strategy, attn_implementation="eager", output_hidden_states=True, output_attentions=True)
+    output = model(**tokenizers[strategy](TEXTS, padding=True, return_tensors="pt"))
+    assert (len(output.hidden_states), len(output.attentions)) == (3, 2)
+
+
 def test_cls_equals_stock_bert_with_pooler_and_classifier(tokenizers):
     model = make_model("cls")
     stock = BertForSequenceClassification(copy.deepcopy(model.config)).eval()
@@ -176,6 +183,24 @@ def test_the_model_refuses_rows_that_would_mix(tokenizers):
     batch["label_mask"][0, 4], batch["label_mask"][1, 1] = 0, 1
     with pytest.raises(ValueError, match="row 0 marks 2"):
         make_model("label_tokens")(**batch)
+
+
+@pytest.mark.parametrize("part", [(slice(1), slice(None)), (slice(None), slice(-1))])
+def test_a_mask_of_another_shape_than_the_tokens_is_refused(tokenizers, part):
+    batch = tokenizers["label_tokens"](TEXTS, padding=True, return_tensors="pt")
+    batch["label_mask"] = batch["label_mask"][part]
+    with pytest.raises(ValueError, match="label_mask has the shape .*, the tokens"):
+        make_model("label_tokens")(**batch)
+
+
+def test_a_subclass_stays_what_it_is(tmp_path):
+    class Mine(MODEL_CLASSES["cls"]):
+        pass
+
+    make_model("cls").save_pretrained(tmp_path)
+    config = MultiLabelConfig.from_pretrained(tmp_path)
+    assert type(Mine.from_pretrained(tmp_path, config=config)) is Mine
+    assert type(Mine._from_config(config)) is Mine
 
 
 @both

@@ -68,6 +68,25 @@ def test_the_normalizer_of_the_checkpoint_survives(checkpoints, tmp_path):
     assert AutoTokenizer.from_pretrained(tmp_path / "saved").tokenize("The Price") == ["The", "Price"]
 
 
+def test_what_is_asked_of_the_normalizer_holds_and_is_saved(checkpoints, tmp_path):
+    ours = MultiLabelTokenizer.from_pretrained(checkpoints["uncased"], label_names=LABELS, do_lower_case=False)
+    assert ours.tokenize("the The") == ["the", "[UNK]"]
+    assert ours.do_lower_case is False
+    ours.save_pretrained(tmp_path)
+    assert AutoTokenizer.from_pretrained(tmp_path).tokenize("the The") == ["the", "[UNK]"]
+
+
+def test_a_checkpoint_with_a_vocabulary_alone_reads_as_stock_does(checkpoints, tmp_path):
+    vocabulary = AutoTokenizer.from_pretrained(checkpoints["cased"]).get_vocab()
+    (tmp_path / "vocab.txt").write_text("\n".join(sorted(vocabulary, key=vocabulary.get)), encoding="utf-8")
+    (tmp_path / "tokenizer_config.json").write_text('{"do_lower_case": false, "tokenizer_class": "BertTokenizer"}')
+    stock = AutoTokenizer.from_pretrained(tmp_path)
+    ours = MultiLabelTokenizer.from_pretrained(tmp_path, label_names=LABELS, strategy="label_tokens")
+    for text in TEXTS["cased"]:
+        assert ours.tokenize(text) == stock.tokenize(text)
+    assert ours.label_token_ids == list(range(len(vocabulary), len(vocabulary) + 3))
+
+
 def test_a_truncation_saved_for_another_task_is_forgotten(backbone, tmp_path):
     stock = AutoTokenizer.from_pretrained(backbone)
     stock.backend_tokenizer.enable_truncation(8)
@@ -137,6 +156,13 @@ def test_too_short_a_limit_says_which_would_do(label_tokenizer, pair, needed):
     with pytest.raises(ValueError, match=f"max_length={needed - 1} leaves no room .* it must be at least {needed}$"):
         label_tokenizer("good", pair, truncation=True, max_length=needed - 1)
     assert sum(label_tokenizer("good", pair, truncation=True, max_length=needed)["label_mask"]) == 3
+
+
+@pytest.mark.parametrize("strategy", ["cls", "label_tokens"])
+def test_an_empty_pair_reads_alone_as_it_does_in_a_batch(backbone, strategy):
+    tokenizer = MultiLabelTokenizer.from_pretrained(backbone, label_names=LABELS, strategy=strategy)
+    assert tokenizer("good", "")["input_ids"] == tokenizer(["good"], [""])["input_ids"][0]
+    assert tokenizer("good", "")["input_ids"].count(tokenizer.sep_token_id) == 2
 
 
 def test_a_list_of_pairs_needs_the_room_of_pairs(label_tokenizer):
