@@ -58,6 +58,22 @@ def test_a_padded_vocabulary_keeps_its_size(tmp_path):
     assert model(**tokenizer("good", return_tensors="pt")).logits.shape == (1, 3)
 
 
+@both
+@pytest.mark.parametrize(
+    "names", [["only"], [f"label {number}" for number in range(40)], ["lamps, desk", "c|d", "好"]]
+)
+def test_any_number_of_labels_with_any_names(backbone, tmp_path, strategy, names):
+    model, tokenizer = from_backbone(backbone, names, strategy)
+    model.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    again, _ = from_backbone(tmp_path, names, strategy)
+    batch = tokenizer(["good price", "not"], padding=True, return_tensors="pt")
+    output = again(**batch, labels=torch.ones(2, len(names)))
+    assert output.logits.shape == (2, len(names))
+    assert output.loss.isfinite()
+    assert again.config.label_names == names
+
+
 def test_names_without_letters_still_start_somewhere(backbone):
     model, tokenizer = from_backbone(backbone, ["...", "_"], "label_tokens")
     rows = model.get_input_embeddings().weight
