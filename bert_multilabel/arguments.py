@@ -48,7 +48,10 @@ class DataArguments:
     dataset_config_name: str | None = field(default=None, metadata={"help": "Configuration of that data set."})
     text_column: str | None = field(default=None, metadata={"help": "Column of the text. Default: by common names."})
     text_pair_column: str | None = field(
-        default=None, metadata={"help": "Column of the second text. Default: by common names, or none."}
+        default=None,
+        metadata={
+            "help": 'Column of the second text; "" for none. Default: as the model was trained, else by common names.'
+        },
     )
     label_column: list[str] | None = field(
         default=None,

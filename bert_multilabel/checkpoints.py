@@ -37,7 +37,7 @@ def start_or_resume(output_dir: Path, arguments: dict[str, Any], overwrite: bool
         ValueError: If the folder holds a finished run, a run with other arguments, a model of another origin, or
             checkpoints that are whole but lack what training would go on with.
     """
-    run_file = output_dir / RUN_FILE
+    run = read_run(output_dir)
     checkpoints = [Path(path) for path in reversed(sort_checkpoints(str(output_dir)))] if output_dir.is_dir() else []
     if overwrite:
         for name in (RUN_FILE, RESULTS_FILE, PREDICTIONS_FILE):
@@ -45,15 +45,15 @@ def start_or_resume(output_dir: Path, arguments: dict[str, Any], overwrite: bool
         for checkpoint in checkpoints:
             shutil.rmtree(checkpoint)
         checkpoints = []
-    elif run_file.exists():
-        _check_same_run(run_file, arguments, has_checkpoints=bool(checkpoints))
+    elif run is not None:
+        _check_same_run(output_dir, run, arguments, has_checkpoints=bool(checkpoints))
     elif checkpoints or (output_dir / "config.json").exists():
         raise ValueError(
             f"{output_dir} holds a model but no record of its training ({RUN_FILE}): choose another --output_dir, or "
             "replace it with --overwrite_output_dir"
         )
     output_dir.mkdir(parents=True, exist_ok=True)
-    write_json(run_file, {"finished": False, "arguments": arguments})
+    write_json(output_dir / RUN_FILE, {"finished": False, "arguments": arguments})
     for checkpoint in checkpoints:
         damage = find_damage(checkpoint)
         if damage is None:
@@ -64,10 +64,18 @@ def start_or_resume(output_dir: Path, arguments: dict[str, Any], overwrite: bool
     return None
 
 
+def read_run(output_dir: Path) -> dict[str, Any] | None:
+    """Return the record of the run in a folder, whether it is `finished` and its `arguments`, or None."""
+    run_file = output_dir / RUN_FILE
+    if not run_file.is_file():
+        return None
+    run: dict[str, Any] = json.loads(run_file.read_text(encoding="utf-8"))
+    return run
+
+
 def mark_finished(output_dir: Path) -> None:
     """Write down that the run in a folder has ended well."""
-    run_file = output_dir / RUN_FILE
-    write_json(run_file, {**json.loads(run_file.read_text(encoding="utf-8")), "finished": True})
+    write_json(output_dir / RUN_FILE, {**(read_run(output_dir) or {}), "finished": True})
 
 
 def find_damage(checkpoint: Path) -> str | None:
@@ -99,9 +107,7 @@ def find_damage(checkpoint: Path) -> str | None:
     return None
 
 
-def _check_same_run(run_file: Path, arguments: dict[str, Any], has_checkpoints: bool) -> None:
-    run = json.loads(run_file.read_text(encoding="utf-8"))
-    output_dir = run_file.parent
+def _check_same_run(output_dir: Path, run: dict[str, Any], arguments: dict[str, Any], has_checkpoints: bool) -> None:
     if run["finished"]:
         raise ValueError(
             f"{output_dir} holds a finished run: choose another --output_dir, or replace it with "

@@ -25,7 +25,7 @@ class DataSpec:
 
     Attributes:
         text_column: Column of the text.
-        text_pair_column: Column of the second text.
+        text_pair_column: Column of the second text; "" for none, whatever the columns are called.
         label_column: Column of the labels, or one or several 0/1 columns, one per label.
         id_column: Column that names a row.
         label_names: The L label names in their order, from a names file or a trained model.
@@ -96,7 +96,7 @@ def find_columns(table: Table, spec: DataSpec, labels_needed: bool = True) -> Co
         DataError: If a named column is missing, one is named twice, or text or needed labels cannot be found.
     """
     text = _find_column(table, "text", spec.text_column, spec)
-    pair = _find_column(table, "pair", spec.text_pair_column, spec)
+    pair = None if spec.text_pair_column == "" else _find_column(table, "pair", spec.text_pair_column, spec)
     row_id = _find_id(table, spec)
     if text is None:
         raise DataError(f"{table.source}: no column looks like the text: give text_column{_listed(table)}")

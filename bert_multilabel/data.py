@@ -31,10 +31,12 @@ class LoadedData:
     Attributes:
         splits: The data sets by split name: train, validation, test.
         label_names: The L label names in the order of the `labels` vectors; None without labels and given names.
+        pair_column: Where the `pair` came from, if there are pairs.
     """
 
     splits: dict[str, Dataset]
     label_names: list[str] | None
+    pair_column: str | None
 
 
 def load_splits(
@@ -90,7 +92,7 @@ def load_splits(
         raise DataError(f"{tables[first].source}: no row has a label in column {columns.labels[0]!r}")
     if reader is not None and reader.repeated:
         logger.warning("rows that name a label more than once: %d; it counts once", reader.repeated)
-    return LoadedData(splits, reader.label_names if reader is not None else spec.label_names)
+    return LoadedData(splits, reader.label_names if reader is not None else spec.label_names, columns.pair)
 
 
 def _label_reader(tables: dict[str, Table], columns: Columns, spec: DataSpec) -> LabelReader:

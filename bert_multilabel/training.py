@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Container
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,7 @@ from transformers import AutoConfig, DataCollatorWithPadding, EvalPrediction, Pr
 from . import auto as auto  # our own folders load through AutoConfig
 from .arguments import DataArguments, ModelArguments, MultiLabelTrainingArguments
 from .backbone import from_backbone
-from .checkpoints import PREDICTIONS_FILE, RESULTS_FILE, find_damage, mark_finished, start_or_resume
+from .checkpoints import PREDICTIONS_FILE, RESULTS_FILE, find_damage, mark_finished, read_run, start_or_resume
 from .columns import DataSpec
 from .configuration_multilabel import MultiLabelConfig
 from .data import LoadedData, load_splits
@@ -54,6 +54,8 @@ def run(
     set_seed(training_args.seed)
     output_dir = Path(str(training_args.output_dir))
     saved = AutoConfig.from_pretrained(model_args.model_name_or_path)
+    if data_args.text_pair_column is None:
+        data_args = replace(data_args, text_pair_column=trained_pair_column(Path(model_args.model_name_or_path)))
     data = load_run_data(data_args, training_args, getattr(saved, "label_names", None))
     model, tokenizer = _build(model_args, saved, data.label_names)
     splits = {name: encode_rows(rows, tokenizer, data_args.max_seq_length) for name, rows in data.splits.items()}
@@ -73,7 +75,7 @@ def run(
     if training_args.do_train:
         # Not before everything else is known to work: from here on the folder belongs to this run.
         with training_args.main_process_first(desc="claiming the output folder"):
-            checkpoint = _claim(output_dir, model_args, data_args, training_args)
+            checkpoint = _claim(output_dir, model_args, data_args, training_args, data.pair_column)
         trained = trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
         results |= _report(trainer, output_dir, "train", {**trained.metrics, "train_samples": len(splits["train"])})
     if training_args.do_eval:
@@ -99,6 +101,18 @@ def evaluate(prediction: EvalPrediction, config: MultiLabelConfig) -> dict[str, 
     """
     at_half = compute_metrics(prediction)["hamming_score"]
     return {**make_compute_metrics(config)(prediction), "hamming_score_at_half": at_half}
+
+
+def trained_pair_column(model_dir: Path) -> str | None:
+    """Return the pair column that a model was trained with, "" if it had none, or None if nothing is known.
+
+    Without it, a model trained on single texts would be given pairs wherever a column happens to be called like one.
+
+    Args:
+        model_dir: A folder that this script trained, or anything else.
+    """
+    run = read_run(model_dir)
+    return None if run is None else run["arguments"]["text_pair_column"]
 
 
 def load_run_data(
@@ -150,7 +164,7 @@ def load_run_data(
     if "train" in splits and data_args.max_train_samples is not None:
         chosen = min(data_args.max_train_samples, len(splits["train"]))
         splits["train"] = splits["train"].shuffle(seed=training_args.seed).select(range(chosen))
-    return LoadedData(splits, loaded.label_names)
+    return replace(loaded, splits=splits)
 
 
 def _check_splits(given: Container[str], wanted: list[str]) -> None:
@@ -182,10 +196,12 @@ def _claim(
     model_args: ModelArguments,
     data_args: DataArguments,
     training_args: MultiLabelTrainingArguments,
+    pair_column: str | None,
 ) -> Path | None:
     """Take possession of the output folder and return the checkpoint to go on from, if there is one."""
     arguments = {**asdict(model_args), **asdict(data_args), **training_args.to_dict()}
     arguments = {name: value for name, value in arguments.items() if name not in _NOT_OF_THE_RUN}
+    arguments["text_pair_column"] = pair_column or ""  # as found: `trained_pair_column` reads it
     for name in ("train_file", "validation_file", "label_names_file"):
         if arguments[name] is not None:
             # A file that was changed in between would make two halves of different runs into one.

@@ -260,6 +260,33 @@ def test_options_about_data_reach_the_rows(backbone, tmp_path):
     assert config["label_names"] == ["gift", "price", "quality"]
 
 
+def test_pairs_are_given_to_the_model_that_was_trained_with_them(backbone, tmp_path):
+    pairs, singles = tmp_path / "pairs.csv", tmp_path / "singles.csv"
+    pairs.write_text("text,product,labels\ngood,price,gift\nnot good,quality,price\n")
+    singles.write_text("text,labels\ngood,gift\nnot good,price\n")
+
+    def train(path, **options):
+        out = tmp_path / f"{path.stem}-{len(options)}"
+        common = {"model_name_or_path": backbone, "train_file": path, "do_train": True, "max_steps": 1}
+        run_script(**common, **options, save_strategy="no", output_dir=out)
+        return out
+
+    def predict(model, path, name):
+        run_script(model_name_or_path=model, test_file=path, output_dir=tmp_path / name, do_predict=True)
+        return read_jsonl(tmp_path / name / "predictions.jsonl")
+
+    with_pairs, without = train(pairs), train(singles)
+    assert predict(without, pairs, "a") == predict(without, singles, "b")
+    with pytest.raises(ValueError, match="no column 'product' for the pair"):
+        predict(with_pairs, singles, "c")
+    assert (
+        json.loads((train(pairs, text_pair_column="") / "training_run.json").read_text())["arguments"][
+            "text_pair_column"
+        ]
+        == ""
+    )
+
+
 def test_a_named_checkpoint_is_gone_on_from(backbone, files, tmp_path):
     common = {"model_name_or_path": backbone, "train_file": files["train"], "do_train": True, "save_total_limit": 5}
     run_script(**common, output_dir=tmp_path / "whole", num_train_epochs=2)
