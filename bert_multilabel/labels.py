@@ -191,7 +191,7 @@ def holds_zero_one(values: Iterable[object]) -> bool:
 def is_hidden(cell: object) -> bool:
     """Whether a label cell tells nothing: empty, null, NaN, or the -1 and -100 behind which test sets hide labels."""
     number = zero_one(cell)
-    return cell == -1 or (number is not None and math.isnan(number))
+    return str(cell).strip() == "-1" or (number is not None and math.isnan(number))
 
 
 def shorten(value: object, width: int = 80) -> str:

@@ -248,7 +248,7 @@ def test_a_column_of_gaps_holds_no_zeros_and_ones():
 
 
 def test_hidden_labels():
-    assert is_hidden(-1)
+    assert is_hidden(-1) and is_hidden("-1")
     assert not is_hidden(0)
     assert not is_hidden([])
     assert not is_hidden("price")
