@@ -38,8 +38,10 @@ def from_backbone(
 
     Raises:
         ValueError: If the checkpoint has another architecture, if it is one of ours with other labels or another
-            strategy, if a field is unknown, or if `MultiLabelConfig` refuses a value.
+            strategy, if the names are one text, if a field is unknown, or if `MultiLabelConfig` refuses a value.
     """
+    if isinstance(label_names, str):
+        raise ValueError(f"label_names must be a list of names, got the text {label_names!r}")
     unknown = sorted(set(config) - {field.name for field in fields(MultiLabelConfig)})
     if unknown:
         raise ValueError(f"MultiLabelConfig has no field {', '.join(map(repr, unknown))}: check the spelling")

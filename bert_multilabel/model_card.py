@@ -52,7 +52,7 @@ folder = "."  # this folder, or its name on the Hub
 tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=True)
 model = AutoModelForSequenceClassification.from_pretrained(folder, trust_remote_code=True)
 with torch.inference_mode():
-    logits = model(**tokenizer(["a text"], return_tensors="pt")).logits
+    logits = model(**tokenizer(["a text"], padding=True, truncation=True, return_tensors="pt")).logits
 probabilities, decisions = model.config.decide(logits)
 print([name for name, given in zip(model.config.label_names, decisions[0]) if given])
 ```"""

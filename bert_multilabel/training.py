@@ -54,10 +54,16 @@ def run(
     set_seed(training_args.seed)
     output_dir = Path(str(training_args.output_dir))
     saved = AutoConfig.from_pretrained(model_args.model_name_or_path)
+    if saved.model_type != MultiLabelConfig.model_type and not training_args.do_train:
+        raise ValueError(
+            f"{model_args.model_name_or_path} is a {saved.model_type!r} model that was never trained on labels, so "
+            "it has nothing to say yet: add --do_train, or give a folder that this script trained"
+        )
     if data_args.text_pair_column is None:
         data_args = replace(data_args, text_pair_column=trained_pair_column(Path(model_args.model_name_or_path)))
     data = load_run_data(data_args, training_args, getattr(saved, "label_names", None))
-    model, tokenizer = _build(model_args, saved, data.label_names)
+    # Rows to train on have labels, and a trained model knows its own: there are always names.
+    model, tokenizer = _build(model_args, saved, data.label_names or [])
     splits = {name: encode_rows(rows, tokenizer, data_args.max_seq_length) for name, rows in data.splits.items()}
     if "validation" in splits:
         # Evaluation does not mind the order, and like lengths spare padding.
@@ -179,13 +185,8 @@ def _check_splits(given: Container[str], wanted: list[str]) -> None:
 
 
 def _build(
-    model_args: ModelArguments, saved: PreTrainedConfig, label_names: list[str] | None
+    model_args: ModelArguments, saved: PreTrainedConfig, label_names: list[str]
 ) -> tuple[MultiLabelPreTrainedModel, MultiLabelTokenizer]:
-    if label_names is None:
-        raise ValueError(
-            f"nothing names the labels: neither the data nor the model {model_args.model_name_or_path} does; give "
-            "--label_names_file, or a model that this script trained"
-        )
     strategy = str(model_args.strategy or getattr(saved, "strategy", "label_tokens"))
     given = {} if model_args.classifier_dropout is None else {"classifier_dropout": model_args.classifier_dropout}
     return from_backbone(model_args.model_name_or_path, label_names, strategy, **given)

@@ -137,6 +137,8 @@ def test_other_architectures_fields_and_strategies_are_refused(backbone, tmp_pat
     RobertaConfig().save_pretrained(tmp_path)
     with pytest.raises(ValueError, match="model_type 'roberta', but the backbone must be a BERT"):
         from_backbone(tmp_path, LABELS, "cls")
+    with pytest.raises(ValueError, match="label_names must be a list of names, got the text 'price'"):
+        from_backbone(backbone, "price", "cls")
     with pytest.raises(ValueError, match="MultiLabelConfig has no field 'clasifier_dropout'"):
         from_backbone(backbone, LABELS, "cls", clasifier_dropout=0.1)
     with pytest.raises(ValueError, match="strategy must be one of 'cls', 'label_tokens', got 'both'"):

@@ -215,7 +215,13 @@ def _(folder, backbone):
 @case
 def _(folder, backbone):
     """script: prediction without a file"""
-    script(folder, "--model_name_or_path", backbone, "--do_predict")
+    script(folder, "--model_name_or_path", backbone, "--do_train", "--train_file", "train.csv", "--do_predict")
+
+
+@case
+def _(folder, backbone):
+    """script: prediction with a plain BERT"""
+    script(folder, "--model_name_or_path", str(backbone), "--do_predict", "--test_file", "new.csv")
 
 
 @case
@@ -238,7 +244,7 @@ def _(folder, backbone):
 def message(function, folder, backbone):
     with pytest.raises(ValueError) as caught:
         function(folder, backbone)
-    text = str(caught.value).replace(f"{folder}/", "").replace(str(folder), "folder")
+    text = str(caught.value).replace(f"{folder}/", "").replace(str(folder), "folder").replace(str(backbone), "bert")
     return re.sub(r"\s*\n\s*", "<br>", text.strip()).replace("|", "\\|")
 
 

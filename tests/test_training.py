@@ -165,10 +165,10 @@ def test_max_train_samples_limits_the_rows(backbone, files, tmp_path):
     ("arguments", "phrase"),
     [
         ({"do_train": True}, "--do_train needs rows: give --train_file"),
-        ({"do_predict": True, "train_file": "train"}, "--do_predict needs rows: give --test_file"),
-        ({"do_eval": True, "train_file": "train"}, "--do_eval needs rows: give --validation_file"),
+        ({"do_train": True, "do_predict": True, "train_file": "train"}, "--do_predict needs rows: give --test_file"),
         ({"do_train": True, "do_eval": True, "validation_file": "validation"}, "--do_train needs rows"),
-        ({"do_predict": True, "test_file": "unlabelled"}, "nothing names the labels"),
+        ({"do_predict": True, "test_file": "unlabelled"}, "is a 'bert' model that was never trained on labels"),
+        ({"do_eval": True, "validation_file": "validation"}, "never trained on labels"),
         ({"do_train": True, "train_file": "train", "max_seq_length": 5}, "at least 6"),
     ],
 )
