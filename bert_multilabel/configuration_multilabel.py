@@ -56,7 +56,7 @@ class MultiLabelConfig(BertConfig):
             raise ValueError(f"problem_type must be 'multi_label_classification', got {self.problem_type!r}")
         self.problem_type = "multi_label_classification"
         super().__post_init__(**kwargs)
-        self._check()
+        self.validate_multilabel()
         # Which class rebuilds the model is a matter of the strategy alone: so it is in every folder, loaded or saved.
         model_class = STRATEGIES[self.strategy]
         self.architectures = [model_class]
@@ -65,10 +65,6 @@ class MultiLabelConfig(BertConfig):
             "AutoModel": f"modeling_multilabel.{model_class}",
             "AutoModelForSequenceClassification": f"modeling_multilabel.{model_class}",
         }
-
-    def validate_multilabel(self) -> None:
-        """Check again what may have been assigned since construction; models and `save_pretrained` call this."""
-        self._check()
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as a dictionary, stamped with the version of the code that writes it."""
@@ -118,7 +114,12 @@ class MultiLabelConfig(BertConfig):
         self.id2label = dict(enumerate(self.label_names))
         self.label2id = label2id
 
-    def _check(self) -> None:
+    def validate_multilabel(self) -> None:
+        """Hold all fields against each other; models and `save_pretrained` do so again, after later assignments.
+
+        Raises:
+            ValueError: If a field contradicts its meaning or another field.
+        """
         self._check_names()
         if self.id2label != dict(enumerate(self.label_names)):
             raise ValueError(
