@@ -24,7 +24,8 @@ def from_backbone(
     """Build a model and its tokenizer from a BERT checkpoint, or take one of ours up again.
 
     From a plain checkpoint the encoder comes as it is. With `"label_tokens"` the embedding matrix grows by one row
-    per label, each starting from the mean of the rows of its name's word pieces. The dense layer of the head starts
+    per label, each starting from the mean of the rows of its name's word pieces; labels that join in deeper layers
+    (`label_layers`) start from the encoder's own state of their names there. The dense layer of the head starts
     from the checkpoint's pooler if that was ever trained, and from the identity otherwise. Weights are float32.
 
     Args:
@@ -68,7 +69,7 @@ def _from_bert(
     encoder = BertModel.from_pretrained(path, config=own_config, dtype=torch.float32)
     pooler, encoder.pooler = encoder.pooler, None
     model = MODEL_CLASSES[strategy](cast(MultiLabelConfig, encoder.config)).eval()
-    model.bert = encoder
+    model.bert.load_state_dict(encoder.state_dict())
     if pooler is not None and pooler.dense.bias.any():
         model.classifier.dense.load_state_dict(pooler.dense.state_dict())
     else:
@@ -78,12 +79,36 @@ def _from_bert(
     tokenizer = MultiLabelTokenizer.from_pretrained(path, label_names=label_names, strategy=strategy)
     # Old checkpoints name no limit of their own.
     tokenizer.model_max_length = min(tokenizer.model_max_length, source.max_position_embeddings)
+    if model.config.labels_stand_apart:
+        # The label tokens take no positions from the text.
+        tokenizer.model_max_length += len(label_names)
     if tokenizer.label_token_ids:
         # Some vocabularies are padded: the matrix may have room for the label tokens already.
         model.resize_token_embeddings(max(len(tokenizer), source.vocab_size), mean_resizing=False)
         model.config.label_token_ids = tokenizer.label_token_ids
         start_label_tokens_from_names(model, tokenizer)
+    if model.config.labels_join_late:
+        start_label_embeddings_from_names(model, tokenizer)
     return model, tokenizer
+
+
+@torch.no_grad()
+def start_label_embeddings_from_names(model: MultiLabelPreTrainedModel, tokenizer: MultiLabelTokenizer) -> None:
+    """Set the state with which each label joins to the encoder's own state of its name at that depth.
+
+    That is the mean over the tokens of the name, [CLS] and [SEP] included, in the layer before the label joins.
+
+    Args:
+        model: A `label_tokens` model with `label_layers`.
+        tokenizer: Its tokenizer.
+    """
+    depth = model.config.num_hidden_layers - cast(int, model.config.label_layers)
+    reader = tokenizer.without_label_tokens()
+    embeddings = cast(torch.nn.Embedding, model.label_embeddings)
+    for index, name in enumerate(model.config.label_names):
+        inputs = reader(_words_of(name), truncation=True, return_tensors="pt")
+        states = model.bert(**inputs, output_hidden_states=True).hidden_states[depth]  # (1, T, H)
+        embeddings.weight[index] = states[0].mean(dim=0)  # (H,)
 
 
 @torch.no_grad()

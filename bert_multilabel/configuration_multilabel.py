@@ -15,6 +15,7 @@ __version__ = "0.1.0"
 
 # The model class of each strategy.
 STRATEGIES = {"cls": "BertForMultiLabelCLS", "label_tokens": "BertForMultiLabelLabelTokens"}
+LABEL_ATTENTIONS = ("full", "isolated")
 
 
 @strict
@@ -28,6 +29,11 @@ class MultiLabelConfig(BertConfig):
             `num_labels`; given together with one of those, they must agree.
         strategy: `"cls"` classifies from the [CLS] vector, `"label_tokens"` from one vector per label token.
         label_token_ids: Vocabulary ids of the L label tokens, in label order; only with `"label_tokens"`.
+        label_attention: What label tokens read and are read by. `"full"`: everything, as BERT does. `"isolated"`: each
+            reads the text and itself, and the text reads none of them, so that a label's logit does not depend on the
+            other labels and their number is not bounded by the positions of BERT; only with `"label_tokens"`.
+        label_layers: In how many of the last encoder layers the label tokens take part; None: in all of them. With
+            fewer, each label starts from a vector of its own, `label_embeddings`; only with `"label_tokens"`.
         threshold: A label is given when its probability is at least this: one number, or one per label, in 0..1.
         temperature: Logits are divided by it before the sigmoid: one positive number, or one per label.
         min_labels: At least this many labels are given to every row, the most probable ones first.
@@ -45,6 +51,8 @@ class MultiLabelConfig(BertConfig):
         label_names: list[str] | None = None
     strategy: str = "cls"
     label_token_ids: list[int] | None = None
+    label_attention: str = "full"
+    label_layers: int | None = None
     threshold: float | int | list[float] = 0.5
     temperature: float | int | list[float] = 1.0
     min_labels: int = 0
@@ -65,6 +73,16 @@ class MultiLabelConfig(BertConfig):
             "AutoModel": f"modeling_multilabel.{model_class}",
             "AutoModelForSequenceClassification": f"modeling_multilabel.{model_class}",
         }
+
+    @property
+    def labels_stand_apart(self) -> bool:
+        """Whether label tokens take no part in the first layers, or are not read by the text: then it stands alone."""
+        return self.label_attention == "isolated" or self.labels_join_late
+
+    @property
+    def labels_join_late(self) -> bool:
+        """Whether label tokens take part in fewer layers than there are."""
+        return self.label_layers is not None and self.label_layers < self.num_hidden_layers
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as a dictionary, stamped with the version of the code that writes it."""
@@ -129,6 +147,7 @@ class MultiLabelConfig(BertConfig):
         check_strategy(self.strategy)
         if self.label_token_ids is not None:
             self._check_label_token_ids(self.label_token_ids)
+        self._check_label_form()
         self._check_per_label("threshold", lambda value: 0 <= value <= 1, "a number from 0 to 1")
         self._check_per_label("temperature", lambda value: 0 < value < math.inf, "a positive number")
         num_labels = len(self.label_names)
@@ -159,6 +178,23 @@ class MultiLabelConfig(BertConfig):
         outside = [index for index in ids if not 0 <= index < self.vocab_size]
         if outside:
             raise ValueError(f"label_token_ids {outside} lie outside the vocabulary of {self.vocab_size}")
+
+    def _check_label_form(self) -> None:
+        if self.label_attention not in LABEL_ATTENTIONS:
+            expected = " or ".join(map(repr, LABEL_ATTENTIONS))
+            raise ValueError(f"label_attention must be {expected}, got {self.label_attention!r}")
+        if self.label_layers is not None and not 1 <= self.label_layers <= self.num_hidden_layers:
+            raise ValueError(
+                f"label_layers must be from 1 to the number of layers, {self.num_hidden_layers}, got "
+                f"{self.label_layers}"
+            )
+        if self.strategy != "label_tokens":
+            for field, default in (("label_attention", "full"), ("label_layers", None)):
+                if getattr(self, field) != default:
+                    raise ValueError(
+                        f"{field} is {getattr(self, field)!r}, but strategy {self.strategy!r} has no label tokens: "
+                        "use strategy 'label_tokens'"
+                    )
 
     def _check_per_label(self, field: str, holds: Callable[[float], bool], expected: str) -> None:
         value = getattr(self, field)

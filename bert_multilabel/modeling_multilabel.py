@@ -1,18 +1,32 @@
 # Copyright 2026 The bert-multilabel authors. Licensed under the Apache License, Version 2.0.
 """Multi-label BERT models: one skeleton, two strategies.
 
-Shapes: B batch, T tokens, L labels, H hidden size.
+Shapes: B batch, T tokens, L labels, S labels that are scored (all L, or a subset), H hidden size.
 """
 
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import torch
 from torch import nn
-from transformers import BertModel, BertPreTrainedModel
+from transformers import BertPreTrainedModel
 from transformers.modeling_outputs import SequenceClassifierOutput
 from transformers.utils.generic import can_return_tuple
 
 from .configuration_multilabel import MultiLabelConfig
+from .encoder_multilabel import MultiLabelBert
+from .positions_multilabel import (
+    check_label_mask,
+    find_tokens,
+    first_states,
+    gather_marked,
+    with_positions,
+)
+
+# What BERT's encoder is given, by the names of its arguments.
+Inputs = dict[str, torch.Tensor | None]
+# What a forward records on the way, if asked to: hidden states and attentions.
+Recorded = tuple[Any, Any]
 
 
 class MultiLabelHead(nn.Module):
@@ -60,7 +74,7 @@ class MultiLabelPreTrainedModel(BertPreTrainedModel):
                 f"{config.strategy!r}: use {MODEL_CLASSES[config.strategy].__name__}"
             )
         self.num_labels = len(config.label_names)
-        self.bert = BertModel(config, add_pooling_layer=False)
+        self.bert = MultiLabelBert(config)
         self.classifier = MultiLabelHead(config, num_outputs)
         self.post_init()
 
@@ -88,19 +102,34 @@ class MultiLabelPreTrainedModel(BertPreTrainedModel):
         strategy = getattr(config, "strategy", cls.strategy)
         return cls if strategy == cls.strategy else MODEL_CLASSES.get(strategy, cls)
 
-    def _encode(self, attention_mask: torch.Tensor | None, position_ids: torch.Tensor | None, **inputs: Any) -> Any:
-        if position_ids is None and attention_mask is not None and attention_mask.dim() == 2:
-            position_ids = unpadded_positions(attention_mask)  # (B, T)
-        # Only what is given: an explicit None would hide what the configuration says of hidden states and attentions.
-        given = {name: value for name, value in inputs.items() if value is not None}
-        return self.bert(attention_mask=attention_mask, position_ids=position_ids, return_dict=True, **given)
+    def _encode(
+        self,
+        pick: Callable[[torch.Tensor], torch.Tensor],
+        inputs: Inputs,
+        record: dict[str, bool | None],
+    ) -> tuple[torch.Tensor, Recorded]:
+        """Return the states that `pick` takes of the last ones, (B, T, H), and what is recorded on the way to them."""
+        mask = inputs["attention_mask"]
+        # A mask that says for each token what it may read holds for the whole sequence only.
+        if self._records(record) or (mask is not None and mask.dim() != 2):
+            # Only what is given: an explicit None would hide what the configuration says.
+            given = {name: value for name, value in {**with_positions(inputs), **record}.items() if value is not None}
+            encoded = self.bert(return_dict=True, **given)
+            return pick(encoded.last_hidden_state), (encoded.hidden_states, encoded.attentions)
+        return self.bert.read(pick, **with_positions(inputs)), (None, None)
 
-    def _output(self, logits: torch.Tensor, labels: torch.Tensor | None, encoded: Any) -> SequenceClassifierOutput:
+    def _records(self, record: dict[str, bool | None]) -> bool:
+        """Whether states or attentions are asked for, by the call or by the configuration."""
+        return any(getattr(self.config, name) if value is None else value for name, value in record.items())
+
+    def _output(
+        self, logits: torch.Tensor, labels: torch.Tensor | None, recorded: Recorded
+    ) -> SequenceClassifierOutput:
         return SequenceClassifierOutput(
             loss=None if labels is None else multi_label_loss(logits, labels),
             logits=logits,
-            hidden_states=encoded.hidden_states,
-            attentions=encoded.attentions,
+            hidden_states=recorded[0],
+            attentions=recorded[1],
         )
 
 
@@ -145,24 +174,35 @@ class BertForMultiLabelCLS(MultiLabelPreTrainedModel):
         Raises:
             ValueError: If the labels do not fit the logits or are not numbers from 0 to 1.
         """
-        encoded = self._encode(
-            attention_mask,
-            position_ids,
-            input_ids=input_ids,
-            token_type_ids=token_type_ids,
-            inputs_embeds=inputs_embeds,
-            output_attentions=output_attentions,
-            output_hidden_states=output_hidden_states,
-        )
-        states = first_states(encoded.last_hidden_state, attention_mask)  # (B, H)
-        logits = self.classifier(states)  # (B, L)
-        return self._output(logits, labels, encoded)
+        inputs = {
+            "input_ids": input_ids,
+            "attention_mask": attention_mask,
+            "token_type_ids": token_type_ids,
+            "position_ids": position_ids,
+            "inputs_embeds": inputs_embeds,
+        }
+        record = {"output_attentions": output_attentions, "output_hidden_states": output_hidden_states}
+        states, recorded = self._encode(
+            lambda states: first_states(states, attention_mask)[:, None], inputs, record
+        )  # (B, 1, H)
+        return self._output(self.classifier(states[:, 0]), labels, recorded)
 
 
 class BertForMultiLabelLabelTokens(MultiLabelPreTrainedModel):
-    """Classifies every label from the vector of its own label token, with one head shared by all labels."""
+    """Classifies every label from the vector of its own label token, with one head shared by all labels.
+
+    Where the configuration lets labels stand apart (`label_attention` "isolated", or fewer `label_layers` than there
+    are), the text is encoded by itself, so the input need not hold label tokens: without any, all labels are scored.
+    """
 
     strategy = "label_tokens"
+
+    def __init__(self, config: MultiLabelConfig) -> None:
+        super().__init__(config)
+        if config.labels_join_late:
+            # The state with which each label joins the deeper layers.
+            self.label_embeddings = nn.Embedding(len(config.label_names), config.hidden_size)
+            self.post_init()
 
     @can_return_tuple
     def forward(
@@ -176,8 +216,9 @@ class BertForMultiLabelLabelTokens(MultiLabelPreTrainedModel):
         labels: torch.Tensor | None = None,
         output_attentions: bool | None = None,
         output_hidden_states: bool | None = None,
+        subset: torch.Tensor | None = None,
     ) -> SequenceClassifierOutput:
-        """Score all labels of every row.
+        """Score all labels of every row, or some of them.
 
         Args:
             input_ids: (B, T) token ids, or else `inputs_embeds`.
@@ -186,127 +227,141 @@ class BertForMultiLabelLabelTokens(MultiLabelPreTrainedModel):
             position_ids: (B, T); by default they count from the first token that is not padding.
             inputs_embeds: (B, T, H) in place of `input_ids`; then `label_mask` must be given.
             label_mask: (B, T), 1 at exactly L label tokens of each row, which stand in label order; by default the
-                places in `input_ids` that hold one of the configuration's `label_token_ids`.
+                places in `input_ids` that hold one of the configuration's `label_token_ids`. Where labels stand
+                apart, each row may mark any labels in any order, as many as the other rows, or none for all labels.
             labels: (B, L) multi-hot of any number type; NaN or -100 means "not annotated".
             output_attentions: Return the attention weights of every layer.
-            output_hidden_states: Return the hidden states of every layer.
+            output_hidden_states: Return the hidden states of every layer; where labels stand apart, those of the text
+                and behind them those of the labels.
+            subset: (S,) int64, the labels to score by their index, in place of those in the input; only with
+                `label_attention` "isolated", where a label's logit does not depend on the others.
 
         Returns:
-            `logits` (B, L) in label order, and with labels the mean `loss` over what is annotated.
+            `logits` (B, L) in label order, or (B, S) in the order asked for, and with labels the mean `loss` over
+            what is annotated.
 
         Raises:
             ValueError: If the mask does not have the shape of the tokens, is neither given nor derivable, or does
-                not mark exactly L tokens in a row; or if the labels do not fit the logits or are not numbers from 0
-                to 1.
+                not mark the right number of tokens in a row; if a subset is asked for that is not to be had; or if
+                the labels do not fit the logits or are not numbers from 0 to 1.
         """
-        if label_mask is None:
-            label_mask = self._find_label_tokens(input_ids)  # (B, T)
-        tokens = inputs_embeds if input_ids is None else input_ids
-        if tokens is not None and label_mask.shape != tokens.shape[:2]:
+        inputs = {
+            "input_ids": input_ids,
+            "attention_mask": attention_mask,
+            "token_type_ids": token_type_ids,
+            "position_ids": position_ids,
+            "inputs_embeds": inputs_embeds,
+        }
+        record = {"output_attentions": output_attentions, "output_hidden_states": output_hidden_states}
+        if label_mask is None and input_ids is not None and self.config.label_token_ids is not None:
+            label_mask = find_tokens(input_ids, self.config.label_token_ids)  # (B, T)
+        self._check_shape(label_mask, input_ids if inputs_embeds is None else inputs_embeds)
+        if self.config.labels_stand_apart:
+            logits, recorded = self._score_apart(inputs, label_mask, subset, record)
+        elif subset is not None:
+            raise ValueError("subset needs label_attention 'isolated': here every label's logit depends on the others")
+        else:
+            logits, recorded = self._score_together(inputs, label_mask, record)
+        return self._output(logits, labels, recorded)
+
+    def _check_shape(self, label_mask: torch.Tensor | None, tokens: torch.Tensor | None) -> None:
+        if label_mask is not None and tokens is not None and label_mask.shape != tokens.shape[:2]:
             raise ValueError(
                 f"label_mask has the shape {tuple(label_mask.shape)}, the tokens {tuple(tokens.shape[:2])}"
             )
-        check_label_mask(label_mask, self.num_labels)
-        encoded = self._encode(
-            attention_mask,
-            position_ids,
-            input_ids=input_ids,
-            token_type_ids=token_type_ids,
-            inputs_embeds=inputs_embeds,
-            output_attentions=output_attentions,
-            output_hidden_states=output_hidden_states,
-        )
-        label_states = gather_label_states(encoded.last_hidden_state, label_mask, self.num_labels)  # (B, L, H)
-        logits = self.classifier(label_states).squeeze(-1)  # (B, L, 1) -> (B, L)
-        return self._output(logits, labels, encoded)
 
-    def _find_label_tokens(self, input_ids: torch.Tensor | None) -> torch.Tensor:
-        if input_ids is None or self.config.label_token_ids is None:
-            missing = "input_ids" if input_ids is None else "config.label_token_ids"
+    def _score_together(
+        self, inputs: Inputs, label_mask: torch.Tensor | None, record: dict[str, bool | None]
+    ) -> tuple[torch.Tensor, Recorded]:
+        """Score labels that are part of the sequence: logits (B, L), and what is recorded on the way."""
+        if label_mask is None:
+            missing = "input_ids" if inputs["input_ids"] is None else "config.label_token_ids"
             raise ValueError(f"label_mask must be given where it cannot be derived: there are no {missing}")
-        mask = torch.zeros_like(input_ids, dtype=torch.bool)  # (B, T)
-        # Label tokens are registered together, so this is one comparison, not one per label, and needs no tensor.
-        for first, last in _runs(self.config.label_token_ids):
-            mask = mask | ((input_ids >= first) & (input_ids <= last))
-        return mask
+        check_label_mask(label_mask, self.num_labels)
+        label_states, recorded = self._encode(
+            lambda states: gather_marked(states, label_mask, self.num_labels), inputs, record
+        )  # (B, L, H)
+        return self.classifier(label_states).squeeze(-1), recorded  # (B, L, 1) -> (B, L)
+
+    def _score_apart(
+        self,
+        inputs: Inputs,
+        label_mask: torch.Tensor | None,
+        subset: torch.Tensor | None,
+        record: dict[str, bool | None],
+    ) -> tuple[torch.Tensor, Recorded]:
+        """Score labels that stand apart from the text: logits (B, S), and what is recorded on the way."""
+        text, indices = self._take_apart(inputs, label_mask)
+        if subset is not None:
+            indices = self._check_subset(subset)[None]  # (1, S)
+        starts = self._label_starts(indices)  # (1, S, H) or (B, S, H)
+        if self._records(record):
+            states, attentions = self.bert.encode_labels(starts, **with_positions(text))
+            logits = self.classifier(states[-1][:, -starts.size(1) :]).squeeze(-1)  # (B, S, 1) -> (B, S)
+            return logits, (tuple(states), tuple(attentions))
+        parts = [
+            self.classifier(label_states).squeeze(-1)  # (B, S', 1) -> (B, S')
+            for label_states in self.bert.read_labels(starts, **with_positions(text))
+        ]
+        return torch.cat(parts, dim=1), (None, None)  # (B, S)
+
+    def _take_apart(self, inputs: Inputs, label_mask: torch.Tensor | None) -> tuple[Inputs, torch.Tensor]:
+        """Return the inputs without label tokens, and which labels those were: (1, S) or (B, S) indices."""
+        every_label = torch.arange(self.num_labels, device=self.device)[None]  # (1, L)
+        if label_mask is None:
+            return inputs, every_label
+        # Counting needs the host, so a compiled graph has to hold all label tokens or be given no mask.
+        compiling = torch.compiler.is_compiling()
+        marked = self.num_labels if compiling else int(label_mask[0].ne(0).sum())
+        check_label_mask(label_mask, marked)
+        if marked == 0:
+            return inputs, every_label
+        rest = label_mask.size(1) - marked
+        text = {
+            name: None if tensor is None else gather_marked(tensor, label_mask == 0, rest)  # (B, T - S)
+            for name, tensor in inputs.items()
+        }
+        if inputs["input_ids"] is None:
+            return text, every_label
+        return text, self._label_indices(gather_marked(inputs["input_ids"], label_mask, marked))
+
+    def _label_indices(self, token_ids: torch.Tensor) -> torch.Tensor:
+        """Look up which labels the label tokens (B, S) stand for; one row (1, S) where all rows are alike."""
+        known, order = torch.tensor(self.config.label_token_ids, device=token_ids.device).sort()  # (L,), (L,)
+        places = torch.searchsorted(known, token_ids).clamp(max=len(known) - 1)  # (B, S)
+        if token_ids.device.type == "cpu" and not torch.compiler.is_compiling():
+            if not torch.equal(known[places], token_ids):
+                unknown = token_ids[known[places] != token_ids][0]
+                raise ValueError(f"label_mask marks token {int(unknown)}, which is not one of config.label_token_ids")
+            if (places == places[:1]).all():
+                places = places[:1]  # (1, S): what does not depend on the text is then computed once
+        return order[places]
+
+    def _check_subset(self, subset: torch.Tensor) -> torch.Tensor:
+        if self.config.label_attention != "isolated":
+            raise ValueError(
+                f"subset needs label_attention 'isolated', but it is {self.config.label_attention!r}: here every "
+                "label's logit depends on the others"
+            )
+        indices = torch.as_tensor(subset, device=self.device)  # (S,)
+        if indices.dim() != 1 or len(indices) == 0 or not bool(((indices >= 0) & (indices < self.num_labels)).all()):
+            raise ValueError(f"subset must list label indices from 0 to {self.num_labels - 1}, got {indices.tolist()}")
+        return indices
+
+    def _label_starts(self, indices: torch.Tensor) -> torch.Tensor:
+        """Return the states with which labels (1 or B, S) join: (1 or B, S, H)."""
+        if self.config.labels_join_late:
+            starts: torch.Tensor = self.label_embeddings(indices)
+            return starts
+        # All at the first position, where [CLS] reads the whole text, too.
+        token_ids = torch.tensor(self.config.label_token_ids, device=indices.device)[indices]  # (1 or B, S)
+        starts = self.bert.embeddings(input_ids=token_ids, position_ids=torch.zeros_like(token_ids))
+        return starts
 
 
 MODEL_CLASSES: dict[str, type[MultiLabelPreTrainedModel]] = {
     model_class.strategy: model_class for model_class in (BertForMultiLabelCLS, BertForMultiLabelLabelTokens)
 }
-
-
-def unpadded_positions(attention_mask: torch.Tensor) -> torch.Tensor:
-    """Count positions from the first token that is attended, so that padding on the left changes nothing.
-
-    Args:
-        attention_mask: (B, T), 1 at tokens.
-
-    Returns:
-        Positions (B, T), int64.
-    """
-    padding_left = attention_mask.ne(0).int().argmax(dim=1, keepdim=True)  # (B, 1)
-    positions = torch.arange(attention_mask.size(1), device=attention_mask.device)  # (T,)
-    return (positions - padding_left).clamp(min=0)  # (B, T)
-
-
-def first_states(hidden_states: torch.Tensor, attention_mask: torch.Tensor | None) -> torch.Tensor:
-    """Take the vector of each row's first token that is attended: (B, T, H) to (B, H)."""
-    if attention_mask is None or attention_mask.dim() != 2:
-        return hidden_states[:, 0]
-    first = attention_mask.ne(0).int().argmax(dim=1)  # (B,)
-    return hidden_states[torch.arange(hidden_states.size(0), device=first.device), first]
-
-
-def gather_label_states(hidden_states: torch.Tensor, label_mask: torch.Tensor, num_labels: int) -> torch.Tensor:
-    """Collect the vectors of the marked tokens, row by row, in the order in which they stand.
-
-    Equals `hidden_states.masked_select(label_mask[..., None]).view(B, L, H)` wherever each row marks L tokens, but
-    its shapes do not depend on the mask, so no device has to wait for the host.
-
-    Args:
-        hidden_states: (B, T, H).
-        label_mask: (B, T), nonzero at exactly L tokens of each row.
-        num_labels: L.
-
-    Returns:
-        Label states (B, L, H).
-    """
-    marked = label_mask.ne(0)  # (B, T)
-    rank = marked.long().cumsum(dim=1) - 1  # (B, T): the k-th marked token holds k, counted from 0
-    # What is not marked goes to a spare slot behind the L wanted ones, and is dropped with it.
-    slot = torch.where(marked, rank, num_labels).clamp(max=num_labels)  # (B, T)
-    tokens = torch.arange(label_mask.size(1), device=label_mask.device).expand_as(slot)  # (B, T)
-    positions = torch.zeros_like(slot[:, :1]).repeat(1, num_labels + 1).scatter(1, slot, tokens)  # (B, L + 1)
-    index = positions[:, :num_labels, None].expand(-1, -1, hidden_states.size(-1))  # (B, L, H)
-    return hidden_states.gather(1, index)  # (B, L, H)
-
-
-def check_label_mask(label_mask: torch.Tensor, num_labels: int) -> None:
-    """Refuse rows that do not mark exactly `num_labels` tokens: their vectors would mix up.
-
-    On a CPU the bad row is named. On an accelerator that would make every step wait for the host, so there the
-    check is an assertion on the device, and a compiled graph has none.
-
-    Args:
-        label_mask: (B, T), nonzero at label tokens.
-        num_labels: How many each row has to mark.
-
-    Raises:
-        ValueError: On CPU, naming the first bad row.
-    """
-    if torch.compiler.is_compiling():
-        return
-    counts = label_mask.ne(0).sum(dim=1)  # (B,)
-    right = counts == num_labels
-    if label_mask.device.type != "cpu":
-        torch._assert_async(right.all())
-    elif not right.all():
-        row = int(right.int().argmin())
-        raise ValueError(
-            f"label_mask must mark exactly {num_labels} tokens in every row, but row {row} marks {int(counts[row])}: "
-            "tokenize with this model's own tokenizer"
-        )
 
 
 def multi_label_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -344,17 +399,6 @@ def _check_targets(targets: torch.Tensor) -> None:
             f"labels must be numbers from 0 to 1 (or -100 or NaN for not annotated), but row {row}, label {column} "
             f"is {targets[row, column].item():g}"
         )
-
-
-def _runs(ids: list[int]) -> list[tuple[int, int]]:
-    """First and last of each run of consecutive numbers in `ids`."""
-    runs: list[tuple[int, int]] = []
-    for number in sorted(ids):
-        if runs and number == runs[-1][1] + 1:
-            runs[-1] = (runs[-1][0], number)
-        else:
-            runs.append((number, number))
-    return runs
 
 
 for _model_class in MODEL_CLASSES.values():

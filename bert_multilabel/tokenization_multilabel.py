@@ -1,6 +1,7 @@
 # Copyright 2026 The bert-multilabel authors. Licensed under the Apache License, Version 2.0.
 """Tokenizer of a multi-label BERT: puts one label token per label behind the text and marks them in `label_mask`."""
 
+import copy
 from typing import Any
 
 from tokenizers import AddedToken, Encoding
@@ -96,19 +97,34 @@ class MultiLabelTokenizer(BertTokenizer):
         vocabulary = self.get_vocab()
         self.label_token_ids = [vocabulary[token] for token in tokens]
         self._label_token_id_set = frozenset(self.label_token_ids)
+        self._put_before_last_sep(tokens)
+        if "label_mask" not in self.model_input_names:
+            self.model_input_names = [*self.model_input_names, "label_mask"]
+
+    def without_label_tokens(self) -> "MultiLabelTokenizer":
+        """Return a copy that adds no label tokens and no `label_mask`, for models in which labels stand apart.
+
+        It reads texts as this tokenizer does, and takes texts that are as long.
+        """
+        reader = copy.deepcopy(self)
+        reader.model_max_length -= len(self.label_token_ids)
+        reader.label_token_ids = []
+        reader.model_input_names = [name for name in self.model_input_names if name != "label_mask"]
+        reader._put_before_last_sep([])
+        return reader
+
+    def _put_before_last_sep(self, tokens: list[str]) -> None:
         cls, sep = self.cls_token, self.sep_token
-        labels = {segment: " ".join(f"{token}:{segment}" for token in tokens) for segment in (0, 1)}
+        labels = {segment: "".join(f"{token}:{segment} " for token in tokens) for segment in (0, 1)}
         self.backend_tokenizer.post_processor = TemplateProcessing(
-            single=f"{cls}:0 $A:0 {labels[0]} {sep}:0",
-            pair=f"{cls}:0 $A:0 {sep}:0 $B:1 {labels[1]} {sep}:1",
+            single=f"{cls}:0 $A:0 {labels[0]}{sep}:0",
+            pair=f"{cls}:0 $A:0 {sep}:0 $B:1 {labels[1]}{sep}:1",
             special_tokens=[
                 (cls, self.cls_token_id),
                 (sep, self.sep_token_id),
                 *zip(tokens, self.label_token_ids, strict=True),
             ],
         )
-        if "label_mask" not in self.model_input_names:
-            self.model_input_names = [*self.model_input_names, "label_mask"]
 
     def _label_mask(self, input_ids: list[int]) -> list[int]:
         # Exact, because no text can produce a label token's id.
