@@ -10,7 +10,7 @@ import torch
 from transformers import HfArgumentParser, TrainingArguments
 from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 
-from .configuration_multilabel import STRATEGIES
+from .configuration_multilabel import LABEL_ATTENTIONS, STRATEGIES
 
 
 @dataclass
@@ -26,6 +26,21 @@ class ModelArguments:
             "help": "Classify from the [CLS] vector, or from one label token per label. Default: label_tokens, "
             "or what the trained folder has.",
             "choices": list(STRATEGIES),
+        },
+    )
+    label_attention: str | None = field(
+        default=None,
+        metadata={
+            "help": "What label tokens read: everything (full), or the text and themselves (isolated), so that a "
+            "label's score does not depend on the other labels. Default: full, or what the trained folder has.",
+            "choices": list(LABEL_ATTENTIONS),
+        },
+    )
+    label_layers: int | None = field(
+        default=None,
+        metadata={
+            "help": "In how many of the last layers label tokens take part: fewer is faster. Default: all, or what "
+            "the trained folder has."
         },
     )
     classifier_dropout: float | None = field(
@@ -74,7 +89,11 @@ class DataArguments:
         default=None, metadata={"help": "Train on this many rows, drawn at random by the seed."}
     )
     max_seq_length: int | None = field(
-        default=None, metadata={"help": "Longest input in tokens, label tokens included. Default: the model's limit."}
+        default=None,
+        metadata={
+            "help": "Longest input in tokens; label tokens count unless they stand apart (isolated, or in the last "
+            "layers only). Default: the model's limit."
+        },
     )
     top_scores: int | None = field(
         default=None, metadata={"help": "Write only this many of the highest scores per predicted row."}

@@ -49,7 +49,7 @@ def from_backbone(
     check_strategy(strategy)
     source = AutoConfig.from_pretrained(path)
     if source.model_type == MultiLabelConfig.model_type:
-        _check_same_task(path, source, list(label_names), strategy)
+        _check_same_task(path, source, list(label_names), {"strategy": strategy, **config})
         model = MODEL_CLASSES[strategy].from_pretrained(path, dtype=torch.float32, **config)
         return model, MultiLabelTokenizer.from_pretrained(path)
     if source.model_type != "bert":
@@ -132,10 +132,12 @@ def _words_of(name: str) -> str:
 
 
 def _check_same_task(
-    path: str | PathLike[str], saved: PreTrainedConfig, label_names: list[str], strategy: str
+    path: str | PathLike[str], saved: PreTrainedConfig, label_names: list[str], asked: dict[str, Any]
 ) -> None:
-    if saved.strategy != strategy:
-        raise ValueError(f"{path} was trained with strategy {saved.strategy!r}, not {strategy!r}: ask for its own")
+    for field in ("strategy", "label_attention", "label_layers"):
+        trained = getattr(saved, field)
+        if asked.get(field, trained) != trained:
+            raise ValueError(f"{path} was trained with {field} {trained!r}, not {asked[field]!r}: ask for its own")
     missing = [name for name in saved.label_names if name not in label_names]
     added = [name for name in label_names if name not in saved.label_names]
     if missing or added:

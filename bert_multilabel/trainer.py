@@ -1,12 +1,15 @@
 """The standard Trainer, with a learning rate for the head and an order of rows that can be trusted."""
 
-from typing import Any
+from contextlib import nullcontext
+from typing import Any, cast
 
 import torch
 from datasets import Dataset
-from transformers import Trainer
+from transformers import PreTrainedModel, Trainer
 from transformers.trainer_pt_utils import LengthGroupedSampler
+from transformers.trainer_utils import TrainOutput
 
+from .acceleration import cpu_training
 from .arguments import MultiLabelTrainingArguments
 
 
@@ -31,13 +34,25 @@ class MultiLabelTrainer(Trainer):
 
     args: MultiLabelTrainingArguments
 
+    def train(self, *args: Any, **kwargs: Any) -> TrainOutput:
+        """Train, on a CPU without what a stock training step spends beside its matrix products."""
+        alone_on_cpu = self.args.device.type == "cpu" and self.args.world_size <= 1
+        with cpu_training(cast(PreTrainedModel, self.model)) if alone_on_cpu else nullcontext():
+            output: TrainOutput = super().train(*args, **kwargs)
+        return output
+
     def create_optimizer(self, model: torch.nn.Module | None = None) -> torch.optim.Optimizer:
         """Build Trainer's optimizer and move the parameters of the head into groups with their own learning rate."""
         is_new = self.optimizer is None
         optimizer = super().create_optimizer(model)
         if is_new:
             trained: Any = self.model if model is None else model
-            head = {parameter for name, parameter in trained.named_parameters() if "classifier." in name}
+            # New with the task, not from the backbone: these have far to go.
+            head = {
+                parameter
+                for name, parameter in trained.named_parameters()
+                if "classifier." in name or "label_embeddings." in name
+            }
             for group in list(optimizer.param_groups):
                 own = [parameter for parameter in group["params"] if parameter in head]
                 group["params"] = [parameter for parameter in group["params"] if parameter not in head]

@@ -64,7 +64,8 @@ def run(
     data = load_run_data(data_args, training_args, getattr(saved, "label_names", None))
     # Rows to train on have labels, and a trained model knows its own: there are always names.
     model, tokenizer = _build(model_args, saved, data.label_names or [])
-    splits = {name: encode_rows(rows, tokenizer, data_args.max_seq_length) for name, rows in data.splits.items()}
+    reader = tokenizer.without_label_tokens() if model.config.labels_stand_apart else tokenizer
+    splits = {name: encode_rows(rows, reader, data_args.max_seq_length) for name, rows in data.splits.items()}
     if "validation" in splits:
         # Evaluation does not mind the order, and like lengths spare padding.
         splits["validation"] = splits["validation"].select(longest_first(splits["validation"]))
@@ -74,7 +75,7 @@ def run(
         train_dataset=splits.get("train"),
         eval_dataset=splits.get("validation"),
         processing_class=tokenizer,
-        data_collator=DataCollatorWithPadding(tokenizer),
+        data_collator=DataCollatorWithPadding(reader),
         compute_metrics=lambda prediction: evaluate(prediction, model.config),
     )
     results: dict[str, float] = {}
@@ -188,7 +189,8 @@ def _build(
     model_args: ModelArguments, saved: PreTrainedConfig, label_names: list[str]
 ) -> tuple[MultiLabelPreTrainedModel, MultiLabelTokenizer]:
     strategy = str(model_args.strategy or getattr(saved, "strategy", "label_tokens"))
-    given = {} if model_args.classifier_dropout is None else {"classifier_dropout": model_args.classifier_dropout}
+    names = ("classifier_dropout", "label_attention", "label_layers")
+    given = {name: value for name in names if (value := getattr(model_args, name)) is not None}
     return from_backbone(model_args.model_name_or_path, label_names, strategy, **given)
 
 

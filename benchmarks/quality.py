@@ -1,0 +1,108 @@
+"""What each mode scores after the same training, over several seeds: runs the script and decides on its probabilities.
+
+`python benchmarks/quality.py --train_file … --validation_file … --label_names_file … --backbone … --output_dir runs/q
+--modes cls full isolated-1 --seeds 1 2 3 [--max_train_samples 10000] [-- arguments for every run]`
+
+Two scores per run, on the validation rows: the hamming score at threshold 0.5, and at one fitted threshold with no row
+left empty (`min_labels` 1). That threshold is cross-fitted: chosen on one half of the rows for the other half.
+A run whose output folder is there already is not repeated.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from bert_multilabel import MultiLabelConfig, hamming_score
+from bert_multilabel.columns import DataSpec
+from bert_multilabel.data import load_splits
+from bert_multilabel.metrics import multilabel_scores
+from bert_multilabel.reading import read_label_names
+
+# Each with the learning rates that suit its strategy.
+LABEL_TOKENS = "--strategy label_tokens --learning_rate 2e-4 --head_learning_rate 2e-3"
+MODES = {
+    "cls": "--strategy cls --learning_rate 1e-4 --head_learning_rate 2e-3",
+    "full": LABEL_TOKENS,
+    "full-1": f"{LABEL_TOKENS} --label_layers 1",
+    "full-2": f"{LABEL_TOKENS} --label_layers 2",
+    "isolated": f"{LABEL_TOKENS} --label_attention isolated",
+    "isolated-1": f"{LABEL_TOKENS} --label_attention isolated --label_layers 1",
+    "isolated-2": f"{LABEL_TOKENS} --label_attention isolated --label_layers 2",
+}
+THRESHOLDS = np.linspace(0.05, 0.95, 91)
+
+
+def train(arguments: argparse.Namespace, mode: str, seed: int, extra: list[str]) -> tuple[Path, float]:
+    """Run the script once; return its output folder and the seconds of its training."""
+    folder = Path(arguments.output_dir) / f"{mode}-{seed}"
+    if not (folder / "predictions.jsonl").exists():
+        files = ["--train_file", arguments.train_file, "--label_names_file", arguments.label_names_file]
+        command = [sys.executable, "run_multilabel.py", "--model_name_or_path", arguments.backbone, *files]
+        command += ["--test_file", arguments.validation_file, "--do_train", "--do_predict", "--save_strategy", "no"]
+        command += ["--use_cpu", "true", "--bf16", "true", "--disable_tqdm", "true", "--overwrite_output_dir"]
+        command += ["--seed", str(seed), "--output_dir", str(folder), *MODES[mode].split(), *extra]
+        if arguments.max_train_samples is not None:
+            command += ["--max_train_samples", str(arguments.max_train_samples)]
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / "log.txt").open("w") as log:
+            subprocess.run(command, check=True, stdout=log, stderr=log)
+    return folder, float(json.loads((folder / "all_results.json").read_text())["train_runtime"])
+
+
+def cross_fitted(probabilities: np.ndarray, truth: np.ndarray, names: list[str]) -> float:
+    """Hamming score of (N, L) probabilities at one threshold, chosen on the other half of the rows."""
+    logits = torch.logit(torch.tensor(probabilities, dtype=torch.float64).clamp(1e-7, 1 - 1e-7)).float()
+    configs = [MultiLabelConfig(label_names=names, threshold=float(value), min_labels=1) for value in THRESHOLDS]
+    decisions = [config.decide(logits)[1].numpy() for config in configs]  # (N, L) each
+    even = np.arange(len(truth)) % 2 == 0
+    scores = []
+    for half in (even, ~even):
+        best = max(decisions, key=lambda decided: hamming_score(decided[~half], truth[~half]))
+        scores.append(hamming_score(best[half], truth[half]) * half.mean())
+    return float(sum(scores))
+
+
+def main() -> None:
+    """Train all modes with all seeds, seed by seed, and print the scores as they come."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    for name in ("train_file", "validation_file", "label_names_file", "backbone", "output_dir"):
+        parser.add_argument(f"--{name}", required=True)
+    parser.add_argument("--modes", nargs="+", default=["cls", "full", "isolated-1"], choices=list(MODES))
+    parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
+    parser.add_argument("--max_train_samples", type=int)
+    arguments, extra = parser.parse_known_args()
+    extra = [word for word in extra if word != "--"]
+    names = read_label_names(arguments.label_names_file)
+    rows = load_splits(DataSpec(label_names=names), {"validation": arguments.validation_file}).splits["validation"]
+    truth = np.asarray(rows["labels"])  # (N, L)
+    table: dict[str, list[dict[str, float]]] = {mode: [] for mode in arguments.modes}
+    for seed in arguments.seeds:
+        for mode in arguments.modes:
+            started = time.perf_counter()
+            folder, seconds = train(arguments, mode, seed, extra)
+            lines = (folder / "predictions.jsonl").read_text(encoding="utf-8").splitlines()
+            probabilities = np.array([list(json.loads(line)["scores"].values()) for line in lines])  # (N, L)
+            scores = multilabel_scores(probabilities >= 0.5, truth, probabilities)
+            row = {
+                "hamming": scores["hamming_score"],
+                "hamming_fitted": cross_fitted(probabilities, truth, names),
+                "macro_f1": scores["macro_f1"],
+                "mAP": scores["mean_average_precision"],
+                "train_seconds": seconds,
+            }
+            table[mode].append(row)
+            wall = time.perf_counter() - started
+            print(mode, seed, {name: round(value, 4) for name, value in row.items()}, f"{wall:.0f} s", flush=True)
+    for mode, results in table.items():
+        means = {name: np.mean([row[name] for row in results]) for name in results[0]}
+        spread = {name: np.std([row[name] for row in results], ddof=min(1, len(results) - 1)) for name in results[0]}
+        print(mode, ", ".join(f"{name} {means[name]:.4f} ± {spread[name]:.4f}" for name in means))
+
+
+main()
