@@ -11,6 +11,7 @@ from transformers import HfArgumentParser, TrainingArguments
 from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 
 from .configuration_multilabel import LABEL_ATTENTIONS, STRATEGIES
+from .scoring_multilabel import PRECISIONS
 
 
 @dataclass
@@ -145,6 +146,14 @@ class MultiLabelTrainingArguments(TrainingArguments):
         default="group_by_length",
         metadata={"help": "Order of the training rows: group_by_length, random, sequential."},
     )
+    predict_precision: str | None = field(
+        default=None,
+        metadata={
+            "help": "Precision of the encoder's matrix products in --do_predict; int8 is for CPUs. Default: bfloat16 "
+            "with --bf16, else float32.",
+            "choices": list(PRECISIONS),
+        },
+    )
     overwrite_output_dir: bool = field(
         default=False, metadata={"help": "Start anew in an output folder that holds another run; its checkpoints go."}
     )
@@ -161,6 +170,8 @@ class MultiLabelTrainingArguments(TrainingArguments):
             self.load_best_model_at_end = self.eval_strategy == self.save_strategy != "no"
         if self.head_learning_rate is None:
             self.head_learning_rate = 20 * self.learning_rate
+        if self.predict_precision is None:
+            self.predict_precision = "bfloat16" if self.bf16 else "float32"
         if self.label_names not in (None, ["labels"]):
             raise ValueError(f"--label_names {' '.join(self.label_names)} is not for labels: see --label_names_file")
         # Trainer would take label_mask for a second label.

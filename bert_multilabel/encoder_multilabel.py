@@ -75,13 +75,9 @@ class MultiLabelLayer(BertLayer):
             self._heads(project(states)) for project in (attention.query, attention.key, attention.value)
         )  # (B, h, Q, H / h) each, or (1, h, Q, H / h)
         key, value = self._heads(attention.key(context)), self._heads(attention.value(context))  # (B, h, T, H / h)
-        scores = query @ key.transpose(2, 3)  # (B, h, Q, T)
-        if mask is not None:
-            scores = scores.masked_fill(~mask, -torch.inf)
-        own_scores = (query * own_key).sum(-1, keepdim=True).expand(len(scores), -1, -1, -1)  # (B, h, Q, 1)
-        scores = torch.cat([scores, own_scores.to(scores.dtype)], dim=-1) * attention.scaling  # (B, h, Q, T + 1)
-        weights = attention.dropout(scores.softmax(-1)).to(value.dtype)  # (B, h, Q, T + 1)
-        mixed = weights[..., :-1] @ value + weights[..., -1:] * own_value  # (B, h, Q, H / h)
+        mixed = isolated_attention(
+            query, key, value, own_key, own_value, mask, attention.scaling, attention.dropout
+        )  # (B, h, Q, H / h)
         answer: torch.Tensor = mixed.transpose(1, 2).flatten(2)  # (B, Q, H)
         return answer
 
@@ -89,6 +85,43 @@ class MultiLabelLayer(BertLayer):
         size: int = self.attention.self.attention_head_size
         heads: torch.Tensor = vectors.unflatten(-1, (-1, size)).transpose(1, 2)  # (B, T, H) -> (B, h, T, H / h)
         return heads
+
+
+def isolated_attention(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    own_key: torch.Tensor,
+    own_value: torch.Tensor,
+    mask: torch.Tensor | None,
+    scaling: float,
+    dropout: Callable[[torch.Tensor], torch.Tensor] | None = None,
+) -> torch.Tensor:
+    """Attention of tokens that read a context and themselves, but not each other.
+
+    Args:
+        query: (B, h, Q, H / h), or (1, h, Q, H / h) where the tokens are the same in every row.
+        key: (B, h, T, H / h), of the context.
+        value: (B, h, T, H / h), of the context.
+        own_key: As `query`.
+        own_value: As `query`.
+        mask: (B, 1, 1, T), bool, what may be read of the context; None: everything.
+        scaling: What the scores are multiplied with.
+        dropout: Applied to the attention weights.
+
+    Returns:
+        (B, h, Q, H / h).
+    """
+    scores = query @ key.transpose(2, 3)  # (B, h, Q, T)
+    if mask is not None:
+        scores = scores.masked_fill(~mask, -torch.inf)
+    own_scores = (query * own_key).sum(-1, keepdim=True).expand(len(scores), -1, -1, -1)  # (B, h, Q, 1)
+    scores = torch.cat([scores, own_scores.to(scores.dtype)], dim=-1) * scaling  # (B, h, Q, T + 1)
+    weights = scores.softmax(-1)  # (B, h, Q, T + 1)
+    if dropout is not None:
+        weights = dropout(weights)
+    weights = weights.to(value.dtype)
+    return weights[..., :-1] @ value + weights[..., -1:] * own_value
 
 
 class MultiLabelBert(BertModel):

@@ -157,6 +157,17 @@ def make_compute_metrics(config: MultiLabelConfig) -> Callable[[EvalPrediction],
     return compute_metrics_as_configured
 
 
+def evaluate(prediction: EvalPrediction, config: MultiLabelConfig) -> dict[str, float]:
+    """Score the decisions that the saved model makes, and beside them the hamming score at threshold 0.5.
+
+    Args:
+        prediction: Logits (N, L) and labels (N, L).
+        config: Decides.
+    """
+    at_half = compute_metrics(prediction)["hamming_score"]
+    return {**make_compute_metrics(config)(prediction), "hamming_score_at_half": at_half}
+
+
 def _score_logits(
     eval_prediction: EvalPrediction, decide: Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
 ) -> dict[str, float]:

@@ -5,9 +5,8 @@ from collections.abc import Container
 from dataclasses import asdict, replace
 from pathlib import Path
 
-import numpy as np
 from datasets import Dataset
-from transformers import AutoConfig, DataCollatorWithPadding, EvalPrediction, PreTrainedConfig, Trainer, set_seed
+from transformers import AutoConfig, DataCollatorWithPadding, PreTrainedConfig, Trainer, set_seed
 
 from . import auto as auto  # our own folders load through AutoConfig
 from .arguments import DataArguments, ModelArguments, MultiLabelTrainingArguments
@@ -18,11 +17,12 @@ from .configuration_multilabel import MultiLabelConfig
 from .data import LoadedData, load_splits
 from .encoding import encode_rows, longest_first
 from .files import write_json
-from .metrics import compute_metrics, make_compute_metrics
+from .metrics import evaluate
 from .model_card import write_model_card
 from .modeling_multilabel import MultiLabelPreTrainedModel
 from .prediction import predict_rows, prediction_records, write_predictions
 from .reading import read_label_names
+from .scoring_multilabel import MultiLabelScorer
 from .splitting import split_validation
 from .tokenization_multilabel import MultiLabelTokenizer
 from .trainer import MultiLabelTrainer
@@ -30,6 +30,7 @@ from .trainer import MultiLabelTrainer
 # What may differ between two calls that continue the same run: where it goes, what it shows and what comes after it.
 _NOT_OF_THE_RUN = {
     *("output_dir", "overwrite_output_dir", "resume_from_checkpoint", "do_predict", "test_file", "top_scores"),
+    "predict_precision",
     *("disable_tqdm", "log_level", "log_level_replica", "logging_steps", "report_to", "run_name", "project"),
     *("push_to_hub", "hub_token", "hub_model_id", "hub_strategy", "hub_private_repo", "hub_always_push"),
 }
@@ -93,21 +94,11 @@ def run(
         tokenizer.save_pretrained(output_dir)
         write_model_card(output_dir / "README.md", model.config, model_args.model_name_or_path, results)
     if training_args.do_predict:
-        results |= _predict(trainer, model.config, splits["test"], output_dir, data_args.top_scores)
+        scorer = MultiLabelScorer(model, tokenizer, str(training_args.predict_precision))
+        results |= _predict(trainer, scorer, splits["test"], output_dir, data_args.top_scores)
     if training_args.do_train and trainer.is_world_process_zero():
         mark_finished(output_dir)
     return results
-
-
-def evaluate(prediction: EvalPrediction, config: MultiLabelConfig) -> dict[str, float]:
-    """Score the decisions that the saved model makes, and beside them the hamming score at threshold 0.5.
-
-    Args:
-        prediction: Logits (N, L) and labels (N, L).
-        config: Decides.
-    """
-    at_half = compute_metrics(prediction)["hamming_score"]
-    return {**make_compute_metrics(config)(prediction), "hamming_score_at_half": at_half}
 
 
 def trained_pair_column(model_dir: Path) -> str | None:
@@ -233,12 +224,12 @@ def _report(trainer: Trainer, output_dir: Path, split: str, metrics: dict[str, f
 
 
 def _predict(
-    trainer: Trainer, config: MultiLabelConfig, rows: Dataset, output_dir: Path, top_scores: int | None
+    trainer: Trainer, scorer: MultiLabelScorer, rows: Dataset, output_dir: Path, top_scores: int | None
 ) -> dict[str, float]:
-    output = predict_rows(trainer, rows)
+    logits, metrics = predict_rows(scorer, rows)
     if trainer.is_world_process_zero():
         output_dir.mkdir(parents=True, exist_ok=True)
         ids = rows["id"] if "id" in rows.column_names else None
-        records = prediction_records(np.asarray(output.predictions), config, ids, top_scores)
+        records = prediction_records(logits, scorer.config, ids, top_scores)
         write_predictions(output_dir / PREDICTIONS_FILE, records)
-    return _report(trainer, output_dir, "test", {**(output.metrics or {}), "test_samples": len(rows)})
+    return _report(trainer, output_dir, "test", {**metrics, "test_samples": len(rows)})

@@ -1,0 +1,32 @@
+"""The bare matrix products of BERT's layers: the time that they take alone is the limit of every speed here."""
+
+import time
+from collections.abc import Sequence
+
+import torch
+from transformers import BertConfig
+
+
+def seconds_of_products(
+    config: BertConfig, batches: Sequence[tuple[int, int]], dtype: torch.dtype, layers: float | None = None
+) -> float:
+    """Time the products with the weights of the encoder's layers, all else left out.
+
+    Args:
+        config: Gives the sizes.
+        batches: Rows and tokens per row of each batch.
+        dtype: Of the products.
+        layers: How many layers to count, where some are computed in part; default: all there are.
+    """
+    hidden, wide = config.hidden_size, config.intermediate_size
+    shapes = [(3 * hidden, hidden), (hidden, hidden), (wide, hidden), (hidden, wide)]
+    weights = [(torch.randn(shape, dtype=dtype), torch.randn(shape[0], dtype=dtype)) for shape in shapes]
+    most = max(rows * tokens for rows, tokens in batches)
+    vectors = {size: torch.randn(most, size, dtype=dtype) for size in (hidden, wide)}
+    started = time.perf_counter()
+    with torch.inference_mode():
+        for rows, tokens in batches:
+            for weight, bias in weights * config.num_hidden_layers:
+                torch.nn.functional.linear(vectors[weight.size(1)][: rows * tokens], weight, bias)
+    seconds = time.perf_counter() - started
+    return seconds * (layers or config.num_hidden_layers) / config.num_hidden_layers

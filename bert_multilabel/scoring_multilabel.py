@@ -1,0 +1,228 @@
+# Copyright 2026 The bert-multilabel authors. Licensed under the Apache License, Version 2.0.
+"""Texts in, logits out, as fast as the matrix products allow.
+
+Shapes: N texts, B batch, T tokens, Q tokens that are computed, L labels, h heads, H hidden size.
+"""
+
+import copy
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, cast
+
+import torch
+from torch import nn
+
+from .encoder_multilabel import MultiLabelLayer, isolated_attention
+from .modeling_multilabel import MultiLabelPreTrainedModel
+from .tokenization_multilabel import MultiLabelTokenizer
+
+PRECISIONS = ("float32", "bfloat16", "int8")
+# Texts that are sorted by length together, which bounds what is held at a time.
+WINDOW = 16_384
+# Tokens in a batch: enough to keep the matrix products busy, on a CPU few enough to stay in its cache.
+TOKENS_PER_BATCH = {"cpu": 1024}
+TOKENS_PER_BATCH_ON_ACCELERATORS = 32_768
+
+
+class MultiLabelScorer:
+    """Computes logits of texts: sorted by length, in batches of so many tokens, with packed weights.
+
+    Args:
+        model: Any of this package's models; it is copied, and the copy put into evaluation mode.
+        tokenizer: The model's tokenizer.
+        precision: Of the encoder's matrix products; all else is float32. `"bfloat16"` pays where the CPU or GPU
+            multiplies it; `"int8"` (weights per output, inputs per batch) is for CPUs.
+        max_length: Longest input in tokens; by default what the model can take. What is beyond is cut off.
+        tokens_per_batch: About how many tokens, padding included, go through the model at once.
+
+    Raises:
+        ValueError: If there is no such precision.
+    """
+
+    def __init__(
+        self,
+        model: MultiLabelPreTrainedModel,
+        tokenizer: MultiLabelTokenizer,
+        precision: str = "float32",
+        max_length: int | None = None,
+        tokens_per_batch: int | None = None,
+    ) -> None:
+        if precision not in PRECISIONS:
+            raise ValueError(f"precision must be one of {', '.join(map(repr, PRECISIONS))}, got {precision!r}")
+        self.config = model.config
+        self.tokenizer = tokenizer.without_label_tokens() if model.config.labels_stand_apart else tokenizer
+        self.model = pack(model, precision)
+        self.max_length = self.tokenizer.model_max_length if max_length is None else max_length
+        default = TOKENS_PER_BATCH.get(model.device.type, TOKENS_PER_BATCH_ON_ACCELERATORS)
+        self.tokens_per_batch = tokens_per_batch or default
+
+    def logits(self, texts: Sequence[str], pairs: Sequence[str] | None = None) -> torch.Tensor:
+        """Score texts.
+
+        Args:
+            texts: N texts.
+            pairs: N second texts, for a model trained on pairs.
+
+        Returns:
+            (N, L), float32, on the CPU, in the order of the texts.
+        """
+        parts = []
+        for start in range(0, len(texts), WINDOW):
+            window = slice(start, start + WINDOW)
+            encoded = self.tokenizer(
+                list(texts[window]),
+                None if pairs is None else list(pairs[window]),
+                truncation=True,
+                max_length=self.max_length,
+                return_attention_mask=False,
+            )
+            parts.append(self.logits_of_tokens(encoded["input_ids"], encoded["token_type_ids"]))
+        return torch.cat(parts) if parts else torch.empty(0, len(self.config.label_names))
+
+    @torch.inference_mode()
+    def logits_of_tokens(
+        self, input_ids: Sequence[Sequence[int]], token_type_ids: Sequence[Sequence[int]]
+    ) -> torch.Tensor:
+        """Score texts that are tokenized already, by `self.tokenizer`.
+
+        Args:
+            input_ids: Token ids of N texts, not padded.
+            token_type_ids: Segment ids of the same tokens.
+
+        Returns:
+            (N, L), float32, on the CPU, in the order of the texts.
+        """
+        logits = torch.empty(len(input_ids), len(self.config.label_names))  # (N, L)
+        for rows in self._batches([len(ids) for ids in input_ids]):
+            batch = self._collate([input_ids[row] for row in rows], [token_type_ids[row] for row in rows])
+            logits[rows] = self.model(**batch).logits.float().cpu()  # (B, L)
+        return logits
+
+    def _batches(self, lengths: list[int]) -> Iterator[list[int]]:
+        """Yield the numbers of texts that go together: of like length, the longest first, as memory shows at once."""
+        order = sorted(range(len(lengths)), key=lengths.__getitem__, reverse=True)
+        start = 0
+        while start < len(order):
+            size = max(1, self.tokens_per_batch // lengths[order[start]])
+            yield order[start : start + size]
+            start += size
+
+    def _collate(
+        self, input_ids: list[Sequence[int]], token_type_ids: list[Sequence[int]]
+    ) -> dict[str, torch.Tensor | None]:
+        lengths = torch.tensor([len(ids) for ids in input_ids])  # (B,)
+        longest = int(lengths.max())
+
+        def padded(rows: list[Sequence[int]], padding: int | None) -> torch.Tensor:
+            return torch.tensor([[*row, *[padding] * (longest - len(row))] for row in rows])  # (B, T)
+
+        is_token = torch.arange(longest) < lengths[:, None]  # (B, T)
+        batch = {
+            "input_ids": padded(input_ids, self.tokenizer.pad_token_id),
+            "token_type_ids": padded(token_type_ids, 0),
+            # Without padding there is nothing to mask.
+            "attention_mask": None if bool(is_token.all()) else is_token.long(),
+        }
+        device = self.model.device
+        return {name: None if tensor is None else tensor.to(device) for name, tensor in batch.items()}
+
+
+def pack(model: MultiLabelPreTrainedModel, precision: str = "float32") -> MultiLabelPreTrainedModel:
+    """Return a copy for inference alone, whose matrix products have a precision.
+
+    Args:
+        model: Any of this package's models; it stays as it is.
+        precision: One of `PRECISIONS`.
+    """
+    makers: dict[str, Callable[[nn.Linear], Any]] = {
+        "float32": lambda linear: linear,
+        "bfloat16": BFloat16Linear,
+        "int8": _int8_linear,
+    }
+    packed = copy.deepcopy(model).eval().requires_grad_(False)
+    packed.set_attn_implementation("sdpa")
+    layers = cast(Iterable[MultiLabelLayer], packed.bert.encoder.layer)
+    packed.bert.encoder.layer = nn.ModuleList(PackedLayer(layer, makers[precision]) for layer in layers)
+    packed.classifier.dense = makers[precision](packed.classifier.dense)
+    return cast(MultiLabelPreTrainedModel, packed)
+
+
+class PackedLayer(nn.Module):
+    """What a `MultiLabelLayer` computes, for inference alone: fewer and larger steps.
+
+    Args:
+        layer: Gives the weights.
+        pack_linear: Makes a matrix product of a `Linear`, float32 in and out.
+    """
+
+    def __init__(self, layer: MultiLabelLayer, pack_linear: Callable[[nn.Linear], Any]) -> None:
+        super().__init__()
+        attention = layer.attention.self
+        self.head_size: int = attention.attention_head_size
+        self.scaling: float = attention.scaling
+        self.query = pack_linear(attention.query)
+        self.key_value = pack_linear(_stack(attention.key, attention.value))
+        self.mixed = pack_linear(layer.attention.output.dense)
+        self.mixed_norm = layer.attention.output.LayerNorm
+        self.up = pack_linear(layer.intermediate.dense)
+        self.activation = layer.intermediate.intermediate_act_fn
+        self.down = pack_linear(layer.output.dense)
+        self.norm = layer.output.LayerNorm
+
+    def forward(
+        self,
+        states: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        context: torch.Tensor | None = None,
+        isolated: bool = False,
+    ) -> torch.Tensor:
+        """Compute the next states of some tokens, with the arguments of `MultiLabelLayer`."""
+        query = self._heads(self.query(states))  # (B, h, Q, H / h)
+        key, value = self._keys_and_values(states if context is None else context)  # (B, h, T, H / h)
+        if isolated:
+            own_key, own_value = self._keys_and_values(states)  # (B, h, Q, H / h)
+            mixed = isolated_attention(query, key, value, own_key, own_value, attention_mask, self.scaling)
+        else:
+            # The same may be read from every token.
+            mask = None if attention_mask is None else attention_mask[:, :, :1]  # (B, 1, 1, T)
+            mixed = nn.functional.scaled_dot_product_attention(query, key, value, mask, scale=self.scaling)
+        mixed = mixed.transpose(1, 2).flatten(2)  # (B, h, Q, H / h) -> (B, Q, H)
+        attended = self.mixed_norm(self.mixed(mixed) + states)  # (B, Q, H)
+        answer: torch.Tensor = self.norm(self.down(self.activation(self.up(attended))) + attended)  # (B, Q, H)
+        return answer
+
+    def _keys_and_values(self, states: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        key, value = self.key_value(states).chunk(2, dim=-1)  # (B, T, H) each
+        return self._heads(key), self._heads(value)
+
+    def _heads(self, vectors: torch.Tensor) -> torch.Tensor:
+        heads: torch.Tensor = vectors.unflatten(-1, (-1, self.head_size)).transpose(1, 2)
+        return heads  # (B, T, H) -> (B, h, T, H / h)
+
+
+class BFloat16Linear(nn.Module):
+    """A `Linear` that multiplies in bfloat16, float32 in and out."""
+
+    def __init__(self, linear: nn.Linear) -> None:
+        super().__init__()
+        self.linear = linear.to(torch.bfloat16)
+
+    def forward(self, vectors: torch.Tensor) -> torch.Tensor:
+        """Map vectors (..., inputs), float32, to (..., outputs), float32."""
+        outputs: torch.Tensor = self.linear(vectors.to(torch.bfloat16)).float()
+        return outputs
+
+
+def _int8_linear(linear: nn.Linear) -> Any:
+    """Quantize a `Linear`: weights now, one scale per output; inputs as they come, one scale per call."""
+    from torch.ao.quantization import per_channel_dynamic_qconfig, quantize_dynamic
+
+    return quantize_dynamic(nn.Sequential(linear), {nn.Linear: per_channel_dynamic_qconfig})[0]
+
+
+def _stack(*linears: nn.Linear) -> nn.Linear:
+    """Make one `Linear` of several that read the same vectors; its outputs are theirs, one behind the other."""
+    first = linears[0]
+    stacked = nn.Linear(first.in_features, sum(linear.out_features for linear in linears), device=first.weight.device)
+    stacked.weight.data = torch.cat([linear.weight.data for linear in linears])
+    stacked.bias.data = torch.cat([linear.bias.data for linear in linears])
+    return stacked
