@@ -149,8 +149,8 @@ class MultiLabelTrainingArguments(TrainingArguments):
     predict_precision: str | None = field(
         default=None,
         metadata={
-            "help": "Precision of the encoder's matrix products in --do_predict; int8 is for CPUs. Default: bfloat16 "
-            "with --bf16, else float32.",
+            "help": "Precision of the encoder's matrix products in --do_predict. Default: bfloat16 with --bf16, else "
+            "float32.",
             "choices": list(PRECISIONS),
         },
     )

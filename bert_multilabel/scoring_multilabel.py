@@ -15,7 +15,7 @@ from .encoder_multilabel import MultiLabelLayer, isolated_attention
 from .modeling_multilabel import MultiLabelPreTrainedModel
 from .tokenization_multilabel import MultiLabelTokenizer
 
-PRECISIONS = ("float32", "bfloat16", "int8")
+PRECISIONS = ("float32", "bfloat16")
 # Texts that are sorted by length together, which bounds what is held at a time.
 WINDOW = 16_384
 # Tokens in a batch: enough to keep the matrix products busy, on a CPU few enough to stay in its cache.
@@ -29,8 +29,7 @@ class MultiLabelScorer:
     Args:
         model: Any of this package's models; it is copied, and the copy put into evaluation mode.
         tokenizer: The model's tokenizer.
-        precision: Of the encoder's matrix products; all else is float32. `"bfloat16"` pays where the CPU or GPU
-            multiplies it; `"int8"` (weights per output, inputs per batch) is for CPUs.
+        precision: Of the encoder's matrix products; all else is float32. `"bfloat16"` pays on a CPU or GPU that has it.
         max_length: Longest input in tokens; by default what the model can take. What is beyond is cut off.
         tokens_per_batch: About how many tokens, padding included, go through the model at once.
 
@@ -46,8 +45,6 @@ class MultiLabelScorer:
         max_length: int | None = None,
         tokens_per_batch: int | None = None,
     ) -> None:
-        if precision not in PRECISIONS:
-            raise ValueError(f"precision must be one of {', '.join(map(repr, PRECISIONS))}, got {precision!r}")
         self.config = model.config
         self.tokenizer = tokenizer.without_label_tokens() if model.config.labels_stand_apart else tokenizer
         self.model = pack(model, precision)
@@ -127,22 +124,23 @@ class MultiLabelScorer:
 
 
 def pack(model: MultiLabelPreTrainedModel, precision: str = "float32") -> MultiLabelPreTrainedModel:
-    """Return a copy for inference alone, whose matrix products have a precision.
+    """Return a copy for inference alone, whose encoder takes fewer and larger steps.
 
     Args:
         model: Any of this package's models; it stays as it is.
         precision: One of `PRECISIONS`.
+
+    Raises:
+        ValueError: If there is no such precision.
     """
-    makers: dict[str, Callable[[nn.Linear], Any]] = {
-        "float32": lambda linear: linear,
-        "bfloat16": BFloat16Linear,
-        "int8": _int8_linear,
-    }
+    if precision not in PRECISIONS:
+        raise ValueError(f"precision must be one of {', '.join(map(repr, PRECISIONS))}, got {precision!r}")
     packed = copy.deepcopy(model).eval().requires_grad_(False)
     packed.set_attn_implementation("sdpa")
+    pack_linear = BFloat16Linear if precision == "bfloat16" else _as_it_is
     layers = cast(Iterable[MultiLabelLayer], packed.bert.encoder.layer)
-    packed.bert.encoder.layer = nn.ModuleList(PackedLayer(layer, makers[precision]) for layer in layers)
-    packed.classifier.dense = makers[precision](packed.classifier.dense)
+    packed.bert.encoder.layer = nn.ModuleList(PackedLayer(layer, pack_linear) for layer in layers)
+    packed.classifier.dense = pack_linear(packed.classifier.dense)
     return cast(MultiLabelPreTrainedModel, packed)
 
 
@@ -212,11 +210,8 @@ class BFloat16Linear(nn.Module):
         return outputs
 
 
-def _int8_linear(linear: nn.Linear) -> Any:
-    """Quantize a `Linear`: weights now, one scale per output; inputs as they come, one scale per call."""
-    from torch.ao.quantization import per_channel_dynamic_qconfig, quantize_dynamic
-
-    return quantize_dynamic(nn.Sequential(linear), {nn.Linear: per_channel_dynamic_qconfig})[0]
+def _as_it_is(linear: nn.Linear) -> nn.Linear:
+    return linear
 
 
 def _stack(*linears: nn.Linear) -> nn.Linear:

@@ -1,0 +1,98 @@
+import copy
+
+import pytest
+import torch
+
+from bert_multilabel import from_backbone, scoring_multilabel
+from bert_multilabel.scoring_multilabel import PRECISIONS, MultiLabelScorer, pack
+
+from .conftest import LABELS
+
+TEXTS = ["the price is good", "not good", "", "quality too expensive, not a gift to buy", "good", "the gift is good"]
+PAIRS = ["gift", "", "price", "the price", "good", ""]
+FORMS = {
+    "cls": ("cls", {}),
+    "full": ("label_tokens", {}),
+    "isolated": ("label_tokens", {"label_attention": "isolated"}),
+    "isolated-1": ("label_tokens", {"label_attention": "isolated", "label_layers": 1}),
+    "full-1": ("label_tokens", {"label_layers": 1}),
+}
+
+
+@pytest.fixture(params=list(FORMS))
+def built(request, backbone):
+    strategy, config = FORMS[request.param]
+    torch.manual_seed(0)
+    return from_backbone(backbone, LABELS, strategy, **config)
+
+
+def one_by_one(model, tokenizer, pairs=None):
+    with torch.inference_mode():
+        return torch.cat(
+            [
+                model(**tokenizer(text, None if pairs is None else pairs[row], return_tensors="pt")).logits
+                for row, text in enumerate(TEXTS)
+            ]
+        )
+
+
+@pytest.mark.parametrize("tokens_per_batch", [1, 30, 10_000])
+@pytest.mark.parametrize("pairs", [None, PAIRS])
+def test_logits_are_those_of_the_model_in_the_order_of_the_texts(built, pairs, tokens_per_batch):
+    model, tokenizer = built
+    scorer = MultiLabelScorer(model, tokenizer, tokens_per_batch=tokens_per_batch)
+    torch.testing.assert_close(scorer.logits(TEXTS, pairs), one_by_one(model, tokenizer, pairs), atol=1e-5, rtol=0)
+
+
+def test_windows_change_nothing(built, monkeypatch):
+    model, tokenizer = built
+    monkeypatch.setattr(scoring_multilabel, "WINDOW", 4)
+    logits = MultiLabelScorer(model, tokenizer).logits(TEXTS, PAIRS)
+    torch.testing.assert_close(logits, one_by_one(model, tokenizer, PAIRS), atol=1e-5, rtol=0)
+
+
+def test_bfloat16_comes_near(built):
+    model, tokenizer = built
+    expected = one_by_one(model, tokenizer)
+    logits = MultiLabelScorer(model, tokenizer, "bfloat16").logits(TEXTS)
+    assert logits.dtype == torch.float32
+    assert (logits - expected).abs().max() > 1e-4  # it does take part
+    torch.testing.assert_close(logits, expected, atol=0.1, rtol=0.1)
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_packing_leaves_the_model_alone(built, precision):
+    model, tokenizer = built
+    model.train()
+    before = copy.deepcopy(model.state_dict())
+    packed = pack(model, precision)
+    assert model.training and not packed.training
+    packed(**tokenizer(TEXTS, padding=True, return_tensors="pt"))
+    assert model.state_dict().keys() == before.keys()
+    assert all(torch.equal(weights, before[name]) for name, weights in model.state_dict().items())
+
+
+def test_batches_are_of_like_length_and_hold_every_text_once(built):
+    model, tokenizer = built
+    scorer = MultiLabelScorer(model, tokenizer, tokens_per_batch=20)
+    lengths = [3, 20, 7, 7, 1, 25, 9]
+    batches = list(scorer._batches(lengths))
+    assert batches == [[5], [1], [6, 2], [3, 0], [4]]
+
+
+def test_no_texts_give_no_logits(built):
+    assert MultiLabelScorer(*built).logits([]).shape == (0, 3)
+
+
+def test_long_texts_are_cut_at_the_limit_or_earlier(built):
+    model, tokenizer = built
+    long = "good " * 100
+    assert MultiLabelScorer(model, tokenizer).logits([long]).shape == (1, 3)
+    cut = MultiLabelScorer(model, tokenizer, max_length=12)
+    kept = 12 - cut.tokenizer.num_special_tokens_to_add()
+    torch.testing.assert_close(cut.logits([long]), cut.logits(["good " * kept]))
+
+
+def test_an_unknown_precision_is_refused(built):
+    with pytest.raises(ValueError, match="precision must be one of 'float32', 'bfloat16', got 'int8'"):
+        MultiLabelScorer(*built, precision="int8")
