@@ -50,7 +50,9 @@ def cheap_dropout(values: torch.Tensor, p: float) -> torch.Tensor:
     # One draw of the global generator serves four values.
     bits = torch.empty((count + 3) // 4, dtype=torch.int64).random_(-(2**63), None).view(torch.int16)[:count]
     kept = (bits >= dropped - 32_768).view(values.shape)
-    return values * kept.to(values.dtype).mul_(65_536 / (65_536 - dropped))
+    # With both alternatives in the values' own type, the factors come in one pass and are multiplied in another.
+    scale, zero = (torch.tensor(factor, dtype=values.dtype) for factor in (65_536 / (65_536 - dropped), 0.0))
+    return values * torch.where(kept, scale, zero)
 
 
 def attention_forward(

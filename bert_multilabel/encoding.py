@@ -3,9 +3,11 @@
 from typing import Any
 
 import numpy as np
+import torch
 from datasets import Dataset
 from transformers.utils import logging
 
+from .scoring_multilabel import pad_batch
 from .tokenization_multilabel import MultiLabelTokenizer
 
 logger = logging.get_logger(__name__)
@@ -14,7 +16,7 @@ logger = logging.get_logger(__name__)
 def encode_rows(rows: Dataset, tokenizer: MultiLabelTokenizer, max_length: int | None = None) -> Dataset:
     """Tokenize the texts of a data set, cut to the longest input allowed.
 
-    Masks are left out: the tokenizer adds them when it pads a batch.
+    Masks are left out: they come when a batch is padded.
 
     Args:
         rows: Columns `text`, and `pair` if there are pairs; `labels` and `id` are passed through.
@@ -49,6 +51,26 @@ def encode_rows(rows: Dataset, tokenizer: MultiLabelTokenizer, max_length: int |
     if full:
         logger.warning(f"{full} of {len(rows)} texts fill or exceed {max_length} tokens: what is beyond was cut off")
     return encoded_rows
+
+
+class Collator:
+    """Makes a batch of encoded rows; the model finds label tokens in it by itself.
+
+    Args:
+        pad_token_id: Of the tokenizer that encoded the rows.
+    """
+
+    def __init__(self, pad_token_id: int) -> None:
+        self.pad_token_id = pad_token_id
+
+    def __call__(self, rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
+        """Pad B rows to the longest, and put their `labels` (B, L), float32, beside them if they have some."""
+        batch = pad_batch(
+            [row["input_ids"] for row in rows], [row["token_type_ids"] for row in rows], self.pad_token_id
+        )
+        if "labels" in rows[0]:
+            batch["labels"] = torch.tensor([row["labels"] for row in rows])
+        return batch
 
 
 def longest_first(encoded_rows: Dataset) -> np.ndarray:

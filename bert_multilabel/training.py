@@ -6,7 +6,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from datasets import Dataset
-from transformers import AutoConfig, DataCollatorWithPadding, PreTrainedConfig, Trainer, set_seed
+from transformers import AutoConfig, PreTrainedConfig, Trainer, set_seed
 
 from . import auto as auto  # our own folders load through AutoConfig
 from .arguments import DataArguments, ModelArguments, MultiLabelTrainingArguments
@@ -15,7 +15,7 @@ from .checkpoints import PREDICTIONS_FILE, RESULTS_FILE, find_damage, mark_finis
 from .columns import DataSpec
 from .configuration_multilabel import MultiLabelConfig
 from .data import LoadedData, load_splits
-from .encoding import encode_rows, longest_first
+from .encoding import Collator, encode_rows, longest_first
 from .files import write_json
 from .metrics import evaluate
 from .model_card import write_model_card
@@ -76,7 +76,7 @@ def run(
         train_dataset=splits.get("train"),
         eval_dataset=splits.get("validation"),
         processing_class=tokenizer,
-        data_collator=DataCollatorWithPadding(reader),
+        data_collator=Collator(reader.pad_token_id),
         compute_metrics=lambda prediction: evaluate(prediction, model.config),
     )
     results: dict[str, float] = {}
