@@ -17,6 +17,8 @@ from .tokenization_multilabel import MultiLabelTokenizer
 # What a checkpoint says of its old task, its old class or its old storage.
 _NOT_INHERITED = {"architectures", "auto_map", "dtype", "id2label", "label2id", "model_type", "problem_type"}
 
+_NAMES_AT_ONCE = 64  # label names that are encoded in one batch
+
 
 def from_backbone(
     path: str | PathLike[str], label_names: Sequence[str], strategy: str, **config: Any
@@ -104,11 +106,14 @@ def start_label_embeddings_from_names(model: MultiLabelPreTrainedModel, tokenize
     """
     depth = model.config.num_hidden_layers - cast(int, model.config.label_layers)
     reader = tokenizer.without_label_tokens()
-    embeddings = cast(torch.nn.Embedding, model.label_embeddings)
-    for index, name in enumerate(model.config.label_names):
-        inputs = reader(_words_of(name), truncation=True, return_tensors="pt")
-        states = model.bert(**inputs, output_hidden_states=True).hidden_states[depth]  # (1, T, H)
-        embeddings.weight[index] = states[0].mean(dim=0)  # (H,)
+    embeddings = cast(torch.nn.Embedding, model.label_embeddings).weight  # (L, H)
+    names = [_words_of(name) for name in model.config.label_names]
+    for start in range(0, len(names), _NAMES_AT_ONCE):
+        some = slice(start, start + _NAMES_AT_ONCE)
+        inputs = reader(names[some], truncation=True, padding=True, return_tensors="pt")
+        states = model.bert(**inputs, output_hidden_states=True).hidden_states[depth]  # (B, T, H)
+        is_token = inputs["attention_mask"][:, :, None]  # (B, T, 1)
+        embeddings[some] = (states * is_token).sum(dim=1) / is_token.sum(dim=1)  # (B, H)
 
 
 @torch.no_grad()

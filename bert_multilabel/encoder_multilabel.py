@@ -16,9 +16,9 @@ from transformers.models.bert.modeling_bert import BertLayer, eager_attention_fo
 
 from .configuration_multilabel import MultiLabelConfig
 
-# How many label tokens of a batch go through the layers together when nobody needs their gradients: enough to keep
-# the matrix products busy, few enough that thousands of labels fit into memory.
-LABEL_TOKENS_AT_ONCE = 16_384
+# How many label tokens of a batch go through the layers together: enough to keep the matrix products busy, few enough
+# that thousands of labels cost as much each as hundreds, which need not go through memory.
+LABEL_TOKENS_AT_ONCE = 4096
 
 
 class MultiLabelLayer(BertLayer):
@@ -180,7 +180,7 @@ class MultiLabelBert(BertModel):
         for layer in late[:-1]:
             contexts.append(layer(contexts[-1], mask))
         readable = None if attention_mask is None else attention_mask[:, None, None, :].bool()  # (B, 1, 1, T)
-        at_once = starts.size(1) if torch.is_grad_enabled() else max(1, LABEL_TOKENS_AT_ONCE // len(states))
+        at_once = max(1, LABEL_TOKENS_AT_ONCE // len(states))
         for labels in starts.split(at_once, dim=1):  # (1, S', H)
             for layer, context in zip(late, contexts, strict=True):
                 labels = layer(labels, readable, context, isolated=True)  # (B, S', H)

@@ -73,8 +73,16 @@ def load_elsewhere(folders, tmp_path):
     return json.loads(done.stdout.split("REPORT")[1])
 
 
-def save(backbone, strategy, folder):
-    model, tokenizer = from_backbone(backbone, LABELS, strategy, threshold=0.4)
+FORMS = {
+    "cls": ("cls", {}),
+    "label_tokens": ("label_tokens", {}),
+    "late": ("label_tokens", {"label_attention": "isolated", "label_layers": 1}),
+}
+
+
+def save(backbone, form, folder):
+    strategy, config = FORMS[form]
+    model, tokenizer = from_backbone(backbone, LABELS, strategy, threshold=0.4, **config)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return str(folder)
@@ -82,9 +90,9 @@ def save(backbone, strategy, folder):
 
 @pytest.fixture(scope="module")
 def elsewhere(backbone, tmp_path_factory):
-    """Both strategies in one process, from folders of one name, where the Auto classes mix up their code."""
+    """All forms in one process, from folders of one name, where the Auto classes mix up their code."""
     root = tmp_path_factory.mktemp("anywhere")
-    folders = [save(backbone, strategy, root / strategy / "model") for strategy in ("cls", "label_tokens")]
+    folders = [save(backbone, form, root / form / "model") for form in FORMS]
     return load_elsewhere(folders, root), root
 
 

@@ -128,3 +128,12 @@ def test_argparse_says_what_is_wrong(arguments, phrase, capsys):
 
 def test_a_boolean_that_says_false_is_false():
     assert parse_arguments([*TRAIN, "--overwrite_output_dir", "False"])[2].overwrite_output_dir is False
+
+
+def test_predictions_have_the_precision_of_the_training_unless_told_otherwise():
+    base = ["--model_name_or_path", "bert", "--output_dir", "out", "--do_predict", "--use_cpu"]
+    assert parse_arguments(base)[2].predict_precision == "float32"
+    assert parse_arguments([*base, "--bf16", "true"])[2].predict_precision == "bfloat16"
+    assert (
+        parse_arguments([*base, "--bf16", "true", "--predict_precision", "float32"])[2].predict_precision == "float32"
+    )

@@ -164,3 +164,18 @@ def test_the_configuration_inherits_the_encoder_only(backbone):
     assert type(model.config) is MultiLabelConfig
     assert (model.config.hidden_size, model.config.hidden_dropout_prob) == (32, 0.0)
     assert model.config.label_names == LABELS
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("label_attention", "full"), ("label_layers", 2)], ids=["attention", "layers"]
+)
+def test_a_folder_with_another_label_form_is_refused(backbone, tmp_path, field, value):
+    trained = {"label_attention": "isolated", "label_layers": 1}
+    model, tokenizer = from_backbone(backbone, LABELS, "label_tokens", **trained)
+    model.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    again, reader = from_backbone(tmp_path, LABELS, "label_tokens", **trained)
+    assert again.config.label_layers == 1
+    assert reader.model_max_length == 64 + 3
+    with pytest.raises(ValueError, match=f"was trained with {field} {trained[field]!r}, not {value!r}"):
+        from_backbone(tmp_path, LABELS, "label_tokens", **{**trained, field: value})

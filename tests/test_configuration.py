@@ -124,3 +124,33 @@ def test_min_labels_tells_saturated_probabilities_apart():
 def test_decide_takes_half_precision():
     probabilities, _ = MultiLabelConfig(label_names=NAMES).decide(torch.zeros(1, 3, dtype=torch.bfloat16))
     assert probabilities.dtype == torch.float32
+
+
+def test_labels_stand_apart_where_the_text_does_not_read_them_in_every_layer():
+    def apart(**fields):
+        config = MultiLabelConfig(label_names=NAMES, strategy="label_tokens", num_hidden_layers=3, **fields)
+        return config.labels_stand_apart, config.labels_join_late
+
+    assert apart() == (False, False)
+    assert apart(label_layers=3) == (False, False)
+    assert apart(label_layers=2) == (True, True)
+    assert apart(label_attention="isolated") == (True, False)
+    assert apart(label_attention="isolated", label_layers=1) == (True, True)
+
+
+@pytest.mark.parametrize(
+    ("fields", "phrase"),
+    [
+        ({"label_attention": "none"}, "label_attention must be 'full' or 'isolated', got 'none'"),
+        ({"label_layers": 0}, "label_layers must be from 1 to the number of layers, 3, got 0"),
+        ({"label_layers": 4}, "label_layers must be from 1 to the number of layers, 3, got 4"),
+        ({"label_layers": 1, "strategy": "cls"}, "label_layers is 1, but strategy 'cls' has no label tokens"),
+        (
+            {"label_attention": "isolated", "strategy": "cls"},
+            "label_attention is 'isolated', but strategy 'cls' has no label tokens",
+        ),
+    ],
+)
+def test_label_forms_that_make_no_sense_are_refused(fields, phrase):
+    with pytest.raises(ValueError, match=phrase):
+        MultiLabelConfig(**{"label_names": NAMES, "strategy": "label_tokens", "num_hidden_layers": 3, **fields})

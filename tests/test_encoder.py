@@ -119,6 +119,19 @@ def test_a_score_depends_neither_on_order_nor_on_presence_of_other_labels(build,
 
 
 @isolated
+def test_labels_in_chunks_give_identical_gradients(build, form, monkeypatch):
+    gradients = []
+    for at_once in (1000, 3):
+        monkeypatch.setattr(encoder_multilabel, "LABEL_TOKENS_AT_ONCE", at_once)
+        model, tokenizer = build(form, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
+        batch = tokenizer(TEXTS, padding=True, return_tensors="pt")
+        model.train()(**batch, labels=torch.ones(3, 3)).loss.backward()
+        gradients.append({name: parameter.grad for name, parameter in model.named_parameters()})
+    for name, gradient in gradients[0].items():
+        torch.testing.assert_close(gradients[1][name], gradient, atol=1e-6, rtol=1e-4, msg=name)
+
+
+@isolated
 def test_labels_in_chunks_give_identical_results(build, form, monkeypatch):
     names = [f"label {number}" for number in range(11)]
     model, tokenizer = build(form, names)

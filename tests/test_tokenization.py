@@ -183,3 +183,19 @@ def test_bad_construction_is_refused(backbone):
         MultiLabelTokenizer.from_pretrained(backbone, label_names=LABELS, strategy="clz")
     with pytest.raises(ValueError, match="strategy 'label_tokens' needs label_names, got None"):
         MultiLabelTokenizer.from_pretrained(backbone, strategy="label_tokens")
+
+
+def test_a_reader_without_label_tokens_reads_the_same_text(backbone):
+    tokenizer = MultiLabelTokenizer.from_pretrained(
+        backbone, label_names=LABELS, strategy="label_tokens", model_max_length=64
+    )
+    reader = tokenizer.without_label_tokens()
+    for texts in (("not [OPINION1] good [SEP]",), ("good", "the price"), ("good", "")):
+        whole, alone = tokenizer(*texts), reader(*texts)
+        kept = [place for place, marked in enumerate(whole["label_mask"]) if not marked]
+        for name in ("input_ids", "token_type_ids"):
+            assert alone[name] == [whole[name][place] for place in kept]
+        assert "label_mask" not in alone
+    assert "label_mask" not in reader.pad([alone])
+    assert (reader.model_max_length, tokenizer.model_max_length) == (61, 64)
+    assert tokenizer("good")["label_mask"] == [0, 0, 1, 1, 1, 0]  # the tokenizer itself is as before

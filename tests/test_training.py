@@ -311,3 +311,43 @@ def test_a_file_that_changed_since_is_noticed(backbone, files, tmp_path):
     path.write_text(path.read_text() + "\n" + json.dumps({"id": "new", "text": "gift", "labels": ["gift"]}))
     with pytest.raises(ValueError, match=r"other arguments .train_file \(bytes\) was \d+, now \d+"):
         run_script(**common, output_dir=tmp_path / "out")
+
+
+def test_labels_apart_from_the_text_learn_and_predict_as_well(backbone, files, tmp_path):
+    results = run_script(
+        model_name_or_path=backbone,
+        strategy="label_tokens",
+        label_attention="isolated",
+        label_layers=1,
+        train_file=files["train"],
+        validation_file=files["validation"],
+        test_file=files["test"],
+        output_dir=tmp_path / "out",
+        do_train=True,
+        do_eval=True,
+        do_predict=True,
+        num_train_epochs=12,
+        learning_rate=3e-3,
+        per_device_train_batch_size=8,
+    )
+    assert results["eval_hamming_score"] > 0.9
+    assert results["test_hamming_score"] > 0.9
+    config = json.loads((tmp_path / "out" / "config.json").read_text())
+    assert (config["label_attention"], config["label_layers"]) == ("isolated", 1)
+
+
+def test_predictions_in_bfloat16_come_near_those_in_float32(trained, files, tmp_path):
+    output_dir, _ = trained
+    scores = []
+    for precision in ("float32", "bfloat16"):
+        folder = tmp_path / precision
+        run_script(
+            model_name_or_path=output_dir,
+            test_file=files["test"],
+            output_dir=folder,
+            do_predict=True,
+            predict_precision=precision,
+        )
+        scores.append([list(row["scores"].values()) for row in read_jsonl(folder / "predictions.jsonl")])
+    assert scores[0] != scores[1]
+    torch.testing.assert_close(torch.tensor(scores[0]), torch.tensor(scores[1]), atol=0.05, rtol=0)
