@@ -36,8 +36,7 @@ class MultiLabelTrainer(Trainer):
 
     def train(self, *args: Any, **kwargs: Any) -> TrainOutput:
         """Train, on a CPU without what a stock training step spends beside its matrix products."""
-        alone_on_cpu = self.args.device.type == "cpu" and self.args.world_size <= 1
-        with cpu_training(cast(PreTrainedModel, self.model)) if alone_on_cpu else nullcontext():
+        with cpu_training(cast(PreTrainedModel, self.model)) if self._is_alone_on_cpu else nullcontext():
             output: TrainOutput = super().train(*args, **kwargs)
         return output
 
@@ -58,6 +57,21 @@ class MultiLabelTrainer(Trainer):
                 group["params"] = [parameter for parameter in group["params"] if parameter not in head]
                 optimizer.add_param_group({**group, "params": own, "lr": self.args.head_learning_rate})
         return optimizer
+
+    @property
+    def _is_alone_on_cpu(self) -> bool:
+        return self.args.device.type == "cpu" and self.args.world_size <= 1
+
+    def _clip_grad_norm(self, model: torch.nn.Module) -> torch.Tensor:
+        if not self._is_alone_on_cpu:
+            clipped: torch.Tensor = super()._clip_grad_norm(model)
+            return clipped
+        parameters = [parameter for parameter in model.parameters() if parameter.grad is not None]
+        norm = torch.nn.utils.get_total_norm([cast(torch.Tensor, parameter.grad) for parameter in parameters])
+        # The base class multiplies all gradients, also with one. Not to wait for the norm pays on a GPU only.
+        if norm > self.args.max_grad_norm:
+            torch.nn.utils.clip_grads_with_norm_(parameters, self.args.max_grad_norm, norm)
+        return norm
 
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> torch.utils.data.Sampler[int] | None:
         if self.args.train_sampling_strategy != "group_by_length":

@@ -103,3 +103,18 @@ def test_accumulated_gradients_are_those_of_the_whole_batch(backbone, tmp_path, 
     )
     Trainer(model=model, args=args, train_dataset=data, data_collator=DataCollatorWithPadding(tokenizer)).train()
     torch.testing.assert_close(before - model.classifier.out_proj.weight, expected, atol=1e-6, rtol=1e-4)
+
+
+@pytest.mark.parametrize("max_grad_norm", [0.01, 100.0])
+def test_gradients_are_clipped_as_trainer_does_it(backbone, tmp_path, max_grad_norm):
+    words = f"--model_name_or_path x --output_dir {tmp_path} --do_train --use_cpu --max_grad_norm {max_grad_norm}"
+    args = parse_arguments(words.split())[2]
+    results = []
+    for trainer_class in (Trainer, MultiLabelTrainer):
+        torch.manual_seed(0)
+        model, tokenizer = from_backbone(backbone, LABELS, "cls")
+        model(**tokenizer("good", return_tensors="pt"), labels=torch.ones(1, 3)).loss.backward()
+        norm = trainer_class(model=model, args=args)._clip_grad_norm(model)
+        results.append((norm, [parameter.grad for parameter in model.parameters()]))
+    torch.testing.assert_close(results[1], results[0])
+    assert 0.01 < results[0][0] < 100
