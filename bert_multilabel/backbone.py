@@ -67,6 +67,8 @@ def _from_bert(
 ) -> tuple[MultiLabelPreTrainedModel, MultiLabelTokenizer]:
     inherited = {key: value for key, value in source.to_diff_dict().items() if key not in _NOT_INHERITED}
     own_config = MultiLabelConfig(**{**inherited, **config, "label_names": label_names, "strategy": strategy})
+    if strategy == "label_tokens" and not own_config.labels_stand_apart:
+        _check_room(path, source.max_position_embeddings, len(label_names))
     # At the checkpoint's own vocabulary: loading it into a larger one would fail or lose the rows.
     encoder = BertModel.from_pretrained(path, config=own_config, dtype=torch.float32)
     pooler, encoder.pooler = encoder.pooler, None
@@ -134,6 +136,15 @@ def start_label_tokens_from_names(model: MultiLabelPreTrainedModel, tokenizer: M
 def _words_of(name: str) -> str:
     """The name without punctuation: "role::web-server" and "too_expensive" are words with some between them."""
     return "".join(" " if unicodedata.category(letter)[0] in "PS" else letter for letter in name)
+
+
+def _check_room(path: str | PathLike[str], positions: int, num_labels: int) -> None:
+    needed = num_labels + 5  # [CLS], a token of text, [SEP], a token of the pair, [SEP]
+    if needed > positions:
+        raise ValueError(
+            f"{num_labels} label tokens leave no room for text in the {positions} positions of {path}: use "
+            "label_attention='isolated', where they take none, or strategy 'cls'"
+        )
 
 
 def _check_same_task(

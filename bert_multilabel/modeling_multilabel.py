@@ -256,10 +256,10 @@ class BertForMultiLabelLabelTokens(MultiLabelPreTrainedModel):
         if label_mask is None and input_ids is not None and self.config.label_token_ids is not None:
             label_mask = find_tokens(input_ids, self.config.label_token_ids)  # (B, T)
         self._check_shape(label_mask, input_ids if inputs_embeds is None else inputs_embeds)
+        if subset is not None:
+            subset = self._check_subset(subset)
         if self.config.labels_stand_apart:
             logits, recorded = self._score_apart(inputs, label_mask, subset, record)
-        elif subset is not None:
-            raise ValueError("subset needs label_attention 'isolated': here every label's logit depends on the others")
         else:
             logits, recorded = self._score_together(inputs, label_mask, record)
         return self._output(logits, labels, recorded)
@@ -293,7 +293,7 @@ class BertForMultiLabelLabelTokens(MultiLabelPreTrainedModel):
         """Score labels that stand apart from the text: logits (B, S), and what is recorded on the way."""
         text, indices = self._take_apart(inputs, label_mask)
         if subset is not None:
-            indices = self._check_subset(subset)[None]  # (1, S)
+            indices = subset[None]  # (1, S)
         starts = self._label_starts(indices)  # (1, S, H) or (B, S, H)
         if self._records(record):
             states, attentions = self.bert.encode_labels(starts, **with_positions(text))

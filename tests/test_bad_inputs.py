@@ -78,6 +78,18 @@ def _(folder, backbone):
 
 @case
 def _(folder, backbone):
+    """config: `label_layers=13` of 12 layers"""
+    MultiLabelConfig(label_names=LABELS, strategy="label_tokens", label_layers=13)
+
+
+@case
+def _(folder, backbone):
+    """config: `label_attention="isolated"` without label tokens"""
+    MultiLabelConfig(label_names=LABELS, strategy="cls", label_attention="isolated")
+
+
+@case
+def _(folder, backbone):
     """tokenizer: `max_length=5` with three label tokens"""
     tokenizer = MultiLabelTokenizer.from_pretrained(backbone, label_names=LABELS, strategy="label_tokens")
     tokenizer("good", truncation=True, max_length=5)
@@ -101,6 +113,13 @@ def _(folder, backbone):
 
 @case
 def _(folder, backbone):
+    """model: a subset of labels that depend on each other"""
+    model, tokenizer = from_backbone(backbone, LABELS, "label_tokens")
+    model(**tokenizer("good", return_tensors="pt"), subset=torch.tensor([0]))
+
+
+@case
+def _(folder, backbone):
     """model: class ids in place of multi-hot labels"""
     model, tokenizer = from_backbone(backbone, LABELS, "cls")
     model(**tokenizer(["good", "price"], return_tensors="pt"), labels=torch.tensor([0, 2]))
@@ -111,6 +130,12 @@ def _(folder, backbone):
     """backbone: a RoBERTa"""
     RobertaConfig().save_pretrained(folder)
     from_backbone(folder, LABELS, "cls")
+
+
+@case
+def _(folder, backbone):
+    """backbone: more label tokens than positions"""
+    from_backbone(backbone, [f"label {number}" for number in range(60)], "label_tokens")
 
 
 @case
