@@ -6,16 +6,18 @@ Shapes: N texts, B batch, T tokens, Q tokens that are computed, L labels, h head
 
 import copy
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import nn
+from transformers.activations import GELUActivation
 
 from .encoder_multilabel import MultiLabelLayer, isolated_attention
 from .modeling_multilabel import MultiLabelPreTrainedModel
 from .tokenization_multilabel import MultiLabelTokenizer
 
 PRECISIONS = ("float32", "bfloat16")
+_can_pack = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 # Texts that are sorted by length together, which bounds what is held at a time.
 WINDOW = 16_384
 # Tokens in a batch: enough to keep the matrix products busy, on a CPU few enough to stay in its cache.
@@ -149,10 +151,10 @@ def pack(model: MultiLabelPreTrainedModel, precision: str = "float32") -> MultiL
         raise ValueError(f"precision must be one of {', '.join(map(repr, PRECISIONS))}, got {precision!r}")
     packed = copy.deepcopy(model).eval().requires_grad_(False)
     packed.set_attn_implementation("sdpa")
-    pack_linear = BFloat16Linear if precision == "bfloat16" else _as_it_is
+    dtype = getattr(torch, precision)
     layers = cast(Iterable[MultiLabelLayer], packed.bert.encoder.layer)
-    packed.bert.encoder.layer = nn.ModuleList(PackedLayer(layer, pack_linear) for layer in layers)
-    packed.classifier.dense = pack_linear(packed.classifier.dense)
+    packed.bert.encoder.layer = nn.ModuleList(PackedLayer(layer, dtype) for layer in layers)
+    packed.classifier.dense = PackedLinear(cast(nn.Linear, packed.classifier.dense), dtype)
     return cast(MultiLabelPreTrainedModel, packed)
 
 
@@ -161,21 +163,21 @@ class PackedLayer(nn.Module):
 
     Args:
         layer: Gives the weights.
-        pack_linear: Makes a matrix product of a `Linear`, float32 in and out.
+        dtype: Of the matrix products.
     """
 
-    def __init__(self, layer: MultiLabelLayer, pack_linear: Callable[[nn.Linear], Any]) -> None:
+    def __init__(self, layer: MultiLabelLayer, dtype: torch.dtype) -> None:
         super().__init__()
         attention = layer.attention.self
+        self.dtype = dtype
         self.head_size: int = attention.attention_head_size
         self.scaling: float = attention.scaling
-        self.query = pack_linear(attention.query)
-        self.key_value = pack_linear(_stack(attention.key, attention.value))
-        self.mixed = pack_linear(layer.attention.output.dense)
+        self.query = PackedLinear(attention.query, dtype)
+        self.key_value = PackedLinear(_stack(attention.key, attention.value), dtype)
+        self.mixed = PackedLinear(layer.attention.output.dense, dtype)
         self.mixed_norm = layer.attention.output.LayerNorm
-        self.up = pack_linear(layer.intermediate.dense)
-        self.activation = layer.intermediate.intermediate_act_fn
-        self.down = pack_linear(layer.output.dense)
+        self.up = PackedLinear(layer.intermediate.dense, dtype, layer.intermediate.intermediate_act_fn)
+        self.down = PackedLinear(layer.output.dense, dtype)
         self.norm = layer.output.LayerNorm
 
     def forward(
@@ -186,44 +188,68 @@ class PackedLayer(nn.Module):
         isolated: bool = False,
     ) -> torch.Tensor:
         """Compute the next states of some tokens, with the arguments of `MultiLabelLayer`."""
-        query = self._heads(self.query(states))  # (B, h, Q, H / h)
-        key, value = self._keys_and_values(states if context is None else context)  # (B, h, T, H / h)
+        narrow = states.to(self.dtype)  # (B, Q, H)
+        query = self._heads(self.query(narrow))  # (B, h, Q, H / h)
+        key, value = self._keys_and_values(narrow if context is None else context)  # (B, h, T, H / h)
         if isolated:
-            own_key, own_value = self._keys_and_values(states)  # (B, h, Q, H / h)
+            own_key, own_value = self._keys_and_values(narrow)  # (B, h, Q, H / h)
             mixed = isolated_attention(query, key, value, own_key, own_value, attention_mask, self.scaling)
         else:
             # The same may be read from every token.
             mask = None if attention_mask is None else attention_mask[:, :, :1]  # (B, 1, 1, T)
             mixed = nn.functional.scaled_dot_product_attention(query, key, value, mask, scale=self.scaling)
-        mixed = mixed.transpose(1, 2).flatten(2)  # (B, h, Q, H / h) -> (B, Q, H)
-        attended = self.mixed_norm(self.mixed(mixed) + states)  # (B, Q, H)
-        answer: torch.Tensor = self.norm(self.down(self.activation(self.up(attended))) + attended)  # (B, Q, H)
+        mixed = mixed.transpose(1, 2).flatten(2).to(self.dtype)  # (B, h, Q, H / h) -> (B, Q, H)
+        attended = self.mixed_norm(self.mixed(mixed) + states)  # (B, Q, H), float32
+        answer: torch.Tensor = self.norm(self.down(self.up(attended.to(self.dtype))) + attended)  # (B, Q, H), float32
         return answer
 
     def _keys_and_values(self, states: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        key, value = self.key_value(states).chunk(2, dim=-1)  # (B, T, H) each
+        key, value = self.key_value(states.to(self.dtype)).chunk(2, dim=-1)  # (B, T, H) each
         return self._heads(key), self._heads(value)
 
     def _heads(self, vectors: torch.Tensor) -> torch.Tensor:
-        heads: torch.Tensor = vectors.unflatten(-1, (-1, self.head_size)).transpose(1, 2)
+        # Attention over short texts is faster in float32, also on CPUs that multiply bfloat16.
+        heads: torch.Tensor = vectors.float().unflatten(-1, (-1, self.head_size)).transpose(1, 2)
         return heads  # (B, T, H) -> (B, h, T, H / h)
 
 
-class BFloat16Linear(nn.Module):
-    """A `Linear` that multiplies in bfloat16, float32 in and out."""
+class PackedLinear(nn.Module):
+    """A `Linear` for inference alone, whose weights lie as the hardware multiplies them; its output is like its input.
 
-    def __init__(self, linear: nn.Linear) -> None:
+    Args:
+        linear: Gives the weights.
+        dtype: Of the product; inputs of another type are converted, and outputs back.
+        activation: Applied to the output.
+    """
+
+    def __init__(
+        self,
+        linear: nn.Linear,
+        dtype: torch.dtype,
+        activation: Callable[[torch.Tensor], torch.Tensor] | None = None,
+    ) -> None:
         super().__init__()
-        self.linear = linear.to(torch.bfloat16)
+        weight = linear.weight.detach().to(dtype)  # (outputs, inputs)
+        self.bias = nn.Parameter(linear.bias.detach().to(dtype), requires_grad=False)
+        self.dtype, self.activation = dtype, activation
+        # Torch's own compiler packs weights for oneDNN by this operator; without it they would be packed at each call.
+        self.is_packed = _can_pack and weight.device.type == "cpu"
+        # Not a parameter: packed weights have a layout of their own, which modules cannot move or save.
+        self.weight = torch.ops.mkldnn._reorder_linear_weight(weight) if self.is_packed else weight
+        self.fused = "gelu" if self.is_packed and isinstance(activation, GELUActivation) else "none"
 
     def forward(self, vectors: torch.Tensor) -> torch.Tensor:
-        """Map vectors (..., inputs), float32, to (..., outputs), float32."""
-        outputs: torch.Tensor = self.linear(vectors.to(torch.bfloat16)).float()
-        return outputs
-
-
-def _as_it_is(linear: nn.Linear) -> nn.Linear:
-    return linear
+        """Map vectors (..., inputs) to (..., outputs)."""
+        narrow = vectors.to(self.dtype)
+        if self.is_packed:
+            algorithm = "none" if self.fused == "gelu" else ""  # the exact gelu, not its approximation by tanh
+            outputs = torch.ops.mkldnn._linear_pointwise(narrow, self.weight, self.bias, self.fused, [], algorithm)
+        else:
+            outputs = nn.functional.linear(narrow, self.weight, self.bias)
+        if self.activation is not None and self.fused == "none":
+            outputs = self.activation(outputs)
+        converted: torch.Tensor = outputs.to(vectors.dtype)
+        return converted
 
 
 def _stack(*linears: nn.Linear) -> nn.Linear:
