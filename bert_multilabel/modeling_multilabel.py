@@ -118,9 +118,9 @@ class MultiLabelPreTrainedModel(BertPreTrainedModel):
             return pick(encoded.last_hidden_state), (encoded.hidden_states, encoded.attentions)
         return self.bert.read(pick, **with_positions(inputs)), (None, None)
 
-    def _records(self, record: dict[str, bool | None]) -> bool:
-        """Whether states or attentions are asked for, by the call or by the configuration."""
-        return any(getattr(self.config, name) if value is None else value for name, value in record.items())
+    def _records(self, record: dict[str, bool | None], *names: str) -> bool:
+        """Whether any of these (by default states or attentions) are asked for, by the call or the configuration."""
+        return any(getattr(self.config, name) if record[name] is None else record[name] for name in names or record)
 
     def _output(
         self, logits: torch.Tensor, labels: torch.Tensor | None, recorded: Recorded
@@ -253,8 +253,11 @@ class BertForMultiLabelLabelTokens(MultiLabelPreTrainedModel):
             "inputs_embeds": inputs_embeds,
         }
         record = {"output_attentions": output_attentions, "output_hidden_states": output_hidden_states}
-        if label_mask is None and input_ids is not None and self.config.label_token_ids is not None:
-            label_mask = find_tokens(input_ids, self.config.label_token_ids)  # (B, T)
+        token_ids = self.config.label_token_ids
+        # How many labels stand in a text decides on shapes, so a compiled graph takes an input without mask for text.
+        is_text = self.config.labels_stand_apart and torch.compiler.is_compiling()
+        if label_mask is None and input_ids is not None and token_ids is not None and not is_text:
+            label_mask = find_tokens(input_ids, token_ids)  # (B, T)
         self._check_shape(label_mask, input_ids if inputs_embeds is None else inputs_embeds)
         if subset is not None:
             subset = self._check_subset(subset)
@@ -291,6 +294,9 @@ class BertForMultiLabelLabelTokens(MultiLabelPreTrainedModel):
         record: dict[str, bool | None],
     ) -> tuple[torch.Tensor, Recorded]:
         """Score labels that stand apart from the text: logits (B, S), and what is recorded on the way."""
+        mask = inputs["attention_mask"]
+        if mask is not None and mask.dim() != 2:
+            raise ValueError(f"attention_mask must be (B, T) where labels stand apart, got shape {tuple(mask.shape)}")
         text, indices = self._take_apart(inputs, label_mask)
         if subset is not None:
             indices = subset[None]  # (1, S)
@@ -298,7 +304,10 @@ class BertForMultiLabelLabelTokens(MultiLabelPreTrainedModel):
         if self._records(record):
             states, attentions = self.bert.encode_labels(starts, **with_positions(text))
             logits = self.classifier(states[-1][:, -starts.size(1) :]).squeeze(-1)  # (B, S, 1) -> (B, S)
-            return logits, (tuple(states), tuple(attentions))
+            return logits, (
+                tuple(states) if self._records(record, "output_hidden_states") else None,
+                tuple(attentions) if self._records(record, "output_attentions") else None,
+            )
         parts = [
             self.classifier(label_states).squeeze(-1)  # (B, S', 1) -> (B, S')
             for label_states in self.bert.read_labels(starts, **with_positions(text))
@@ -310,9 +319,8 @@ class BertForMultiLabelLabelTokens(MultiLabelPreTrainedModel):
         every_label = torch.arange(self.num_labels, device=self.device)[None]  # (1, L)
         if label_mask is None:
             return inputs, every_label
-        # Counting needs the host, so a compiled graph has to hold all label tokens or be given no mask.
-        compiling = torch.compiler.is_compiling()
-        marked = self.num_labels if compiling else int(label_mask[0].ne(0).sum())
+        # Counting needs the host, so in a compiled graph a mask has to mark all labels.
+        marked = self.num_labels if torch.compiler.is_compiling() else int(label_mask[0].ne(0).sum())
         check_label_mask(label_mask, marked)
         if marked == 0:
             return inputs, every_label

@@ -17,12 +17,13 @@ from .modeling_multilabel import MultiLabelPreTrainedModel
 from .tokenization_multilabel import MultiLabelTokenizer
 
 PRECISIONS = ("float32", "bfloat16")
-_can_pack = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 # Texts that are sorted by length together, which bounds what is held at a time.
 WINDOW = 16_384
 # Tokens in a batch: enough to keep the matrix products busy, on a CPU few enough to stay in its cache.
-TOKENS_PER_BATCH = {"cpu": 1024}
-TOKENS_PER_BATCH_ON_ACCELERATORS = 32_768
+TOKENS_PER_BATCH_ON_CPU = 1024
+TOKENS_PER_BATCH = 32_768
+
+_CAN_PACK = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
 
 class MultiLabelScorer:
@@ -51,7 +52,7 @@ class MultiLabelScorer:
         self.tokenizer = tokenizer.without_label_tokens() if model.config.labels_stand_apart else tokenizer
         self.model = pack(model, precision)
         self.max_length = self.tokenizer.model_max_length if max_length is None else max_length
-        default = TOKENS_PER_BATCH.get(model.device.type, TOKENS_PER_BATCH_ON_ACCELERATORS)
+        default = TOKENS_PER_BATCH_ON_CPU if model.device.type == "cpu" else TOKENS_PER_BATCH
         self.tokens_per_batch = tokens_per_batch or default
 
     def logits(self, texts: Sequence[str], pairs: Sequence[str] | None = None) -> torch.Tensor:
@@ -233,7 +234,7 @@ class PackedLinear(nn.Module):
         self.bias = nn.Parameter(linear.bias.detach().to(dtype), requires_grad=False)
         self.dtype, self.activation = dtype, activation
         # Torch's own compiler packs weights for oneDNN by this operator; without it they would be packed at each call.
-        self.is_packed = _can_pack and weight.device.type == "cpu"
+        self.is_packed = _CAN_PACK and weight.device.type == "cpu"
         # Not a parameter: packed weights have a layout of their own, which modules cannot move or save.
         self.weight = torch.ops.mkldnn._reorder_linear_weight(weight) if self.is_packed else weight
         self.fused = "gelu" if self.is_packed and isinstance(activation, GELUActivation) else "none"

@@ -43,6 +43,7 @@ def test_the_short_way_gives_the_logits_of_the_whole_sequence(build, form):
     close(model(**batch).logits, whole.logits)
     text_and_labels = batch["input_ids"].shape[1]
     assert [states.shape for states in whole.hidden_states] == [(3, text_and_labels, 32)] * 3
+    assert whole.attentions is None
 
 
 @forms
@@ -54,6 +55,7 @@ def test_attentions_are_whole(build, form):
     together = batch["input_ids"].shape[1]
     first = together - len(LABELS) if form.get("label_layers") == 1 else together
     assert [weights.shape[-1] for weights in output.attentions] == [first, together]
+    assert output.hidden_states is None
     close(output.logits, model(**batch).logits)
     if form["label_attention"] == "isolated":
         text = together - len(LABELS)
@@ -211,6 +213,23 @@ def test_late_labels_start_from_the_encoders_states_of_their_names(build):
     inputs = tokenizer.without_label_tokens()("too expensive", return_tensors="pt")
     expected = model.bert(**inputs, output_hidden_states=True).hidden_states[1][0].mean(0)
     close(model.label_embeddings.weight[1], expected)
+
+
+@forms
+def test_text_alone_can_be_exported(build, form):
+    model, tokenizer = build(form)
+    texts = dict(tokenizer.without_label_tokens()(TEXTS, padding=True, return_tensors="pt"))
+    exported = torch.export.export(model, (), texts).module()
+    close(exported(**texts).logits, model(**texts).logits)
+
+
+@forms
+def test_a_mask_for_every_token_is_refused(build, form):
+    model, tokenizer = build(form)
+    batch = tokenizer("good", return_tensors="pt")
+    batch["attention_mask"] = torch.ones(1, 1, 6, 6)
+    with pytest.raises(ValueError, match=r"attention_mask must be \(B, T\) where labels stand apart, got shape"):
+        model(**batch)
 
 
 def test_a_subset_that_cannot_be_had_is_refused(build):

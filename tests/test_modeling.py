@@ -309,3 +309,16 @@ def test_what_we_add_to_bert_never_waits_for_the_host():
     finally:
         torch.cuda.set_sync_debug_mode("default")
     assert torch.equal(states, expected)
+
+
+@both
+def test_a_mask_that_says_for_every_token_what_it_reads_is_kept(tokenizers, strategy):
+    model = make_model(strategy)
+    batch = tokenizers[strategy](TEXTS[:1], return_tensors="pt")
+    tokens = batch["input_ids"].shape[1]
+    mask = torch.eye(tokens, dtype=torch.bool)[None, None]  # each token reads itself alone
+    logits = model(**{**batch, "attention_mask": mask}).logits
+    states = model.bert(**{name: batch[name] for name in ("input_ids", "token_type_ids")}, attention_mask=mask)[0]
+    read = states[:, :1] if strategy == "cls" else states[batch["label_mask"].bool()][None]
+    torch.testing.assert_close(logits, model.classifier(read).flatten(1), atol=1e-6, rtol=0)
+    assert not torch.allclose(logits, model(**batch).logits)
