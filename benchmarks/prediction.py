@@ -81,7 +81,6 @@ def main() -> None:
     for name in ("backbone", "file", "label_names_file"):
         parser.add_argument(f"--{name}", required=True)
     parser.add_argument("--models", nargs="+", required=True)
-    parser.add_argument("--precisions", nargs="+", default=list(PRECISIONS), choices=PRECISIONS)
     parser.add_argument("--rows", type=int, default=5000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--gliclass_python")
@@ -100,7 +99,7 @@ def main() -> None:
         model = MODEL_CLASSES[config.strategy].from_pretrained(folder)
         tokenizer = MultiLabelTokenizer.from_pretrained(folder)
         scorers[name_of(config)] = {
-            precision: MultiLabelScorer(model, tokenizer, precision) for precision in arguments.precisions
+            precision: MultiLabelScorer(model, tokenizer, precision) for precision in PRECISIONS
         }
 
     # What a text costs if all layers compute all its tokens, in the batches in which cls makes them.

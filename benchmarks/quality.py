@@ -27,6 +27,7 @@ from bert_multilabel.reading import read_label_names
 # Each with the learning rates that suit its strategy.
 LABEL_TOKENS = "--strategy label_tokens --learning_rate 2e-4 --head_learning_rate 2e-3"
 MODES = {
+    "stock": "--learning_rate 1e-4",  # by stock.py
     "cls": "--strategy cls --learning_rate 1e-4 --head_learning_rate 2e-3",
     "full": LABEL_TOKENS,
     "full-1": f"{LABEL_TOKENS} --label_layers 1",
@@ -43,7 +44,8 @@ def train(arguments: argparse.Namespace, mode: str, seed: int, extra: list[str])
     folder = Path(arguments.output_dir) / f"{mode}-{seed}"
     if not (folder / "predictions.jsonl").exists():
         files = ["--train_file", arguments.train_file, "--label_names_file", arguments.label_names_file]
-        command = [sys.executable, "run_multilabel.py", "--model_name_or_path", arguments.backbone, *files]
+        script = "benchmarks/stock.py" if mode == "stock" else "run_multilabel.py"
+        command = [sys.executable, script, "--model_name_or_path", arguments.backbone, *files]
         command += ["--test_file", arguments.validation_file, "--do_train", "--do_predict", "--save_strategy", "no"]
         command += ["--use_cpu", "true", "--bf16", "true", "--disable_tqdm", "true", "--overwrite_output_dir"]
         command += ["--seed", str(seed), "--output_dir", str(folder), *MODES[mode].split(), *extra]

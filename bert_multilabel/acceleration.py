@@ -1,4 +1,4 @@
-"""What makes training on a CPU faster and changes nothing of what is learnt.
+"""What makes training on a CPU faster without changing what is learnt: the same sums, up to rounding.
 
 Of a stock training step of a small BERT, less than half is matrix work. Most of the rest is a random number for every
 value that may be dropped, and a gradient for every row of the word embeddings though a batch touches few of them. On a
@@ -22,14 +22,16 @@ _ATTENTION = "bert_multilabel_training"
 
 @contextmanager
 def cpu_training(model: PreTrainedModel) -> Iterator[None]:
-    """Train a BERT within this context and it is faster: same optimizer, same gradients, other random numbers.
+    """Train a BERT within this context and it is faster: same optimizer, same gradients, but other random numbers.
 
     Args:
         model: On a CPU, to be trained in this process alone: the gradient of the word embeddings has its own way.
     """
     with ExitStack() as stack:
         stack.enter_context(_cheap_dropout(model))
-        stack.enter_context(_touched_rows(cast(nn.Embedding, model.get_input_embeddings())))
+        embedding = cast(nn.Embedding, model.get_input_embeddings())
+        if embedding.weight.requires_grad:
+            stack.enter_context(_touched_rows(embedding))
         yield
 
 
@@ -72,7 +74,7 @@ def attention_forward(
         query: (B, h, Q, H / h).
         key: (B, h, T, H / h).
         value: (B, h, T, H / h).
-        attention_mask: (B, 1, Q, T), bool, what may be read; None: everything.
+        attention_mask: (B, 1, Q, T), what may be read, bool or to be added to the scores; None: everything.
         dropout: Probability of dropping an attention weight.
         scaling: What the scores are multiplied with; by default one by the square root of H / h.
         **kwargs: Passed on.
@@ -80,15 +82,18 @@ def attention_forward(
     Returns:
         (B, Q, h, H / h), and no attention weights.
     """
-    if not torch.is_grad_enabled():
+    # Where gradients are off but there is dropout, a checkpointed layer will be computed again with the same numbers.
+    if not dropout and not torch.is_grad_enabled():
         output: tuple[torch.Tensor, None] = sdpa_attention_forward(
             module, query, key, value, attention_mask, dropout, scaling, **kwargs
         )
         return output
     scaling = query.size(-1) ** -0.5 if scaling is None else scaling
     scores = (query * scaling) @ key.transpose(2, 3)  # (B, h, Q, T)
-    if attention_mask is not None:
+    if attention_mask is not None and attention_mask.dtype is torch.bool:
         scores = scores.masked_fill(~attention_mask, torch.finfo(scores.dtype).min)
+    elif attention_mask is not None:
+        scores = scores + attention_mask
     weights = cheap_dropout(scores.softmax(dim=-1), dropout)  # (B, h, Q, T)
     return (weights.to(value.dtype) @ value).transpose(1, 2).contiguous(), None  # (B, Q, h, H / h)
 
@@ -106,11 +111,11 @@ def _cheap_dropout(model: PreTrainedModel) -> Iterator[None]:
         if type(child) is nn.Dropout
     ]
     attention = model.config._attn_implementation
-    for parent, name, child in dropouts:
-        setattr(parent, name, CheapDropout(child.p).train(child.training))
-    if attention == "sdpa":
-        model.set_attn_implementation(_ATTENTION)
     try:
+        for parent, name, child in dropouts:
+            setattr(parent, name, CheapDropout(child.p).train(child.training))
+        if attention == "sdpa":
+            model.set_attn_implementation(_ATTENTION)
         yield
     finally:
         if attention == "sdpa":
@@ -131,6 +136,8 @@ def _touched_rows(embedding: nn.Embedding) -> Iterator[None]:
     touched: list[torch.Tensor] = []
 
     def prepare(new: torch.Tensor) -> torch.Tensor:
+        if not new.is_sparse:
+            return new  # the model reads the matrix elsewhere, too, so all of it has a gradient
         if weight.grad is None:  # the first batch of a step
             for rows in touched:
                 dense.index_fill_(0, rows, 0.0)

@@ -15,7 +15,10 @@ from .modeling_multilabel import MODEL_CLASSES, MultiLabelPreTrainedModel
 from .tokenization_multilabel import MultiLabelTokenizer
 
 # What a checkpoint says of its old task, its old class or its old storage.
-_NOT_INHERITED = {"architectures", "auto_map", "dtype", "id2label", "label2id", "model_type", "problem_type"}
+_NOT_INHERITED = {
+    *("architectures", "auto_map", "dtype", "id2label", "label2id", "model_type", "problem_type"),
+    *("output_attentions", "output_hidden_states"),
+}
 
 _NAMES_AT_ONCE = 64  # label names that are encoded in one batch
 
@@ -109,7 +112,7 @@ def start_label_embeddings_from_names(model: MultiLabelPreTrainedModel, tokenize
     depth = model.config.num_hidden_layers - cast(int, model.config.label_layers)
     reader = tokenizer.without_label_tokens()
     embeddings = cast(torch.nn.Embedding, model.label_embeddings).weight  # (L, H)
-    names = [_words_of(name) for name in model.config.label_names]
+    names = [_words_of(name).strip() or name for name in model.config.label_names]
     for start in range(0, len(names), _NAMES_AT_ONCE):
         some = slice(start, start + _NAMES_AT_ONCE)
         inputs = reader(names[some], truncation=True, padding=True, return_tensors="pt")
@@ -152,7 +155,8 @@ def _check_same_task(
 ) -> None:
     for field in ("strategy", "label_attention", "label_layers"):
         trained = getattr(saved, field)
-        if asked.get(field, trained) != trained:
+        same_as_none = saved.num_hidden_layers if field == "label_layers" else None
+        if asked.get(field, trained) not in (trained, same_as_none if trained is None else trained):
             raise ValueError(f"{path} was trained with {field} {trained!r}, not {asked[field]!r}: ask for its own")
     missing = [name for name in saved.label_names if name not in label_names]
     added = [name for name in label_names if name not in saved.label_names]

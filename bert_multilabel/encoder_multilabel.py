@@ -16,8 +16,8 @@ from transformers.models.bert.modeling_bert import BertLayer, eager_attention_fo
 
 from .configuration_multilabel import MultiLabelConfig
 
-# How many label tokens of a batch go through the layers together: enough to keep the matrix products busy, few enough
-# that thousands of labels cost as much each as hundreds, which need not go through memory.
+# How many label tokens of a batch go through the layers together: enough to keep the matrix products busy, and so few
+# that their states stay near the processor, however many labels there are.
 LABEL_TOKENS_AT_ONCE = 4096
 
 

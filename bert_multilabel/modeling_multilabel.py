@@ -228,7 +228,9 @@ class BertForMultiLabelLabelTokens(MultiLabelPreTrainedModel):
             inputs_embeds: (B, T, H) in place of `input_ids`; then `label_mask` must be given.
             label_mask: (B, T), 1 at exactly L label tokens of each row, which stand in label order; by default the
                 places in `input_ids` that hold one of the configuration's `label_token_ids`. Where labels stand
-                apart, each row may mark any labels in any order, as many as the other rows, or none for all labels.
+                apart, each row may mark any labels in any order, as many as the other rows, or none for all labels;
+                what `inputs_embeds` holds there is not read, so all labels have to be marked in label order, or none.
+                A compiled model cannot count them: there an input without mask is text alone, and a mask marks all.
             labels: (B, L) multi-hot of any number type; NaN or -100 means "not annotated".
             output_attentions: Return the attention weights of every layer.
             output_hidden_states: Return the hidden states of every layer; where labels stand apart, those of the text
@@ -255,8 +257,8 @@ class BertForMultiLabelLabelTokens(MultiLabelPreTrainedModel):
         record = {"output_attentions": output_attentions, "output_hidden_states": output_hidden_states}
         token_ids = self.config.label_token_ids
         # How many labels stand in a text decides on shapes, so a compiled graph takes an input without mask for text.
-        is_text = self.config.labels_stand_apart and torch.compiler.is_compiling()
-        if label_mask is None and input_ids is not None and token_ids is not None and not is_text:
+        assumes_text = self.config.labels_stand_apart and torch.compiler.is_compiling()
+        if label_mask is None and input_ids is not None and token_ids is not None and not assumes_text:
             label_mask = find_tokens(input_ids, token_ids)  # (B, T)
         self._check_shape(label_mask, input_ids if inputs_embeds is None else inputs_embeds)
         if subset is not None:
@@ -324,18 +326,21 @@ class BertForMultiLabelLabelTokens(MultiLabelPreTrainedModel):
         check_label_mask(label_mask, marked)
         if marked == 0:
             return inputs, every_label
-        rest = label_mask.size(1) - marked
-        text = {
-            name: None if tensor is None else gather_marked(tensor, label_mask == 0, rest)  # (B, T - S)
-            for name, tensor in inputs.items()
-        }
         if inputs["input_ids"] is None:
-            return text, every_label
-        return text, self._label_indices(gather_marked(inputs["input_ids"], label_mask, marked))
+            check_label_mask(label_mask, self.num_labels)
+            indices = every_label
+        else:
+            indices = self._label_indices(gather_marked(inputs["input_ids"], label_mask, marked))
+
+        def take_text(tensor: torch.Tensor) -> torch.Tensor:
+            tensor = tensor.expand(len(label_mask), *tensor.shape[1:])  # BERT takes one row of positions for all
+            return gather_marked(tensor, label_mask == 0, label_mask.size(1) - marked)  # (B, T - S) or (B, T - S, H)
+
+        return {name: None if tensor is None else take_text(tensor) for name, tensor in inputs.items()}, indices
 
     def _label_indices(self, token_ids: torch.Tensor) -> torch.Tensor:
         """Look up which labels the label tokens (B, S) stand for; one row (1, S) where all rows are alike."""
-        known, order = torch.tensor(self.config.label_token_ids, device=token_ids.device).sort()  # (L,), (L,)
+        known, order = self._label_token_ids().sort()  # (L,), (L,)
         places = torch.searchsorted(known, token_ids).clamp(max=len(known) - 1)  # (B, S)
         if token_ids.device.type == "cpu" and not torch.compiler.is_compiling():
             if not torch.equal(known[places], token_ids):
@@ -345,6 +350,11 @@ class BertForMultiLabelLabelTokens(MultiLabelPreTrainedModel):
                 places = places[:1]  # (1, S): what does not depend on the text is then computed once
         return order[places]
 
+    def _label_token_ids(self) -> torch.Tensor:
+        if self.config.label_token_ids is None:
+            raise ValueError("config.label_token_ids is missing: it says which label each label token stands for")
+        return torch.tensor(self.config.label_token_ids, device=self.device)  # (L,)
+
     def _check_subset(self, subset: torch.Tensor) -> torch.Tensor:
         if self.config.label_attention != "isolated":
             raise ValueError(
@@ -352,7 +362,8 @@ class BertForMultiLabelLabelTokens(MultiLabelPreTrainedModel):
                 "label's logit depends on the others"
             )
         indices = torch.as_tensor(subset, device=self.device)  # (S,)
-        if indices.dim() != 1 or len(indices) == 0 or not bool(((indices >= 0) & (indices < self.num_labels)).all()):
+        is_list = indices.dim() == 1 and len(indices) > 0 and indices.dtype in (torch.int32, torch.int64)
+        if not is_list or not bool(((indices >= 0) & (indices < self.num_labels)).all()):
             raise ValueError(f"subset must list label indices from 0 to {self.num_labels - 1}, got {indices.tolist()}")
         return indices
 
@@ -362,7 +373,7 @@ class BertForMultiLabelLabelTokens(MultiLabelPreTrainedModel):
             starts: torch.Tensor = self.label_embeddings(indices)
             return starts
         # All at the first position, where [CLS] reads the whole text, too.
-        token_ids = torch.tensor(self.config.label_token_ids, device=indices.device)[indices]  # (1 or B, S)
+        token_ids = self._label_token_ids()[indices]  # (1 or B, S)
         starts = self.bert.embeddings(input_ids=token_ids, position_ids=torch.zeros_like(token_ids))
         return starts
 

@@ -15,7 +15,7 @@ from .configuration_multilabel import MultiLabelConfig
 from .files import replacing
 from .metrics import evaluate
 from .modeling_multilabel import multi_label_loss
-from .scoring_multilabel import MultiLabelScorer
+from .scoring_multilabel import WINDOW, MultiLabelScorer
 
 
 def predict_rows(scorer: MultiLabelScorer, encoded_rows: Dataset) -> tuple[np.ndarray, dict[str, float]]:
@@ -30,7 +30,8 @@ def predict_rows(scorer: MultiLabelScorer, encoded_rows: Dataset) -> tuple[np.nd
         the speed.
     """
     started = time.perf_counter()
-    logits = scorer.logits_of_tokens(list(encoded_rows["input_ids"]), list(encoded_rows["token_type_ids"]))  # (N, L)
+    windows = (encoded_rows[start : start + WINDOW] for start in range(0, len(encoded_rows), WINDOW))
+    logits = torch.cat([scorer.logits_of_tokens(rows["input_ids"], rows["token_type_ids"]) for rows in windows])
     seconds = time.perf_counter() - started
     metrics: dict[str, float] = {}
     if "labels" in encoded_rows.column_names:

@@ -37,7 +37,7 @@ class MultiLabelScorer:
         tokens_per_batch: About how many tokens, padding included, go through the model at once.
 
     Raises:
-        ValueError: If there is no such precision.
+        ValueError: If there is no such precision, the model cannot take `max_length`, or its weights are wrapped.
     """
 
     def __init__(
@@ -51,7 +51,10 @@ class MultiLabelScorer:
         self.config = model.config
         self.tokenizer = tokenizer.without_label_tokens() if model.config.labels_stand_apart else tokenizer
         self.model = pack(model, precision)
-        self.max_length = self.tokenizer.model_max_length if max_length is None else max_length
+        limit = self.tokenizer.model_max_length
+        self.max_length = limit if max_length is None else max_length
+        if self.max_length > limit:
+            raise ValueError(f"max_length={max_length} is more than the {limit} tokens that this model can take")
         default = TOKENS_PER_BATCH_ON_CPU if model.device.type == "cpu" else TOKENS_PER_BATCH
         self.tokens_per_batch = tokens_per_batch or default
 
@@ -64,7 +67,12 @@ class MultiLabelScorer:
 
         Returns:
             (N, L), float32, on the CPU, in the order of the texts.
+
+        Raises:
+            ValueError: If the texts are one text.
         """
+        if isinstance(texts, str):
+            raise ValueError(f"texts must be a list of texts, got the text {texts!r}")
         parts = []
         for start in range(0, len(texts), WINDOW):
             window = slice(start, start + WINDOW)
@@ -78,7 +86,6 @@ class MultiLabelScorer:
             parts.append(self.logits_of_tokens(encoded["input_ids"], encoded["token_type_ids"]))
         return torch.cat(parts) if parts else torch.empty(0, len(self.config.label_names))
 
-    @torch.inference_mode()
     def logits_of_tokens(
         self, input_ids: Sequence[Sequence[int]], token_type_ids: Sequence[Sequence[int]]
     ) -> torch.Tensor:
@@ -92,12 +99,12 @@ class MultiLabelScorer:
             (N, L), float32, on the CPU, in the order of the texts.
         """
         logits = torch.empty(len(input_ids), len(self.config.label_names))  # (N, L)
-        for rows in self._batches([len(ids) for ids in input_ids]):
-            batch = pad_batch(
-                [input_ids[row] for row in rows], [token_type_ids[row] for row in rows], self.tokenizer.pad_token_id
-            )
-            batch = {name: tensor.to(self.model.device) for name, tensor in batch.items()}
-            logits[rows] = self.model(**batch).logits.float().cpu()  # (B, L)
+        padding = self.tokenizer.pad_token_id
+        with torch.inference_mode():
+            for rows in self._batches([len(ids) for ids in input_ids]):
+                batch = pad_batch([input_ids[row] for row in rows], [token_type_ids[row] for row in rows], padding)
+                batch = {name: tensor.to(self.model.device) for name, tensor in batch.items()}
+                logits[rows] = self.model(**batch).logits.cpu()  # (B, L)
         return logits
 
     def _batches(self, lengths: list[int]) -> Iterator[list[int]]:
@@ -139,18 +146,21 @@ def pad_batch(
 
 
 def pack(model: MultiLabelPreTrainedModel, precision: str = "float32") -> MultiLabelPreTrainedModel:
-    """Return a copy for inference alone, whose encoder takes fewer and larger steps.
+    """Return a float32 copy for inference alone, whose encoder takes fewer and larger steps.
+
+    It stays on its device, and cannot be trained, saved or packed again.
 
     Args:
         model: Any of this package's models; it stays as it is.
         precision: One of `PRECISIONS`.
 
     Raises:
-        ValueError: If there is no such precision.
+        ValueError: If there is no such precision, or the weights are wrapped.
     """
     if precision not in PRECISIONS:
         raise ValueError(f"precision must be one of {', '.join(map(repr, PRECISIONS))}, got {precision!r}")
-    packed = copy.deepcopy(model).eval().requires_grad_(False)
+    packed = copy.deepcopy(model).float().eval().requires_grad_(False)
+    packed.config.output_attentions = packed.config.output_hidden_states = False
     packed.set_attn_implementation("sdpa")
     dtype = getattr(torch, precision)
     layers = cast(Iterable[MultiLabelLayer], packed.bert.encoder.layer)
@@ -221,6 +231,9 @@ class PackedLinear(nn.Module):
         linear: Gives the weights.
         dtype: Of the product; inputs of another type are converted, and outputs back.
         activation: Applied to the output.
+
+    Raises:
+        ValueError: If `linear` is more than a `Linear`, as an adapter is.
     """
 
     def __init__(
@@ -230,11 +243,13 @@ class PackedLinear(nn.Module):
         activation: Callable[[torch.Tensor], torch.Tensor] | None = None,
     ) -> None:
         super().__init__()
+        _check_plain(linear)
         weight = linear.weight.detach().to(dtype)  # (outputs, inputs)
         self.bias = nn.Parameter(linear.bias.detach().to(dtype), requires_grad=False)
         self.dtype, self.activation = dtype, activation
         # Torch's own compiler packs weights for oneDNN by this operator; without it they would be packed at each call.
-        self.is_packed = _CAN_PACK and weight.device.type == "cpu"
+        can_multiply = _CAN_PACK and (dtype is not torch.bfloat16 or torch.ops.mkldnn._is_mkldnn_bf16_supported())
+        self.is_packed = can_multiply and weight.device.type == "cpu"
         # Not a parameter: packed weights have a layout of their own, which modules cannot move or save.
         self.weight = torch.ops.mkldnn._reorder_linear_weight(weight) if self.is_packed else weight
         self.fused = "gelu" if self.is_packed and isinstance(activation, GELUActivation) else "none"
@@ -253,8 +268,18 @@ class PackedLinear(nn.Module):
         return converted
 
 
+def _check_plain(linear: nn.Module) -> None:
+    if type(linear) is not nn.Linear:
+        raise ValueError(
+            f"cannot pack a {type(linear).__name__} where a Linear is expected, for its weight may not be all it has: "
+            "merge adapters into the model first"
+        )
+
+
 def _stack(*linears: nn.Linear) -> nn.Linear:
     """Make one `Linear` of several that read the same vectors; its outputs are theirs, one behind the other."""
+    for linear in linears:
+        _check_plain(linear)
     first = linears[0]
     stacked = nn.Linear(first.in_features, sum(linear.out_features for linear in linears), device=first.weight.device)
     stacked.weight.data = torch.cat([linear.weight.data for linear in linears])

@@ -104,7 +104,7 @@ class MultiLabelTokenizer(BertTokenizer):
     def without_label_tokens(self) -> "MultiLabelTokenizer":
         """Return a copy that adds no label tokens and no `label_mask`, for models in which labels stand apart.
 
-        It reads texts as this tokenizer does, and takes texts that are as long.
+        It reads texts as this tokenizer does, and takes texts that are as long. Save this tokenizer, not the copy.
         """
         reader = copy.deepcopy(self)
         reader.model_max_length -= len(self.label_token_ids)

@@ -34,10 +34,10 @@ class MultiLabelTrainer(Trainer):
 
     args: MultiLabelTrainingArguments
 
-    def train(self, *args: Any, **kwargs: Any) -> TrainOutput:
-        """Train, on a CPU without what a stock training step spends beside its matrix products."""
+    def _inner_training_loop(self, *args: Any, **kwargs: Any) -> TrainOutput:
+        # Not around `train`, which may still make a new model.
         with cpu_training(cast(PreTrainedModel, self.model)) if self._is_alone_on_cpu else nullcontext():
-            output: TrainOutput = super().train(*args, **kwargs)
+            output: TrainOutput = super()._inner_training_loop(*args, **kwargs)
         return output
 
     def create_optimizer(self, model: torch.nn.Module | None = None) -> torch.optim.Optimizer:

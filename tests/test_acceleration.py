@@ -1,4 +1,5 @@
 import copy
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -58,16 +59,20 @@ def test_a_cheap_dropout_module_rests_in_evaluation():
 def test_attention_without_dropout_is_that_of_torch(masked):
     torch.manual_seed(0)
     query, key, value = (torch.randn(2, 3, tokens, 8, requires_grad=True) for tokens in (4, 6, 6))
+    scaling = 0.7
     mask = torch.ones(2, 1, 4, 6, dtype=torch.bool)
     mask[1, :, :, 4:] = False
     mask = mask if masked else None
-    expected = nn.functional.scaled_dot_product_attention(query, key, value, mask).transpose(1, 2)
+    expected = nn.functional.scaled_dot_product_attention(query, key, value, mask, scale=scaling).transpose(1, 2)
     module = nn.Module()
     module.is_causal = False
-    trained, _ = attention_forward(module, query, key, value, mask)
+    trained, _ = attention_forward(module, query, key, value, mask, scaling=scaling)
     torch.testing.assert_close(trained, expected)
+    if masked:
+        added = torch.zeros(mask.shape).masked_fill(~mask, -torch.inf)
+        torch.testing.assert_close(attention_forward(module, query, key, value, added, scaling=scaling)[0], expected)
     with torch.no_grad():
-        torch.testing.assert_close(attention_forward(module, query, key, value, mask)[0], expected)
+        torch.testing.assert_close(attention_forward(module, query, key, value, mask, scaling=scaling)[0], expected)
 
 
 def steps(model, batches, optimizer, accumulate=1):
@@ -126,6 +131,9 @@ def test_afterwards_the_model_is_as_before(backbone):
     assert {name: type(module) for name, module in model.named_modules()} == before
     assert model.config._attn_implementation == "sdpa"
     assert not embedding.sparse
+    batch = {"input_ids": torch.tensor([[2, 5, 3]])}
+    model(**batch, labels=torch.ones(1, 3)).loss.backward()  # no hook is left that would expect sparse gradients
+    assert not embedding.weight.grad.is_sparse
 
 
 def test_eager_attention_stays_eager(backbone):
@@ -133,3 +141,61 @@ def test_eager_attention_stays_eager(backbone):
     model.set_attn_implementation("eager")
     with cpu_training(model):
         assert model.config._attn_implementation == "eager"
+
+
+@pytest.mark.parametrize(
+    "form", [{}, {"label_attention": "isolated", "label_layers": 1}, {"label_attention": "isolated"}]
+)
+@pytest.mark.parametrize("fast", [True, False])
+def test_attention_weights_are_dropped_in_training(backbone, form, fast):
+    model, tokenizer = from_backbone(
+        backbone, LABELS, "label_tokens", hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.5, **form
+    )
+    batch = tokenizer(TEXTS, padding=True, return_tensors="pt")
+    with cpu_training(model.train()) if fast else nullcontext(model.train()):
+        # Everything before the last layer is held still, so that its own dropout shows.
+        for layer in model.bert.encoder.layer[:-1]:
+            layer.eval()
+        assert not torch.equal(model(**batch).logits, model(**batch).logits)
+
+
+def test_frozen_embeddings_stay_as_they_are(backbone):
+    model, tokenizer = from_backbone(backbone, LABELS, "cls")
+    model.train().bert.requires_grad_(False)
+    with cpu_training(model):
+        model(**tokenizer("good", return_tensors="pt"), labels=torch.ones(1, 3)).loss.backward()
+    assert model.get_input_embeddings().weight.grad is None
+
+
+def test_a_matrix_that_is_read_elsewhere_too_has_its_whole_gradient(backbone):
+    model, tokenizer = from_backbone(
+        backbone, LABELS, "cls", hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0
+    )
+    batch = tokenizer("good", return_tensors="pt")
+    weight = model.train().get_input_embeddings().weight
+
+    def gradient():
+        model.zero_grad()
+        (model(**batch, labels=torch.ones(1, 3)).loss + weight.square().sum()).backward()
+        return weight.grad.clone()
+
+    expected = gradient()
+    with cpu_training(model):
+        torch.testing.assert_close(gradient(), expected)
+        torch.testing.assert_close(gradient(), expected)
+
+
+def test_reentrant_checkpoints_are_computed_again_with_the_same_numbers(backbone):
+    model, tokenizer = from_backbone(backbone, LABELS, "cls", attention_probs_dropout_prob=0.5)
+    batch = tokenizer(TEXTS, padding=True, return_tensors="pt")
+    gradients = []
+    for checkpointing in (False, True):
+        if checkpointing:
+            model.gradient_checkpointing_enable({"use_reentrant": True})
+            model.enable_input_require_grads()
+        model.zero_grad()
+        with cpu_training(model.train()):
+            torch.manual_seed(0)
+            model(**batch, labels=torch.ones(3, 3)).loss.backward()
+        gradients.append(model.bert.encoder.layer[0].output.dense.weight.grad)
+    torch.testing.assert_close(gradients[1], gradients[0])

@@ -179,3 +179,12 @@ def test_a_folder_with_another_label_form_is_refused(backbone, tmp_path, field, 
     assert reader.model_max_length == 64 + 3
     with pytest.raises(ValueError, match=f"was trained with {field} {trained[field]!r}, not {value!r}"):
         from_backbone(tmp_path, LABELS, "label_tokens", **{**trained, field: value})
+
+
+def test_all_layers_and_none_given_are_the_same_label_form(backbone, tmp_path):
+    model, tokenizer = from_backbone(backbone, LABELS, "label_tokens")
+    model.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    assert from_backbone(tmp_path, LABELS, "label_tokens", label_layers=2)[0].config.label_layers == 2
+    with pytest.raises(ValueError, match="was trained with label_layers None, not 1"):
+        from_backbone(tmp_path, LABELS, "label_tokens", label_layers=1)

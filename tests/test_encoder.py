@@ -210,9 +210,26 @@ def test_all_label_layers_are_the_same_as_none_given(build):
 
 def test_late_labels_start_from_the_encoders_states_of_their_names(build):
     model, tokenizer = build({"label_attention": "isolated", "label_layers": 1})
-    inputs = tokenizer.without_label_tokens()("too expensive", return_tensors="pt")
-    expected = model.bert(**inputs, output_hidden_states=True).hidden_states[1][0].mean(0)
-    close(model.label_embeddings.weight[1], expected)
+    for index, words in enumerate(["good value", "too expensive", "gift"]):  # of three lengths
+        inputs = tokenizer.without_label_tokens()(words, return_tensors="pt")
+        expected = model.bert(**inputs, output_hidden_states=True).hidden_states[1][0].mean(0)
+        close(model.label_embeddings.weight[index], expected)
+
+
+def test_names_without_words_start_from_what_they_are(build):
+    model, _ = build({"label_layers": 1}, ["...", "!!!"])
+    assert not torch.equal(*model.label_embeddings.weight)
+
+
+@pytest.mark.parametrize(("strategy", "read"), [("cls", 1), ("label_tokens", 3)])
+def test_the_last_layer_computes_what_is_read_and_no_more(backbone, strategy, read):
+    model, tokenizer = from_backbone(backbone, LABELS, strategy)
+    computed = []
+    for layer in model.bert.encoder.layer:
+        layer.intermediate.register_forward_hook(lambda _, inputs, __: computed.append(inputs[0].shape[1]))
+    batch = tokenizer(TEXTS, padding=True, return_tensors="pt")
+    model(**batch)
+    assert computed == [batch["input_ids"].shape[1], read]
 
 
 @forms
@@ -235,9 +252,9 @@ def test_a_mask_for_every_token_is_refused(build, form):
 def test_a_subset_that_cannot_be_had_is_refused(build):
     isolated_model, tokenizer = build({"label_attention": "isolated"})
     batch = tokenizer(TEXTS, padding=True, return_tensors="pt")
-    for subset in ([3], [-1], [], [[0]]):
+    for subset in ([3], [-1], [], [[0]], [0.0], [True]):
         with pytest.raises(ValueError, match="subset must list label indices from 0 to 2, got"):
-            isolated_model(**batch, subset=torch.tensor(subset, dtype=torch.long))
+            isolated_model(**batch, subset=torch.tensor(subset))
     late, _ = build({"label_layers": 1})
     with pytest.raises(ValueError, match="subset needs label_attention 'isolated', but it is 'full'"):
         late(**batch, subset=torch.tensor([0]))
@@ -264,3 +281,34 @@ def test_neither_or_both_inputs_are_refused():
     model = MODEL_CLASSES["cls"](config)
     with pytest.raises(ValueError, match="exactly one of input_ids and inputs_embeds"):
         model()
+
+
+@isolated
+def test_positions_and_segments_of_one_row_hold_for_all(build, form):
+    model, tokenizer = build(form)
+    batch = tokenizer(["good price", "good gift"], return_tensors="pt")
+    expected = model(**batch).logits
+    batch["token_type_ids"] = batch["token_type_ids"][:1]
+    batch["position_ids"] = torch.tensor([[0, 1, 2, 2, 2, 2, 3]])
+    close(model(**batch).logits, expected)
+
+
+@isolated
+def test_embeddings_with_a_mask_have_to_hold_all_labels(build, form):
+    model, tokenizer = build(form)
+    batch = dict(tokenizer(TEXTS, padding=True, return_tensors="pt"))
+    expected = model(**batch).logits
+    embeds = model.get_input_embeddings()(batch.pop("input_ids"))
+    close(model(**batch, inputs_embeds=embeds).logits, expected)
+    last = batch["label_mask"].cumsum(1) == 3
+    batch["label_mask"] = batch["label_mask"] * ~last
+    with pytest.raises(ValueError, match="exactly 3 tokens in every row, but row 0 marks 2"):
+        model(**batch, inputs_embeds=embeds)
+
+
+def test_label_tokens_without_known_ids_are_refused(build):
+    model, tokenizer = build({"label_attention": "isolated"})
+    batch = tokenizer("good", return_tensors="pt")
+    model.config.label_token_ids = None
+    with pytest.raises(ValueError, match="config.label_token_ids is missing"):
+        model(**batch)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from bert_multilabel import from_backbone, scoring_multilabel
-from bert_multilabel.scoring_multilabel import PRECISIONS, MultiLabelScorer, pack
+from bert_multilabel.scoring_multilabel import PRECISIONS, MultiLabelScorer, PackedLinear, pack
 
 from .conftest import LABELS
 
@@ -67,6 +67,8 @@ def test_packing_leaves_the_model_alone(built, precision):
     before = copy.deepcopy(model.state_dict())
     packed = pack(model, precision)
     assert model.training and not packed.training
+    assert not any(parameter.requires_grad for parameter in packed.parameters())
+    assert isinstance(packed.classifier.dense, PackedLinear)
     packed(**tokenizer(TEXTS, padding=True, return_tensors="pt"))
     assert model.state_dict().keys() == before.keys()
     assert all(torch.equal(weights, before[name]) for name, weights in model.state_dict().items())
@@ -99,3 +101,46 @@ def test_long_texts_are_cut_at_the_limit_or_earlier(built):
 def test_an_unknown_precision_is_refused(built):
     with pytest.raises(ValueError, match="precision must be one of 'float32', 'bfloat16', got 'int8'"):
         MultiLabelScorer(*built, precision="int8")
+
+
+@pytest.mark.parametrize("activation", ["relu", "gelu_new"])
+def test_other_activations_are_computed(backbone, activation):
+    model, tokenizer = from_backbone(backbone, LABELS, "cls", hidden_act=activation)
+    torch.testing.assert_close(
+        MultiLabelScorer(model, tokenizer).logits(TEXTS), one_by_one(model, tokenizer), atol=1e-5, rtol=0
+    )
+
+
+def test_models_in_bfloat16_or_that_record_their_states_are_scored_all_the_same(built):
+    model, tokenizer = built
+    expected = one_by_one(model, tokenizer)
+    model.config.output_hidden_states = True
+    torch.testing.assert_close(MultiLabelScorer(model, tokenizer).logits(TEXTS), expected, atol=1e-5, rtol=0)
+    logits = MultiLabelScorer(model.to(torch.bfloat16), tokenizer).logits(TEXTS)
+    assert logits.dtype == torch.float32
+    torch.testing.assert_close(logits, expected, atol=0.1, rtol=0.1)
+
+
+def test_logits_can_be_fitted(built):
+    temperature = torch.ones((), requires_grad=True)
+    (MultiLabelScorer(*built).logits(TEXTS) / temperature).sum().backward()
+    assert temperature.grad is not None
+
+
+def test_wrapped_weights_are_refused(built):
+    class Adapter(torch.nn.Linear):
+        pass
+
+    model, tokenizer = built
+    attention = model.bert.encoder.layer[0].attention.self
+    attention.query = Adapter(32, 32)
+    with pytest.raises(ValueError, match="cannot pack a Adapter where a Linear is expected"):
+        MultiLabelScorer(model, tokenizer)
+
+
+def test_one_text_and_too_long_a_limit_are_refused(built):
+    model, tokenizer = built
+    with pytest.raises(ValueError, match="texts must be a list of texts, got the text 'good price'"):
+        MultiLabelScorer(model, tokenizer).logits("good price")
+    with pytest.raises(ValueError, match="max_length=500 is more than the 64 tokens"):
+        MultiLabelScorer(model, tokenizer, max_length=500)

@@ -5,7 +5,7 @@ from transformers import DataCollatorWithPadding, Trainer, TrainingArguments
 
 from bert_multilabel import compute_metrics, from_backbone, hamming_score
 from bert_multilabel.arguments import parse_arguments
-from bert_multilabel.encoding import encode_rows
+from bert_multilabel.encoding import Collator, encode_rows
 from bert_multilabel.modeling_multilabel import multi_label_loss
 from bert_multilabel.trainer import EpochSeededLengthSampler, MultiLabelTrainer
 
@@ -118,3 +118,36 @@ def test_gradients_are_clipped_as_trainer_does_it(backbone, tmp_path, max_grad_n
         results.append((norm, [parameter.grad for parameter in model.parameters()]))
     torch.testing.assert_close(results[1], results[0])
     assert 0.01 < results[0][0] < 100
+
+
+def test_on_a_cpu_steps_are_the_fast_ones_also_of_a_model_made_late(backbone, tmp_path):
+    words = f"--model_name_or_path x --output_dir {tmp_path} --do_train --use_cpu --max_steps 1 --save_strategy no"
+    args = parse_arguments([*words.split(), "--disable_tqdm", "true"])[2]
+    _, tokenizer = from_backbone(backbone, LABELS, "cls")
+    rows = encode_rows(Dataset.from_list([{"text": "good", "labels": [1.0, 0.0, 1.0]}] * 4), tokenizer)
+    seen = []
+
+    class Watched(MultiLabelTrainer):
+        def training_step(self, model, *rest, **more):
+            seen.append((model.config._attn_implementation, type(model.classifier.dropout).__name__))
+            return super().training_step(model, *rest, **more)
+
+    collator = Collator(tokenizer.pad_token_id)
+    for given in (
+        {"model": from_backbone(backbone, LABELS, "cls")[0]},
+        {"model_init": lambda: from_backbone(backbone, LABELS, "cls")[0]},
+    ):
+        Watched(**given, args=args, train_dataset=rows, data_collator=collator).train()
+    assert seen == [("bert_multilabel_training", "CheapDropout")] * 2
+
+
+def test_label_embeddings_learn_as_fast_as_the_head(backbone, tmp_path):
+    model, _ = from_backbone(backbone, LABELS, "label_tokens", label_layers=1)
+    args = parse_arguments(["--model_name_or_path", "x", "--output_dir", str(tmp_path), "--do_train"])[2]
+    optimizer = MultiLabelTrainer(model=model, args=args).create_optimizer()
+    (rate,) = [
+        group["lr"]
+        for group in optimizer.param_groups
+        if any(parameter is model.label_embeddings.weight for parameter in group["params"])
+    ]
+    assert rate == args.head_learning_rate
