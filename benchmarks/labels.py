@@ -9,12 +9,12 @@ do not matter for speed. "Per label" is what the labels cost beyond the text alo
 import argparse
 import resource
 import statistics
-import time
 from collections.abc import Callable
 
 import numpy as np
 import torch
 from datasets import Dataset
+from stopwatch import seconds_of
 
 from bert_multilabel import from_backbone
 from bert_multilabel.acceleration import cpu_training
@@ -35,12 +35,7 @@ def make_names(real: list[str], count: int) -> list[str]:
 def seconds_per_row(function: Callable[[], object], rows: int, repeats: int) -> float:
     """Median seconds per row of several calls, after one to warm up."""
     function()
-    times = []
-    for _ in range(repeats):
-        started = time.perf_counter()
-        function()
-        times.append(time.perf_counter() - started)
-    return statistics.median(times) / rows
+    return statistics.median(seconds_of(function) for _ in range(repeats)) / rows
 
 
 def costs(backbone: str, names: list[str], rows: Dataset, repeats: int) -> dict[str, float]:

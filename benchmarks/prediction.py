@@ -13,13 +13,13 @@ import argparse
 import json
 import statistics
 import subprocess
-import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from products import seconds_of_products
+from stopwatch import seconds_of
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
 
 from bert_multilabel import MultiLabelTokenizer, hamming_score
@@ -52,13 +52,6 @@ def name_of(config: MultiLabelConfig) -> str:
 def answer(scorer: MultiLabelScorer, text: str) -> dict[str, object]:
     """Say of one text what a line of predictions.jsonl says."""
     return next(prediction_records(scorer.logits([text]).numpy(), scorer.config))
-
-
-def seconds_of(function: Callable[[], object]) -> float:
-    """Time one call."""
-    started = time.perf_counter()
-    function()
-    return time.perf_counter() - started
 
 
 def gliclass_seconds(arguments: argparse.Namespace) -> float:
@@ -104,12 +97,8 @@ def main() -> None:
 
     # What a text costs if all layers compute all its tokens, in the batches in which cls makes them.
     first = next(iter(scorers.values()))["float32"]
-    lengths = sorted((len(ids) for ids in first.tokenizer(texts, truncation=True)["input_ids"]), reverse=True)
-    batches = []
-    while lengths:
-        size = max(1, first.tokens_per_batch // lengths[0])
-        batches.append((len(lengths[:size]), lengths[0]))
-        lengths = lengths[size:]
+    lengths = [len(ids) for ids in first.tokenizer(texts, truncation=True)["input_ids"]]
+    batches = [(len(numbers), lengths[numbers[0]]) for numbers in first._batches(lengths)]
 
     contenders: dict[str, Callable[[], object]] = {"stock, batches of 32": lambda: stock(texts, batch_size=32)}
     for mode, by_precision in scorers.items():

@@ -7,7 +7,8 @@ import argparse
 import statistics
 import subprocess
 import sys
-import time
+
+from stopwatch import seconds_of
 
 COMMANDS = {
     "import transformers": "import transformers",
@@ -21,11 +22,9 @@ LOAD = {
 }
 
 
-def seconds_of(code: str) -> float:
+def run(code: str) -> None:
     """Run a program in a fresh process."""
-    started = time.perf_counter()
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
-    return time.perf_counter() - started
 
 
 def main() -> None:
@@ -43,7 +42,7 @@ def main() -> None:
     times: dict[str, list[float]] = {name: [] for name in commands}
     for number in range(arguments.rounds + 1):
         for name, code in commands.items():
-            seconds = seconds_of(code)
+            seconds = seconds_of(lambda code=code: run(code))
             if number:  # the first round warms up
                 times[name].append(seconds)
     base = times["import transformers"]

@@ -12,12 +12,12 @@ script with float32, batches of 8 and padding to 128 tokens, which sees an eight
 import argparse
 import statistics
 import tempfile
-import time
 from collections.abc import Callable
 
 import torch
 from datasets import Dataset
 from products import seconds_of_products
+from stopwatch import seconds_of
 from transformers import (
     AutoModelForSequenceClassification,
     AutoTokenizer,
@@ -33,6 +33,7 @@ from bert_multilabel.columns import DataSpec
 from bert_multilabel.data import load_splits
 from bert_multilabel.encoding import Collator, encode_rows
 from bert_multilabel.reading import read_label_names
+from bert_multilabel.scoring_multilabel import text_reader
 from bert_multilabel.trainer import MultiLabelTrainer
 
 ISOLATED = {"label_attention": "isolated"}
@@ -65,7 +66,8 @@ def stock(backbone: str, rows: Dataset, num_labels: int, **settings: object) -> 
     def run() -> float:
         with tempfile.TemporaryDirectory() as folder:
             args = TrainingArguments(folder, **SHARED, **settings)
-            return seconds_of(Trainer(model=model, args=args, train_dataset=encoded, data_collator=collator))
+            trainer = Trainer(model=model, args=args, train_dataset=encoded, data_collator=collator)
+            return seconds_of(trainer.train)
 
     return run
 
@@ -74,7 +76,7 @@ def ours(backbone: str, rows: Dataset, names: list[str], mode: str, batch_size: 
     """Prepare our training with the defaults of the script; the result trains one epoch and returns its seconds."""
     strategy, config = MODES[mode]
     model, tokenizer = from_backbone(backbone, names, strategy, **config)
-    reader = tokenizer.without_label_tokens() if model.config.labels_stand_apart else tokenizer
+    reader = text_reader(tokenizer, model.config)
     encoded = encode_rows(rows, reader)
 
     def run() -> float:
@@ -84,16 +86,10 @@ def ours(backbone: str, rows: Dataset, names: list[str], mode: str, batch_size: 
             words += "".join(f" --{name} {value}" for name, value in SHARED.items())
             args = parse_arguments(words.split())[2]
             collator = Collator(reader.pad_token_id)
-            return seconds_of(MultiLabelTrainer(model=model, args=args, train_dataset=encoded, data_collator=collator))
+            trainer = MultiLabelTrainer(model=model, args=args, train_dataset=encoded, data_collator=collator)
+            return seconds_of(trainer.train)
 
     return run
-
-
-def seconds_of(trainer: Trainer) -> float:
-    """Train and return the seconds that it took."""
-    started = time.perf_counter()
-    trainer.train()
-    return time.perf_counter() - started
 
 
 def main() -> None:
