@@ -31,7 +31,7 @@ def build(backbone):
     return build_model
 
 
-def close(actual, expected):
+def assert_close(actual, expected):
     torch.testing.assert_close(actual, expected, atol=1e-5, rtol=0)
 
 
@@ -40,7 +40,7 @@ def test_the_short_way_gives_the_logits_of_the_whole_sequence(build, form):
     model, tokenizer = build(form)
     batch = tokenizer(TEXTS, PAIRS, padding=True, return_tensors="pt")
     whole = model(**batch, output_hidden_states=True)
-    close(model(**batch).logits, whole.logits)
+    assert_close(model(**batch).logits, whole.logits)
     text_and_labels = batch["input_ids"].shape[1]
     assert [states.shape for states in whole.hidden_states] == [(3, text_and_labels, 32)] * 3
     assert whole.attentions is None
@@ -56,7 +56,7 @@ def test_attentions_are_whole(build, form):
     first = together - len(LABELS) if form.get("label_layers") == 1 else together
     assert [weights.shape[-1] for weights in output.attentions] == [first, together]
     assert output.hidden_states is None
-    close(output.logits, model(**batch).logits)
+    assert_close(output.logits, model(**batch).logits)
     if form["label_attention"] == "isolated":
         text = together - len(LABELS)
         last = output.attentions[-1]
@@ -69,9 +69,9 @@ def test_text_alone_is_enough(build, form):
     model, tokenizer = build(form)
     texts = tokenizer.without_label_tokens()(TEXTS, PAIRS, padding=True, return_tensors="pt")
     assert "label_mask" not in texts
-    close(model(**texts).logits, model(**tokenizer(TEXTS, PAIRS, padding=True, return_tensors="pt")).logits)
+    assert_close(model(**texts).logits, model(**tokenizer(TEXTS, PAIRS, padding=True, return_tensors="pt")).logits)
     embeds = model.get_input_embeddings()(texts.pop("input_ids"))
-    close(
+    assert_close(
         model(**texts, inputs_embeds=embeds).logits,
         model(**tokenizer(TEXTS, PAIRS, padding=True, return_tensors="pt")).logits,
     )
@@ -85,7 +85,7 @@ def test_the_text_is_encoded_as_without_labels(build, form):
     alone = model.bert(**texts).last_hidden_state
     with_labels = model(**batch, output_hidden_states=True).hidden_states[-1][:, : alone.shape[1]]
     real = texts["attention_mask"].bool()
-    close(with_labels[real], alone[real])
+    assert_close(with_labels[real], alone[real])
 
 
 @forms
@@ -95,7 +95,7 @@ def test_padding_on_either_side_and_neighbours_change_nothing(build, form):
     for side in ("right", "left"):
         tokenizer.padding_side = side
         batch = tokenizer(TEXTS, padding="max_length", max_length=40, return_tensors="pt")
-        close(model(**batch).logits, alone)
+        assert_close(model(**batch).logits, alone)
 
 
 @isolated
@@ -103,7 +103,7 @@ def test_a_score_depends_neither_on_order_nor_on_presence_of_other_labels(build,
     model, tokenizer = build(form)
     batch = tokenizer(TEXTS, PAIRS, padding=True, return_tensors="pt")
     logits = model(**batch).logits
-    close(model(**batch, subset=torch.tensor([2, 0])).logits, logits[:, [2, 0]])
+    assert_close(model(**batch, subset=torch.tensor([2, 0])).logits, logits[:, [2, 0]])
     # The label tokens stand in another order in each row, and one of them is not there.
     places = batch["label_mask"].nonzero()[:, 1].view(3, 3)
     order = torch.tensor([[1, 0], [2, 1], [0, 2]])
@@ -117,7 +117,7 @@ def test_a_score_depends_neither_on_order_nor_on_presence_of_other_labels(build,
     position = torch.arange(batch["input_ids"].shape[1]).expand(3, -1).clone()
     for row in range(3):  # the last [SEP] keeps the place that it has without labels
         position[row, places[row, 2] + 1] = places[row, 0]
-    close(model(**batch, position_ids=position).logits, logits.gather(1, order))
+    assert_close(model(**batch, position_ids=position).logits, logits.gather(1, order))
 
 
 @isolated
@@ -144,7 +144,7 @@ def test_labels_in_chunks_give_identical_results(build, form, monkeypatch):
         parts = [len(part[0]) for part in model.bert.read_labels(torch.zeros(1, 11, 32), **_inputs(texts))]
         in_chunks = model(**texts).logits
     assert parts == [4, 4, 3]
-    close(in_chunks, at_once)
+    assert_close(in_chunks, at_once)
 
 
 def _inputs(texts):
@@ -196,7 +196,7 @@ def test_a_saved_folder_gives_the_same_logits(build, form, tmp_path):
     batch = tokenizer(TEXTS, padding=True, return_tensors="pt")
     loaded, info = type(model).from_pretrained(tmp_path, output_loading_info=True)
     assert not info["missing_keys"] and not info["unexpected_keys"]
-    close(loaded(**batch).logits, model(**batch).logits)
+    assert_close(loaded(**batch).logits, model(**batch).logits)
     assert (tmp_path / "encoder_multilabel.py").exists() and (tmp_path / "positions_multilabel.py").exists()
 
 
@@ -213,7 +213,7 @@ def test_late_labels_start_from_the_encoders_states_of_their_names(build):
     for index, words in enumerate(["good value", "too expensive", "gift"]):  # of three lengths
         inputs = tokenizer.without_label_tokens()(words, return_tensors="pt")
         expected = model.bert(**inputs, output_hidden_states=True).hidden_states[1][0].mean(0)
-        close(model.label_embeddings.weight[index], expected)
+        assert_close(model.label_embeddings.weight[index], expected)
 
 
 def test_names_without_words_start_from_what_they_are(build):
@@ -237,7 +237,7 @@ def test_text_alone_can_be_exported(build, form):
     model, tokenizer = build(form)
     texts = dict(tokenizer.without_label_tokens()(TEXTS, padding=True, return_tensors="pt"))
     exported = torch.export.export(model, (), texts).module()
-    close(exported(**texts).logits, model(**texts).logits)
+    assert_close(exported(**texts).logits, model(**texts).logits)
 
 
 @forms
@@ -290,7 +290,7 @@ def test_positions_and_segments_of_one_row_hold_for_all(build, form):
     expected = model(**batch).logits
     batch["token_type_ids"] = batch["token_type_ids"][:1]
     batch["position_ids"] = torch.tensor([[0, 1, 2, 2, 2, 2, 3]])
-    close(model(**batch).logits, expected)
+    assert_close(model(**batch).logits, expected)
 
 
 @isolated
@@ -299,7 +299,7 @@ def test_embeddings_with_a_mask_have_to_hold_all_labels(build, form):
     batch = dict(tokenizer(TEXTS, padding=True, return_tensors="pt"))
     expected = model(**batch).logits
     embeds = model.get_input_embeddings()(batch.pop("input_ids"))
-    close(model(**batch, inputs_embeds=embeds).logits, expected)
+    assert_close(model(**batch, inputs_embeds=embeds).logits, expected)
     last = batch["label_mask"].cumsum(1) == 3
     batch["label_mask"] = batch["label_mask"] * ~last
     with pytest.raises(ValueError, match="exactly 3 tokens in every row, but row 0 marks 2"):

@@ -36,12 +36,9 @@ def run_script(**arguments):
     return run(*parse_arguments(words))
 
 
-@pytest.fixture(scope="module", params=["cls", "label_tokens"])
-def trained(request, backbone, files, tmp_path_factory):
-    output_dir = tmp_path_factory.mktemp(request.param) / "out"
-    results = run_script(
+def train_and_predict(backbone, files, output_dir, **arguments):
+    return run_script(
         model_name_or_path=backbone,
-        strategy=request.param,
         train_file=files["train"],
         validation_file=files["validation"],
         test_file=files["test"],
@@ -52,7 +49,14 @@ def trained(request, backbone, files, tmp_path_factory):
         num_train_epochs=12,
         learning_rate=3e-3,
         per_device_train_batch_size=8,
+        **arguments,
     )
+
+
+@pytest.fixture(scope="module", params=["cls", "label_tokens"])
+def trained(request, backbone, files, tmp_path_factory):
+    output_dir = tmp_path_factory.mktemp(request.param) / "out"
+    results = train_and_predict(backbone, files, output_dir, strategy=request.param)
     return output_dir, results
 
 
@@ -314,21 +318,13 @@ def test_a_file_that_changed_since_is_noticed(backbone, files, tmp_path):
 
 
 def test_labels_apart_from_the_text_learn_and_predict_as_well(backbone, files, tmp_path):
-    results = run_script(
-        model_name_or_path=backbone,
+    results = train_and_predict(
+        backbone,
+        files,
+        tmp_path / "out",
         strategy="label_tokens",
         label_attention="isolated",
         label_layers=1,
-        train_file=files["train"],
-        validation_file=files["validation"],
-        test_file=files["test"],
-        output_dir=tmp_path / "out",
-        do_train=True,
-        do_eval=True,
-        do_predict=True,
-        num_train_epochs=12,
-        learning_rate=3e-3,
-        per_device_train_batch_size=8,
     )
     assert results["eval_hamming_score"] > 0.9
     assert results["test_hamming_score"] > 0.9
