@@ -70,7 +70,7 @@ def attention_forward(
     """Attention as "sdpa" computes it, with cheap dropout where it is trained.
 
     Args:
-        module: The attention module, of which nothing is read.
+        module: The attention module; "sdpa" reads its `is_causal`.
         query: (B, h, Q, H / h).
         key: (B, h, T, H / h).
         value: (B, h, T, H / h).

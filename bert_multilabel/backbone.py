@@ -155,8 +155,10 @@ def _check_same_task(
 ) -> None:
     for field in ("strategy", "label_attention", "label_layers"):
         trained = getattr(saved, field)
-        same_as_none = saved.num_hidden_layers if field == "label_layers" else None
-        if asked.get(field, trained) not in (trained, same_as_none if trained is None else trained):
+        same = {trained}
+        if field == "label_layers" and trained is None:
+            same.add(saved.num_hidden_layers)  # None means all of them
+        if asked.get(field, trained) not in same:
             raise ValueError(f"{path} was trained with {field} {trained!r}, not {asked[field]!r}: ask for its own")
     missing = [name for name in saved.label_names if name not in label_names]
     added = [name for name in label_names if name not in saved.label_names]

@@ -53,6 +53,11 @@ class MultiLabelLayer(BertLayer):
         answer: torch.Tensor = self.feed_forward_chunk(attended)  # (B, Q, H)
         return answer
 
+    def with_weights(self, states: torch.Tensor, attention_mask: Any) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Compute the next states of all tokens, (B, T, H), and also give the attention weights, (B, h, T, T)."""
+        attended, weights = self.attention(states, attention_mask)
+        return self.feed_forward_chunk(attended), weights
+
     def _mix(self, states: torch.Tensor, context: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
         attention = self.attention.self
         attend = ALL_ATTENTION_FUNCTIONS.get_interface(attention.config._attn_implementation, eager_attention_forward)
@@ -209,14 +214,12 @@ class MultiLabelBert(BertModel):
         early, late = self._early_and_late()
         hidden_states, attentions = [torch.cat([states, waiting], dim=1)], []
         for layer in early:
-            attended, weights = layer.attention(states, mask)
-            states = layer.feed_forward_chunk(attended)
+            states, weights = layer.with_weights(states, mask)
             hidden_states.append(torch.cat([states, waiting], dim=1))  # (B, T + S, H)
             attentions.append(weights)
         states, mask = self._join(states, starts, attention_mask)  # (B, T + S, H)
         for layer in late:
-            attended, weights = layer.attention(states, mask)
-            states = layer.feed_forward_chunk(attended)
+            states, weights = layer.with_weights(states, mask)
             hidden_states.append(states)
             attentions.append(weights)
         return hidden_states, attentions

@@ -109,14 +109,14 @@ class MultiLabelPreTrainedModel(BertPreTrainedModel):
         record: dict[str, bool | None],
     ) -> tuple[torch.Tensor, Recorded]:
         """Return the states that `pick` takes of the last ones, (B, T, H), and what is recorded on the way to them."""
-        mask = inputs["attention_mask"]
+        inputs, mask = with_positions(inputs), inputs["attention_mask"]
         # A mask that says for each token what it may read holds for the whole sequence only.
         if self._records(record) or (mask is not None and mask.dim() != 2):
             # Only what is given: an explicit None would hide what the configuration says.
-            given = {name: value for name, value in {**with_positions(inputs), **record}.items() if value is not None}
+            given = {name: value for name, value in {**inputs, **record}.items() if value is not None}
             encoded = self.bert(return_dict=True, **given)
             return pick(encoded.last_hidden_state), (encoded.hidden_states, encoded.attentions)
-        return self.bert.read(pick, **with_positions(inputs)), (None, None)
+        return self.bert.read(pick, **inputs), (None, None)
 
     def _records(self, record: dict[str, bool | None], *names: str) -> bool:
         """Whether any of these (by default states or attentions) are asked for, by the call or the configuration."""
@@ -302,9 +302,10 @@ class BertForMultiLabelLabelTokens(MultiLabelPreTrainedModel):
         text, indices = self._take_apart(inputs, label_mask)
         if subset is not None:
             indices = subset[None]  # (1, S)
+        text = with_positions(text)
         starts = self._label_starts(indices)  # (1, S, H) or (B, S, H)
         if self._records(record):
-            states, attentions = self.bert.encode_labels(starts, **with_positions(text))
+            states, attentions = self.bert.encode_labels(starts, **text)
             logits = self.classifier(states[-1][:, -starts.size(1) :]).squeeze(-1)  # (B, S, 1) -> (B, S)
             return logits, (
                 tuple(states) if self._records(record, "output_hidden_states") else None,
@@ -312,7 +313,7 @@ class BertForMultiLabelLabelTokens(MultiLabelPreTrainedModel):
             )
         parts = [
             self.classifier(label_states).squeeze(-1)  # (B, S', 1) -> (B, S')
-            for label_states in self.bert.read_labels(starts, **with_positions(text))
+            for label_states in self.bert.read_labels(starts, **text)
         ]
         return torch.cat(parts, dim=1), (None, None)  # (B, S)
 

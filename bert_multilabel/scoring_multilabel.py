@@ -12,6 +12,7 @@ import torch
 from torch import nn
 from transformers.activations import GELUActivation
 
+from .configuration_multilabel import MultiLabelConfig
 from .encoder_multilabel import MultiLabelLayer, isolated_attention
 from .modeling_multilabel import MultiLabelPreTrainedModel
 from .tokenization_multilabel import MultiLabelTokenizer
@@ -49,7 +50,7 @@ class MultiLabelScorer:
         tokens_per_batch: int | None = None,
     ) -> None:
         self.config = model.config
-        self.tokenizer = tokenizer.without_label_tokens() if model.config.labels_stand_apart else tokenizer
+        self.tokenizer = text_reader(tokenizer, model.config)
         self.model = pack(model, precision)
         limit = self.tokenizer.model_max_length
         self.max_length = limit if max_length is None else max_length
@@ -118,6 +119,11 @@ class MultiLabelScorer:
             size = max(1, self.tokens_per_batch // (lengths[order[start]] + joining))
             yield order[start : start + size]
             start += size
+
+
+def text_reader(tokenizer: MultiLabelTokenizer, config: MultiLabelConfig) -> MultiLabelTokenizer:
+    """Return what reads texts for a model: its tokenizer, without label tokens where these stand apart."""
+    return tokenizer.without_label_tokens() if config.labels_stand_apart else tokenizer
 
 
 def pad_batch(

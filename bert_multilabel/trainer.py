@@ -1,4 +1,4 @@
-"""The standard Trainer, with a learning rate for the head and an order of rows that can be trusted."""
+"""The standard Trainer, with a learning rate for the head, a trusted order of rows, and faster steps on a CPU."""
 
 from contextlib import nullcontext
 from typing import Any, cast
@@ -30,7 +30,7 @@ class EpochSeededLengthSampler(LengthGroupedSampler):
 
 
 class MultiLabelTrainer(Trainer):
-    """The standard Trainer with a learning rate for the head and an order of rows that can be trusted."""
+    """The standard Trainer with a learning rate for the head, a trusted order of rows, and faster steps on a CPU."""
 
     args: MultiLabelTrainingArguments
 

@@ -22,7 +22,7 @@ from .model_card import write_model_card
 from .modeling_multilabel import MultiLabelPreTrainedModel
 from .prediction import predict_rows, prediction_records, write_predictions
 from .reading import read_label_names
-from .scoring_multilabel import MultiLabelScorer
+from .scoring_multilabel import MultiLabelScorer, text_reader
 from .splitting import split_validation
 from .tokenization_multilabel import MultiLabelTokenizer
 from .trainer import MultiLabelTrainer
@@ -65,7 +65,7 @@ def run(
     data = load_run_data(data_args, training_args, getattr(saved, "label_names", None))
     # Rows to train on have labels, and a trained model knows its own: there are always names.
     model, tokenizer = _build(model_args, saved, data.label_names or [])
-    reader = tokenizer.without_label_tokens() if model.config.labels_stand_apart else tokenizer
+    reader = text_reader(tokenizer, model.config)
     splits = {name: encode_rows(rows, reader, data_args.max_seq_length) for name, rows in data.splits.items()}
     if "validation" in splits:
         # Evaluation does not mind the order, and like lengths spare padding.
