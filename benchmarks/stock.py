@@ -21,7 +21,7 @@ from transformers import (
 from bert_multilabel.arguments import parse_arguments
 from bert_multilabel.training import load_run_data
 
-model_args, data_args, training_args = parse_arguments()
+model_args, data_args, training_args, _ = parse_arguments()
 set_seed(training_args.seed)
 data = load_run_data(data_args, training_args, None)
 tokenizer = AutoTokenizer.from_pretrained(model_args.model_name_or_path)

@@ -12,6 +12,11 @@ from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 
 from .configuration_multilabel import LABEL_ATTENTIONS, STRATEGIES
 from .scoring_multilabel import PRECISIONS
+from .thresholds import Goal
+
+# From the least that is fitted to the most.
+THRESHOLDS = ("keep", "global", "per_label")
+CALIBRATIONS = ("keep", "global", "per_label")
 
 
 @dataclass
@@ -114,6 +119,47 @@ class DataArguments:
 
 
 @dataclass
+class DecisionArguments:
+    """How logits become labels: what is fitted on validation rows after training, and stored with the model."""
+
+    threshold_goal: str = field(
+        default="hamming_score",
+        metadata={
+            "help": "What thresholds are fitted for: hamming_score, micro_f1 or macro_f1, or a bound such as "
+            "precision=0.9 or recall=0.8."
+        },
+    )
+    thresholds: str = field(
+        default="per_label",
+        metadata={
+            "help": "One threshold for all labels (global), or one per label where that holds on rows it was not "
+            "fitted on (per_label), or what the model has (keep: 0.5 if it is new).",
+            "choices": list(THRESHOLDS),
+        },
+    )
+    calibration: str = field(
+        default="global",
+        metadata={
+            "help": "Divide logits by a temperature under which the labels are likeliest: one for all (global), "
+            "one per label (per_label), or what the model has (keep: 1 if it is new).",
+            "choices": list(CALIBRATIONS),
+        },
+    )
+    min_labels: int | None = field(
+        default=None,
+        metadata={
+            "help": "Give every row at least this many labels, the most probable ones first. Default: what the model "
+            "has, 0 if it is new."
+        },
+    )
+
+    def __post_init__(self) -> None:
+        Goal.parse(self.threshold_goal)
+        if self.min_labels is not None and self.min_labels < 0:
+            raise ValueError(f"--min_labels must be at least 0, got {self.min_labels}")
+
+
+@dataclass
 class MultiLabelTrainingArguments(TrainingArguments):
     """`TrainingArguments` with the defaults that suit multi-label training."""
 
@@ -154,6 +200,10 @@ class MultiLabelTrainingArguments(TrainingArguments):
             "choices": list(PRECISIONS),
         },
     )
+    early_stopping_patience: int | None = field(
+        default=None,
+        metadata={"help": "Stop after this many evaluations without a better one. Default: train all epochs."},
+    )
     overwrite_output_dir: bool = field(
         default=False, metadata={"help": "Start anew in an output folder that holds another run; its checkpoints go."}
     )
@@ -168,6 +218,11 @@ class MultiLabelTrainingArguments(TrainingArguments):
             self.eval_strategy = "no"
         if self.load_best_model_at_end is None:
             self.load_best_model_at_end = self.eval_strategy == self.save_strategy != "no"
+        if self.early_stopping_patience is not None and not self.load_best_model_at_end:
+            raise ValueError(
+                f"--early_stopping_patience {self.early_stopping_patience} needs evaluations to stop by: add "
+                "--do_eval, with --eval_strategy the same as --save_strategy"
+            )
         if self.head_learning_rate is None:
             self.head_learning_rate = 20 * self.learning_rate
         if self.predict_precision is None:
@@ -184,14 +239,14 @@ class MultiLabelTrainingArguments(TrainingArguments):
 
 def parse_arguments(
     arguments: list[str] | None = None,
-) -> tuple[ModelArguments, DataArguments, MultiLabelTrainingArguments]:
+) -> tuple[ModelArguments, DataArguments, MultiLabelTrainingArguments, DecisionArguments]:
     """Read the command line, or the JSON file that is its only argument.
 
     Args:
         arguments: The command line without the program's name; by default that of the process.
 
     Returns:
-        The three groups of arguments.
+        The four groups of arguments.
 
     Raises:
         ValueError: If an argument is unknown or a value is refused.
@@ -200,13 +255,14 @@ def parse_arguments(
     arguments = sys.argv[1:] if arguments is None else arguments
     if len(arguments) == 1 and arguments[0].endswith(".json"):
         arguments = _read_json_arguments(Path(arguments[0]))
-    groups: Any = (ModelArguments, DataArguments, MultiLabelTrainingArguments)
+    groups: Any = (ModelArguments, DataArguments, MultiLabelTrainingArguments, DecisionArguments)
     # Abbreviations would let a misspelt flag mean another one.
     parser = HfArgumentParser(groups, allow_abbrev=False)
-    model, data, training, unknown = parser.parse_args_into_dataclasses(arguments, return_remaining_strings=True)
+    *parsed, unknown = parser.parse_args_into_dataclasses(arguments, return_remaining_strings=True)
     if unknown:
         raise ValueError(f"unknown arguments: {' '.join(unknown)}; check the spelling, --help lists them all")
-    return model, data, training
+    model, data, training, decision = parsed
+    return model, data, training, decision
 
 
 def _read_json_arguments(path: Path) -> list[str]:

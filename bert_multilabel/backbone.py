@@ -100,6 +100,27 @@ def _from_bert(
 
 
 @torch.no_grad()
+def start_bias_from_frequencies(model: MultiLabelPreTrainedModel, labels: torch.Tensor) -> None:
+    """Set the last bias of a new head so that every label begins at its frequency instead of at one half.
+
+    The first steps are then not spent on learning that most labels are rare. One bias shared by all labels
+    (`"label_tokens"`) gets their mean frequency.
+
+    Args:
+        model: A model whose head is new.
+        labels: (N, L) multi-hot, floating; NaN or -100 means "not annotated".
+    """
+    annotated = ~labels.isnan() & (labels != -100)  # (N, L)
+    positives = torch.where(annotated, labels, 0.0).sum(dim=0)  # (L,)
+    counts = annotated.sum(dim=0)  # (L,)
+    bias = model.classifier.out_proj.bias  # (L,) or (1,)
+    if len(bias) == 1:
+        positives, counts = positives.sum(dim=0, keepdim=True), counts.sum(dim=0, keepdim=True)  # (1,)
+    # One row more of each kind: a label that nobody has still begins somewhere.
+    bias.copy_(torch.logit((positives + 1) / (counts + 2)))
+
+
+@torch.no_grad()
 def start_label_embeddings_from_names(model: MultiLabelPreTrainedModel, tokenizer: MultiLabelTokenizer) -> None:
     """Set the state with which each label joins to the encoder's own state of its name at that depth.
 

@@ -62,8 +62,17 @@ def multilabel_scores(predictions: ArrayLike, references: ArrayLike, probabiliti
     Raises:
         ValueError: As `hamming_score`, and if the probabilities differ in shape, are NaN or lie outside [0, 1].
     """
+    likely = _as_probabilities(probabilities, np.shape(references))
+    _, true, annotated = _as_sets(predictions, references)
+    return {
+        **_decision_scores(predictions, references),
+        "mean_average_precision": _mean_average_precision(likely, true, annotated),
+    }
+
+
+def _decision_scores(predictions: ArrayLike, references: ArrayLike) -> dict[str, float]:
+    """Those of `multilabel_scores` that look at decisions alone."""
     predicted, true, annotated = _as_sets(predictions, references)
-    likely = _as_probabilities(probabilities, true.shape)
     rows, columns = annotated.any(axis=1), annotated.any(axis=0)  # (N,), (L,)
     return {
         "hamming_score": hamming_score(predictions, references),
@@ -72,8 +81,48 @@ def multilabel_scores(predictions: ArrayLike, references: ArrayLike, probabiliti
         "macro_f1": float(_f1(predicted, true, axis=0, zero_division=0.0).mean(where=columns)),
         "samples_f1": float(_f1(predicted, true, axis=1, zero_division=1.0).mean(where=rows)),
         "hamming_loss": float((predicted != true).mean(where=annotated)),
-        "mean_average_precision": _mean_average_precision(likely, true, annotated),
     }
+
+
+def expected_calibration_error(probabilities: ArrayLike, references: ArrayLike, bins: int = 15) -> float:
+    """How far probabilities are off what they promise, over all annotated cells.
+
+    Cells are put into bins of equal width by their probability; in each, the mean probability is compared with the
+    share of true cells; the differences are averaged, weighted by the cells of the bin. Guo, Pleiss, Sun and
+    Weinberger (2017), "On Calibration of Modern Neural Networks", equation 3, for the probability of a label.
+
+    Args:
+        probabilities: (N, L) in [0, 1].
+        references: (N, L) of 0/1, NaN or -100 where not annotated.
+        bins: Number of bins, at least 1.
+
+    Raises:
+        ValueError: As `multilabel_scores`.
+    """
+    likely, true = _annotated_cells(probabilities, references)  # (C,), (C,)
+    bin_of = np.minimum((likely * bins).astype(np.int64), bins - 1)  # (C,)
+    surplus = np.bincount(bin_of, likely - true, minlength=bins)  # (bins,), summed over the cells of each
+    return float(np.abs(surplus).sum() / len(likely))
+
+
+def brier_score(probabilities: ArrayLike, references: ArrayLike) -> float:
+    """Mean squared difference of probability and truth over all annotated cells (Brier, 1950, halved for two classes).
+
+    Args:
+        probabilities: (N, L) in [0, 1].
+        references: (N, L) of 0/1, NaN or -100 where not annotated.
+
+    Raises:
+        ValueError: As `multilabel_scores`.
+    """
+    likely, true = _annotated_cells(probabilities, references)  # (C,), (C,)
+    return float(np.square(likely - true).mean())
+
+
+def _annotated_cells(probabilities: ArrayLike, references: ArrayLike) -> tuple[NDArray[Any], Cells]:
+    likely = _as_probabilities(probabilities, np.shape(references))
+    _, true, annotated = _as_sets(np.zeros(np.shape(references)), references)
+    return likely[annotated].astype(np.float64), true[annotated]
 
 
 def per_label_scores(
@@ -158,20 +207,48 @@ def make_compute_metrics(config: MultiLabelConfig) -> Callable[[EvalPrediction],
 
 
 def evaluate(prediction: EvalPrediction, config: MultiLabelConfig) -> dict[str, float]:
-    """Score the decisions that the saved model makes, and beside them the hamming score at threshold 0.5.
+    """Score the decisions and probabilities of a model as its configuration has them: see `score_decisions`.
 
     Args:
         prediction: Logits (N, L) and labels (N, L).
         config: Decides.
     """
-    at_half = compute_metrics(prediction)["hamming_score"]
-    return {**make_compute_metrics(config)(prediction), "hamming_score_at_half": at_half}
+    logits, references = logits_and_references(prediction)
+    probabilities, decisions = config.decide(torch.tensor(logits))  # (N, L), (N, L)
+    return score_decisions(logits, references, probabilities.numpy(), decisions.numpy())
+
+
+def score_decisions(
+    logits: NDArray[Any], references: NDArray[Any], probabilities: NDArray[Any], decisions: NDArray[Any]
+) -> dict[str, float]:
+    """Score decisions beside what threshold 0.5 would have made of the logits, and probabilities beside raw ones.
+
+    Args:
+        logits: (N, L).
+        references: (N, L) of 0/1, NaN or -100 where not annotated.
+        probabilities: (N, L), calibrated.
+        decisions: (N, L) of 0/1 or bool.
+
+    Returns:
+        `multilabel_scores`, each score of decisions once more as `..._at_half`; and `expected_calibration_error` and
+        `brier_score`, once more as `..._uncalibrated`.
+
+    Raises:
+        ValueError: As `multilabel_scores`.
+    """
+    raw, at_half = (values.numpy() for values in _decide_at_half(torch.tensor(logits)))  # (N, L), (N, L)
+    scores = multilabel_scores(decisions, references, probabilities)
+    scores |= {f"{name}_at_half": value for name, value in _decision_scores(at_half, references).items()}
+    for name, score in (("expected_calibration_error", expected_calibration_error), ("brier_score", brier_score)):
+        scores[name] = score(probabilities, references)
+        scores[f"{name}_uncalibrated"] = score(raw, references)
+    return scores
 
 
 def _score_logits(
     eval_prediction: EvalPrediction, decide: Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
 ) -> dict[str, float]:
-    logits, references = _logits_and_references(eval_prediction)
+    logits, references = logits_and_references(eval_prediction)
     probabilities, decisions = decide(torch.tensor(logits))  # (N, L), (N, L)
     return multilabel_scores(decisions.numpy(), references, probabilities.numpy())
 
@@ -181,7 +258,12 @@ def _decide_at_half(logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     return probabilities, probabilities >= 0.5
 
 
-def _logits_and_references(eval_prediction: EvalPrediction) -> tuple[NDArray[Any], NDArray[Any]]:
+def logits_and_references(eval_prediction: EvalPrediction) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Take the logits (N, L) and the references (N, L) out of what a `Trainer` evaluated.
+
+    Raises:
+        ValueError: If they differ in shape.
+    """
     predictions, label_ids = eval_prediction.predictions, eval_prediction.label_ids
     logits = np.asarray(predictions[0] if isinstance(predictions, tuple) else predictions)
     references = np.asarray(label_ids[-1] if isinstance(label_ids, tuple) else label_ids)

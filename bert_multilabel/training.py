@@ -4,17 +4,20 @@ import json
 from collections.abc import Container
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
+import torch
 from datasets import Dataset
-from transformers import AutoConfig, PreTrainedConfig, Trainer, set_seed
+from transformers import AutoConfig, EarlyStoppingCallback, PreTrainedConfig, Trainer, set_seed
 
 from . import auto as auto  # our own folders load through AutoConfig
-from .arguments import DataArguments, ModelArguments, MultiLabelTrainingArguments
-from .backbone import from_backbone
+from .arguments import DataArguments, DecisionArguments, ModelArguments, MultiLabelTrainingArguments
+from .backbone import from_backbone, start_bias_from_frequencies
 from .checkpoints import PREDICTIONS_FILE, RESULTS_FILE, find_damage, mark_finished, read_run, start_or_resume
 from .columns import DataSpec
 from .configuration_multilabel import MultiLabelConfig
 from .data import LoadedData, load_splits
+from .decisions import TunedMetrics
 from .encoding import Collator, encode_rows, longest_first
 from .files import write_json
 from .metrics import evaluate
@@ -37,7 +40,10 @@ _NOT_OF_THE_RUN = {
 
 
 def run(
-    model_args: ModelArguments, data_args: DataArguments, training_args: MultiLabelTrainingArguments
+    model_args: ModelArguments,
+    data_args: DataArguments,
+    training_args: MultiLabelTrainingArguments,
+    decision_args: DecisionArguments,
 ) -> dict[str, float]:
     """Train, evaluate and predict, as the arguments ask.
 
@@ -45,6 +51,7 @@ def run(
         model_args: Which model to start from.
         data_args: Where the rows are.
         training_args: What to do with them, and where the results go.
+        decision_args: What is fitted on the validation rows after training.
 
     Returns:
         The metrics of this call, by the names under which they stand in `all_results.json`.
@@ -65,11 +72,14 @@ def run(
     data = load_run_data(data_args, training_args, getattr(saved, "label_names", None))
     # Rows to train on have labels, and a trained model knows its own: there are always names.
     model, tokenizer = _build(model_args, saved, data.label_names or [])
+    if training_args.do_train and saved.model_type != MultiLabelConfig.model_type:
+        start_bias_from_frequencies(model, torch.tensor(list(data.splits["train"]["labels"])))
     reader = text_reader(tokenizer, model.config)
     splits = {name: encode_rows(rows, reader, data_args.max_seq_length) for name, rows in data.splits.items()}
     if "validation" in splits:
         # Evaluation does not mind the order, and like lengths spare padding.
         splits["validation"] = splits["validation"].select(longest_first(splits["validation"]))
+    tuned_metrics = TunedMetrics(model.config, decision_args)
     trainer = MultiLabelTrainer(
         model=model,
         args=training_args,
@@ -77,17 +87,22 @@ def run(
         eval_dataset=splits.get("validation"),
         processing_class=tokenizer,
         data_collator=Collator(reader.pad_token_id),
-        compute_metrics=lambda prediction: evaluate(prediction, model.config),
+        # A model that is not trained here is scored as it is.
+        compute_metrics=tuned_metrics if training_args.do_train else lambda given: evaluate(given, model.config),
     )
+    if training_args.early_stopping_patience is not None:
+        trainer.add_callback(EarlyStoppingCallback(training_args.early_stopping_patience))
     results: dict[str, float] = {}
     if training_args.do_train:
         # Not before everything else is known to work: from here on the folder belongs to this run.
         with training_args.main_process_first(desc="claiming the output folder"):
-            checkpoint = _claim(output_dir, model_args, data_args, training_args, data.pair_column)
+            checkpoint = _claim(output_dir, [model_args, data_args, decision_args], training_args, data.pair_column)
         trained = trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
         results |= _report(trainer, output_dir, "train", {**trained.metrics, "train_samples": len(splits["train"])})
     if training_args.do_eval:
         evaluated = trainer.evaluate()
+        if tuned_metrics.tuned is not None:
+            tuned_metrics.tuned.store(model.config)
         results |= _report(trainer, output_dir, "eval", {**evaluated, "eval_samples": len(splits["validation"])})
     if training_args.do_train and trainer.is_world_process_zero():
         model.save_pretrained(output_dir)
@@ -186,14 +201,12 @@ def _build(
 
 
 def _claim(
-    output_dir: Path,
-    model_args: ModelArguments,
-    data_args: DataArguments,
-    training_args: MultiLabelTrainingArguments,
-    pair_column: str | None,
+    output_dir: Path, others: list[Any], training_args: MultiLabelTrainingArguments, pair_column: str | None
 ) -> Path | None:
     """Take possession of the output folder and return the checkpoint to go on from, if there is one."""
-    arguments = {**asdict(model_args), **asdict(data_args), **training_args.to_dict()}
+    arguments = training_args.to_dict()
+    for group in others:
+        arguments |= asdict(group)
     arguments = {name: value for name, value in arguments.items() if name not in _NOT_OF_THE_RUN}
     arguments["text_pair_column"] = pair_column or ""  # as found: `trained_pair_column` reads it
     for name in ("train_file", "validation_file", "label_names_file"):

@@ -8,7 +8,7 @@ TRAIN = ["--model_name_or_path", "bert", "--train_file", "a.csv", "--output_dir"
 
 
 def test_defaults_suit_multi_label_training():
-    model, data, training = parse_arguments([*TRAIN, "--do_eval"])
+    model, data, training, decision = parse_arguments([*TRAIN, "--do_eval"])
     assert (model.strategy, data.max_seq_length) == (None, None)
     assert training.train_sampling_strategy == "group_by_length"
     assert training.label_names == ["labels"]
@@ -24,7 +24,7 @@ def test_the_head_learns_twenty_times_as_fast_unless_told_otherwise():
 
 @pytest.mark.parametrize("flags", [["--do_train"], ["--do_eval"], ["--do_predict"], ["--do_eval", "--do_predict"]])
 def test_without_training_and_evaluation_there_is_nothing_to_choose_between(flags):
-    _, _, training = parse_arguments(["--model_name_or_path", "bert", "--output_dir", "out", *flags])
+    _, _, training, _ = parse_arguments(["--model_name_or_path", "bert", "--output_dir", "out", *flags])
     assert training.eval_strategy == "no"
     assert not training.load_best_model_at_end
 
@@ -40,7 +40,7 @@ def test_one_json_file_holds_all_arguments(tmp_path):
     }
     path = tmp_path / "arguments.json"
     path.write_text(json.dumps(arguments))
-    _, data, training = parse_arguments([str(path)])
+    _, data, training, _ = parse_arguments([str(path)])
     assert data.label_column == ["toxic"]
     assert training.learning_rate == 3e-5
 
@@ -66,7 +66,7 @@ def test_json_values_have_the_types_of_their_arguments(tmp_path):
     path = tmp_path / "arguments.json"
     values = {"learning_rate": "1e-4", "do_train": True, "do_eval": "false", "max_seq_length": "64", "id_column": None}
     path.write_text(json.dumps({"model_name_or_path": "bert", "output_dir": "out", **values}))
-    _, data, training = parse_arguments([str(path)])
+    _, data, training, _ = parse_arguments([str(path)])
     assert (training.learning_rate, training.do_eval, data.max_seq_length, data.id_column) == (1e-4, False, 64, None)
     assert training.head_learning_rate == pytest.approx(2e-3)
 
@@ -86,7 +86,7 @@ def test_the_best_checkpoint_is_kept_where_there_is_one(strategies, best):
 
 
 def test_several_label_columns_are_a_list():
-    _, data, _ = parse_arguments([*TRAIN, "--label_column", "toxic", "rude"])
+    _, data, _, _ = parse_arguments([*TRAIN, "--label_column", "toxic", "rude"])
     assert data.label_column == ["toxic", "rude"]
 
 

@@ -1,0 +1,140 @@
+"""Tunes how logits become labels, on rows that the model was not trained on, and says what that is worth.
+
+To decide is `MultiLabelConfig.decide`'s; here two of its fields are fitted, `temperature` by `calibration.py` and
+`threshold` by `thresholds.py`. What is reported of a fit, and whether it is kept at all, is judged by cross-fitting:
+each row is decided by a fit on the folds without it.
+
+Legend: N rows, L labels.
+"""
+
+import copy
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from transformers import EvalPrediction
+from transformers.utils import logging
+
+from .arguments import DecisionArguments
+from .calibration import fit_temperature
+from .configuration_multilabel import MultiLabelConfig
+from .metrics import Cells, logits_and_references, score_decisions
+from .thresholds import Goal, fit_thresholds
+
+logger = logging.get_logger(__name__)
+
+FOLDS = 5
+# On fewer rows whatever is fitted is noise.
+FEWEST_ROWS = 10
+
+
+@dataclass(frozen=True)
+class Decisions:
+    """The three fields of a `MultiLabelConfig` that turn logits into labels."""
+
+    threshold: float | list[float]
+    temperature: float | list[float]
+    min_labels: int
+
+    @classmethod
+    def of(cls, config: MultiLabelConfig) -> "Decisions":
+        """Read them from a configuration."""
+        return cls(config.threshold, config.temperature, config.min_labels)
+
+    def store(self, config: MultiLabelConfig) -> None:
+        """Write them into a configuration.
+
+        Raises:
+            ValueError: If they do not fit its labels.
+        """
+        config.threshold, config.temperature, config.min_labels = self.threshold, self.temperature, self.min_labels
+        config.validate_multilabel()
+
+    def decide(self, config: MultiLabelConfig, logits: NDArray[Any]) -> tuple[NDArray[Any], Cells]:
+        """Decide as the configuration would with these: probabilities and decisions, (N, L) each."""
+        own = copy.copy(config)
+        self.store(own)
+        probabilities, decisions = own.decide(torch.tensor(logits))
+        return probabilities.numpy(), decisions.numpy()
+
+
+@dataclass
+class TunedMetrics:
+    """A `compute_metrics` that tunes decisions to whatever it is given to score.
+
+    Its scores are those of `tune`, so `metric_for_best_model` and early stopping choose an epoch by what tuning will
+    make of it.
+
+    Args:
+        config: The model's; it is not changed.
+        arguments: What to tune, and for which goal.
+    """
+
+    config: MultiLabelConfig
+    arguments: DecisionArguments
+    tuned: Decisions | None = field(default=None, init=False)  # by the latest evaluation
+
+    def __call__(self, prediction: EvalPrediction) -> dict[str, float]:
+        """Score (N, L) logits by the names of `metrics.evaluate`."""
+        self.tuned, scores = tune(*logits_and_references(prediction), self.config, self.arguments)
+        return scores
+
+
+def tune(
+    logits: ArrayLike, labels: ArrayLike, config: MultiLabelConfig, arguments: DecisionArguments
+) -> tuple[Decisions, dict[str, float]]:
+    """Fit decisions, and score them on rows that the fit has not seen.
+
+    Where a score is the goal, thresholds per label are kept only if they beat a common one across the folds, and that
+    one only if it beats the stored ones. (The best of these three is reported, so very little flattery remains.)
+
+    Args:
+        logits: (N, L), finite.
+        labels: (N, L), 0 or 1; NaN or -100 means "not annotated" and counts nowhere.
+        config: The model's; it is not changed.
+        arguments: What to tune, and for which goal.
+
+    Returns:
+        The decisions, fitted on all rows, and their cross-fitted scores by the names of `metrics.evaluate`.
+
+    Raises:
+        ValueError: As `metrics.multilabel_scores`, and if there are fewer labels than `min_labels`.
+    """
+    rows, truth = np.asarray(logits, dtype=np.float32), np.asarray(labels, dtype=np.float32)  # (N, L) each
+    stored = Decisions.of(config)
+    if arguments.min_labels is not None:
+        stored = Decisions(stored.threshold, stored.temperature, arguments.min_labels)
+    scores = score_decisions(rows, truth, *stored.decide(config, rows))  # what cannot be scored is refused here
+    if len(rows) < FEWEST_ROWS:
+        logger.warning(f"thresholds stay as they are: {len(rows)} rows are too few to fit on, {FEWEST_ROWS} the least")
+        return stored, scores
+    goal = Goal.parse(arguments.threshold_goal)
+    scopes = ["keep", "global", "per_label"]
+    scopes = scopes[: scopes.index(arguments.thresholds) + 1] if goal.floor is None else [arguments.thresholds]
+    fold_of = np.random.default_rng(0).permutation(len(rows)) % FOLDS  # (N,)
+    trials = []
+    for scope in scopes:
+        probabilities, decisions = np.empty_like(rows), np.empty(rows.shape, dtype=np.bool_)
+        for fold in range(FOLDS):
+            held_out = fold_of == fold
+            fitted = _fit(rows[~held_out], truth[~held_out], scope, goal, stored, arguments.calibration)
+            probabilities[held_out], decisions[held_out] = fitted.decide(config, rows[held_out])
+        trials.append((scope, score_decisions(rows, truth, probabilities, decisions)))
+    # The first of equals: the simplest.
+    scope, scores = max(trials, key=lambda trial: trial[1].get(goal.score, 0.0))
+    return _fit(rows, truth, scope, goal, stored, arguments.calibration), scores
+
+
+def _fit(
+    logits: NDArray[Any], labels: NDArray[Any], scope: str, goal: Goal, stored: Decisions, calibration: str
+) -> Decisions:
+    temperature = stored.temperature
+    if calibration != "keep":
+        temperature = fit_temperature(logits, labels, per_label=calibration == "per_label")
+    threshold = stored.threshold
+    if scope != "keep":
+        scaled = logits / np.asarray(temperature, dtype=np.float32)  # (N, L)
+        threshold = fit_thresholds(scaled, labels, goal, stored.min_labels, per_label=scope == "per_label")
+    return Decisions(threshold, temperature, stored.min_labels)
