@@ -55,18 +55,9 @@ class ModelArguments:
 
 
 @dataclass
-class DataArguments:
-    """Where the rows are and how to read them."""
+class ColumnArguments:
+    """How to read the rows of a file."""
 
-    train_file: str | None = field(default=None, metadata={"help": "csv, tsv, json, jsonl or parquet to train on."})
-    validation_file: str | None = field(
-        default=None, metadata={"help": "File to evaluate on. Default: a stratified part of the training data."}
-    )
-    test_file: str | None = field(default=None, metadata={"help": "File to predict; its labels are optional."})
-    dataset_name: str | None = field(
-        default=None, metadata={"help": "Name or local folder for datasets.load_dataset, in place of the files."}
-    )
-    dataset_config_name: str | None = field(default=None, metadata={"help": "Configuration of that data set."})
     text_column: str | None = field(default=None, metadata={"help": "Column of the text. Default: by common names."})
     text_pair_column: str | None = field(
         default=None,
@@ -78,21 +69,8 @@ class DataArguments:
         default=None,
         metadata={"help": "Column of the labels, or one 0/1 column per label. Default: by common names."},
     )
-    id_column: str | None = field(
-        default=None,
-        metadata={"help": "Column that names a row in the predictions. Default: by common names, or none."},
-    )
-    label_names_file: str | None = field(
-        default=None, metadata={"help": "Label names, one a line, in order. Default: what the training data holds."}
-    )
     label_delimiter: str | None = field(
         default=None, metadata={"help": "What separates labels in one cell. Default: the first of | ; , that occurs."}
-    )
-    validation_fraction: float = field(
-        default=0.1, metadata={"help": "Share of the training rows split off where validation data is missing."}
-    )
-    max_train_samples: int | None = field(
-        default=None, metadata={"help": "Train on this many rows, drawn at random by the seed."}
     )
     max_seq_length: int | None = field(
         default=None,
@@ -101,21 +79,51 @@ class DataArguments:
             "layers only). Default: the model's limit."
         },
     )
+
+    def __post_init__(self) -> None:
+        _check_at_least_one("max_seq_length", self.max_seq_length)
+
+
+@dataclass
+class DataArguments(ColumnArguments):
+    """Where the rows are and how to read them."""
+
+    train_file: str | None = field(default=None, metadata={"help": "csv, tsv, json, jsonl or parquet to train on."})
+    validation_file: str | None = field(
+        default=None, metadata={"help": "File to evaluate on. Default: a stratified part of the training data."}
+    )
+    test_file: str | None = field(default=None, metadata={"help": "File to predict; its labels are optional."})
+    dataset_name: str | None = field(
+        default=None, metadata={"help": "Name or local folder for datasets.load_dataset, in place of the files."}
+    )
+    dataset_config_name: str | None = field(default=None, metadata={"help": "Configuration of that data set."})
+    id_column: str | None = field(
+        default=None,
+        metadata={"help": "Column that names a row in the predictions. Default: by common names, or none."},
+    )
+    label_names_file: str | None = field(
+        default=None, metadata={"help": "Label names, one a line, in order. Default: what the training data holds."}
+    )
+    validation_fraction: float = field(
+        default=0.1, metadata={"help": "Share of the training rows split off where validation data is missing."}
+    )
+    max_train_samples: int | None = field(
+        default=None, metadata={"help": "Train on this many rows, drawn at random by the seed."}
+    )
     top_scores: int | None = field(
         default=None, metadata={"help": "Write only this many of the highest scores per predicted row."}
     )
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         files = {"train_file": self.train_file, "validation_file": self.validation_file, "test_file": self.test_file}
         given = [f"--{name}" for name, path in files.items() if path is not None]
         if self.dataset_name is not None and given:
             raise ValueError(f"--dataset_name {self.dataset_name} and {', '.join(given)} exclude each other: drop one")
         if self.dataset_config_name is not None and self.dataset_name is None:
             raise ValueError(f"--dataset_config_name {self.dataset_config_name} needs --dataset_name")
-        for name in ("max_train_samples", "max_seq_length", "top_scores"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"--{name} must be at least 1, got {value}")
+        for name in ("max_train_samples", "top_scores"):
+            _check_at_least_one(name, getattr(self, name))
 
 
 @dataclass
@@ -154,7 +162,7 @@ class DecisionArguments:
     )
 
     def __post_init__(self) -> None:
-        Goal.parse(self.threshold_goal)
+        Goal.parse(self.threshold_goal)  # refuses what it cannot read
         if self.min_labels is not None and self.min_labels < 0:
             raise ValueError(f"--min_labels must be at least 0, got {self.min_labels}")
 
@@ -235,6 +243,11 @@ class MultiLabelTrainingArguments(TrainingArguments):
             # There is nothing to pin memory for; torch would warn at every data loader.
             self.dataloader_pin_memory = False
         super().__post_init__()
+
+
+def _check_at_least_one(option: str, value: int | None) -> None:
+    if value is not None and value < 1:
+        raise ValueError(f"--{option} must be at least 1, got {value}")
 
 
 def parse_arguments(

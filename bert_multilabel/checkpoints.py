@@ -78,6 +78,26 @@ def mark_finished(output_dir: Path) -> None:
     write_json(output_dir / RUN_FILE, {**(read_run(output_dir) or {}), "finished": True})
 
 
+def write_results(output_dir: Path, split: str, metrics: dict[str, float]) -> None:
+    """Put the metrics of a split into `all_results.json`, in place of older ones of that split.
+
+    Args:
+        output_dir: The folder; it is made if need be.
+        split: What the names of its metrics begin with: "train", "eval" or "test".
+        metrics: By name.
+    """
+    output_dir.mkdir(parents=True, exist_ok=True)
+    others = {name: value for name, value in read_results(output_dir).items() if not name.startswith(f"{split}_")}
+    write_json(output_dir / RESULTS_FILE, {**others, **metrics})
+
+
+def read_results(output_dir: Path) -> dict[str, float]:
+    """Return what `all_results.json` holds, or nothing if there is none."""
+    path = output_dir / RESULTS_FILE
+    results: dict[str, float] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return results
+
+
 def find_damage(checkpoint: Path) -> str | None:
     """Say what shows that a checkpoint of Trainer was cut short, or None if it is whole.
 

@@ -1,6 +1,5 @@
 """Arguments to Trainer and back; what lands in the output folder."""
 
-import json
 from collections.abc import Container
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -13,13 +12,12 @@ from transformers import AutoConfig, EarlyStoppingCallback, PreTrainedConfig, Tr
 from . import auto as auto  # our own folders load through AutoConfig
 from .arguments import DataArguments, DecisionArguments, ModelArguments, MultiLabelTrainingArguments
 from .backbone import from_backbone, start_bias_from_frequencies
-from .checkpoints import PREDICTIONS_FILE, RESULTS_FILE, find_damage, mark_finished, read_run, start_or_resume
+from .checkpoints import PREDICTIONS_FILE, find_damage, mark_finished, read_run, start_or_resume, write_results
 from .columns import DataSpec
 from .configuration_multilabel import MultiLabelConfig
 from .data import LoadedData, load_splits
 from .decisions import TunedMetrics
 from .encoding import Collator, encode_rows, longest_first
-from .files import write_json
 from .metrics import evaluate
 from .model_card import write_model_card
 from .modeling_multilabel import MultiLabelPreTrainedModel
@@ -225,14 +223,10 @@ def _claim(
 
 
 def _report(trainer: Trainer, output_dir: Path, split: str, metrics: dict[str, float]) -> dict[str, float]:
-    """Show the metrics of a split and put them into `all_results.json`, in place of older ones of that split."""
+    """Show the metrics of a split and put them into `all_results.json`."""
     trainer.log_metrics(split, metrics)
     if trainer.is_world_process_zero():
-        output_dir.mkdir(parents=True, exist_ok=True)
-        path = output_dir / RESULTS_FILE
-        before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-        others = {name: value for name, value in before.items() if not name.startswith(f"{split}_")}
-        write_json(path, {**others, **metrics})
+        write_results(output_dir, split, metrics)
     return metrics
 
 

@@ -9,6 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from scipy.special import expit
 from sklearn.metrics import (
     accuracy_score,
     average_precision_score,
@@ -22,7 +23,10 @@ from transformers import EvalPrediction
 
 from bert_multilabel import MultiLabelConfig
 from bert_multilabel.metrics import (
+    brier_score,
     compute_metrics,
+    evaluate,
+    expected_calibration_error,
     hamming_score,
     make_compute_metrics,
     multilabel_confusion,
@@ -351,3 +355,40 @@ class TestMakeComputeMetrics:
         )
         metrics_of = make_compute_metrics(MultiLabelConfig(label_names=self.names, threshold=0.3))
         assert metrics_of(tuples) == metrics_of(self.prediction)
+
+
+def test_calibration_error_by_hand():
+    # Two bins of 15: 0.1 (one of four true) and 0.9 (one of two true), and a cell that nobody annotated.
+    probabilities = [[0.1, 0.1, 0.9], [0.1, 0.1, 0.9], [0.9, 0.5, 0.5]]
+    references = [[1, 0, 1], [0, 0, 0], [np.nan, -100, np.nan]]
+    expected = (abs(4 * 0.1 - 1) + abs(2 * 0.9 - 1)) / 6
+    assert expected_calibration_error(probabilities, references) == pytest.approx(expected)
+    assert expected_calibration_error(probabilities, references, bins=1) == pytest.approx(abs(2.2 - 2) / 6)
+    assert brier_score(probabilities, references) == pytest.approx((0.81 + 3 * 0.01 + 0.01 + 0.81) / 6)
+
+
+def test_certain_and_right_is_perfectly_calibrated():
+    references = np.array([[1, 0], [0, 1]])
+    assert expected_calibration_error(references.astype(float), references) == 0.0
+    assert brier_score(references.astype(float), references) == 0.0
+    assert brier_score(1.0 - references, references) == 1.0
+
+
+@pytest.mark.parametrize("score", [expected_calibration_error, brier_score])
+def test_calibration_wants_probabilities(score):
+    with pytest.raises(ValueError, match="logits need a sigmoid.*got 2.5 in row 0, column 1"):
+        score([[0.5, 2.5]], [[1, 0]])
+
+
+def test_an_evaluation_holds_every_score_of_decisions_twice():
+    logits = np.array([[1.0, -1.0], [-2.0, 0.5]], dtype=np.float32)
+    labels = np.array([[1, 1], [0, 1]])
+    config = MultiLabelConfig(label_names=["a", "b"], threshold=[0.5, 0.2], temperature=2.0)
+    scores = evaluate(EvalPrediction(logits, labels), config)
+    assert (scores["hamming_score"], scores["hamming_score_at_half"]) == (1.0, 0.75)
+    twice = {name.removesuffix("_at_half") for name in scores if name.endswith("_at_half")}
+    assert twice == {"hamming_score", "subset_accuracy", "micro_f1", "macro_f1", "samples_f1", "hamming_loss"}
+    raw, calibrated = expit(logits), expit(logits / 2)
+    assert scores["brier_score"] == pytest.approx(brier_score(calibrated, labels))
+    assert scores["brier_score_uncalibrated"] == pytest.approx(brier_score(raw, labels))
+    assert scores["expected_calibration_error_uncalibrated"] == pytest.approx(expected_calibration_error(raw, labels))

@@ -1,0 +1,87 @@
+import json
+import subprocess
+import sys
+
+import pytest
+from transformers import AutoModel
+
+from bert_multilabel import MultiLabelConfig, from_backbone
+from bert_multilabel.model_card import write_model_card
+
+from .conftest import LABELS
+
+TEXTS = {"good value": "the price is good", "too_expensive": "too expensive", "gift": "a gift"}
+
+
+@pytest.fixture
+def model_dir(checkpoints, tmp_path):
+    model, tokenizer = from_backbone(checkpoints["uncased"], LABELS, "label_tokens")
+    model.save_pretrained(tmp_path / "model")
+    tokenizer.save_pretrained(tmp_path / "model")
+    return tmp_path / "model"
+
+
+@pytest.fixture
+def rows(tmp_path):
+    path = tmp_path / "rows.csv"
+    lines = [f"{TEXTS[name]} {index},{name}" for index in range(20) for name in LABELS]
+    path.write_text("\n".join(["text,labels", *lines]))
+    return path
+
+
+def tune(*words):
+    command = [sys.executable, "-m", "bert_multilabel.tune", *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True)
+
+
+def test_the_stored_decisions_act_wherever_the_folder_is_loaded(model_dir, rows):
+    before = json.loads((model_dir / "config.json").read_text())
+    weights = (model_dir / "model.safetensors").read_bytes()
+    (model_dir / "all_results.json").write_text(json.dumps({"train_loss": 0.5, "eval_stale": 1.0}))
+    done = tune(model_dir, "--file", rows, "--min_labels", "1", "--calibration", "per_label")
+    assert done.returncode == 0, done.stderr
+    after = json.loads((model_dir / "config.json").read_text())
+    changed = {name for name in after if before.get(name) != after[name]}
+    assert {"temperature", "min_labels"} <= changed <= {"temperature", "min_labels", "threshold"}
+    assert after["min_labels"] == 1
+    assert len(after["temperature"]) == len(LABELS)
+    assert AutoModel.from_pretrained(model_dir).config.temperature == after["temperature"]
+    assert (model_dir / "model.safetensors").read_bytes() == weights
+    results = json.loads((model_dir / "all_results.json").read_text())
+    assert results["train_loss"] == 0.5 and "eval_stale" not in results
+    assert results["eval_samples"] == 60
+    assert f"{results['eval_hamming_score']:.4f}" in done.stdout
+    assert not (model_dir / "README.md").exists()  # this folder had no card of ours
+
+
+def test_the_card_of_a_trained_folder_follows(model_dir, rows):
+    write_model_card(model_dir / "README.md", MultiLabelConfig(label_names=LABELS), "x", {"eval_hamming_score": 0.123})
+    arguments = {"model_name_or_path": "bert-tiny", "text_pair_column": ""}
+    (model_dir / "training_run.json").write_text(json.dumps({"finished": True, "arguments": arguments}))
+    assert tune(model_dir, "--file", rows).returncode == 0
+    score = json.loads((model_dir / "all_results.json").read_text())["eval_hamming_score"]
+    card = (model_dir / "README.md").read_text()
+    assert f"| hamming score | {score:.4f} |" in card and "from `bert-tiny`" in card and "0.123" not in card
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--threshold_goal", "f1"], "got 'f1'"),
+        (["--min_labels", "4"], "min_labels must be from 0 to the number of labels, 3, got 4"),
+        (["--text_column", "body"], "rows.csv has no column 'body'"),
+        (["--goal", "macro_f1"], "--goal"),
+    ],
+)
+def test_what_cannot_be_done_is_said_and_nothing_is_changed(model_dir, rows, words, message):
+    before = {path: path.read_bytes() for path in model_dir.iterdir()}
+    done = tune(model_dir, "--file", rows, *words)
+    assert done.returncode != 0
+    assert message in done.stderr and "Traceback" not in done.stderr
+    assert {path: path.read_bytes() for path in model_dir.iterdir()} == before
+
+
+def test_a_plain_backbone_is_refused(checkpoints, rows):
+    done = tune(checkpoints["uncased"], "--file", rows)
+    assert done.returncode == 1
+    assert "is a 'bert' model without labels: give a folder that was trained" in done.stderr
