@@ -226,6 +226,7 @@ class MultiLabelTrainingArguments(TrainingArguments):
             self.eval_strategy = "no"
         if self.load_best_model_at_end is None:
             self.load_best_model_at_end = self.eval_strategy == self.save_strategy != "no"
+        _check_at_least_one("early_stopping_patience", self.early_stopping_patience)
         if self.early_stopping_patience is not None and not self.load_best_model_at_end:
             raise ValueError(
                 f"--early_stopping_patience {self.early_stopping_patience} needs evaluations to stop by: add "

@@ -103,6 +103,10 @@ def test_several_label_columns_are_a_list():
         ([*TRAIN, "--max_seq_length", "-1"], "--max_seq_length must be at least 1, got -1"),
         ([*TRAIN, "--label_names", "toxic", "rude"], "--label_names toxic rude is not for labels"),
         ([*TRAIN, "--top_scores", "0"], "--top_scores must be at least 1, got 0"),
+        ([*TRAIN, "--threshold_goal", "accuracy"], "or a bound such as precision=0.9 .* got 'accuracy'"),
+        ([*TRAIN, "--min_labels", "-1"], "--min_labels must be at least 0, got -1"),
+        ([*TRAIN, "--early_stopping_patience", "2"], "--early_stopping_patience 2 needs evaluations to stop by"),
+        ([*TRAIN, "--do_eval", "--early_stopping_patience", "0"], "must be at least 1, got 0"),
         (["missing.json"], "there is no file 'missing.json' to read the arguments from"),
     ],
 )

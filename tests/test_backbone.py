@@ -3,6 +3,7 @@ import torch
 from transformers import BertConfig, BertForMaskedLM, BertModel, RobertaConfig
 
 from bert_multilabel import MultiLabelConfig, from_backbone
+from bert_multilabel.backbone import start_bias_from_frequencies
 
 from .conftest import LABELS, save_checkpoint
 
@@ -188,3 +189,12 @@ def test_all_layers_and_none_given_are_the_same_label_form(backbone, tmp_path):
     assert from_backbone(tmp_path, LABELS, "label_tokens", label_layers=2)[0].config.label_layers == 2
     with pytest.raises(ValueError, match="was trained with label_layers None, not 1"):
         from_backbone(tmp_path, LABELS, "label_tokens", label_layers=1)
+
+
+@pytest.mark.parametrize("strategy", ["cls", "label_tokens"])
+def test_a_new_head_begins_at_the_frequencies_of_the_labels(checkpoints, strategy):
+    model, _ = from_backbone(checkpoints["uncased"], LABELS, strategy)
+    labels = torch.tensor([[1.0, 0, 0], [1, 0, torch.nan], [1, 1, -100], [0, 0, 0]])
+    start_bias_from_frequencies(model, labels)
+    expected = [4 / 6, 2 / 6, 1 / 4] if strategy == "cls" else [5 / 12]
+    torch.testing.assert_close(model.classifier.out_proj.bias.sigmoid(), torch.tensor(expected))

@@ -259,6 +259,18 @@ def _(folder, backbone):
 
 @case
 def _(folder, backbone):
+    """script: a goal that thresholds cannot have"""
+    script(folder, "--model_name_or_path", backbone, "--do_train", "--threshold_goal", "precision=90")
+
+
+@case
+def _(folder, backbone):
+    """script: early stopping without evaluations"""
+    script(folder, "--model_name_or_path", backbone, "--do_train", "--early_stopping_patience", 2)
+
+
+@case
+def _(folder, backbone):
     """script: a folder with a model of another origin"""
     (folder / "out").mkdir()
     (folder / "out" / "config.json").write_text("{}")

@@ -79,6 +79,30 @@ def test_the_output_folder_holds_what_the_contract_says(trained):
     assert saved == results
 
 
+def test_the_decisions_that_were_fitted_travel_with_the_model(trained):
+    output_dir, results = trained
+    config = json.loads((output_dir / "config.json").read_text())
+    assert config["temperature"] != 1.0  # 24 rows are enough to find another one
+    assert AutoModel.from_pretrained(output_dir).config.temperature == config["temperature"]
+    for name in ("hamming_score", "macro_f1", "samples_f1"):
+        assert {f"eval_{name}", f"eval_{name}_at_half", f"test_{name}", f"test_{name}_at_half"} <= set(results)
+
+
+def test_training_stops_where_evaluations_get_no_better(backbone, files, tmp_path):
+    results = run_script(
+        model_name_or_path=backbone,
+        train_file=files["train"],
+        validation_file=files["validation"],
+        output_dir=tmp_path / "out",
+        do_train=True,
+        do_eval=True,
+        num_train_epochs=20,
+        learning_rate=1e-12,
+        early_stopping_patience=2,
+    )
+    assert results["epoch"] == 3
+
+
 def test_predictions_stand_in_the_order_of_the_rows(trained, files):
     output_dir, results = trained
     predictions = read_jsonl(output_dir / "predictions.jsonl")
