@@ -397,6 +397,25 @@ def multi_label_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor
     Raises:
         ValueError: If the shapes differ, or (on CPU) if a label is no number from 0 to 1.
     """
+    targets, annotated = read_labels(labels, logits)
+    loss: torch.Tensor = nn.BCEWithLogitsLoss(weight=annotated.float(), reduction="sum")(logits.float(), targets)
+    return loss / annotated.sum().clamp(min=1)
+
+
+def read_labels(labels: torch.Tensor, logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Take labels apart into targets and what is annotated.
+
+    Args:
+        labels: (B, L), numbers from 0 to 1 of any dtype; NaN or -100 means "not annotated".
+        logits: (B, L), any floating dtype, for which the labels are.
+
+    Returns:
+        The targets, (B, L), float32, 0 where not annotated, and what is annotated, (B, L), bool; both on the device of
+        the logits.
+
+    Raises:
+        ValueError: If the shapes differ, or (on CPU) if a label is no number from 0 to 1.
+    """
     if labels.shape != logits.shape:
         raise ValueError(
             f"labels must be a multi-hot of shape {tuple(logits.shape)}, one column per label, got shape "
@@ -407,8 +426,7 @@ def multi_label_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor
     targets = torch.where(annotated, labels, 0.0)  # (B, L)
     if targets.device.type == "cpu" and not torch.compiler.is_compiling():
         _check_targets(targets)
-    loss: torch.Tensor = nn.BCEWithLogitsLoss(weight=annotated.float(), reduction="sum")(logits.float(), targets)
-    return loss / annotated.sum().clamp(min=1)
+    return targets, annotated
 
 
 def _check_targets(targets: torch.Tensor) -> None:
