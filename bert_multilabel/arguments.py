@@ -1,6 +1,7 @@
 """The options of the script: the only list of them, with their defaults and checks."""
 
 import json
+import math
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,12 +12,16 @@ from transformers import HfArgumentParser, TrainingArguments
 from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 
 from .configuration_multilabel import LABEL_ATTENTIONS, STRATEGIES
+from .losses import LOSSES
 from .scoring_multilabel import PRECISIONS
 from .thresholds import Goal
 
 # From the least that is fitted to the most.
 THRESHOLDS = ("keep", "global", "per_label")
 CALIBRATIONS = ("keep", "global", "per_label")
+
+# Options that one loss alone reads: which one, the least value, and the default.
+_LOSS_OPTIONS = {"focal_gamma": ("focal", 0.0, 2.0), "max_pos_weight": ("weighted_bce", 1.0, 10.0)}
 
 
 @dataclass
@@ -178,6 +183,29 @@ class MultiLabelTrainingArguments(TrainingArguments):
         default=None,
         metadata={"help": "Peak learning rate of the classification head. Default: 20 times --learning_rate."},
     )
+    loss: str = field(
+        default="bce",
+        metadata={
+            "help": "What training minimizes: binary cross entropy, alone or with rare labels weighted up; focal or "
+            "asymmetric loss, which turn away from what is easy; zlpr, which ranks. Evaluation is by bce throughout.",
+            "choices": list(LOSSES),
+        },
+    )
+    focal_gamma: float | None = field(
+        default=None,
+        metadata={"help": "How far --loss focal turns away from what is easy; 0: not at all. Default: 2."},
+    )
+    max_pos_weight: float | None = field(
+        default=None,
+        metadata={
+            "help": "--loss weighted_bce multiplies a label's positives with its negatives per positive, but with no "
+            "more than this, and no less than its inverse. Default: 10."
+        },
+    )
+    label_correlation: float = field(
+        default=0.0,
+        metadata={"help": "Weight, below 1, of the loss that compares a row's positives with its negatives."},
+    )
     weight_decay: float = field(default=0.01, metadata={"help": "Weight decay of matrices."})
     warmup_steps: float = field(
         default=0.1, metadata={"help": "Warm-up in steps, or below 1 as a share of all training steps."}
@@ -236,6 +264,7 @@ class MultiLabelTrainingArguments(TrainingArguments):
             self.head_learning_rate = 20 * self.learning_rate
         if self.predict_precision is None:
             self.predict_precision = "bfloat16" if self.bf16 else "float32"
+        self._check_loss()
         if self.label_names not in (None, ["labels"]):
             raise ValueError(f"--label_names {' '.join(self.label_names)} is not for labels: see --label_names_file")
         # Trainer would take label_mask for a second label.
@@ -244,6 +273,23 @@ class MultiLabelTrainingArguments(TrainingArguments):
             # There is nothing to pin memory for; torch would warn at every data loader.
             self.dataloader_pin_memory = False
         super().__post_init__()
+
+    def _check_loss(self) -> None:
+        if self.loss not in LOSSES:
+            raise ValueError(f"--loss must be one of {', '.join(LOSSES)}, got {self.loss}")
+        for name, (loss, least, default) in _LOSS_OPTIONS.items():
+            value = getattr(self, name)
+            if value is None:
+                setattr(self, name, default if self.loss == loss else None)
+            elif self.loss != loss:
+                raise ValueError(f"--{name} {value:g} is for --loss {loss}, but --loss is {self.loss}: drop it")
+            elif not least <= value < math.inf:
+                raise ValueError(f"--{name} must be a number from {least:g} up, got {value:g}")
+        if not 0 <= self.label_correlation < 1:
+            raise ValueError(
+                f"--label_correlation must be at least 0 and below 1, got {self.label_correlation:g}: the rest of the "
+                "weight is that of --loss"
+            )
 
 
 def _check_at_least_one(option: str, value: int | None) -> None:

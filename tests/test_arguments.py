@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from bert_multilabel.arguments import parse_arguments
+from bert_multilabel.arguments import MultiLabelTrainingArguments, parse_arguments
 
 TRAIN = ["--model_name_or_path", "bert", "--train_file", "a.csv", "--output_dir", "out", "--do_train"]
 
@@ -107,6 +107,20 @@ def test_several_label_columns_are_a_list():
         ([*TRAIN, "--min_labels", "-1"], "--min_labels must be at least 0, got -1"),
         ([*TRAIN, "--early_stopping_patience", "2"], "--early_stopping_patience 2 needs evaluations to stop by"),
         ([*TRAIN, "--do_eval", "--early_stopping_patience", "0"], "must be at least 1, got 0"),
+        ([*TRAIN, "--focal_gamma", "3"], "--focal_gamma 3 is for --loss focal, but --loss is bce: drop it"),
+        (
+            [*TRAIN, "--loss", "focal", "--max_pos_weight", "3"],
+            "--max_pos_weight 3 is for --loss weighted_bce, but --loss is focal: drop it",
+        ),
+        (
+            [*TRAIN, "--loss", "focal", "--focal_gamma", "-1"],
+            "--focal_gamma must be a number from 0 up, got -1",
+        ),
+        (
+            [*TRAIN, "--loss", "weighted_bce", "--max_pos_weight", "nan"],
+            "--max_pos_weight must be a number from 1 up, got nan",
+        ),
+        ([*TRAIN, "--label_correlation", "1"], "--label_correlation must be at least 0 and below 1, got 1"),
         (["missing.json"], "there is no file 'missing.json' to read the arguments from"),
     ],
 )
@@ -119,6 +133,7 @@ def test_bad_arguments_are_refused(arguments, phrase):
     ("arguments", "phrase"),
     [
         ([*TRAIN, "--strategy", "both"], "invalid choice: 'both'"),
+        ([*TRAIN, "--loss", "mse"], "invalid choice: 'mse'"),
         ([*TRAIN, "--bf16", "maybe"], "Truthy value expected: got maybe"),
         ([*TRAIN, "--learning_rate", "fast"], "invalid float value: 'fast'"),
         (["--output_dir", "out"], "required: --model_name_or_path"),
@@ -141,3 +156,22 @@ def test_predictions_have_the_precision_of_the_training_unless_told_otherwise():
     assert (
         parse_arguments([*base, "--bf16", "true", "--predict_precision", "float32"])[2].predict_precision == "float32"
     )
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ([], ("bce", None, None, 0.0)),
+        (["--loss", "focal"], ("focal", 2.0, None, 0.0)),
+        (["--loss", "focal", "--focal_gamma", "0"], ("focal", 0.0, None, 0.0)),
+        (["--loss", "weighted_bce", "--label_correlation", "0.2"], ("weighted_bce", None, 10.0, 0.2)),
+    ],
+)
+def test_a_loss_has_the_options_that_it_reads_and_no_others(words, expected):
+    training = parse_arguments([*TRAIN, *words])[2]
+    assert (training.loss, training.focal_gamma, training.max_pos_weight, training.label_correlation) == expected
+
+
+def test_an_unknown_loss_is_refused_in_python_too():
+    with pytest.raises(ValueError, match="--loss must be one of bce, weighted_bce, .*, got mse"):
+        MultiLabelTrainingArguments(output_dir="out", do_train=True, loss="mse")

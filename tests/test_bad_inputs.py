@@ -239,6 +239,12 @@ def _(folder, backbone):
 
 @case
 def _(folder, backbone):
+    """script: an option of another loss"""
+    script(folder, "--model_name_or_path", backbone, "--do_train", "--train_file", "train.csv", "--focal_gamma", 3)
+
+
+@case
+def _(folder, backbone):
     """script: prediction without a file"""
     script(folder, "--model_name_or_path", backbone, "--do_train", "--train_file", "train.csv", "--do_predict")
 
