@@ -1,4 +1,4 @@
-"""The standard Trainer, with a learning rate for the head, a trusted order of rows, and faster steps on a CPU."""
+"""The standard Trainer, with losses, a learning rate for the head, a trusted order of rows, faster steps on a CPU."""
 
 from contextlib import nullcontext
 from typing import Any, cast
@@ -6,11 +6,13 @@ from typing import Any, cast
 import torch
 from datasets import Dataset
 from transformers import PreTrainedModel, Trainer
+from transformers.modeling_outputs import SequenceClassifierOutput
 from transformers.trainer_pt_utils import LengthGroupedSampler
 from transformers.trainer_utils import TrainOutput
 
 from .acceleration import cpu_training
 from .arguments import MultiLabelTrainingArguments
+from .losses import Loss, make_loss, positive_weights
 
 
 class EpochSeededLengthSampler(LengthGroupedSampler):
@@ -30,15 +32,67 @@ class EpochSeededLengthSampler(LengthGroupedSampler):
 
 
 class MultiLabelTrainer(Trainer):
-    """The standard Trainer with a learning rate for the head, a trusted order of rows, and faster steps on a CPU."""
+    """The standard Trainer with losses, a learning rate for the head, a trusted order of rows, faster steps on a CPU.
+
+    It trains with the loss that its arguments name, and evaluates with the model's own, so that runs compare.
+
+    Args:
+        *args: Trainer's.
+        **kwargs: Trainer's; a `compute_loss_func` takes the place of the loss that the arguments name.
+    """
 
     args: MultiLabelTrainingArguments
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        kwargs.setdefault("compute_loss_func", self._training_loss)
+        super().__init__(*args, **kwargs)
+
     def _inner_training_loop(self, *args: Any, **kwargs: Any) -> TrainOutput:
+        self._loss = self._make_loss()
         # Not around `train`, which may still make a new model.
         with cpu_training(cast(PreTrainedModel, self.model)) if self._is_alone_on_cpu else nullcontext():
             output: TrainOutput = super()._inner_training_loop(*args, **kwargs)
         return output
+
+    def _make_loss(self) -> Loss:
+        settings: dict[str, Any] = {}
+        if self.args.loss == "focal":
+            settings["gamma"] = self.args.focal_gamma
+        elif self.args.loss == "weighted_bce":
+            rows: Any = self.train_dataset
+            weights = positive_weights(rows["labels"], cast(float, self.args.max_pos_weight))
+            settings["pos_weight"] = weights.to(self.args.device)
+        return make_loss(self.args.loss, self.args.label_correlation, **settings)
+
+    def compute_loss(
+        self,
+        model: torch.nn.Module,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: torch.Tensor | int | None = None,
+    ) -> Any:
+        """Compute the loss as Trainer does it in training, and as the model does it in evaluation."""
+        if model.training:
+            return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+        outputs = model(**inputs)
+        return (outputs.loss, outputs) if return_outputs else outputs.loss
+
+    def _training_loss(
+        self, outputs: SequenceClassifierOutput, labels: torch.Tensor, num_items_in_batch: torch.Tensor
+    ) -> torch.Tensor:
+        """Return what a batch adds to the loss of its step, (); Trainer makes up for processes that are averaged."""
+        terms = self._loss(cast(torch.Tensor, outputs.logits), labels)  # (B, L)
+        # With DataParallel, a batch is that of all devices, and the count is repeated for each. Trainer multiplies
+        # with their number all the same, as if the loss were the mean of what each has computed.
+        count = num_items_in_batch.flatten()[0].clamp(min=1) * max(1, self.args.n_gpu)
+        loss: torch.Tensor = terms.sum() / count
+        return loss
+
+    def _get_num_items_in_batch(self, batch_samples: list[Any], device: torch.device) -> torch.Tensor | int | None:
+        # Trainer counts, over batches and processes, what is not -100.
+        marked = [{"labels": batch["labels"].float().nan_to_num(-100)} for batch in batch_samples]
+        count: torch.Tensor | int | None = super()._get_num_items_in_batch(marked, device)
+        return count
 
     def create_optimizer(self, model: torch.nn.Module | None = None) -> torch.optim.Optimizer:
         """Build Trainer's optimizer and move the parameters of the head into groups with their own learning rate."""

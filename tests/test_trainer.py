@@ -1,15 +1,66 @@
+import math
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 from datasets import Dataset
+from safetensors.torch import load_file
 from transformers import DataCollatorWithPadding, Trainer, TrainingArguments
 
 from bert_multilabel import compute_metrics, from_backbone, hamming_score
 from bert_multilabel.arguments import parse_arguments
 from bert_multilabel.encoding import Collator, encode_rows
+from bert_multilabel.losses import make_loss, positive_weights
 from bert_multilabel.modeling_multilabel import multi_label_loss
 from bert_multilabel.trainer import EpochSeededLengthSampler, MultiLabelTrainer
 
 from .conftest import LABELS, make_rows
+
+ROOT = Path(__file__).resolve().parents[1]
+# Eight rows, of which a step of one batch and one of several are made; the first half is hardly annotated.
+PARTLY = [
+    [1.0, math.nan, math.nan],
+    [math.nan, math.nan, math.nan],
+    [-100.0, 0.0, math.nan],
+    [0.3, math.nan, math.nan],
+    [1.0, 0.0, 0.0],
+    [0.0, 0.0, 1.0],
+    [0.0, 1.0, 1.0],
+    [0.0, 0.7, math.nan],
+]
+LOSS_WORDS = {
+    "bce": "",
+    "weighted_bce": "--loss weighted_bce --max_pos_weight 5 --label_correlation 0.25",
+    "focal": "--loss focal --focal_gamma 1",
+    "zlpr": "--loss zlpr",
+}
+
+
+def partly_annotated_rows(tokenizer, labels=PARTLY):
+    texts = ["price", "too expensive", "good", "gift to buy", "not good", "is", "quality", "wants a gift"]
+    return encode_rows(Dataset.from_dict({"text": texts, "labels": labels}), tokenizer)
+
+
+def make_trainer(backbone, folder, words, labels=PARTLY, **more):
+    """A trainer with plain gradient descent and no dropout on rows that are partly annotated."""
+    options = f"""--model_name_or_path x --output_dir {folder} --do_train --use_cpu --disable_tqdm true --optim sgd
+        --save_strategy no --max_grad_norm 0 --lr_scheduler_type constant --warmup_steps 0 --weight_decay 0
+        --learning_rate 0.5 --head_learning_rate 0.5 {words}"""
+    torch.manual_seed(0)
+    model, tokenizer = from_backbone(
+        backbone, LABELS, "cls", hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0
+    )
+    return MultiLabelTrainer(
+        model=model,
+        args=parse_arguments(options.split())[2],
+        train_dataset=partly_annotated_rows(tokenizer, labels),
+        data_collator=Collator(tokenizer.pad_token_id),
+        **more,
+    )
 
 
 def test_the_head_has_its_own_learning_rate(backbone, tmp_path):
@@ -151,3 +202,108 @@ def test_label_embeddings_learn_as_fast_as_the_head(backbone, tmp_path):
         if any(parameter is model.label_embeddings.weight for parameter in group["params"])
     ]
     assert rate == args.head_learning_rate
+
+
+def loss_by_hand(name, logits):
+    """The loss of all rows at once, over all that is annotated."""
+    labels = torch.tensor(PARTLY)
+    loss = {
+        "bce": make_loss("bce"),
+        "weighted_bce": make_loss("weighted_bce", 0.25, pos_weight=positive_weights(PARTLY, 5.0)),
+        "focal": make_loss("focal", gamma=1.0),
+        "zlpr": make_loss("zlpr"),
+    }[name]
+    return loss(logits, labels).sum() / (~labels.isnan() & (labels != -100)).sum()
+
+
+@pytest.mark.parametrize(
+    ("loss", "rows", "accumulation", "devices"),
+    [
+        *((loss, 2, 4, 1) for loss in LOSS_WORDS),
+        ("weighted_bce", 8, 1, 1),
+        ("weighted_bce", 3, 3, 1),  # 3, 3 and 2 rows
+        ("weighted_bce", 4, 2, 2),
+    ],
+)
+def test_a_step_is_that_of_all_its_rows_however_they_are_dealt_out(
+    backbone, tmp_path, loss, rows, accumulation, devices
+):
+    if devices > 1 and torch.accelerator.is_available():
+        pytest.skip("DataParallel would use the accelerator")
+    dealt = f"--per_device_train_batch_size {rows} --gradient_accumulation_steps {accumulation} --max_steps 1"
+    trainer = make_trainer(backbone, tmp_path, f"{LOSS_WORDS[loss]} {dealt}")
+    trainer.args._n_gpu = (
+        devices  # without an accelerator, DataParallel passes a batch on whole, and puts it so together
+    )
+    model = trainer.model
+    batch = trainer.data_collator(list(trainer.train_dataset))
+    expected_loss = loss_by_hand(loss, model(batch["input_ids"], batch["attention_mask"]).logits)
+    parameters = dict(model.named_parameters())
+    gradients = dict(zip(parameters, torch.autograd.grad(expected_loss, list(parameters.values())), strict=True))
+    before = {name: parameter.detach().clone() for name, parameter in parameters.items()}
+    trained = trainer.train()
+    for name, parameter in parameters.items():
+        torch.testing.assert_close(before[name] - parameter, 0.5 * gradients[name], atol=1e-6, rtol=1e-3, msg=name)
+    if devices == 1:
+        assert trained.training_loss == pytest.approx(expected_loss.item(), rel=1e-4)
+
+
+def test_a_step_without_annotations_changes_nothing(backbone, tmp_path):
+    trainer = make_trainer(backbone, tmp_path, "--loss zlpr --max_steps 1", [[math.nan, -100.0, math.nan]] * 8)
+    before = {name: weights.clone() for name, weights in trainer.model.state_dict().items()}
+    assert trainer.train().training_loss == 0
+    assert all(torch.equal(weights, before[name]) for name, weights in trainer.model.state_dict().items())
+
+
+def test_evaluation_is_by_the_loss_of_the_model_and_training_does_without_it(backbone, tmp_path, monkeypatch):
+    trainer = make_trainer(backbone, tmp_path, "--loss zlpr --max_steps 1 --per_device_eval_batch_size 8")
+    with monkeypatch.context() as patched:
+        patched.delattr("bert_multilabel.modeling_multilabel.multi_label_loss")
+        trainer.train()
+    evaluated = trainer.evaluate(trainer.train_dataset)["eval_loss"]
+    batch = trainer.data_collator(list(trainer.train_dataset))
+    assert evaluated == pytest.approx(trainer.model.eval()(**batch).loss.item(), rel=1e-5)
+
+
+def test_a_loss_of_ones_own_is_given_the_count_of_what_is_annotated(backbone, tmp_path):
+    counts = []
+
+    def own(outputs, labels, num_items_in_batch):
+        counts.append(int(num_items_in_batch))
+        return outputs.logits.sum()
+
+    words = "--per_device_train_batch_size 4 --gradient_accumulation_steps 2 --max_steps 1"
+    make_trainer(backbone, tmp_path, words, compute_loss_func=own).train()
+    assert counts == [14, 14]
+
+
+def train_two_steps(backbone, folder, processes):
+    """Train on all rows in each step, and save the weights; also called in processes of their own."""
+    dealt = f"--per_device_train_batch_size {4 // processes} --gradient_accumulation_steps 2 --max_steps 2"
+    trainer = make_trainer(backbone, folder, f"{LOSS_WORDS['weighted_bce']} {dealt}")
+    assert trainer.args.world_size == processes
+    trainer.train()
+    trainer.save_model(str(folder))
+
+
+def test_two_processes_learn_what_one_learns(backbone, tmp_path):
+    train_two_steps(backbone, tmp_path / "one", 1)
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port = found.getsockname()[1]
+    code = "import sys; from tests.test_trainer import train_two_steps; train_two_steps(sys.argv[1], sys.argv[2], 2)"
+    running = []
+    try:
+        for rank in ("0", "1"):  # what torchrun does
+            place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1"}
+            environment = {**os.environ, **place, "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
+            command = [sys.executable, "-c", code, str(backbone), str(tmp_path / "two")]
+            log = (tmp_path / f"{rank}.log").open("w")
+            running.append(subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log))
+        for rank, process in enumerate(running):
+            assert process.wait(timeout=180) == 0, (tmp_path / f"{rank}.log").read_text()
+    finally:
+        for process in running:  # one alone would wait for the other
+            process.kill()
+    one, two = (load_file(tmp_path / name / "model.safetensors") for name in ("one", "two"))
+    torch.testing.assert_close(two, one, atol=1e-5, rtol=1e-4)

@@ -371,3 +371,25 @@ def test_predictions_in_bfloat16_come_near_those_in_float32(trained, files, tmp_
         scores.append([list(row["scores"].values()) for row in read_jsonl(folder / "predictions.jsonl")])
     assert scores[0] != scores[1]
     torch.testing.assert_close(torch.tensor(scores[0]), torch.tensor(scores[1]), atol=0.05, rtol=0)
+
+
+def test_the_loss_is_of_the_run_and_not_of_the_model(backbone, files, tmp_path):
+    common = {"model_name_or_path": backbone, "train_file": files["train"], "do_train": True, "num_train_epochs": 1}
+    options = {"loss": "weighted_bce", "max_pos_weight": 5.0, "label_correlation": 0.25}
+    run_script(**common, output_dir=tmp_path / "plain")
+    run_script(**common, output_dir=tmp_path / "out", **options)
+    saved = [{path.name for path in folder.iterdir()} for folder in (tmp_path / "plain", tmp_path / "out")]
+    assert saved[0] == saved[1]
+    configs = [(tmp_path / name / "config.json").read_text() for name in ("plain", "out")]
+    assert configs[0] == configs[1]
+    assert not [name for name in json.loads(configs[1]) if name in {*options, "focal_gamma"}]
+    weights = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("plain", "out")]
+    assert weights[0] != weights[1]
+    record = tmp_path / "out" / "training_run.json"
+    run = json.loads(record.read_text())
+    assert options.items() <= run["arguments"].items()
+    record.write_text(json.dumps({**run, "finished": False}))  # as after a kill
+    with pytest.raises(
+        ValueError, match="other arguments .label_correlation was 0.25, now 0.0; loss was 'weighted_bce'"
+    ):
+        run_script(**common, output_dir=tmp_path / "out")
