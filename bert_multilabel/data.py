@@ -10,14 +10,18 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from datasets import Dataset, Features, List, Value
+from numpy.typing import NDArray
 from transformers.utils import logging
 
 from .columns import Columns, DataSpec, columns_in_split, find_columns, missing_column
 from .labels import BadValue, DataError, LabelReader, cell_reader, column_reader, has_lone_surrogate, shorten
-from .reading import SPLITS, Table, describe_problem, raise_problems, read_dataset, read_files
+from .reading import SPLITS, BadRows, Table, describe_problem, raise_problems, read_dataset, read_files
 
 logger = logging.get_logger(__name__)
+
+_LABELS_LOGGED = 30
 
 _ID_TYPES = {str: "string", int: "int64", float: "float64"}
 
@@ -63,7 +67,8 @@ def load_splits(
         The clean rows and the label names in their final order.
 
     Raises:
-        DataError: If a source cannot be read, a column is missing, or rows are bad; all bad rows of a file are listed.
+        BadRows: If rows are bad, with all of them.
+        DataError: If a source cannot be read, or a column is missing.
         ValueError: If not exactly one of `files` and `dataset_name` is given, or a split has another name.
     """
     if files is not None and dataset_name is None:
@@ -83,16 +88,35 @@ def load_splits(
     labelled = {split: table for split, table in tables.items() if in_split[split].labels}
     reader = _label_reader(labelled, columns, spec) if labelled else None
     logger.info("columns in use: %s; labels: %s", columns, reader or "none")
-    splits = {
-        split: _clean_split(split, table, in_split[split], reader)
-        for split, table in tables.items()
-        if split in wanted
-    }
+    splits: dict[str, Dataset] = {}
+    problems: dict[str, list[str]] = {}
+    for split in [split for split in tables if split in wanted]:
+        try:
+            splits[split] = _clean_split(split, tables[split], in_split[split], reader)
+        except BadRows as error:
+            problems |= error.problems
+    if problems:
+        raise BadRows(problems)
     if reader is not None and not reader.label_names:
         raise DataError(f"{tables[first].source}: no row has a label in column {columns.labels[0]!r}")
     if reader is not None and reader.repeated:
         logger.warning("rows that name a label more than once: %d; it counts once", reader.repeated)
+    if reader is not None and spec.label_names is None and "train" in splits:
+        _log_labels(reader.label_names, splits["train"])
     return LoadedData(splits, reader.label_names if reader is not None else spec.label_names, columns.pair)
+
+
+def multi_hot(rows: Dataset) -> NDArray[np.float32]:
+    """Return the labels of clean rows as one matrix (N, L): 1, 0, or NaN for "not annotated"."""
+    return np.asarray(rows.with_format("numpy")["labels"][:], np.float32)
+
+
+def _log_labels(label_names: list[str], rows: Dataset) -> None:
+    """Say which labels were found, the rarest first, since a misspelt one is rare."""
+    counts = (multi_hot(rows) == 1).sum(axis=0)  # (L,)
+    shown = [f"{label_names[i]} {counts[i]}" for i in np.argsort(counts, kind="stable")[:_LABELS_LOGGED]]
+    more = f", and {len(label_names) - len(shown)} more" if len(label_names) > len(shown) else ""
+    logger.info("%d labels with their training rows, the rarest first: %s%s", len(label_names), ", ".join(shown), more)
 
 
 def _label_reader(tables: dict[str, Table], columns: Columns, spec: DataSpec) -> LabelReader:
@@ -105,7 +129,7 @@ def _label_reader(tables: dict[str, Table], columns: Columns, spec: DataSpec) ->
 
 
 def _clean_split(split: str, table: Table, columns: Columns, reader: LabelReader | None) -> Dataset:
-    """Clean all rows of a split, or raise with all that is bad in it."""
+    """Clean all rows of a split, none left out, or raise with all that is bad in it."""
     cleaners, types = _cleaners(split, table, columns, reader)
     clean: dict[str, list[Any]] = {name: [] for name in cleaners}
     problems = []

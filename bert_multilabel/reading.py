@@ -17,10 +17,22 @@ from datasets import ClassLabel, Dataset, Features, load_dataset
 from .labels import DataError, shorten
 
 SPLITS = ("train", "validation", "test")
-PROBLEMS_SHOWN = 20
+PROBLEMS_SHOWN = 20  # in the message, of each source
 
 _ESCAPED_BYTE = re.compile("[\udc80-\udcff]")
 _LONGEST_FIELD = 2**31 - 1
+
+
+class BadRows(DataError):
+    """Rows that cannot be used; the message shows the first `PROBLEMS_SHOWN` of each source.
+
+    Args:
+        problems: All that is wrong, by source.
+    """
+
+    def __init__(self, problems: dict[str, list[str]]) -> None:
+        super().__init__("\n".join(_listed(source, listed) for source, listed in problems.items()))
+        self.problems = problems
 
 
 class Row(NamedTuple):
@@ -118,15 +130,18 @@ def raise_problems(source: str, problems: list[str]) -> None:
     """Raise one error for all problems of a source; with none, do nothing.
 
     Raises:
-        DataError: If there are problems; it shows the first `PROBLEMS_SHOWN`.
+        BadRows: If there are problems.
     """
-    if not problems:
-        return
+    if problems:
+        raise BadRows({source: problems})
+
+
+def _listed(source: str, problems: list[str]) -> str:
     count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
     lines = [f"{count} in {source}:", *problems[:PROBLEMS_SHOWN]]
     if len(problems) > PROBLEMS_SHOWN:
         lines.append(f"... and {len(problems) - PROBLEMS_SHOWN} more")
-    raise DataError("\n".join(lines))
+    return "\n".join(lines)
 
 
 def read_files(files: dict[str, str]) -> dict[str, Table]:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from bert_multilabel.columns import DataSpec
 from bert_multilabel.data import load_splits
 from bert_multilabel.labels import DataError
+from bert_multilabel.reading import BadRows
 
 TWO_ROWS = "text,labels\ngood,price|quality\nbad,\n"
 
@@ -127,6 +128,30 @@ def test_the_columns_and_the_form_are_logged(write, caplog):
 
 
 # Pairs and ids
+
+
+def test_labels_that_were_found_are_logged_the_rarest_first(write, caplog):
+    few = write("a.csv", "text,labels\na,price|quality\nb,price\nc,prise\nd,\n")
+    with caplog.at_level(logging.INFO, logger="bert_multilabel"):
+        load(few)
+    assert "3 labels with their training rows, the rarest first: prise 1, quality 1, price 2\n" in caplog.text
+    caplog.clear()
+    with caplog.at_level(logging.INFO, logger="bert_multilabel"):
+        load(write("b.csv", "text,labels\n" + "".join(f"a,label {number:02}\n" for number in range(40))))
+    assert "label 29 1, and 10 more" in caplog.text
+    assert "label 30" not in caplog.text
+    caplog.clear()
+    with caplog.at_level(logging.INFO, logger="bert_multilabel"):
+        load(few, label_names=["price", "quality", "prise"])
+    assert "rarest first" not in caplog.text
+
+
+def test_bad_rows_of_all_splits_are_listed(write):
+    files = {"train": write("a.csv", "text,labels\n,a\nb,a\n"), "validation": write("b.csv", "text,labels\nb,c\n")}
+    with pytest.raises(BadRows, match="unknown label 'c'") as error:
+        load_splits(DataSpec(), files)
+    assert {path: len(problems) for path, problems in error.value.problems.items()} == dict.fromkeys(files.values(), 1)
+    assert str(error.value).startswith(f"1 problem in {files['train']}:\n")
 
 
 def test_a_pair_is_kept_and_may_be_missing(write):
