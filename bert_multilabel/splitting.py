@@ -6,7 +6,11 @@ from iterstrat.ml_stratifiers import MultilabelStratifiedShuffleSplit
 from numpy.typing import NDArray
 from transformers.utils import logging
 
+from .data import multi_hot
+
 logger = logging.get_logger(__name__)
+
+_LARGE_GROUP = 0.1  # rows of one text, as a share of the validation rows
 
 
 def split_validation(
@@ -14,12 +18,14 @@ def split_validation(
 ) -> tuple[Dataset, Dataset]:
     """Split rows into training and validation so that each label keeps its share on both sides.
 
+    Rows with the same text and pair go to the same side: validation would else ask for what training has shown.
+
     Iterative stratification: Sechidis, Tsoumakas and Vlahavas (2011), On the Stratification of Multi-Label Data,
-    algorithm 1. Every label keeps at least one row in training, for which validation may come out smaller than asked
-    where labels have few rows. Not annotated counts as 0.
+    algorithm 1, on groups of rows with the same text. Every label keeps at least one group in training, for which
+    validation may come out smaller than asked where labels have few rows. Not annotated counts as 0.
 
     Args:
-        dataset: N rows with a column `labels`: L floats, 1.0, 0.0 or NaN.
+        dataset: N rows with a column `labels`: L floats, 1.0, 0.0 or NaN; and `text` and `pair` if there are texts.
         fraction: Share of the rows that go into validation, above 0 and below 1.
         seed: The same seed gives the same split.
         label_names: The L label names, for the log; by default a label is called by its position.
@@ -38,24 +44,45 @@ def split_validation(
             f"a validation fraction of {fraction} of {len(dataset)} rows leaves one side empty; give more rows, "
             "another fraction, or a validation file"
         )
-    labels = np.asarray(dataset.with_format("numpy")["labels"][:]) == 1  # (N, L)
-    in_validation = _stratify(labels, size, seed)
-    _keep_labels_in_training(labels, in_validation)
-    _fill_validation(labels, in_validation, size, seed)
+    groups = _group_equal_texts(dataset)  # (N,), 0..G - 1
+    sizes = np.bincount(groups)  # (G,)
+    labels = np.zeros((len(sizes), len(dataset[0]["labels"])), dtype=np.bool_)  # (G, L)
+    np.logical_or.at(labels, groups, multi_hot(dataset) == 1)
+    in_validation = np.zeros(len(sizes), dtype=np.bool_)  # (G,)
+    if len(sizes) > 1:
+        in_validation = _stratify(labels, min(max(round(fraction * len(sizes)), 1), len(sizes) - 1), seed)
+        _keep_labels_in_training(labels, in_validation)
+        _fit_size(labels, sizes, in_validation, size, seed)
     if not in_validation.any():
         raise ValueError(
-            f"none of the {len(dataset)} rows can go into validation, because each is the only one of some label; "
-            "give more rows or a validation file"
+            f"none of the {len(dataset)} rows can go into validation, because each is the only one of some label or "
+            "shares its text with too many others; give more rows or a validation file"
         )
     _log_rare_labels(labels, label_names)
-    return dataset.select(np.flatnonzero(~in_validation)), dataset.select(np.flatnonzero(in_validation))
+    of_rows = in_validation[groups]  # (N,)
+    return dataset.select(np.flatnonzero(~of_rows)), dataset.select(np.flatnonzero(of_rows))
+
+
+def text_key(text: str, pair: str = "") -> tuple[str, str]:
+    """Return what two rows have in common that a reader would call the same: case and spaces do not count."""
+    return " ".join(text.split()).casefold(), " ".join(pair.split()).casefold()
+
+
+def _group_equal_texts(dataset: Dataset) -> NDArray[np.int64]:
+    """Return the group of each row (N,), numbered by first appearance; rows without a text are groups of their own."""
+    if "text" not in dataset.column_names:
+        return np.arange(len(dataset))
+    pairs = dataset["pair"][:] if "pair" in dataset.column_names else [""] * len(dataset)
+    number_of: dict[tuple[str, str], int] = {}
+    keys = map(text_key, dataset["text"][:], pairs)
+    return np.array([number_of.setdefault(key, len(number_of)) for key in keys])
 
 
 def _stratify(labels: NDArray[np.bool_], size: int, seed: int) -> NDArray[np.bool_]:
-    """Return which rows iterative stratification puts into validation, (N,)."""
+    """Return which groups iterative stratification puts into validation, (G,)."""
     # Having no label is stratified like a label of its own. It also makes a second column where L is 1.
-    unlabelled = ~labels.any(axis=1, keepdims=True)  # (N, 1)
-    targets = np.hstack([labels, unlabelled])  # (N, L + 1)
+    unlabelled = ~labels.any(axis=1, keepdims=True)  # (G, 1)
+    targets = np.hstack([labels, unlabelled])  # (G, L + 1)
     splitter = MultilabelStratifiedShuffleSplit(n_splits=1, test_size=size, random_state=seed)
     _, validation = next(splitter.split(targets, targets))
     in_validation = np.zeros(len(labels), dtype=np.bool_)
@@ -64,25 +91,33 @@ def _stratify(labels: NDArray[np.bool_], size: int, seed: int) -> NDArray[np.boo
 
 
 def _keep_labels_in_training(labels: NDArray[np.bool_], in_validation: NDArray[np.bool_]) -> None:
-    """Move rows back, in place, whose label would have no row in training."""
+    """Move groups back, in place, whose label would have no group in training."""
     lost = ~labels[~in_validation].any(axis=0)  # (L,)
     in_validation &= ~(labels & lost).any(axis=1)
 
 
-def _fill_validation(labels: NDArray[np.bool_], in_validation: NDArray[np.bool_], size: int, seed: int) -> None:
-    """Move more rows, in place, up to the size asked for, as long as each of their labels keeps a row in training.
+def _fit_size(
+    labels: NDArray[np.bool_], sizes: NDArray[np.int64], in_validation: NDArray[np.bool_], size: int, seed: int
+) -> None:
+    """Move groups, in place, until validation has about as many rows as asked for.
 
-    With few rows per label, the stratifier rounds the share of each label down to nothing.
+    The stratifier knows nothing of the sizes of groups: large ones go back, the largest first; of small ones, too many
+    are better than other shares of the labels. And with few rows per label it rounds the share of each label down to
+    nothing: more groups follow, as long as each of their labels keeps one in training. Each move must bring the
+    number of rows nearer to the size.
     """
+    surplus = int(sizes[in_validation].sum()) - size
+    for group in np.argsort(-sizes, kind="stable"):
+        is_large = sizes[group] > max(_LARGE_GROUP * size, 1)
+        if in_validation[group] and is_large and sizes[group] < 2 * surplus:
+            in_validation[group] = False
+            surplus -= sizes[group]
     in_training = labels[~in_validation].sum(axis=0)  # (L,)
-    missing = size - int(in_validation.sum())
-    for row in np.random.default_rng(seed).permutation(np.flatnonzero(~in_validation)):
-        if missing <= 0:
-            return
-        if np.all(in_training[labels[row]] > 1):
-            in_validation[row] = True
-            in_training -= labels[row]
-            missing -= 1
+    for group in np.random.default_rng(seed).permutation(np.flatnonzero(~in_validation)):
+        if sizes[group] < -2 * surplus and np.all(in_training[labels[group]] > 1):
+            in_validation[group] = True
+            in_training -= labels[group]
+            surplus += sizes[group]
 
 
 def _log_rare_labels(labels: NDArray[np.bool_], label_names: list[str] | None) -> None:

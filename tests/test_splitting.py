@@ -6,7 +6,7 @@ from datasets import Dataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bert_multilabel.splitting import split_validation
+from bert_multilabel.splitting import split_validation, text_key
 
 
 def rows(labels):
@@ -113,3 +113,51 @@ def test_no_row_and_no_label_is_lost(labels, fraction, seed):
     assert len(training) > 0
     assert len(validation) > 0
     assert ((positives(training) > 0) == (np.sum(labels, axis=0) > 0)).all()
+
+
+def texts_and_labels(texts, labels, pairs=None):
+    columns = {"text": texts, "labels": [[float(x) for x in row] for row in labels]}
+    return Dataset.from_dict(columns | ({} if pairs is None else {"pair": pairs}))
+
+
+def test_equal_texts_go_to_the_same_side():
+    generator = np.random.default_rng(0)
+    texts = [f"{'  Text' if number % 2 else 'text'} {number // 3}" for number in range(900)]
+    labels = np.repeat(generator.integers(0, 2, (300, 3)), 3, axis=0)
+    for seed in range(5):
+        training, validation = split_validation(texts_and_labels(texts, labels), seed=seed)
+        sides = [{text_key(text) for text in side["text"][:]} for side in (training, validation)]
+        assert not sides[0] & sides[1]
+        assert 90 <= len(validation) <= 110
+        # Within a text of three rows.
+        assert abs(positives(validation) - labels.sum(axis=0) / 10).max() <= 3
+
+
+def test_the_pair_belongs_to_the_text():
+    labels = [[0]] * 20 + [[1]] * 20
+    same = split_validation(texts_and_labels(["same"] * 40, labels, [f"pair {row}" for row in range(40)]))
+    assert [len(side) for side in same] == [36, 4]
+    with pytest.raises(ValueError, match="none of the 40 rows can go into validation.* shares its text with too many"):
+        split_validation(texts_and_labels(["same"] * 40, labels, ["pair"] * 40))
+
+
+def test_different_texts_are_split_as_rows_without_texts():
+    labels = np.random.default_rng(0).integers(0, 2, (60, 4))
+    texts = [f"text {row}" for row in range(60)]
+    with_texts = split_validation(texts_and_labels(texts, labels))[1]
+    assert with_texts["labels"][:] == split_validation(rows(labels))[1]["labels"][:]
+
+
+def test_a_text_of_many_rows_does_not_fill_the_validation_side():
+    texts = ["the same"] * 50 + [f"text {row}" for row in range(50)]
+    for seed in range(5):
+        _, validation = split_validation(texts_and_labels(texts, [[1]] * 100), seed=seed)
+        assert len(validation) == 10
+        assert "the same" not in validation["text"][:]
+
+
+def test_a_label_of_one_text_stays_in_training():
+    texts = ["rare"] * 3 + [f"text {row}" for row in range(27)]
+    for seed in range(5):
+        training, _ = split_validation(texts_and_labels(texts, [[0, 1]] * 3 + [[1, 0]] * 27), 0.4, seed)
+        assert positives(training)[1] == 3
