@@ -11,8 +11,10 @@ import torch
 from transformers import HfArgumentParser, TrainingArguments
 from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 
+from .columns import DataSpec
 from .configuration_multilabel import LABEL_ATTENTIONS, STRATEGIES
 from .losses import LOSSES
+from .reading import read_label_names
 from .scoring_multilabel import PRECISIONS
 from .thresholds import Goal
 
@@ -129,6 +131,24 @@ class DataArguments(ColumnArguments):
             raise ValueError(f"--dataset_config_name {self.dataset_config_name} needs --dataset_name")
         for name in ("max_train_samples", "top_scores"):
             _check_at_least_one(name, getattr(self, name))
+
+    def spec(self, label_names: list[str] | None) -> DataSpec:
+        """Return what these arguments say about columns and labels.
+
+        Args:
+            label_names: Labels of the model, if it has some; a names file goes before them.
+
+        Raises:
+            DataError: If the names file cannot be read, or names or delimiter are refused.
+        """
+        return DataSpec(
+            text_column=self.text_column,
+            text_pair_column=self.text_pair_column,
+            label_column=self.label_column,
+            id_column=self.id_column,
+            label_names=read_label_names(self.label_names_file) if self.label_names_file else label_names,
+            label_delimiter=self.label_delimiter,
+        )
 
 
 @dataclass

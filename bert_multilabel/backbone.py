@@ -46,36 +46,80 @@ def from_backbone(
         ValueError: If the checkpoint has another architecture, if it is one of ours with other labels or another
             strategy, if the names are one text, if a field is unknown, or if `MultiLabelConfig` refuses a value.
     """
+    source = _read_config(path, label_names, strategy, config)
+    if source.model_type == MultiLabelConfig.model_type:
+        model = MODEL_CLASSES[strategy].from_pretrained(path, dtype=torch.float32, **config)
+        return model, MultiLabelTokenizer.from_pretrained(path)
+    return _from_bert(path, *_read_plain(path, source, list(label_names), strategy, config))
+
+
+def read_tokenizer(
+    path: str | PathLike[str], label_names: Sequence[str], strategy: str, **config: Any
+) -> tuple[MultiLabelConfig, MultiLabelTokenizer]:
+    """Return the tokenizer of the model that `from_backbone` builds, and its configuration, without any weights.
+
+    The label token ids are left to the tokenizer: a configuration has them once the model is built.
+
+    Args:
+        path: As in `from_backbone`, and so are the others.
+        label_names: Names of the L labels.
+        strategy: `"cls"` or `"label_tokens"`.
+        **config: Other fields of `MultiLabelConfig`.
+
+    Raises:
+        ValueError: As `from_backbone` does.
+    """
+    source = _read_config(path, label_names, strategy, config)
+    if source.model_type == MultiLabelConfig.model_type:
+        return cast(MultiLabelConfig, source), MultiLabelTokenizer.from_pretrained(path)
+    return _read_plain(path, source, list(label_names), strategy, config)
+
+
+def _read_config(
+    path: str | PathLike[str], label_names: Sequence[str], strategy: str, config: dict[str, Any]
+) -> PreTrainedConfig:
+    """Read the configuration of a checkpoint that is fit to become the model asked for."""
     if isinstance(label_names, str):
         raise ValueError(f"label_names must be a list of names, got the text {label_names!r}")
     unknown = sorted(set(config) - {field.name for field in fields(MultiLabelConfig)})
     if unknown:
         raise ValueError(f"MultiLabelConfig has no field {', '.join(map(repr, unknown))}: check the spelling")
     check_strategy(strategy)
-    source = AutoConfig.from_pretrained(path)
+    source: PreTrainedConfig = AutoConfig.from_pretrained(path)
     if source.model_type == MultiLabelConfig.model_type:
         _check_same_task(path, source, list(label_names), {"strategy": strategy, **config})
-        model = MODEL_CLASSES[strategy].from_pretrained(path, dtype=torch.float32, **config)
-        return model, MultiLabelTokenizer.from_pretrained(path)
-    if source.model_type != "bert":
+    elif source.model_type != "bert":
         raise ValueError(
             f"{path} has model_type {source.model_type!r}, but the backbone must be a BERT: a checkpoint of "
             "model_type 'bert', such as google-bert/bert-base-uncased, or a folder saved by bert-multilabel"
         )
-    return _from_bert(path, source, list(label_names), strategy, config)
+    return source
 
 
-def _from_bert(
+def _read_plain(
     path: str | PathLike[str], source: PreTrainedConfig, label_names: list[str], strategy: str, config: dict[str, Any]
-) -> tuple[MultiLabelPreTrainedModel, MultiLabelTokenizer]:
+) -> tuple[MultiLabelConfig, MultiLabelTokenizer]:
+    """Make configuration and tokenizer of a plain checkpoint into ours."""
     inherited = {key: value for key, value in source.to_diff_dict().items() if key not in _NOT_INHERITED}
     own_config = MultiLabelConfig(**{**inherited, **config, "label_names": label_names, "strategy": strategy})
     if strategy == "label_tokens" and not own_config.labels_stand_apart:
         _check_room(path, source.max_position_embeddings, len(label_names))
+    tokenizer = MultiLabelTokenizer.from_pretrained(path, label_names=label_names, strategy=strategy)
+    # Old checkpoints name no limit of their own.
+    tokenizer.model_max_length = min(tokenizer.model_max_length, source.max_position_embeddings)
+    if own_config.labels_stand_apart:
+        # The label tokens take no positions from the text.
+        tokenizer.model_max_length += len(label_names)
+    return own_config, tokenizer
+
+
+def _from_bert(
+    path: str | PathLike[str], own_config: MultiLabelConfig, tokenizer: MultiLabelTokenizer
+) -> tuple[MultiLabelPreTrainedModel, MultiLabelTokenizer]:
     # At the checkpoint's own vocabulary: loading it into a larger one would fail or lose the rows.
     encoder = BertModel.from_pretrained(path, config=own_config, dtype=torch.float32)
     pooler, encoder.pooler = encoder.pooler, None
-    model = MODEL_CLASSES[strategy](cast(MultiLabelConfig, encoder.config)).eval()
+    model = MODEL_CLASSES[own_config.strategy](cast(MultiLabelConfig, encoder.config)).eval()
     model.bert.load_state_dict(encoder.state_dict())
     if pooler is not None and pooler.dense.bias.any():
         model.classifier.dense.load_state_dict(pooler.dense.state_dict())
@@ -83,15 +127,9 @@ def _from_bert(
         # Training moves a pooler's bias off zero. One that is absent or was never trained is noise: passing the
         # encoder's vector through learns much faster.
         torch.nn.init.eye_(model.classifier.dense.weight)
-    tokenizer = MultiLabelTokenizer.from_pretrained(path, label_names=label_names, strategy=strategy)
-    # Old checkpoints name no limit of their own.
-    tokenizer.model_max_length = min(tokenizer.model_max_length, source.max_position_embeddings)
-    if model.config.labels_stand_apart:
-        # The label tokens take no positions from the text.
-        tokenizer.model_max_length += len(label_names)
     if tokenizer.label_token_ids:
         # Some vocabularies are padded: the matrix may have room for the label tokens already.
-        model.resize_token_embeddings(max(len(tokenizer), source.vocab_size), mean_resizing=False)
+        model.resize_token_embeddings(max(len(tokenizer), model.config.vocab_size), mean_resizing=False)
         model.config.label_token_ids = tokenizer.label_token_ids
         start_label_tokens_from_names(model, tokenizer)
     if model.config.labels_join_late:

@@ -13,7 +13,6 @@ from . import auto as auto  # our own folders load through AutoConfig
 from .arguments import DataArguments, DecisionArguments, ModelArguments, MultiLabelTrainingArguments
 from .backbone import from_backbone, start_bias_from_frequencies
 from .checkpoints import PREDICTIONS_FILE, find_damage, mark_finished, read_run, start_or_resume, write_results
-from .columns import DataSpec
 from .configuration_multilabel import MultiLabelConfig
 from .data import LoadedData, load_splits
 from .decisions import TunedMetrics
@@ -22,7 +21,6 @@ from .metrics import evaluate
 from .model_card import write_model_card
 from .modeling_multilabel import MultiLabelPreTrainedModel
 from .prediction import predict_rows, prediction_records, write_predictions
-from .reading import read_label_names
 from .scoring_multilabel import MultiLabelScorer, text_reader
 from .splitting import split_validation
 from .tokenization_multilabel import MultiLabelTokenizer
@@ -151,16 +149,8 @@ def load_run_data(
     files = {split: path for split in wanted if (path := paths[split]) is not None}
     if data_args.dataset_name is None:
         _check_splits(files, wanted)
-    spec = DataSpec(
-        text_column=data_args.text_column,
-        text_pair_column=data_args.text_pair_column,
-        label_column=data_args.label_column,
-        id_column=data_args.id_column,
-        label_names=read_label_names(data_args.label_names_file) if data_args.label_names_file else label_names,
-        label_delimiter=data_args.label_delimiter,
-    )
     loaded = load_splits(
-        spec,
+        data_args.spec(label_names),
         files=files if data_args.dataset_name is None else None,
         dataset_name=data_args.dataset_name,
         dataset_config_name=data_args.dataset_config_name,

@@ -3,7 +3,7 @@ import torch
 from transformers import BertConfig, BertForMaskedLM, BertModel, RobertaConfig
 
 from bert_multilabel import MultiLabelConfig, from_backbone
-from bert_multilabel.backbone import start_bias_from_frequencies
+from bert_multilabel.backbone import read_tokenizer, start_bias_from_frequencies
 
 from .conftest import LABELS, save_checkpoint
 
@@ -158,6 +158,21 @@ def test_bad_fields_are_refused_for_our_own_folder_too(backbone, tmp_path, strat
 def test_the_limit_of_the_positions_becomes_that_of_the_tokenizer(backbone):
     _, tokenizer = from_backbone(backbone, LABELS, "label_tokens")
     assert tokenizer.model_max_length == 64
+
+
+@pytest.mark.parametrize(
+    ("strategy", "options"),
+    [("cls", {}), ("label_tokens", {}), ("label_tokens", {"label_attention": "isolated"})],
+)
+def test_the_tokenizer_comes_without_the_weights(backbone, tmp_path, strategy, options):
+    model, expected = from_backbone(backbone, LABELS, strategy, **options)
+    model.save_pretrained(tmp_path)
+    expected.save_pretrained(tmp_path)
+    for path in (backbone, tmp_path):
+        config, tokenizer = read_tokenizer(path, LABELS, strategy, **options)
+        assert config.labels_stand_apart == model.config.labels_stand_apart
+        assert tokenizer.model_max_length == expected.model_max_length
+        assert tokenizer("good price")["input_ids"] == expected("good price")["input_ids"]
 
 
 def test_the_configuration_inherits_the_encoder_only(backbone):
