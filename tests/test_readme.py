@@ -30,6 +30,8 @@ def test_what_the_readme_says_runs(tmp_path, backbone):
         shutil.copy(example / f"{source}.csv", tmp_path / f"{name}.csv")
     shutil.copytree(backbone, tmp_path / "google-bert" / "bert-base-uncased")
     commands = [line for block in blocks("sh") for line in block.replace("\\\n", " ").splitlines()]
+    (doctor,) = [shlex.split(line)[1:] for line in commands if "bert_multilabel.doctor" in line]
+    assert "Findings: 0 errors, 0 warnings" in run_in(tmp_path, *doctor)
     scripts = [shlex.split(line)[1:] for line in commands if line.startswith("python run_multilabel.py")]
     assert len(scripts) == 2
     for script, *words in scripts:
