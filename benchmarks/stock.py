@@ -4,11 +4,11 @@ Takes the script's arguments that quality.py gives, and writes the same two file
 of Transformers has it for multi-label classification, with one learning rate, and batches grouped by length.
 """
 
-import json
 from pathlib import Path
 
 import torch
 from datasets import Dataset
+from peer_files import write_results
 from transformers import (
     AutoModelForSequenceClassification,
     AutoTokenizer,
@@ -39,6 +39,7 @@ def encode(rows: Dataset) -> Dataset:
 args = TrainingArguments(
     str(training_args.output_dir),
     num_train_epochs=training_args.num_train_epochs,
+    max_steps=training_args.max_steps,
     per_device_train_batch_size=training_args.per_device_train_batch_size,
     learning_rate=training_args.learning_rate,
     warmup_steps=training_args.warmup_steps,
@@ -57,7 +58,4 @@ metrics = trainer.train().metrics
 trainer.args.train_sampling_strategy = "random"  # else the predictions would come in another order than the rows
 logits = torch.tensor(trainer.predict(encode(data.splits["test"])).predictions)  # (N, L)
 folder = Path(str(training_args.output_dir))
-with (folder / "predictions.jsonl").open("w", encoding="utf-8") as file:
-    for scores in logits.sigmoid().tolist():
-        file.write(json.dumps({"scores": dict(zip(data.label_names, scores, strict=True))}) + "\n")
-(folder / "all_results.json").write_text(json.dumps({"train_runtime": metrics["train_runtime"]}))
+write_results(folder, data.label_names, logits.sigmoid().numpy(), metrics["train_runtime"])
