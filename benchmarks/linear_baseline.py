@@ -1,13 +1,17 @@
 """A linear baseline on the same rows as the script: TF-IDF and one logistic regression per label, decided at 0.5.
 
 `python benchmarks/linear_baseline.py --train_file … --validation_file … [--max_train_samples N] [--seed 42]`
+
+With `--output_dir` it is a peer for quality.py and few_shot.py, too, and writes what they score.
 """
 
 import argparse
 import json
 import time
+from pathlib import Path
 
 import numpy as np
+from peer_files import write_results
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.multiclass import OneVsRestClassifier
@@ -16,16 +20,21 @@ from sklearn.pipeline import make_pipeline
 from bert_multilabel.columns import DataSpec
 from bert_multilabel.data import load_splits
 from bert_multilabel.metrics import multilabel_scores
+from bert_multilabel.reading import read_label_names
 
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("--train_file", required=True)
-parser.add_argument("--validation_file", required=True)
+parser.add_argument("--validation_file", "--test_file", required=True)
+parser.add_argument("--label_names_file", help="label names, one a line, in order; default: what the rows hold")
+parser.add_argument("--output_dir", help="folder for predictions.jsonl and all_results.json")
 parser.add_argument("--max_train_samples", type=int, help="the same rows as run_multilabel.py draws with this seed")
 parser.add_argument("--seed", type=int, default=42)
 arguments = parser.parse_args()
 
 started = time.perf_counter()
-data = load_splits(DataSpec(), {"train": arguments.train_file, "validation": arguments.validation_file})
+names = None if arguments.label_names_file is None else read_label_names(arguments.label_names_file)
+files = {"train": arguments.train_file, "validation": arguments.validation_file}
+data = load_splits(DataSpec(label_names=names), files)
 train, validation = data.splits["train"], data.splits["validation"]
 if arguments.max_train_samples is not None:
     train = train.shuffle(seed=arguments.seed).select(range(min(arguments.max_train_samples, len(train))))
@@ -34,6 +43,9 @@ model = make_pipeline(
     OneVsRestClassifier(LogisticRegression(C=4, max_iter=1000, solver="liblinear")),
 )
 model.fit(list(train["text"]), np.asarray(train["labels"], dtype=int))
+trained = time.perf_counter()
 probabilities = model.predict_proba(list(validation["text"]))  # (N, L)
 scores = multilabel_scores(probabilities >= 0.5, np.asarray(validation["labels"]), probabilities)
 print(json.dumps({**scores, "seconds": time.perf_counter() - started}, indent=2))
+if arguments.output_dir is not None:
+    write_results(Path(arguments.output_dir), data.label_names, probabilities, trained - started)
