@@ -6,6 +6,9 @@
 Two scores per run, on the validation rows: the hamming score at threshold 0.5, and at one fitted threshold with no row
 left empty (`min_labels` 1). That threshold is cross-fitted: chosen on one half of the rows for the other half.
 A run whose output folder is there already is not repeated.
+
+Peers are modes as well: a script that takes the same file arguments and writes the same `predictions.jsonl` and
+`all_results.json`. Those with an environment of their own run when `--setfit_python` or `--tlmtc_python` names it.
 """
 
 import argparse
@@ -24,7 +27,7 @@ from bert_multilabel.data import load_splits
 from bert_multilabel.metrics import multilabel_scores
 from bert_multilabel.reading import read_label_names
 
-# Each with the learning rates that suit its strategy.
+# Ours and stock take all arguments of the script; each has the learning rates that suit its strategy.
 LABEL_TOKENS = "--strategy label_tokens --learning_rate 2e-4 --head_learning_rate 2e-3"
 MODES = {
     "stock": "--learning_rate 1e-4",  # by stock.py
@@ -36,24 +39,35 @@ MODES = {
     "isolated-1": f"{LABEL_TOKENS} --label_attention isolated --label_layers 1",
     "isolated-2": f"{LABEL_TOKENS} --label_attention isolated --label_layers 2",
 }
+PEERS = ("linear", "setfit", "tlmtc")  # take the files, the seed and the number of rows alone
 THRESHOLDS = np.linspace(0.05, 0.95, 91)
+
+
+def command(arguments: argparse.Namespace, mode: str, extra: list[str]) -> list[str]:
+    """Put together the command of a mode, but for its seed and output folder."""
+    words = ["--train_file", arguments.train_file, "--test_file", arguments.validation_file]
+    words += ["--label_names_file", arguments.label_names_file]
+    if arguments.max_train_samples is not None:
+        words += ["--max_train_samples", str(arguments.max_train_samples)]
+    if mode == "linear":
+        return [sys.executable, "benchmarks/linear_baseline.py", *words]
+    words += ["--model_name_or_path", arguments.backbone]
+    if mode in PEERS:
+        return [getattr(arguments, f"{mode}_python"), f"benchmarks/peer_{mode}.py", *words]
+    script = "benchmarks/stock.py" if mode == "stock" else "run_multilabel.py"
+    words += ["--do_train", "--do_predict", "--save_strategy", "no", "--overwrite_output_dir"]
+    words += ["--use_cpu", "true", "--bf16", "true", "--disable_tqdm", "true"]
+    return [sys.executable, script, *words, *MODES[mode].split(), *extra]
 
 
 def train(arguments: argparse.Namespace, mode: str, seed: int, extra: list[str]) -> tuple[Path, float]:
     """Run the script once; return its output folder and the seconds of its training."""
     folder = Path(arguments.output_dir) / f"{mode}-{seed}"
     if not (folder / "predictions.jsonl").exists():
-        files = ["--train_file", arguments.train_file, "--label_names_file", arguments.label_names_file]
-        script = "benchmarks/stock.py" if mode == "stock" else "run_multilabel.py"
-        command = [sys.executable, script, "--model_name_or_path", arguments.backbone, *files]
-        command += ["--test_file", arguments.validation_file, "--do_train", "--do_predict", "--save_strategy", "no"]
-        command += ["--use_cpu", "true", "--bf16", "true", "--disable_tqdm", "true", "--overwrite_output_dir"]
-        command += ["--seed", str(seed), "--output_dir", str(folder), *MODES[mode].split(), *extra]
-        if arguments.max_train_samples is not None:
-            command += ["--max_train_samples", str(arguments.max_train_samples)]
+        words = [*command(arguments, mode, extra), "--seed", str(seed), "--output_dir", str(folder)]
         folder.mkdir(parents=True, exist_ok=True)
         with (folder / "log.txt").open("w") as log:
-            subprocess.run(command, check=True, stdout=log, stderr=log)
+            subprocess.run(words, check=True, stdout=log, stderr=log)
     return folder, float(json.loads((folder / "all_results.json").read_text())["train_runtime"])
 
 
@@ -70,41 +84,68 @@ def cross_fitted(probabilities: np.ndarray, truth: np.ndarray, names: list[str])
     return float(sum(scores))
 
 
-def main() -> None:
-    """Train all modes with all seeds, seed by seed, and print the scores as they come."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    for name in ("train_file", "validation_file", "label_names_file", "backbone", "output_dir"):
-        parser.add_argument(f"--{name}", required=True)
-    parser.add_argument("--modes", nargs="+", default=["cls", "full", "isolated-1"], choices=list(MODES))
-    parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
-    parser.add_argument("--max_train_samples", type=int)
-    arguments, extra = parser.parse_known_args()
-    extra = [word for word in extra if word != "--"]
-    names = read_label_names(arguments.label_names_file)
-    rows = load_splits(DataSpec(label_names=names), {"validation": arguments.validation_file}).splits["validation"]
-    truth = np.asarray(rows["labels"])  # (N, L)
-    table: dict[str, list[dict[str, float]]] = {mode: [] for mode in arguments.modes}
-    for seed in arguments.seeds:
-        for mode in arguments.modes:
-            started = time.perf_counter()
-            folder, seconds = train(arguments, mode, seed, extra)
-            lines = (folder / "predictions.jsonl").read_text(encoding="utf-8").splitlines()
-            probabilities = np.array([list(json.loads(line)["scores"].values()) for line in lines])  # (N, L)
-            scores = multilabel_scores(probabilities >= 0.5, truth, probabilities)
-            row = {
-                "hamming": scores["hamming_score"],
-                "hamming_fitted": cross_fitted(probabilities, truth, names),
-                "macro_f1": scores["macro_f1"],
-                "mAP": scores["mean_average_precision"],
-                "train_seconds": seconds,
-            }
-            table[mode].append(row)
-            wall = time.perf_counter() - started
-            print(mode, seed, {name: round(value, 4) for name, value in row.items()}, f"{wall:.0f} s", flush=True)
+def read_truth(file: str, names: list[str]) -> np.ndarray:
+    """Read the labels of a file's rows: (N, L)."""
+    rows = load_splits(DataSpec(label_names=names), {"validation": file}).splits["validation"]
+    return np.asarray(rows["labels"])
+
+
+def score(folder: Path, truth: np.ndarray, names: list[str]) -> dict[str, float]:
+    """Score the predictions in a folder against the (N, L) truth."""
+    lines = (folder / "predictions.jsonl").read_text(encoding="utf-8").splitlines()
+    probabilities = np.array([list(json.loads(line)["scores"].values()) for line in lines])  # (N, L)
+    scores = multilabel_scores(probabilities >= 0.5, truth, probabilities)
+    return {
+        "hamming": scores["hamming_score"],
+        "hamming_fitted": cross_fitted(probabilities, truth, names),
+        "macro_f1": scores["macro_f1"],
+        "mAP": scores["mean_average_precision"],
+    }
+
+
+def show_means(table: dict[str, list[dict[str, float]]]) -> None:
+    """Print mean and spread over the seeds of each mode."""
     for mode, results in table.items():
         means = {name: np.mean([row[name] for row in results]) for name in results[0]}
         spread = {name: np.std([row[name] for row in results], ddof=min(1, len(results) - 1)) for name in results[0]}
         print(mode, ", ".join(f"{name} {means[name]:.4f} ± {spread[name]:.4f}" for name in means))
 
 
-main()
+def argument_parser(description: str | None, modes: list[str]) -> argparse.ArgumentParser:
+    """Return a parser of the arguments that every comparison of modes takes."""
+    parser = argparse.ArgumentParser(description=description)
+    for name in ("train_file", "validation_file", "label_names_file", "backbone", "output_dir"):
+        parser.add_argument(f"--{name}", required=True)
+    parser.add_argument("--modes", nargs="+", default=["cls", "full", "isolated-1"], choices=modes)
+    parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
+    parser.add_argument("--max_train_samples", type=int)
+    for peer in ("setfit", "tlmtc"):
+        parser.add_argument(f"--{peer}_python", default=sys.executable, help=f"interpreter of {peer}'s environment")
+    return parser
+
+
+def parse(parser: argparse.ArgumentParser) -> tuple[argparse.Namespace, list[str]]:
+    """Split the command line into our arguments and those for every run."""
+    arguments, extra = parser.parse_known_args()
+    return arguments, [word for word in extra if word != "--"]
+
+
+def main() -> None:
+    """Train all modes with all seeds, seed by seed, and print the scores as they come."""
+    arguments, extra = parse(argument_parser(__doc__, [*MODES, *PEERS]))
+    names = read_label_names(arguments.label_names_file)
+    truth = read_truth(arguments.validation_file, names)  # (N, L)
+    table: dict[str, list[dict[str, float]]] = {mode: [] for mode in arguments.modes}
+    for seed in arguments.seeds:
+        for mode in arguments.modes:
+            started = time.perf_counter()
+            folder, seconds = train(arguments, mode, seed, extra)
+            row = {**score(folder, truth, names), "train_seconds": seconds}
+            table[mode].append(row)
+            wall = time.perf_counter() - started
+            print(mode, seed, {name: round(value, 4) for name, value in row.items()}, f"{wall:.0f} s", flush=True)
+    show_means(table)
+
+
+if __name__ == "__main__":
+    main()
