@@ -3,9 +3,9 @@
 `python benchmarks/quality.py --train_file … --validation_file … --label_names_file … --backbone … --output_dir runs/q
 --modes cls full isolated-1 --seeds 1 2 3 [--max_train_samples 10000] [-- arguments for every run]`
 
-Two scores per run, on the validation rows: the hamming score at threshold 0.5, and at one fitted threshold with no row
-left empty (`min_labels` 1). That threshold is cross-fitted: chosen on one half of the rows for the other half.
-A run whose output folder is there already is not repeated.
+Probabilities on the validation rows are decided alike for all contenders: at threshold 0.5, and as the package tunes
+decisions, cross-fitted, for the hamming score with no row left empty (`min_labels` 1) and for macro F1. A run whose
+output folder is there already is not repeated.
 
 Peers are modes as well: a script that takes the same file arguments and writes the same `predictions.jsonl` and
 `all_results.json`. Those with an environment of their own run when `--setfit_python` or `--tlmtc_python` names it.
@@ -21,10 +21,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from bert_multilabel import MultiLabelConfig, hamming_score
+from bert_multilabel import MultiLabelConfig
+from bert_multilabel.arguments import DecisionArguments
 from bert_multilabel.columns import DataSpec
 from bert_multilabel.data import load_splits
-from bert_multilabel.metrics import multilabel_scores
+from bert_multilabel.decisions import tune
 from bert_multilabel.reading import read_label_names
 
 # Ours and stock take all arguments of the script; each has the learning rates that suit its strategy.
@@ -40,7 +41,6 @@ MODES = {
     "isolated-2": f"{LABEL_TOKENS} --label_attention isolated --label_layers 2",
 }
 PEERS = ("linear", "setfit", "tlmtc")  # take the files, the seed and the number of rows alone
-THRESHOLDS = np.linspace(0.05, 0.95, 91)
 
 
 def command(arguments: argparse.Namespace, mode: str, extra: list[str]) -> list[str]:
@@ -71,19 +71,6 @@ def train(arguments: argparse.Namespace, mode: str, seed: int, extra: list[str])
     return folder, float(json.loads((folder / "all_results.json").read_text())["train_runtime"])
 
 
-def cross_fitted(probabilities: np.ndarray, truth: np.ndarray, names: list[str]) -> float:
-    """Hamming score of (N, L) probabilities at one threshold, chosen on the other half of the rows."""
-    logits = torch.logit(torch.tensor(probabilities, dtype=torch.float64).clamp(1e-7, 1 - 1e-7)).float()
-    configs = [MultiLabelConfig(label_names=names, threshold=float(value), min_labels=1) for value in THRESHOLDS]
-    decisions = [config.decide(logits)[1].numpy() for config in configs]  # (N, L) each
-    even = np.arange(len(truth)) % 2 == 0
-    scores = []
-    for half in (even, ~even):
-        best = max(decisions, key=lambda decided: hamming_score(decided[~half], truth[~half]))
-        scores.append(hamming_score(best[half], truth[half]) * half.mean())
-    return float(sum(scores))
-
-
 def read_truth(file: str, names: list[str]) -> np.ndarray:
     """Read the labels of a file's rows: (N, L)."""
     rows = load_splits(DataSpec(label_names=names), {"validation": file}).splits["validation"]
@@ -94,12 +81,17 @@ def score(folder: Path, truth: np.ndarray, names: list[str]) -> dict[str, float]
     """Score the predictions in a folder against the (N, L) truth."""
     lines = (folder / "predictions.jsonl").read_text(encoding="utf-8").splitlines()
     probabilities = np.array([list(json.loads(line)["scores"].values()) for line in lines])  # (N, L)
-    scores = multilabel_scores(probabilities >= 0.5, truth, probabilities)
+    logits = torch.logit(torch.tensor(probabilities, dtype=torch.float64).clamp(1e-9, 1 - 1e-9)).float().numpy()
+    config = MultiLabelConfig(label_names=names)
+    _, for_hamming = tune(logits, truth, config, DecisionArguments(min_labels=1))
+    _, for_macro_f1 = tune(logits, truth, config, DecisionArguments(threshold_goal="macro_f1"))
     return {
-        "hamming": scores["hamming_score"],
-        "hamming_fitted": cross_fitted(probabilities, truth, names),
-        "macro_f1": scores["macro_f1"],
-        "mAP": scores["mean_average_precision"],
+        "hamming_at_half": for_hamming["hamming_score_at_half"],
+        "hamming": for_hamming["hamming_score"],
+        "macro_f1_at_half": for_hamming["macro_f1_at_half"],
+        "macro_f1": for_macro_f1["macro_f1"],
+        "mAP": for_hamming["mean_average_precision"],
+        "calibration_error": for_hamming["expected_calibration_error"],
     }
 
 
