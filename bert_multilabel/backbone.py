@@ -1,18 +1,21 @@
 """A plain BERT checkpoint in, one of our models and its tokenizer out."""
 
-import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from os import PathLike
 from typing import Any, cast
 
 import torch
 from transformers import AutoConfig, BertModel, PreTrainedConfig
+from transformers.utils import logging
 
 from . import auto as auto  # our own folders load through AutoConfig
 from .configuration_multilabel import MultiLabelConfig, check_strategy
-from .modeling_multilabel import MODEL_CLASSES, MultiLabelPreTrainedModel
+from .modeling_multilabel import MODEL_CLASSES, BertForMultiLabelLabelTokens, MultiLabelPreTrainedModel
+from .naming_multilabel import check_descriptions
 from .tokenization_multilabel import MultiLabelTokenizer
+
+logger = logging.get_logger(__name__)
 
 # What a checkpoint says of its old task, its old class or its old storage.
 _NOT_INHERITED = {
@@ -20,23 +23,31 @@ _NOT_INHERITED = {
     *("output_attentions", "output_hidden_states"),
 }
 
-_NAMES_AT_ONCE = 64  # label names that are encoded in one batch
-
 
 def from_backbone(
-    path: str | PathLike[str], label_names: Sequence[str], strategy: str, **config: Any
+    path: str | PathLike[str],
+    label_names: Sequence[str],
+    strategy: str,
+    label_descriptions: Mapping[str, str] | None = None,
+    add_labels: bool = False,
+    **config: Any,
 ) -> tuple[MultiLabelPreTrainedModel, MultiLabelTokenizer]:
     """Build a model and its tokenizer from a BERT checkpoint, or take one of ours up again.
 
     From a plain checkpoint the encoder comes as it is. With `"label_tokens"` the embedding matrix grows by one row
     per label, each starting from the mean of the rows of its name's word pieces; labels that join in deeper layers
-    (`label_layers`) start from the encoder's own state of their names there. The dense layer of the head starts
-    from the checkpoint's pooler if that was ever trained, and from the identity otherwise. Weights are float32.
+    (`label_layers`) start from the encoder's own state of their names there. Where a label is described, the
+    description is read in place of the name. The dense layer of the head starts from the checkpoint's pooler if
+    that was ever trained, and from the identity otherwise. Weights are float32.
 
     Args:
         path: Folder or Hub name of a BERT checkpoint (`model_type` "bert") or of a model saved by this package.
         label_names: Names of the L labels, in the order of the logits.
         strategy: `"cls"` or `"label_tokens"`.
+        label_descriptions: What is said of labels, by name, only with `"label_tokens"`. It says where labels start
+            and is not stored; labels that a model of ours has trained have started, so theirs are not read.
+        add_labels: Let a model of ours know the labels that it lacks, too: `model.add_labels`. Its own keep their
+            places and the others follow in the order given, so the logits have the order of `config.label_names`.
         **config: Other fields of `MultiLabelConfig`, such as `classifier_dropout=0.1`.
 
     Returns:
@@ -44,13 +55,26 @@ def from_backbone(
 
     Raises:
         ValueError: If the checkpoint has another architecture, if it is one of ours with other labels or another
-            strategy, if the names are one text, if a field is unknown, or if `MultiLabelConfig` refuses a value.
+            strategy, if the names are one text, if a field is unknown, if nothing would read the descriptions, if
+            there is nothing to which labels could be added, or if `MultiLabelConfig` refuses a value.
     """
     source = _read_config(path, label_names, strategy, config)
+    descriptions = label_descriptions or {}
+    if descriptions and strategy == "cls":
+        raise ValueError("label descriptions say where label tokens start: use strategy 'label_tokens', not 'cls'")
+    check_descriptions(descriptions, label_names)
     if source.model_type == MultiLabelConfig.model_type:
+        added = _find_added(path, source, list(label_names), add_labels)
+        _check_are_read(path, descriptions, added)
         model = MODEL_CLASSES[strategy].from_pretrained(path, dtype=torch.float32, **config)
-        return model, MultiLabelTokenizer.from_pretrained(path)
-    return _from_bert(path, *_read_plain(path, source, list(label_names), strategy, config))
+        tokenizer = MultiLabelTokenizer.from_pretrained(path)
+        if added:
+            _note_undescribed(descriptions, added)
+            model.add_labels(added, tokenizer, {name: descriptions[name] for name in added if name in descriptions})
+        return model, tokenizer
+    if add_labels:
+        raise ValueError(f"{path} was not trained on labels to which others could be added: leave add_labels out")
+    return _from_bert(path, *_read_plain(path, source, list(label_names), strategy, config), descriptions)
 
 
 def read_tokenizer(
@@ -71,14 +95,18 @@ def read_tokenizer(
     """
     source = _read_config(path, label_names, strategy, config)
     if source.model_type == MultiLabelConfig.model_type:
+        _find_added(path, source, list(label_names), add_labels=False)
         return cast(MultiLabelConfig, source), MultiLabelTokenizer.from_pretrained(path)
-    return _read_plain(path, source, list(label_names), strategy, config)
+    own_config, tokenizer = _read_plain(path, source, list(label_names), strategy, config)
+    if own_config.labels_stand_apart:
+        tokenizer.model_max_length += len(label_names)  # as `start_labels` does
+    return own_config, tokenizer
 
 
 def _read_config(
     path: str | PathLike[str], label_names: Sequence[str], strategy: str, config: dict[str, Any]
 ) -> PreTrainedConfig:
-    """Read the configuration of a checkpoint that is fit to become the model asked for."""
+    """Read the configuration of a checkpoint that is fit to become the model asked for, but perhaps for its labels."""
     if isinstance(label_names, str):
         raise ValueError(f"label_names must be a list of names, got the text {label_names!r}")
     unknown = sorted(set(config) - {field.name for field in fields(MultiLabelConfig)})
@@ -87,7 +115,7 @@ def _read_config(
     check_strategy(strategy)
     source: PreTrainedConfig = AutoConfig.from_pretrained(path)
     if source.model_type == MultiLabelConfig.model_type:
-        _check_same_task(path, source, list(label_names), {"strategy": strategy, **config})
+        _check_same_form(path, source, {"strategy": strategy, **config})
     elif source.model_type != "bert":
         raise ValueError(
             f"{path} has model_type {source.model_type!r}, but the backbone must be a BERT: a checkpoint of "
@@ -99,22 +127,25 @@ def _read_config(
 def _read_plain(
     path: str | PathLike[str], source: PreTrainedConfig, label_names: list[str], strategy: str, config: dict[str, Any]
 ) -> tuple[MultiLabelConfig, MultiLabelTokenizer]:
-    """Make configuration and tokenizer of a plain checkpoint into ours."""
+    """Make configuration and tokenizer of a plain checkpoint into ours, but for the weights of the labels."""
     inherited = {key: value for key, value in source.to_diff_dict().items() if key not in _NOT_INHERITED}
     own_config = MultiLabelConfig(**{**inherited, **config, "label_names": label_names, "strategy": strategy})
-    if strategy == "label_tokens" and not own_config.labels_stand_apart:
-        _check_room(path, source.max_position_embeddings, len(label_names))
+    if own_config.most_labels is not None and len(label_names) > own_config.most_labels:
+        raise ValueError(
+            f"{len(label_names)} label tokens leave no room for text in the {source.max_position_embeddings} "
+            f"positions of {path}: use label_attention='isolated', where they take none, or strategy 'cls'"
+        )
     tokenizer = MultiLabelTokenizer.from_pretrained(path, label_names=label_names, strategy=strategy)
     # Old checkpoints name no limit of their own.
     tokenizer.model_max_length = min(tokenizer.model_max_length, source.max_position_embeddings)
-    if own_config.labels_stand_apart:
-        # The label tokens take no positions from the text.
-        tokenizer.model_max_length += len(label_names)
     return own_config, tokenizer
 
 
 def _from_bert(
-    path: str | PathLike[str], own_config: MultiLabelConfig, tokenizer: MultiLabelTokenizer
+    path: str | PathLike[str],
+    own_config: MultiLabelConfig,
+    tokenizer: MultiLabelTokenizer,
+    descriptions: Mapping[str, str],
 ) -> tuple[MultiLabelPreTrainedModel, MultiLabelTokenizer]:
     # At the checkpoint's own vocabulary: loading it into a larger one would fail or lose the rows.
     encoder = BertModel.from_pretrained(path, config=own_config, dtype=torch.float32)
@@ -127,13 +158,9 @@ def _from_bert(
         # Training moves a pooler's bias off zero. One that is absent or was never trained is noise: passing the
         # encoder's vector through learns much faster.
         torch.nn.init.eye_(model.classifier.dense.weight)
-    if tokenizer.label_token_ids:
-        # Some vocabularies are padded: the matrix may have room for the label tokens already.
-        model.resize_token_embeddings(max(len(tokenizer), model.config.vocab_size), mean_resizing=False)
-        model.config.label_token_ids = tokenizer.label_token_ids
-        start_label_tokens_from_names(model, tokenizer)
-    if model.config.labels_join_late:
-        start_label_embeddings_from_names(model, tokenizer)
+    if isinstance(model, BertForMultiLabelLabelTokens):
+        _note_undescribed(descriptions, own_config.label_names)
+        model.start_labels(tokenizer, descriptions)
     return model, tokenizer
 
 
@@ -158,60 +185,22 @@ def start_bias_from_frequencies(model: MultiLabelPreTrainedModel, labels: torch.
     bias.copy_(torch.logit((positives + 1) / (counts + 2)))
 
 
-@torch.no_grad()
-def start_label_embeddings_from_names(model: MultiLabelPreTrainedModel, tokenizer: MultiLabelTokenizer) -> None:
-    """Set the state with which each label joins to the encoder's own state of its name at that depth.
-
-    That is the mean over the tokens of the name, [CLS] and [SEP] included, in the layer before the label joins.
-
-    Args:
-        model: A `label_tokens` model with `label_layers`.
-        tokenizer: Its tokenizer.
-    """
-    depth = model.config.num_hidden_layers - cast(int, model.config.label_layers)
-    reader = tokenizer.without_label_tokens()
-    embeddings = cast(torch.nn.Embedding, model.label_embeddings).weight  # (L, H)
-    names = [_words_of(name).strip() or name for name in model.config.label_names]
-    for start in range(0, len(names), _NAMES_AT_ONCE):
-        some = slice(start, start + _NAMES_AT_ONCE)
-        inputs = reader(names[some], truncation=True, padding=True, return_tensors="pt")
-        states = model.bert(**inputs, output_hidden_states=True).hidden_states[depth]  # (B, T, H)
-        is_token = inputs["attention_mask"][:, :, None]  # (B, T, 1)
-        embeddings[some] = (states * is_token).sum(dim=1) / is_token.sum(dim=1)  # (B, H)
+def _note_undescribed(descriptions: Mapping[str, str], started: list[str]) -> None:
+    missing = [name for name in started if name not in descriptions]
+    if descriptions and missing:
+        logger.info("labels without a description, which start from their names: %s", missing)
 
 
-@torch.no_grad()
-def start_label_tokens_from_names(model: MultiLabelPreTrainedModel, tokenizer: MultiLabelTokenizer) -> None:
-    """Set the embedding row of each label token to the mean of the rows of its name's word pieces.
-
-    Args:
-        model: A `label_tokens` model whose embedding matrix already holds the label tokens.
-        tokenizer: Its tokenizer.
-    """
-    rows = model.bert.embeddings.word_embeddings.weight  # (V, H)
-    for token_id, name in zip(tokenizer.label_token_ids, model.config.label_names, strict=True):
-        pieces = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in (_words_of(name), name)]
-        # A name may be all punctuation ("..."), or nothing that the tokenizer keeps (a lone accent).
-        rows[token_id] = rows[pieces[0] or pieces[1] or [tokenizer.unk_token_id]].mean(dim=0)  # (H,)
-
-
-def _words_of(name: str) -> str:
-    """The name without punctuation: "role::web-server" and "too_expensive" are words with some between them."""
-    return "".join(" " if unicodedata.category(letter)[0] in "PS" else letter for letter in name)
-
-
-def _check_room(path: str | PathLike[str], positions: int, num_labels: int) -> None:
-    needed = num_labels + 5  # [CLS], a token of text, [SEP], a token of the pair, [SEP]
-    if needed > positions:
+def _check_are_read(path: str | PathLike[str], descriptions: Mapping[str, str], added: list[str]) -> None:
+    """Refuse descriptions of labels that are all trained already: nothing would read them."""
+    if descriptions and not set(descriptions) & set(added):
         raise ValueError(
-            f"{num_labels} label tokens leave no room for text in the {positions} positions of {path}: use "
-            "label_attention='isolated', where they take none, or strategy 'cls'"
+            f"{path} has trained the labels {list(descriptions)} already, and a description says only where a label "
+            "starts: leave the descriptions out, or start from the plain BERT checkpoint"
         )
 
 
-def _check_same_task(
-    path: str | PathLike[str], saved: PreTrainedConfig, label_names: list[str], asked: dict[str, Any]
-) -> None:
+def _check_same_form(path: str | PathLike[str], saved: PreTrainedConfig, asked: dict[str, Any]) -> None:
     for field in ("strategy", "label_attention", "label_layers"):
         trained = getattr(saved, field)
         same = {trained}
@@ -219,12 +208,20 @@ def _check_same_task(
             same.add(saved.num_hidden_layers)  # None means all of them
         if asked.get(field, trained) not in same:
             raise ValueError(f"{path} was trained with {field} {trained!r}, not {asked[field]!r}: ask for its own")
+
+
+def _find_added(
+    path: str | PathLike[str], saved: PreTrainedConfig, label_names: list[str], add_labels: bool
+) -> list[str]:
+    """Return the labels to add to those of a folder of ours, or refuse other labels than its own."""
     missing = [name for name in saved.label_names if name not in label_names]
     added = [name for name in label_names if name not in saved.label_names]
-    if missing or added:
+    if missing or (added and not add_labels):
         raise ValueError(
             f"{path} was trained with other labels: it knows {missing or 'none'} that are not asked for, and lacks "
-            f"{added or 'none'}: give its own label names, or start from the plain BERT checkpoint"
+            f"{added or 'none'}: give its own label names, and new ones behind them with add_labels=True "
+            "(--add_labels), or start from the plain BERT checkpoint"
         )
-    if saved.label_names != label_names:
+    if saved.label_names != label_names and not add_labels:
         raise ValueError(f"{path} has the same labels in another order: give them as {saved.label_names}")
+    return added

@@ -4,7 +4,8 @@
 import math
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -84,6 +85,36 @@ class MultiLabelConfig(BertConfig):
         """Whether label tokens take part in fewer layers than there are."""
         return self.label_layers is not None and self.label_layers < self.num_hidden_layers
 
+    @property
+    def most_labels(self) -> int | None:
+        """How many labels leave room for text; None where they take no positions from it."""
+        if self.strategy != "label_tokens" or self.labels_stand_apart:
+            return None
+        return self.max_position_embeddings - 5  # [CLS], a token of text, [SEP], a token of the pair, [SEP]
+
+    def add_labels(self, names: Sequence[str], label_token_ids: list[int]) -> None:
+        """Append labels: a model does so when its own `add_labels` is called.
+
+        Where thresholds or temperatures are listed per label, a new label gets the median of the list: one head
+        decides on all label tokens, so they are calibrated alike, and the median is not drawn by a rare label.
+
+        Args:
+            names: Names of the new labels.
+            label_token_ids: Vocabulary ids of all label tokens, old and new.
+
+        Raises:
+            ValueError: If a name is blank, repeated or taken.
+        """
+        check_new_labels(names, self.label_names)
+        for field in ("threshold", "temperature"):
+            value = getattr(self, field)
+            if isinstance(value, list):
+                setattr(self, field, [*value, *[median(value)] * len(names)])
+        self.label_names = [*self.label_names, *names]
+        self.id2label = dict(enumerate(self.label_names))
+        self.label2id = {name: index for index, name in self.id2label.items()}
+        self.label_token_ids = list(label_token_ids)
+
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as a dictionary, stamped with the version of the code that writes it."""
         return {**super().to_dict(), "bert_multilabel_version": __version__}
@@ -121,7 +152,7 @@ class MultiLabelConfig(BertConfig):
             mapped = [by_id[index] for index in range(len(by_id))]
         if self.label_names is None:
             self.label_names = mapped or [f"LABEL_{index}" for index in range(2 if num_labels is None else num_labels)]
-        self._check_names()
+        _check_names(self.label_names, "label_names")
         if mapped is not None and mapped != self.label_names:
             raise ValueError(f"id2label names {mapped} but label_names are {self.label_names}: give one of the two")
         if num_labels is not None and num_labels != len(self.label_names):
@@ -138,7 +169,7 @@ class MultiLabelConfig(BertConfig):
         Raises:
             ValueError: If a field contradicts its meaning or another field.
         """
-        self._check_names()
+        _check_names(self.label_names, "label_names")
         if self.id2label != dict(enumerate(self.label_names)):
             raise ValueError(
                 f"num_labels or id2label was changed to {self.id2label} while label_names are {self.label_names}: "
@@ -158,16 +189,6 @@ class MultiLabelConfig(BertConfig):
                 f"this configuration was written by bert-multilabel {self.bert_multilabel_version}, newer than this "
                 f"{__version__}: upgrade with `pip install -U bert-multilabel`"
             )
-
-    def _check_names(self) -> None:
-        if not self.label_names:
-            raise ValueError("label_names is empty: a multi-label model needs at least one label")
-        for index, name in enumerate(self.label_names):
-            if not name.strip():
-                raise ValueError(f"label_names[{index}] is {name!r}: every label needs a name that is not blank")
-        repeated = [name for name, count in Counter(self.label_names).items() if count > 1]
-        if repeated:
-            raise ValueError(f"label_names repeats {repeated}: every label needs a name of its own")
 
     def _check_label_token_ids(self, ids: list[int]) -> None:
         if self.strategy != "label_tokens":
@@ -213,6 +234,27 @@ def check_strategy(strategy: str) -> None:
     """Raise a ValueError if there is no such strategy."""
     if strategy not in STRATEGIES:
         raise ValueError(f"strategy must be one of {', '.join(map(repr, STRATEGIES))}, got {strategy!r}")
+
+
+def check_new_labels(names: Sequence[str], known: Sequence[str]) -> None:
+    """Raise a ValueError if labels cannot be added: none, blank or repeated ones, or such as there are already."""
+    if isinstance(names, str):
+        raise ValueError(f"names must be a list of label names, got the text {names!r}")
+    _check_names(names, "names")
+    taken = [name for name in names if name in known]
+    if taken:
+        raise ValueError(f"the labels {taken} are there already: add only new ones")
+
+
+def _check_names(names: Sequence[str], field: str) -> None:
+    if not names:
+        raise ValueError(f"{field} is empty: give at least one label")
+    for index, name in enumerate(names):
+        if not name.strip():
+            raise ValueError(f"{field}[{index}] is {name!r}: every label needs a name that is not blank")
+    repeated = [name for name, count in Counter(names).items() if count > 1]
+    if repeated:
+        raise ValueError(f"{field} repeats {repeated}: every label needs a name of its own")
 
 
 def _minor(version: str) -> list[int]:

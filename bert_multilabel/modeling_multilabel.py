@@ -4,8 +4,8 @@
 Shapes: B batch, T tokens, L labels, S labels that are scored (all L, or a subset), H hidden size.
 """
 
-from collections.abc import Callable
-from typing import Any, ClassVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import nn
@@ -15,6 +15,7 @@ from transformers.utils.generic import can_return_tuple
 
 from .configuration_multilabel import MultiLabelConfig
 from .encoder_multilabel import MultiLabelBert
+from .naming_multilabel import check_descriptions, label_texts, mean_of_pieces, mean_of_states
 from .positions_multilabel import (
     check_label_mask,
     find_tokens,
@@ -22,6 +23,7 @@ from .positions_multilabel import (
     gather_marked,
     with_positions,
 )
+from .tokenization_multilabel import MultiLabelTokenizer
 
 # What BERT's encoder is given, by the names of its arguments.
 Inputs = dict[str, torch.Tensor | None]
@@ -101,6 +103,15 @@ class MultiLabelPreTrainedModel(BertPreTrainedModel):
     def _for(cls, config: Any) -> "type[MultiLabelPreTrainedModel]":
         strategy = getattr(config, "strategy", cls.strategy)
         return cls if strategy == cls.strategy else MODEL_CLASSES.get(strategy, cls)
+
+    def add_labels(
+        self, names: Sequence[str], tokenizer: MultiLabelTokenizer, descriptions: Mapping[str, str] | None = None
+    ) -> None:
+        """Let a trained model and its tokenizer know more labels; only with label tokens."""
+        raise ValueError(
+            f"labels {list(names)} cannot be added with strategy {self.strategy!r}, where each label has a trained "
+            "row of its own: train anew from the plain BERT checkpoint, or use strategy 'label_tokens'"
+        )
 
     def _encode(
         self,
@@ -203,6 +214,76 @@ class BertForMultiLabelLabelTokens(MultiLabelPreTrainedModel):
             # The state with which each label joins the deeper layers.
             self.label_embeddings = nn.Embedding(len(config.label_names), config.hidden_size)
             self.post_init()
+
+    def add_labels(
+        self, names: Sequence[str], tokenizer: MultiLabelTokenizer, descriptions: Mapping[str, str] | None = None
+    ) -> None:
+        """Let a trained model and its tokenizer know more labels, behind those that are there.
+
+        What is trained stays as it is; a new label starts from its description or its name, as `from_backbone` has
+        it. With `label_attention` "isolated" the logits of the old labels stay, too; with "full" they move, since
+        all labels read each other. An optimizer has to be made after this. On an error nothing has changed.
+
+        Args:
+            names: Names of the new labels.
+            tokenizer: The model's own tokenizer, which learns the tokens of the new labels.
+            descriptions: What is said of new labels, by name; those without start from their names.
+
+        Raises:
+            ValueError: If the tokenizer is another model's, a name is blank, repeated or taken, a description is
+                blank or of another label, or the label tokens would leave no room for text.
+        """
+        descriptions = descriptions or {}
+        old, limit = self.num_labels, self.config.most_labels
+        for field in ("label_names", "label_token_ids"):
+            theirs, ours = getattr(tokenizer, field, None), getattr(self.config, field)
+            if theirs != ours:
+                raise ValueError(
+                    f"the tokenizer has {field} {theirs}, the model {ours}: give the tokenizer saved with this model"
+                )
+        if limit is not None and old + len(names) > limit:
+            raise ValueError(
+                f"{old + len(names)} label tokens leave no room for text in the "
+                f"{self.config.max_position_embeddings} positions of this model, which has {old}: add at most "
+                f"{max(limit - old, 0)}, or train a model with label_attention='isolated', where they take none"
+            )
+        check_descriptions(descriptions, names)
+        tokenizer.add_labels(names)  # refuses bad names; nothing after this does
+        self.config.add_labels(names, tokenizer.label_token_ids)
+        self.start_labels(tokenizer, descriptions, first=old)
+
+    @torch.no_grad()
+    def start_labels(
+        self, tokenizer: MultiLabelTokenizer, descriptions: Mapping[str, str] | None = None, first: int = 0
+    ) -> None:
+        """Give label tokens their weights, made of what their labels are called.
+
+        The embedding row of each becomes the mean of the rows of the word pieces of its description, or else its
+        name. The state with which it joins deeper layers (`label_layers`) becomes the encoder's own reading of that
+        text: the mean of the states at that depth.
+
+        Args:
+            tokenizer: The model's tokenizer, which knows all label tokens; its `model_max_length` makes room for them
+                where they stand apart.
+            descriptions: What is said of labels, by name.
+            first: Labels before this one have their weights and keep them.
+        """
+        self.num_labels = len(self.config.label_names)
+        self.config.label_token_ids = list(tokenizer.label_token_ids)
+        # Some vocabularies are padded: the matrix may have room for the label tokens already.
+        self.resize_token_embeddings(max(len(tokenizer), self.config.vocab_size), mean_resizing=False)
+        texts = label_texts(self.config.label_names[first:], descriptions or {})
+        if self.config.labels_stand_apart:
+            tokenizer.model_max_length += len(texts)  # they take no positions from the text
+        rows = self.bert.embeddings.word_embeddings.weight  # (V, H)
+        rows[self.config.label_token_ids[first:]] = mean_of_pieces(rows, tokenizer, texts)  # (S, H)
+        if self.config.labels_join_late:
+            depth = self.config.num_hidden_layers - cast(int, self.config.label_layers)
+            old = self.label_embeddings.weight[:first]  # (L - S, H)
+            new = mean_of_states(self.bert, depth, tokenizer, texts)  # (S, H)
+            self.label_embeddings = nn.Embedding.from_pretrained(
+                torch.cat([old, new]), freeze=not self.label_embeddings.weight.requires_grad
+            )
 
     @can_return_tuple
     def forward(

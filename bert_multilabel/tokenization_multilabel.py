@@ -2,6 +2,7 @@
 """Tokenizer of a multi-label BERT: puts one label token per label behind the text and marks them in `label_mask`."""
 
 import copy
+from collections.abc import Sequence
 from typing import Any
 
 from tokenizers import AddedToken, Encoding
@@ -10,7 +11,7 @@ from tokenizers.processors import TemplateProcessing
 from transformers import BatchEncoding, BertTokenizer
 from transformers.tokenization_utils_base import TruncationStrategy
 
-from .configuration_multilabel import check_strategy
+from .configuration_multilabel import check_new_labels, check_strategy
 
 _NORMALIZER_FIELDS = {
     "do_lower_case": "lowercase",
@@ -49,8 +50,7 @@ class MultiLabelTokenizer(BertTokenizer):
         **kwargs: Any,
     ) -> None:
         check_strategy(strategy)
-        tokens = [f"[OPINION{number}]" for number in range(1, len(label_names or []) + 1)]
-        if strategy == "label_tokens" and not tokens:
+        if strategy == "label_tokens" and not label_names:
             raise ValueError(f"strategy 'label_tokens' needs label_names, got {label_names!r}")
         self.label_names = label_names
         self.strategy = strategy
@@ -61,7 +61,7 @@ class MultiLabelTokenizer(BertTokenizer):
         self._forget_saved_truncation()
         self._align_normalizer(kwargs)
         if strategy == "label_tokens":
-            self._register_label_tokens(tokens)
+            self._register_label_tokens(len(label_names or []))
 
     @classmethod
     def convert_to_native_format(cls, trust_remote_code: bool = False, **kwargs: Any) -> dict[str, Any]:
@@ -91,7 +91,24 @@ class MultiLabelTokenizer(BertTokenizer):
                 setattr(self, argument, getattr(normalizer, field))
             self.backend_tokenizer.normalizer = normalizer
 
-    def _register_label_tokens(self, tokens: list[str]) -> None:
+    def add_labels(self, names: Sequence[str]) -> None:
+        """Register the tokens of more labels, behind those that are there; `model.add_labels` calls this.
+
+        Args:
+            names: Names of the new labels.
+
+        Raises:
+            ValueError: If there are no label tokens to add to, or a name is blank, repeated or taken.
+        """
+        if not self.label_token_ids:
+            raise ValueError(f"this tokenizer (strategy {self.strategy!r}) has no label tokens to which to add some")
+        known = self.label_names or []
+        check_new_labels(names, known)
+        self.label_names = [*known, *names]
+        self._register_label_tokens(len(self.label_names))
+
+    def _register_label_tokens(self, count: int) -> None:
+        tokens = [f"[OPINION{number}]" for number in range(1, count + 1)]
         special = [AddedToken(token, special=True, normalized=False) for token in tokens]
         self.add_special_tokens({"extra_special_tokens": special}, replace_extra_special_tokens=False)
         vocabulary = self.get_vocab()

@@ -77,12 +77,16 @@ FORMS = {
     "cls": ("cls", {}),
     "label_tokens": ("label_tokens", {}),
     "late": ("label_tokens", {"label_attention": "isolated", "label_layers": 1}),
+    "grown": ("label_tokens", {"label_layers": 1}),
 }
 
 
 def save(backbone, form, folder):
     strategy, config = FORMS[form]
-    model, tokenizer = from_backbone(backbone, LABELS, strategy, threshold=0.4, **config)
+    known = 2 if form == "grown" else 3
+    model, tokenizer = from_backbone(backbone, LABELS[:known], strategy, threshold=0.4, **config)
+    if known < 3:
+        model.add_labels(LABELS[known:], tokenizer)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return str(folder)

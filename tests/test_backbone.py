@@ -1,3 +1,5 @@
+import logging
+
 import pytest
 import torch
 from transformers import BertConfig, BertForMaskedLM, BertModel, RobertaConfig
@@ -132,6 +134,55 @@ def test_our_own_folder_is_refused_for_another_task(backbone, tmp_path, labels, 
     tokenizer.save_pretrained(tmp_path)
     with pytest.raises(ValueError, match=phrase):
         from_backbone(tmp_path, labels, strategy)
+
+
+def save_trained(backbone, folder, strategy="label_tokens", **config):
+    model, tokenizer = from_backbone(backbone, LABELS, strategy, **config)
+    torch.nn.init.normal_(model.classifier.out_proj.weight)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return model, tokenizer
+
+
+def test_a_folder_grows_by_the_labels_that_it_lacks(backbone, tmp_path):
+    trained, reader = save_trained(backbone, tmp_path)
+    names, described = ["quality", "gift", "good value", "price", "too_expensive"], {"price": "not good", "gift": "x"}
+    model, tokenizer = from_backbone(tmp_path, names, "label_tokens", described, add_labels=True)
+    assert model.config.label_names == tokenizer.label_names == [*LABELS, "quality", "price"]
+    trained.add_labels(["quality", "price"], reader, {"price": "not good"})
+    for name, weights in trained.state_dict().items():
+        assert torch.equal(weights, model.state_dict()[name]), name
+    with pytest.raises(ValueError, match=r"lacks \['new'\]: .* new ones behind them with add_labels=True \(--add_lab"):
+        from_backbone(tmp_path, [*LABELS, "new"], "label_tokens")
+    with pytest.raises(ValueError, match=r"knows \['gift'\] that are not asked for"):
+        from_backbone(tmp_path, [*LABELS[:2], "new"], "label_tokens", add_labels=True)
+
+
+def test_adding_labels_where_there_are_none_to_add_or_none_to_add_to(backbone, tmp_path):
+    save_trained(backbone, tmp_path)
+    model, _ = from_backbone(tmp_path, LABELS[::-1], "label_tokens", add_labels=True)
+    assert model.config.label_names == LABELS
+    with pytest.raises(ValueError, match="was not trained on labels to which others could be added"):
+        from_backbone(backbone, LABELS, "label_tokens", add_labels=True)
+    save_trained(backbone, tmp_path / "cls", "cls")
+    with pytest.raises(ValueError, match="cannot be added with strategy 'cls'"):
+        from_backbone(tmp_path / "cls", [*LABELS, "new"], "cls", add_labels=True)
+
+
+def test_descriptions_that_nothing_would_read_are_refused(backbone, tmp_path):
+    save_trained(backbone, tmp_path)
+    with pytest.raises(ValueError, match=r"has trained the labels \['gift'\] already, .* leave the descriptions out"):
+        from_backbone(tmp_path, LABELS, "label_tokens", {"gift": "a present"})
+    with pytest.raises(ValueError, match="use strategy 'label_tokens', not 'cls'"):
+        from_backbone(backbone, LABELS, "cls", {"gift": "a present"})
+    with pytest.raises(ValueError, match=r"descriptions of \['gifts'\], which are not among the labels"):
+        from_backbone(backbone, LABELS, "label_tokens", {"gifts": "a present"})
+
+
+def test_labels_without_a_description_are_noted(backbone, caplog):
+    with caplog.at_level(logging.INFO, "bert_multilabel"):
+        from_backbone(backbone, LABELS, "label_tokens", {"gift": "a present"})
+    assert "start from their names: ['good value', 'too_expensive']" in caplog.text
 
 
 def test_other_architectures_fields_and_strategies_are_refused(backbone, tmp_path):

@@ -197,7 +197,8 @@ def test_a_saved_folder_gives_the_same_logits(build, form, tmp_path):
     loaded, info = type(model).from_pretrained(tmp_path, output_loading_info=True)
     assert not info["missing_keys"] and not info["unexpected_keys"]
     assert_close(loaded(**batch).logits, model(**batch).logits)
-    assert (tmp_path / "encoder_multilabel.py").exists() and (tmp_path / "positions_multilabel.py").exists()
+    for part in ("encoder", "naming", "positions"):
+        assert (tmp_path / f"{part}_multilabel.py").exists()
 
 
 def test_all_label_layers_are_the_same_as_none_given(build):

@@ -185,6 +185,31 @@ def test_bad_construction_is_refused(backbone):
         MultiLabelTokenizer.from_pretrained(backbone, strategy="label_tokens")
 
 
+@pytest.mark.parametrize("kind", TEXTS)
+def test_added_labels_read_as_if_they_had_always_been_there(checkpoints, tmp_path, kind):
+    path = checkpoints[kind]
+    ours = MultiLabelTokenizer.from_pretrained(path, label_names=LABELS[:1], strategy="label_tokens")
+    first = ours.label_token_ids
+    ours.add_labels(LABELS[1:])
+    whole = MultiLabelTokenizer.from_pretrained(path, label_names=LABELS, strategy="label_tokens")
+    ours.save_pretrained(tmp_path)
+    for tokenizer in (ours, MultiLabelTokenizer.from_pretrained(tmp_path), AutoTokenizer.from_pretrained(tmp_path)):
+        assert (tokenizer.label_names, len(tokenizer)) == (LABELS, len(whole))
+        assert tokenizer.label_token_ids == whole.label_token_ids
+        for text in TEXTS[kind]:
+            assert dict(tokenizer(text, "[OPINION2] pair")) == dict(whole(text, "[OPINION2] pair"))
+    assert first == whole.label_token_ids[:1]
+
+
+def test_labels_that_cannot_be_added_are_refused(backbone):
+    tokenizer = MultiLabelTokenizer.from_pretrained(backbone, label_names=LABELS, strategy="label_tokens")
+    with pytest.raises(ValueError, match=r"the labels \['gift'\] are there already"):
+        tokenizer.add_labels(["new", "gift"])
+    assert (tokenizer.label_names, len(tokenizer.label_token_ids)) == (LABELS, 3)
+    with pytest.raises(ValueError, match=r"\(strategy 'cls'\) has no label tokens"):
+        MultiLabelTokenizer.from_pretrained(backbone, label_names=LABELS).add_labels(["new"])
+
+
 def test_a_reader_without_label_tokens_reads_the_same_text(backbone):
     tokenizer = MultiLabelTokenizer.from_pretrained(
         backbone, label_names=LABELS, strategy="label_tokens", model_max_length=64
