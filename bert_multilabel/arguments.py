@@ -59,6 +59,20 @@ class ModelArguments:
     classifier_dropout: float | None = field(
         default=None, metadata={"help": "Dropout of the classification head. Default: the backbone's hidden dropout."}
     )
+    label_descriptions: str | None = field(
+        default=None,
+        metadata={
+            "help": "What is said of labels, from which their tokens start in place of the names: a JSON object from "
+            "name to sentence, or a csv, tsv or jsonl with the columns label and description."
+        },
+    )
+    add_labels: bool = field(
+        default=False,
+        metadata={
+            "help": "Let the trained folder know the labels that it lacks, behind its own; only with label tokens. "
+            "--label_names_file or the training data must name its own, too."
+        },
+    )
 
 
 @dataclass

@@ -42,6 +42,19 @@ class LoadedData:
     label_names: list[str] | None
     pair_column: str | None
 
+    def ordered_as(self, label_names: list[str]) -> "LoadedData":
+        """Return the same rows with the labels in another order."""
+        if self.label_names is None or self.label_names == label_names:
+            return self
+        places = [self.label_names.index(name) for name in label_names]
+        splits = {
+            split: rows.map(lambda row: {"labels": [row["labels"][place] for place in places]}, features=rows.features)
+            if "labels" in rows.features
+            else rows
+            for split, rows in self.splits.items()
+        }
+        return LoadedData(splits, label_names, self.pair_column)
+
 
 def load_splits(
     spec: DataSpec,

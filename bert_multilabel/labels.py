@@ -83,7 +83,7 @@ class LabelReader:
         present = set(names)
         for name in names:
             if name not in self.label_names:
-                raise BadValue(_unknown_label(name, self.label_names), self.columns[0])
+                raise BadValue(unknown_label(name, self.label_names), self.columns[0])
         if len(present) < len(names):
             self.repeated += 1
         return [float(name in present) for name in self.label_names]
@@ -200,6 +200,14 @@ def shorten(value: object, width: int = 80) -> str:
     return text if len(text) <= width else f"{text[: width - 4]}...{text[-1]}"
 
 
+def unknown_label(name: str, label_names: list[str]) -> str:
+    """Say that there is no such label, and which may be meant."""
+    by_lower = {known.lower(): known for known in label_names}
+    close = difflib.get_close_matches(name.lower(), by_lower, n=1)
+    hint = f"did you mean {by_lower[close[0]]!r}?" if close else f"the labels are {shorten(label_names)}"
+    return f"unknown label {shorten(name)}; {hint}"
+
+
 def has_lone_surrogate(text: str) -> bool:
     r"""Whether the text holds half of a UTF-16 pair (JSON's "\ud800"), which no UTF-8 file can store."""
     return _SURROGATE.search(text) is not None
@@ -262,13 +270,6 @@ def _clean_name(item: str, cell: object, column: str) -> str:
     if has_lone_surrogate(name):
         raise BadValue(f"{shorten(name)} holds a lone surrogate, which is no valid text", column)
     return name
-
-
-def _unknown_label(name: str, label_names: list[str]) -> str:
-    by_lower = {known.lower(): known for known in label_names}
-    close = difflib.get_close_matches(name.lower(), by_lower, n=1)
-    hint = f"did you mean {by_lower[close[0]]!r}?" if close else f"the labels are {shorten(label_names)}"
-    return f"unknown label {shorten(name)}; {hint}"
 
 
 def _readable(cells: list[Any], column: str, known: Container[str]) -> Iterator[tuple[Form, list[Any]]]:

@@ -92,7 +92,7 @@ def read_rows(path: str) -> Iterator[Row]:
         DataError: At once, if there is no such file or the extension is another one; on the way, where reading on is
             impossible (not UTF-8, NUL bytes, a bad header, broken quoting, broken JSON or parquet).
     """
-    _check_is_file(path)
+    check_is_file(path)
     extension = Path(path).suffix.lower()
     if extension not in _READERS:
         raise DataError(f"cannot tell how to read {path!r}: its extension must be one of {', '.join(_READERS)}")
@@ -105,9 +105,9 @@ def read_label_names(path: str) -> list[str]:
     Raises:
         DataError: If there is no such file, it is not UTF-8, it holds no name, or a name stands there twice.
     """
-    _check_is_file(path)
+    check_is_file(path)
     line_of: dict[str, int] = {}
-    for number, line in enumerate(_read_lines(path), 1):
+    for number, line in enumerate(read_lines(path), 1):
         name = line.strip()
         if name in line_of:
             raise DataError(
@@ -201,13 +201,18 @@ def _read_split(source: str, split: Dataset) -> Table:
     return Table(source, _batch_rows(batches), split.features)
 
 
-def _check_is_file(path: str) -> None:
+def check_is_file(path: str) -> None:
+    """Raise a DataError if there is no such file."""
     if not Path(path).is_file():
         raise DataError(f"there is no file {path!r}")
 
 
-def _read_lines(path: str) -> Iterator[str]:
-    """Yield the lines of a UTF-8 file with their ends."""
+def read_lines(path: str) -> Iterator[str]:
+    """Yield the lines of a UTF-8 file with their ends.
+
+    Raises:
+        DataError: On the way, where the file is not UTF-8 or holds a NUL byte.
+    """
     # Bytes that are no UTF-8 come in as lone surrogates: an error raised by open itself could not tell the line.
     with open(path, encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
         for number, line in enumerate(file, 1):
@@ -245,7 +250,7 @@ def _csv_records(path: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
     # The limit of the csv module, 131,072 characters, is too low for documents.
     csv.field_size_limit(_LONGEST_FIELD)
     # Not strict, the csv module would repair bad quoting by guessing, and swallow rows.
-    reader = csv.reader(_read_lines(path), delimiter=delimiter, strict=True)
+    reader = csv.reader(read_lines(path), delimiter=delimiter, strict=True)
     number = 0
     while True:
         line = reader.line_num + 1
@@ -273,12 +278,12 @@ def _check_header(path: str, header: list[str]) -> None:
 
 
 def _read_json(path: str) -> Iterator[Row]:
-    first = next((line for line in _read_lines(path) if line.strip()), "")
+    first = next((line for line in read_lines(path) if line.strip()), "")
     if not first.lstrip().startswith("["):
         yield from _read_json_lines(path)
         return
     try:
-        objects = json.loads("".join(_read_lines(path)))
+        objects = json.loads("".join(read_lines(path)))
     except ValueError as error:
         raise DataError(f"{path}: broken JSON: {error}") from error
     for number, values in enumerate(objects, 1):
@@ -287,7 +292,7 @@ def _read_json(path: str) -> Iterator[Row]:
 
 def _read_json_lines(path: str) -> Iterator[Row]:
     number = 0
-    for line, text in enumerate(_read_lines(path), 1):
+    for line, text in enumerate(read_lines(path), 1):
         if text.strip():
             number += 1
             try:

@@ -16,6 +16,7 @@ from .checkpoints import PREDICTIONS_FILE, find_damage, mark_finished, read_run,
 from .configuration_multilabel import MultiLabelConfig
 from .data import LoadedData, load_splits
 from .decisions import TunedMetrics
+from .descriptions import read_label_descriptions
 from .encoding import Collator, encode_rows, longest_first
 from .metrics import evaluate
 from .model_card import write_model_card
@@ -57,6 +58,8 @@ def run(
     """
     set_seed(training_args.seed)
     output_dir = Path(str(training_args.output_dir))
+    if model_args.add_labels and not training_args.do_train:
+        raise ValueError("--add_labels needs --do_train: labels that were never trained have nothing to say yet")
     saved = AutoConfig.from_pretrained(model_args.model_name_or_path)
     if saved.model_type != MultiLabelConfig.model_type and not training_args.do_train:
         raise ValueError(
@@ -65,9 +68,11 @@ def run(
         )
     if data_args.text_pair_column is None:
         data_args = replace(data_args, text_pair_column=trained_pair_column(Path(model_args.model_name_or_path)))
-    data = load_run_data(data_args, training_args, getattr(saved, "label_names", None))
+    known = None if model_args.add_labels else getattr(saved, "label_names", None)
+    data = load_run_data(data_args, training_args, known)
     # Rows to train on have labels, and a trained model knows its own: there are always names.
     model, tokenizer = _build(model_args, saved, data.label_names or [])
+    data = data.ordered_as(model.config.label_names)  # added labels stand behind those that were there
     if training_args.do_train and saved.model_type != MultiLabelConfig.model_type:
         start_bias_from_frequencies(model, torch.tensor(list(data.splits["train"]["labels"])))
     reader = text_reader(tokenizer, model.config)
@@ -185,7 +190,11 @@ def _build(
     strategy = str(model_args.strategy or getattr(saved, "strategy", "label_tokens"))
     names = ("classifier_dropout", "label_attention", "label_layers")
     given = {name: value for name in names if (value := getattr(model_args, name)) is not None}
-    return from_backbone(model_args.model_name_or_path, label_names, strategy, **given)
+    path = model_args.label_descriptions
+    descriptions = None if path is None else read_label_descriptions(path, label_names)
+    return from_backbone(
+        model_args.model_name_or_path, label_names, strategy, descriptions, model_args.add_labels, **given
+    )
 
 
 def _claim(
@@ -197,7 +206,7 @@ def _claim(
         arguments |= asdict(group)
     arguments = {name: value for name, value in arguments.items() if name not in _NOT_OF_THE_RUN}
     arguments["text_pair_column"] = pair_column or ""  # as found: `trained_pair_column` reads it
-    for name in ("train_file", "validation_file", "label_names_file"):
+    for name in ("train_file", "validation_file", "label_names_file", "label_descriptions"):
         if arguments[name] is not None:
             # A file that was changed in between would make two halves of different runs into one.
             arguments[f"{name} (bytes)"] = Path(arguments[name]).stat().st_size

@@ -37,6 +37,16 @@ def test_rows_come_out_clean(write):
     assert loaded.splits["train"].to_list() == [{"text": "good", "labels": [1, 1]}, {"text": "bad", "labels": [0, 0]}]
 
 
+def test_labels_in_another_order_are_the_same_labels(write):
+    path = write("a.csv", "text,labels\ngood,c|a\nbad,b\n")
+    loaded = load(path).ordered_as(["c", "a", "b"])
+    assert loaded.label_names == ["c", "a", "b"]
+    assert loaded.splits["train"].to_list() == load_rows(path, label_names=["c", "a", "b"])
+    assert loaded.splits["train"].features == load(path).splits["train"].features
+    unlabelled = load(write("b.csv", "text\ngood\n"), "test", label_names=["a", "b"])
+    assert unlabelled.ordered_as(["b", "a"]).splits["test"].to_list() == [{"text": "good"}]
+
+
 def test_parquet_with_class_labels(tmp_path):
     path = str(tmp_path / "a.parquet")
     features = Features({"text": Value("string"), "labels": List(ClassLabel(names=["quality", "price"]))})

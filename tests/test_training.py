@@ -6,7 +6,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModel, AutoTokenizer
 
-from bert_multilabel import hamming_score
+from bert_multilabel import from_backbone, hamming_score
 from bert_multilabel.arguments import parse_arguments
 from bert_multilabel.training import run
 
@@ -393,3 +393,59 @@ def test_the_loss_is_of_the_run_and_not_of_the_model(backbone, files, tmp_path):
         ValueError, match="other arguments .label_correlation was 0.25, now 0.0; loss was 'weighted_bce'"
     ):
         run_script(**common, output_dir=tmp_path / "out")
+
+
+def test_descriptions_decide_where_the_training_starts(backbone, files, tmp_path):
+    path = tmp_path / "descriptions.csv"
+    path.write_text("label,description\ngift,wants to buy\n")
+    common = {"train_file": files["train"], "do_train": True, "max_steps": 1, "learning_rate": 1e-9}
+    run_script(model_name_or_path=backbone, label_descriptions=path, output_dir=tmp_path / "out", **common)
+    expected, tokenizer = from_backbone(backbone, sorted(LABELS), "label_tokens", {"gift": "wants to buy"})
+    token_id = tokenizer.label_token_ids[sorted(LABELS).index("gift")]
+    rows = load_file(tmp_path / "out" / "model.safetensors")["bert.embeddings.word_embeddings.weight"]
+    torch.testing.assert_close(rows[token_id], expected.get_input_embeddings().weight[token_id].detach())
+    with pytest.raises(ValueError, match="has trained the labels .'gift'. already"):
+        run_script(
+            model_name_or_path=tmp_path / "out", label_descriptions=path, output_dir=tmp_path / "more", **common
+        )
+
+
+def test_a_trained_folder_learns_more_labels(backbone, files, tmp_path):
+    rows = read_jsonl(Path(files["train"]))
+    names = {"gift": "a gift"}  # sorts before the others, and yet goes behind them
+    new = [{**row, "labels": [names.get(name, name) for name in row["labels"]]} for row in rows]
+    old = [{**row, "labels": [name for name in row["labels"] if name != "gift"]} for row in rows]
+    for name, content in (("old", old), ("new", new)):
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(map(json.dumps, content)))
+    common = {"do_train": True, "do_eval": True, "do_predict": True, "learning_rate": 3e-3}
+    splits = {f"{split}_file": tmp_path / "new.jsonl" for split in ("train", "validation", "test")}
+    run_script(
+        model_name_or_path=backbone,
+        train_file=tmp_path / "old.jsonl",
+        output_dir=tmp_path / "old",
+        do_train=True,
+        num_train_epochs=12,
+        learning_rate=3e-3,
+        per_device_train_batch_size=8,
+    )
+    grow = {"model_name_or_path": tmp_path / "old", **common, **splits, "num_train_epochs": 12}
+    with pytest.raises(ValueError, match="unknown label 'a gift'"):
+        run_script(**grow, output_dir=tmp_path / "grown")
+    results = run_script(**grow, add_labels=True, output_dir=tmp_path / "grown", per_device_train_batch_size=8)
+    config = json.loads((tmp_path / "grown" / "config.json").read_text())
+    assert config["label_names"] == ["good value", "too_expensive", "a gift"]
+    assert results["eval_hamming_score"] > 0.9
+    # Read by name, so that an order mixed up between data and model would show.
+    given = [set(row["labels"]) for row in read_jsonl(tmp_path / "grown" / "predictions.jsonl")]
+    assert sum(labels == set(row["labels"]) for labels, row in zip(given, new, strict=True)) > 0.9 * len(new)
+
+
+def test_labels_are_added_only_in_training(backbone, files, tmp_path):
+    with pytest.raises(ValueError, match="--add_labels needs --do_train"):
+        run_script(
+            model_name_or_path=backbone,
+            add_labels=True,
+            do_predict=True,
+            test_file=files["test"],
+            output_dir=tmp_path / "out",
+        )

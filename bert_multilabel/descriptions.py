@@ -1,0 +1,60 @@
+"""A file of label descriptions in, a sentence per label out."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from .labels import DataError, shorten, unknown_label
+from .reading import Row, Table, check_is_file, describe_problem, raise_problems, read_lines, read_rows
+
+
+def read_label_descriptions(path: str, label_names: list[str]) -> dict[str, str]:
+    """Read what a file says of labels: a JSON object, or rows with the columns `label` and `description`.
+
+    Args:
+        path: A json file with one object such as `{"gift": "The buyer ..."}`, or csv, tsv, jsonl or parquet.
+        label_names: All labels; not every one needs a description.
+
+    Raises:
+        DataError: If the file cannot be read, lacks a column, or has bad rows: an unknown or repeated label, or a
+            blank description; all bad rows are listed.
+    """
+    is_object = Path(path).suffix.lower() == ".json"
+    table = Table(path, _object_rows(path) if is_object else read_rows(path))
+    if not {"label", "description"} <= set(table.columns):
+        raise DataError(f"{path} must have the columns 'label' and 'description', but it has {table.columns}")
+    descriptions: dict[str, str] = {}
+    problems = []
+    for row in table.rows:
+        name, description = (_clean(row.values.get(column)) for column in ("label", "description"))
+        problem = row.problem
+        if not problem and name not in label_names:
+            problem = unknown_label(name, label_names)
+        elif not problem and name in descriptions:
+            problem = f"label {name!r} is described already; remove one"
+        elif not problem and not description:
+            problem = f"label {name!r} has the description {shorten(row.values.get('description'))}; write a text, or "
+            problem += "remove the row"
+        if problem:
+            problems.append(describe_problem(path, row, problem))
+        else:
+            descriptions[name] = description
+    raise_problems(path, problems)
+    return descriptions
+
+
+def _object_rows(path: str) -> Iterator[Row]:
+    check_is_file(path)
+    try:
+        # As pairs, which keep a name that stands there twice.
+        pairs = json.loads("".join(read_lines(path)), object_pairs_hook=tuple)
+    except ValueError as error:
+        raise DataError(f"{path}: broken JSON: {error}") from error
+    if not isinstance(pairs, tuple):
+        raise DataError(f'{path} must hold one object such as {{"gift": "..."}}, got a {type(pairs).__name__}')
+    for number, (name, description) in enumerate(pairs, 1):
+        yield Row(number, None, {"label": name, "description": description})
+
+
+def _clean(cell: object) -> str:
+    return cell.strip() if isinstance(cell, str) else ""
