@@ -13,6 +13,7 @@ from bert_multilabel import MultiLabelConfig, MultiLabelTokenizer, compute_metri
 from bert_multilabel.arguments import parse_arguments
 from bert_multilabel.columns import DataSpec
 from bert_multilabel.data import load_splits
+from bert_multilabel.descriptions import read_label_descriptions
 from bert_multilabel.training import run
 
 from .conftest import LABELS
@@ -127,6 +128,27 @@ def _(folder, backbone):
 
 @case
 def _(folder, backbone):
+    """model: a label added that is there already"""
+    model, tokenizer = from_backbone(backbone, LABELS, "label_tokens")
+    model.add_labels(["new", "gift"], tokenizer)
+
+
+@case
+def _(folder, backbone):
+    """model: more labels added than leave room for text"""
+    model, tokenizer = from_backbone(backbone, LABELS, "label_tokens")
+    model.add_labels([f"label {number}" for number in range(60)], tokenizer)
+
+
+@case
+def _(folder, backbone):
+    """model: a label added to `cls`"""
+    model, tokenizer = from_backbone(backbone, LABELS, "cls")
+    model.add_labels(["new"], tokenizer)
+
+
+@case
+def _(folder, backbone):
     """backbone: a RoBERTa"""
     RobertaConfig().save_pretrained(folder)
     from_backbone(folder, LABELS, "cls")
@@ -136,6 +158,14 @@ def _(folder, backbone):
 def _(folder, backbone):
     """backbone: more label tokens than positions"""
     from_backbone(backbone, [f"label {number}" for number in range(60)], "label_tokens")
+
+
+@case
+def _(folder, backbone):
+    """backbone: a trained folder with other labels"""
+    for part in from_backbone(backbone, LABELS, "label_tokens"):
+        part.save_pretrained(folder)
+    from_backbone(folder, [*LABELS, "new"], "label_tokens")
 
 
 @case
@@ -215,6 +245,13 @@ def _(folder, backbone):
 def _(folder, backbone):
     """data: a field too many"""
     load(folder, "train.csv", "text,labels\ngood, really good,price\n")
+
+
+@case
+def _(folder, backbone):
+    """data: descriptions of an unknown label, and a blank one"""
+    (folder / "about.json").write_text('{"prise": "What it costs", "quality": ""}')
+    read_label_descriptions(str(folder / "about.json"), ["price", "quality"])
 
 
 @case
