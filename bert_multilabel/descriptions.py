@@ -1,10 +1,10 @@
 """A file of label descriptions in, a sentence per label out."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from pathlib import Path
 
-from .labels import DataError, shorten, unknown_label
+from .labels import DataError, unknown_label
 from .reading import Row, Table, check_is_file, describe_problem, raise_problems, read_lines, read_rows
 
 
@@ -27,14 +27,7 @@ def read_label_descriptions(path: str, label_names: list[str]) -> dict[str, str]
     problems = []
     for row in table.rows:
         name, description = (_clean(row.values.get(column)) for column in ("label", "description"))
-        problem = row.problem
-        if not problem and name not in label_names:
-            problem = unknown_label(name, label_names)
-        elif not problem and name in descriptions:
-            problem = f"label {name!r} is described already; remove one"
-        elif not problem and not description:
-            problem = f"label {name!r} has the description {shorten(row.values.get('description'))}; write a text, or "
-            problem += "remove the row"
+        problem = row.problem or _find_problem(name, description, label_names, descriptions)
         if problem:
             problems.append(describe_problem(path, row, problem))
         else:
@@ -54,6 +47,16 @@ def _object_rows(path: str) -> Iterator[Row]:
         raise DataError(f'{path} must hold one object such as {{"gift": "..."}}, got a {type(pairs).__name__}')
     for number, (name, description) in enumerate(pairs, 1):
         yield Row(number, None, {"label": name, "description": description})
+
+
+def _find_problem(name: str, description: str, label_names: list[str], before: Container[str]) -> str:
+    if name not in label_names:
+        return unknown_label(name, label_names)
+    if name in before:
+        return f"label {name!r} is described already; remove one of the two"
+    if not description:
+        return f"label {name!r} has a description that is blank or no text; write one, or remove the row"
+    return ""
 
 
 def _clean(cell: object) -> str:
