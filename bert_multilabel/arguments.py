@@ -354,9 +354,14 @@ def parse_arguments(
     parser = HfArgumentParser(groups, allow_abbrev=False)
     *parsed, unknown = parser.parse_args_into_dataclasses(arguments, return_remaining_strings=True)
     if unknown:
-        raise ValueError(f"unknown arguments: {' '.join(unknown)}; check the spelling, --help lists them all")
+        raise ValueError(unknown_arguments(unknown))
     model, data, training, decision = parsed
     return model, data, training, decision
+
+
+def unknown_arguments(words: list[str]) -> str:
+    """Say of words on the command line that nothing reads them."""
+    return f"unknown arguments: {' '.join(words)}; check the spelling, --help lists them all"
 
 
 def _read_json_arguments(path: Path) -> list[str]:

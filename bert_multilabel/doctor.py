@@ -11,7 +11,7 @@ from typing import Any, get_type_hints
 from transformers import AutoConfig, HfArgumentParser
 
 from . import auto as auto  # our own folders load through AutoConfig
-from .arguments import DataArguments, ModelArguments, MultiLabelTrainingArguments
+from .arguments import DataArguments, ModelArguments, MultiLabelTrainingArguments, unknown_arguments
 from .backbone import read_tokenizer
 from .examination import Examination, LoadModel, examine
 from .files import write_json
@@ -53,7 +53,7 @@ def main(arguments: list[str] | None = None) -> int:
         arguments, return_remaining_strings=True, look_for_args_file=False
     )
     if unknown:
-        parser.error(f"unknown arguments: {' '.join(unknown)}; check the spelling, --help lists them all")
+        parser.error(unknown_arguments(unknown))
     given = [name for name in _MODEL_OPTIONS if getattr(model, name, None) or getattr(data, name, None)]
     if given and other.model_name_or_path is None:
         parser.error(f"--{given[0]} needs --model_name_or_path: without a model, lengths are counted in words")

@@ -13,7 +13,7 @@ import numpy as np
 from transformers import AutoConfig, HfArgumentParser
 
 from . import auto as auto  # our own folders load through AutoConfig
-from .arguments import ColumnArguments, DecisionArguments
+from .arguments import ColumnArguments, DecisionArguments, unknown_arguments
 from .backbone import from_backbone
 from .checkpoints import read_results, read_run, write_results
 from .columns import DataSpec
@@ -100,7 +100,11 @@ def main(arguments: list[str] | None = None) -> None:
     """Tune, and print what the scores were before and are after."""
     parser = HfArgumentParser((TuneArguments, DecisionArguments), description=__doc__, allow_abbrev=False)  # type: ignore[arg-type]
     parser.add_argument("model_dir", type=Path, help="Folder of the trained model; its config.json is changed.")
-    rows, wanted, others = parser.parse_args_into_dataclasses(arguments)
+    rows, wanted, others, unknown = parser.parse_args_into_dataclasses(
+        arguments, return_remaining_strings=True, look_for_args_file=False
+    )
+    if unknown:
+        parser.error(unknown_arguments(unknown))
     scores = tune_folder(others.model_dir, rows, wanted)
     print(f"{'':28}before    after (on rows that the fit has not seen)")
     for name in _SHOWN:

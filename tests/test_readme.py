@@ -40,6 +40,8 @@ def test_what_the_readme_says_runs(tmp_path, backbone):
             ["--num_train_epochs", "1"] if "--do_train" in words else []
         )
         run_in(tmp_path, str(ROOT / script), *words, *extra)
+    (tune,) = [shlex.split(line)[1:] for line in commands if "bert_multilabel.tune" in line]
+    assert "stored in runs/opinions/config.json" in run_in(tmp_path, *tune)
     predictions = (tmp_path / "runs" / "opinions" / "predictions.jsonl").read_text(encoding="utf-8").splitlines()
     assert set(json.loads(predictions[0])) == {"id", "labels", "scores"}
     assert len(blocks("python")) == 2

@@ -7,6 +7,7 @@ from transformers import AutoModel
 
 from bert_multilabel import MultiLabelConfig, from_backbone
 from bert_multilabel.model_card import write_model_card
+from bert_multilabel.tune import main
 
 from .conftest import LABELS
 
@@ -30,16 +31,14 @@ def rows(tmp_path):
 
 
 def tune(*words):
-    command = [sys.executable, "-m", "bert_multilabel.tune", *map(str, words)]
-    return subprocess.run(command, capture_output=True, text=True)
+    main([str(word) for word in words])
 
 
-def test_the_stored_decisions_act_wherever_the_folder_is_loaded(model_dir, rows):
+def test_the_stored_decisions_act_wherever_the_folder_is_loaded(model_dir, rows, capsys):
     before = json.loads((model_dir / "config.json").read_text())
     weights = (model_dir / "model.safetensors").read_bytes()
     (model_dir / "all_results.json").write_text(json.dumps({"train_loss": 0.5, "eval_stale": 1.0}))
-    done = tune(model_dir, "--file", rows, "--min_labels", "1", "--calibration", "per_label")
-    assert done.returncode == 0, done.stderr
+    tune(model_dir, "--file", rows, "--min_labels", "1", "--calibration", "per_label")
     after = json.loads((model_dir / "config.json").read_text())
     changed = {name for name in after if before.get(name) != after[name]}
     assert {"temperature", "min_labels"} <= changed <= {"temperature", "min_labels", "threshold"}
@@ -50,7 +49,7 @@ def test_the_stored_decisions_act_wherever_the_folder_is_loaded(model_dir, rows)
     results = json.loads((model_dir / "all_results.json").read_text())
     assert results["train_loss"] == 0.5 and "eval_stale" not in results
     assert results["eval_samples"] == 60
-    assert f"{results['eval_hamming_score']:.4f}" in done.stdout
+    assert f"{results['eval_hamming_score']:.4f}" in capsys.readouterr().out
     assert not (model_dir / "README.md").exists()  # this folder had no card of ours
 
 
@@ -58,7 +57,7 @@ def test_the_card_of_a_trained_folder_follows(model_dir, rows):
     write_model_card(model_dir / "README.md", MultiLabelConfig(label_names=LABELS), "x", {"eval_hamming_score": 0.123})
     arguments = {"model_name_or_path": "bert-tiny", "text_pair_column": ""}
     (model_dir / "training_run.json").write_text(json.dumps({"finished": True, "arguments": arguments}))
-    assert tune(model_dir, "--file", rows).returncode == 0
+    tune(model_dir, "--file", rows)
     score = json.loads((model_dir / "all_results.json").read_text())["eval_hamming_score"]
     card = (model_dir / "README.md").read_text()
     assert f"| hamming score | {score:.4f} |" in card and "from `bert-tiny`" in card and "0.123" not in card
@@ -67,21 +66,30 @@ def test_the_card_of_a_trained_folder_follows(model_dir, rows):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--threshold_goal", "f1"], "got 'f1'"),
         (["--min_labels", "4"], "min_labels must be from 0 to the number of labels, 3, got 4"),
         (["--text_column", "body"], "rows.csv has no column 'body'"),
-        (["--goal", "macro_f1"], "--goal"),
     ],
 )
 def test_what_cannot_be_done_is_said_and_nothing_is_changed(model_dir, rows, words, message):
     before = {path: path.read_bytes() for path in model_dir.iterdir()}
-    done = tune(model_dir, "--file", rows, *words)
-    assert done.returncode != 0
-    assert message in done.stderr and "Traceback" not in done.stderr
+    with pytest.raises(ValueError, match=message):
+        tune(model_dir, "--file", rows, *words)
     assert {path: path.read_bytes() for path in model_dir.iterdir()} == before
 
 
 def test_a_plain_backbone_is_refused(checkpoints, rows):
-    done = tune(checkpoints["uncased"], "--file", rows)
+    with pytest.raises(ValueError, match="is a 'bert' model without labels: give a folder that was trained"):
+        tune(checkpoints["uncased"], "--file", rows)
+
+
+def test_misspelt_options_are_refused(model_dir, rows, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        tune(model_dir, "--file", rows, "--goal", "macro_f1")
+    assert "--goal" in capsys.readouterr().err
+
+
+def test_the_command_says_what_is_wrong_in_one_line(model_dir, rows):
+    command = [sys.executable, "-m", "bert_multilabel.tune", str(model_dir), "--file", str(rows)]
+    done = subprocess.run([*command, "--threshold_goal", "f1"], capture_output=True, text=True)
     assert done.returncode == 1
-    assert "is a 'bert' model without labels: give a folder that was trained" in done.stderr
+    assert done.stderr.splitlines()[-1].endswith("got 'f1'") and "Traceback" not in done.stderr
