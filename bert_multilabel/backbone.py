@@ -66,7 +66,7 @@ def from_backbone(
     if source.model_type == MultiLabelConfig.model_type:
         added = _find_added(path, source, list(label_names), add_labels)
         _check_are_read(path, descriptions, added)
-        model = MODEL_CLASSES[strategy].from_pretrained(path, dtype=torch.float32, **config)
+        model = _take_up(path, strategy, config)
         tokenizer = MultiLabelTokenizer.from_pretrained(path)
         if added:
             _note_undescribed(descriptions, added)
@@ -183,6 +183,20 @@ def start_bias_from_frequencies(model: MultiLabelPreTrainedModel, labels: torch.
         positives, counts = positives.sum(dim=0, keepdim=True), counts.sum(dim=0, keepdim=True)  # (1,)
     # One row more of each kind: a label that nobody has still begins somewhere.
     bias.copy_(torch.logit((positives + 1) / (counts + 2)))
+
+
+def _take_up(path: str | PathLike[str], strategy: str, config: dict[str, Any]) -> MultiLabelPreTrainedModel:
+    loaded: Any = MODEL_CLASSES[strategy].from_pretrained(
+        path, dtype=torch.float32, output_loading_info=True, **config
+    )
+    model, info = loaded
+    missing = sorted(info["missing_keys"])
+    if missing:  # these would begin at random
+        raise ValueError(
+            f"{path} lacks {len(missing)} weights, such as {missing[0]}: a checkpoint of a run with --lora_rank is "
+            "for going on with that run; the model is the folder that the run leaves"
+        )
+    return cast(MultiLabelPreTrainedModel, model)
 
 
 def _note_undescribed(descriptions: Mapping[str, str], started: list[str]) -> None:
