@@ -9,7 +9,7 @@ Shapes: B batch, T tokens, Q tokens that read, h heads, V vocabulary, H hidden s
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import nn
@@ -29,8 +29,9 @@ def cpu_training(model: PreTrainedModel) -> Iterator[None]:
     """
     with ExitStack() as stack:
         stack.enter_context(_cheap_dropout(model))
-        embedding = cast(nn.Embedding, model.get_input_embeddings())
-        if embedding.weight.requires_grad:
+        embedding = model.get_input_embeddings()
+        # PEFT's own module, of which only some rows are trained, has no gradient of all rows.
+        if isinstance(embedding, nn.Embedding) and embedding.weight.requires_grad:
             stack.enter_context(_touched_rows(embedding))
         yield
 

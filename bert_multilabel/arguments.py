@@ -4,6 +4,7 @@ import json
 import math
 import sys
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,18 @@ class ModelArguments:
             "--label_names_file or the training data must name its own, too."
         },
     )
+    lora_rank: int | None = field(
+        default=None,
+        metadata={
+            "help": "Train low-rank adapters of this rank in place of the encoder, which end merged into it. Default: "
+            "train the encoder itself."
+        },
+    )
+
+    def __post_init__(self) -> None:
+        _check_at_least_one("lora_rank", self.lora_rank)
+        if self.lora_rank is not None:
+            _check_installed("lora_rank", "peft", "lora")
 
 
 @dataclass
@@ -329,6 +342,11 @@ class MultiLabelTrainingArguments(TrainingArguments):
 def _check_at_least_one(option: str, value: int | None) -> None:
     if value is not None and value < 1:
         raise ValueError(f"--{option} must be at least 1, got {value}")
+
+
+def _check_installed(option: str, package: str, extra: str) -> None:
+    if find_spec(package) is None:
+        raise ValueError(f"--{option} needs the package {package}: pip install 'bert-multilabel[{extra}]'")
 
 
 def parse_arguments(

@@ -10,9 +10,17 @@ from datasets import Dataset
 from transformers import AutoConfig, EarlyStoppingCallback, PreTrainedConfig, Trainer, set_seed
 
 from . import auto as auto  # our own folders load through AutoConfig
+from .adapters import add_adapters
 from .arguments import DataArguments, DecisionArguments, ModelArguments, MultiLabelTrainingArguments
 from .backbone import from_backbone, start_bias_from_frequencies
-from .checkpoints import PREDICTIONS_FILE, find_damage, mark_finished, read_run, start_or_resume, write_results
+from .checkpoints import (
+    PREDICTIONS_FILE,
+    find_damage,
+    mark_finished,
+    read_run,
+    start_or_resume,
+    write_results,
+)
 from .configuration_multilabel import MultiLabelConfig
 from .data import LoadedData, load_splits
 from .decisions import TunedMetrics
@@ -66,6 +74,8 @@ def run(
             f"{model_args.model_name_or_path} is a {saved.model_type!r} model that was never trained on labels, so "
             "it has nothing to say yet: add --do_train, or give a folder that this script trained"
         )
+    if model_args.lora_rank is not None and not training_args.do_train:
+        raise ValueError(f"--lora_rank {model_args.lora_rank} is for training: add --do_train, or drop it")
     if data_args.text_pair_column is None:
         data_args = replace(data_args, text_pair_column=trained_pair_column(Path(model_args.model_name_or_path)))
     known = None if model_args.add_labels else getattr(saved, "label_names", None)
@@ -75,30 +85,36 @@ def run(
     data = data.ordered_as(model.config.label_names)  # added labels stand behind those that were there
     if training_args.do_train and saved.model_type != MultiLabelConfig.model_type:
         start_bias_from_frequencies(model, torch.tensor(list(data.splits["train"]["labels"])))
+    adapters = None if model_args.lora_rank is None else add_adapters(model, model_args.lora_rank)
     reader = text_reader(tokenizer, model.config)
     splits = {name: encode_rows(rows, reader, data_args.max_seq_length) for name, rows in data.splits.items()}
     if "validation" in splits:
         # Evaluation does not mind the order, and like lengths spare padding.
         splits["validation"] = splits["validation"].select(longest_first(splits["validation"]))
     tuned_metrics = TunedMetrics(model.config, decision_args)
-    trainer = MultiLabelTrainer(
-        model=model,
-        args=training_args,
-        train_dataset=splits.get("train"),
-        eval_dataset=splits.get("validation"),
-        processing_class=tokenizer,
-        data_collator=Collator(reader.pad_token_id),
-        # A model that is not trained here is scored as it is.
-        compute_metrics=tuned_metrics if training_args.do_train else lambda given: evaluate(given, model.config),
-    )
-    if training_args.early_stopping_patience is not None:
-        trainer.add_callback(EarlyStoppingCallback(training_args.early_stopping_patience))
+
+    def make_trainer(**given: Any) -> MultiLabelTrainer:
+        patience = training_args.early_stopping_patience
+        return MultiLabelTrainer(
+            **given,
+            train_dataset=splits.get("train"),
+            eval_dataset=splits.get("validation"),
+            processing_class=tokenizer,
+            data_collator=Collator(reader.pad_token_id),
+            # A model that is not trained here is scored as it is.
+            compute_metrics=tuned_metrics if training_args.do_train else lambda given: evaluate(given, model.config),
+            callbacks=None if patience is None else [EarlyStoppingCallback(patience)],
+        )
+
+    trainer = make_trainer(model=model, args=training_args)
     results: dict[str, float] = {}
     if training_args.do_train:
         # Not before everything else is known to work: from here on the folder belongs to this run.
         with training_args.main_process_first(desc="claiming the output folder"):
             checkpoint = _claim(output_dir, [model_args, data_args, decision_args], training_args, data.pair_column)
         trained = trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+        if adapters is not None:
+            adapters.merge_and_unload()
         results |= _report(trainer, output_dir, "train", {**trained.metrics, "train_samples": len(splits["train"])})
     if training_args.do_eval:
         evaluated = trainer.evaluate()
