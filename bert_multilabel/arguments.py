@@ -287,6 +287,13 @@ class MultiLabelTrainingArguments(TrainingArguments):
         default=None,
         metadata={"help": "Stop after this many evaluations without a better one. Default: train all epochs."},
     )
+    hyperparameter_search: int | None = field(
+        default=None,
+        metadata={
+            "help": "Try this many sets of learning rates, warm-up, weight decay, batch size and epochs around the "
+            "given ones, and train with the best by --metric_for_best_model. Default: train with the given ones."
+        },
+    )
     overwrite_output_dir: bool = field(
         default=False, metadata={"help": "Start anew in an output folder that holds another run; its checkpoints go."}
     )
@@ -320,6 +327,25 @@ class MultiLabelTrainingArguments(TrainingArguments):
             # There is nothing to pin memory for; torch would warn at every data loader.
             self.dataloader_pin_memory = False
         super().__post_init__()
+        if self.hyperparameter_search is not None:
+            self._check_search()
+
+    def _check_search(self) -> None:
+        asked = f"--hyperparameter_search {self.hyperparameter_search}"
+        _check_at_least_one("hyperparameter_search", self.hyperparameter_search)
+        if not (self.do_train and self.do_eval):
+            raise ValueError(f"{asked} compares evaluations of trained models: add --do_train and --do_eval")
+        if str(self.resume_from_checkpoint).lower() not in ("none", "true", "false"):
+            raise ValueError(
+                f"{asked} and --resume_from_checkpoint {self.resume_from_checkpoint} exclude each other: without the "
+                "latter, the run goes on by itself with what it found"
+            )
+        if self.world_size > 1:
+            raise ValueError(
+                f"{asked} runs in one process, but there are {self.world_size}: search in one, then train in all with "
+                "the values of hyperparameter_search.json"
+            )
+        _check_installed("hyperparameter_search", "optuna", "hpo")
 
     def _check_loss(self) -> None:
         if self.loss not in LOSSES:

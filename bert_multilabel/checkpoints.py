@@ -17,6 +17,7 @@ logger = logging.get_logger(__name__)
 RUN_FILE = "training_run.json"
 RESULTS_FILE = "all_results.json"
 PREDICTIONS_FILE = "predictions.jsonl"
+SEARCH_FILE = "hyperparameter_search.json"
 
 
 def start_or_resume(output_dir: Path, arguments: dict[str, Any], overwrite: bool) -> Path | None:
@@ -39,6 +40,7 @@ def start_or_resume(output_dir: Path, arguments: dict[str, Any], overwrite: bool
     """
     run = read_run(output_dir)
     checkpoints = [Path(path) for path in reversed(sort_checkpoints(str(output_dir)))] if output_dir.is_dir() else []
+    is_same = False
     if overwrite:
         for name in (RUN_FILE, RESULTS_FILE, PREDICTIONS_FILE):
             (output_dir / name).unlink(missing_ok=True)
@@ -46,12 +48,14 @@ def start_or_resume(output_dir: Path, arguments: dict[str, Any], overwrite: bool
             shutil.rmtree(checkpoint)
         checkpoints = []
     elif run is not None:
-        _check_same_run(output_dir, run, arguments, has_checkpoints=bool(checkpoints))
+        is_same = _check_same_run(output_dir, run, arguments, has_checkpoints=bool(checkpoints))
     elif checkpoints or (output_dir / "config.json").exists():
         raise ValueError(
             f"{output_dir} holds a model but no record of its training ({RUN_FILE}): choose another --output_dir, or "
             "replace it with --overwrite_output_dir"
         )
+    if not is_same:
+        (output_dir / SEARCH_FILE).unlink(missing_ok=True)  # what it found was for another run
     output_dir.mkdir(parents=True, exist_ok=True)
     write_json(output_dir / RUN_FILE, {"finished": False, "arguments": arguments})
     for checkpoint in checkpoints:
@@ -127,7 +131,8 @@ def find_damage(checkpoint: Path) -> str | None:
     return None
 
 
-def _check_same_run(output_dir: Path, run: dict[str, Any], arguments: dict[str, Any], has_checkpoints: bool) -> None:
+def _check_same_run(output_dir: Path, run: dict[str, Any], arguments: dict[str, Any], has_checkpoints: bool) -> bool:
+    """Return whether a run has the arguments of the one before; refuse it where that one would be lost."""
     if run["finished"]:
         raise ValueError(
             f"{output_dir} holds a finished run: choose another --output_dir, or replace it with "
@@ -145,3 +150,4 @@ def _check_same_run(output_dir: Path, run: dict[str, Any], arguments: dict[str, 
             f"{output_dir} holds an unfinished run with other arguments ({'; '.join(changed)}): repeat them to go on, "
             "choose another --output_dir, or replace it with --overwrite_output_dir"
         )
+    return not changed

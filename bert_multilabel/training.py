@@ -15,6 +15,7 @@ from .arguments import DataArguments, DecisionArguments, ModelArguments, MultiLa
 from .backbone import from_backbone, start_bias_from_frequencies
 from .checkpoints import (
     PREDICTIONS_FILE,
+    SEARCH_FILE,
     find_damage,
     mark_finished,
     read_run,
@@ -31,6 +32,7 @@ from .model_card import write_model_card
 from .modeling_multilabel import MultiLabelPreTrainedModel
 from .prediction import predict_rows, prediction_records, write_predictions
 from .scoring_multilabel import MultiLabelScorer, text_reader
+from .search import search
 from .splitting import split_validation
 from .tokenization_multilabel import MultiLabelTokenizer
 from .trainer import MultiLabelTrainer
@@ -112,6 +114,9 @@ def run(
         # Not before everything else is known to work: from here on the folder belongs to this run.
         with training_args.main_process_first(desc="claiming the output folder"):
             checkpoint = _claim(output_dir, [model_args, data_args, decision_args], training_args, data.pair_column)
+        if training_args.hyperparameter_search is not None:
+            training_args = search(make_trainer, model, training_args, output_dir / SEARCH_FILE)
+            trainer = make_trainer(model=model, args=training_args)
         trained = trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
         if adapters is not None:
             adapters.merge_and_unload()

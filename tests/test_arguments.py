@@ -1,10 +1,12 @@
 import json
+import sys
 
 import pytest
 
 from bert_multilabel.arguments import MultiLabelTrainingArguments, parse_arguments
 
 TRAIN = ["--model_name_or_path", "bert", "--train_file", "a.csv", "--output_dir", "out", "--do_train"]
+SEARCH = ["--hyperparameter_search"]
 
 
 def test_defaults_suit_multi_label_training():
@@ -121,6 +123,14 @@ def test_several_label_columns_are_a_list():
             "--max_pos_weight must be a number from 1 up, got nan",
         ),
         ([*TRAIN, "--label_correlation", "1"], "--label_correlation must be at least 0 and below 1, got 1"),
+        ([*TRAIN, "--lora_rank", "0"], "--lora_rank must be at least 1, got 0"),
+        ([*TRAIN, "--lora_rank", "-4"], "--lora_rank must be at least 1, got -4"),
+        ([*TRAIN, "--do_eval", *SEARCH, "0"], "--hyperparameter_search must be at least 1, got 0"),
+        ([*TRAIN, *SEARCH, "3"], "--hyperparameter_search 3 compares .*: add --do_train and --do_eval"),
+        (
+            [*TRAIN, "--do_eval", *SEARCH, "3", "--resume_from_checkpoint", "out/checkpoint-2"],
+            "--hyperparameter_search 3 and --resume_from_checkpoint out/checkpoint-2 exclude each other",
+        ),
         (["missing.json"], "there is no file 'missing.json' to read the arguments from"),
     ],
 )
@@ -175,3 +185,20 @@ def test_a_loss_has_the_options_that_it_reads_and_no_others(words, expected):
 def test_an_unknown_loss_is_refused_in_python_too():
     with pytest.raises(ValueError, match="--loss must be one of bce, weighted_bce, .*, got mse"):
         MultiLabelTrainingArguments(output_dir="out", do_train=True, loss="mse")
+
+
+@pytest.mark.parametrize(
+    ("option", "package", "extra"), [("lora_rank", "peft", "lora"), ("hyperparameter_search", "optuna", "hpo")]
+)
+def test_what_an_extra_brings_is_asked_for_by_name(monkeypatch, option, package, extra):
+    arguments = [*TRAIN, "--do_eval", f"--{option}", "2"]
+    parse_arguments(arguments)
+    monkeypatch.setitem(sys.modules, package, None)  # as if it were not installed
+    with pytest.raises(ValueError, match=rf"--{option} needs .* {package}: pip install 'bert-multilabel\[{extra}\]'"):
+        parse_arguments(arguments)
+
+
+def test_a_search_in_several_processes_is_refused(monkeypatch):
+    monkeypatch.setattr("bert_multilabel.arguments.MultiLabelTrainingArguments.world_size", 2)
+    with pytest.raises(ValueError, match="--hyperparameter_search 3 runs in one process, but there are 2"):
+        parse_arguments([*TRAIN, "--do_eval", *SEARCH, "3"])

@@ -4,7 +4,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from bert_multilabel.checkpoints import RUN_FILE, find_damage, mark_finished, start_or_resume
+from bert_multilabel.checkpoints import RUN_FILE, SEARCH_FILE, find_damage, mark_finished, start_or_resume
 
 ARGUMENTS = {"learning_rate": 0.1, "train_file": "a.csv"}
 
@@ -99,3 +99,20 @@ def test_a_model_of_another_origin_is_not_written_over(tmp_path, content):
     save_whole(tmp_path / content) if content.startswith("checkpoint") else (tmp_path / content).touch()
     with pytest.raises(ValueError, match="holds a model but no record of its training"):
         start_or_resume(tmp_path, ARGUMENTS, overwrite=False)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "overwrite", "kept"),
+    [(ARGUMENTS, False, True), ({"learning_rate": 0.2}, False, False), (ARGUMENTS, True, False)],
+)
+def test_what_a_search_found_is_kept_for_the_same_run_alone(tmp_path, arguments, overwrite, kept):
+    start_or_resume(tmp_path, ARGUMENTS, overwrite=False)
+    (tmp_path / SEARCH_FILE).write_text("{}")
+    start_or_resume(tmp_path, arguments, overwrite)
+    assert (tmp_path / SEARCH_FILE).exists() is kept
+
+
+def test_a_search_that_no_run_is_known_for_is_removed(tmp_path):
+    (tmp_path / SEARCH_FILE).write_text("{}")
+    start_or_resume(tmp_path, ARGUMENTS, overwrite=False)
+    assert not (tmp_path / SEARCH_FILE).exists()

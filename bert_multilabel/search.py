@@ -1,0 +1,146 @@
+"""Searches for learning rates and what goes with them, by Trainer's own `hyperparameter_search` with Optuna."""
+
+import copy
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+from transformers.trainer_utils import SaveStrategy
+from transformers.utils import logging
+
+from .arguments import MultiLabelTrainingArguments
+from .files import write_json
+from .modeling_multilabel import MultiLabelPreTrainedModel
+from .trainer import MultiLabelTrainer
+
+if TYPE_CHECKING:
+    from optuna import Trial
+
+logger = logging.get_logger(__name__)
+
+# How far a trial may go from the given value, up and down. What these do depends on ratios, hence a log scale.
+_FACTORS = {
+    # Around the default, 1e-4, from 2e-5, the least that BERT's authors recommend, to 5e-4.
+    "learning_rate": 5.0,
+    # By itself and not as a multiple of the encoder's: how much is new depends on the labels, not on the backbone.
+    "head_learning_rate": 5.0,
+    # The default share of a tenth becomes one from a twentieth to a fifth.
+    "warmup_steps": 2.0,
+    # Matters so little in a few epochs that smaller changes would drown in noise.
+    "weight_decay": 10.0,
+}
+_WHOLE_NUMBERS = ("per_device_train_batch_size", "num_train_epochs")
+
+
+def search(
+    make_trainer: Callable[..., MultiLabelTrainer],
+    model: MultiLabelPreTrainedModel,
+    args: MultiLabelTrainingArguments,
+    path: Path,
+) -> MultiLabelTrainingArguments:
+    """Find values for the training arguments, or take those that a search of the same run found before.
+
+    Args:
+        make_trainer: Makes a trainer of `args` and `model_init`.
+        model: What every trial starts from a copy of.
+        args: `hyperparameter_search` says how many trials; the first takes the values given here.
+        path: Where the trials and what they found are written, or have been.
+
+    Returns:
+        A copy of the arguments, with the best values.
+
+    Raises:
+        ValueError: If the evaluations lack the metric that says what is best.
+    """
+    if not path.exists():
+        write_json(path, _try_values(make_trainer, model, args))
+    best = json.loads(path.read_text(encoding="utf-8"))["best"]
+    logger.warning(f"training with what the search found, {best}: all trials stand in {path}")
+    args = copy.copy(args)
+    for name, value in best.items():
+        setattr(args, name, type(getattr(args, name))(value))
+    return args
+
+
+def suggest(trial: "Trial", given: MultiLabelTrainingArguments) -> dict[str, float]:
+    """Choose the values of a trial.
+
+    Args:
+        trial: Optuna's.
+        given: The arguments around whose values to search.
+
+    Returns:
+        Values by the names of the arguments; what is not among them stays as given.
+    """
+    values: dict[str, float] = {}
+    for name, factor in _FACTORS.items():
+        value = getattr(given, name)
+        # A zero is meant. So is a warm-up in steps, and a share of one half could not be doubled.
+        if value > 0 and not (name == "warmup_steps" and value >= 0.5):
+            values[name] = trial.suggest_float(name, value / factor, value * factor, log=True)
+    # Fewer rows make more and noisier steps. More than given might not fit the memory.
+    size = given.per_device_train_batch_size
+    sizes = sorted({max(1, size // 4), max(1, size // 2), size})
+    values["per_device_train_batch_size"] = trial.suggest_categorical("per_device_train_batch_size", sizes)
+    # The learning rate falls to zero over the epochs, so fewer of them are not the same as stopping early. With less
+    # than half of what was thought right nothing is won but time.
+    epochs = float(given.num_train_epochs)
+    if given.max_steps <= 0 and epochs.is_integer():
+        values["num_train_epochs"] = trial.suggest_int("num_train_epochs", math.ceil(epochs / 2), int(epochs))
+    return values
+
+
+def _try_values(
+    make_trainer: Callable[..., MultiLabelTrainer],
+    model: MultiLabelPreTrainedModel,
+    args: MultiLabelTrainingArguments,
+) -> dict[str, Any]:
+    """Run the trials: what was tried, and what was best."""
+    # Optuna takes a second to import, and is there only with the extra "hpo".
+    import optuna
+
+    metric = f"eval_{str(args.metric_for_best_model).removeprefix('eval_')}"
+    better = max if args.greater_is_better else min
+    direction: Literal["maximize", "minimize"] = "maximize" if args.greater_is_better else "minimize"
+    # Made here and not by Trainer, which does not give it away. Nothing is worse than what was asked for.
+    storage = optuna.storages.InMemoryStorage()
+    study = optuna.create_study(storage=storage, direction=direction)
+    study.enqueue_trial({name: getattr(args, name) for name in (*_FACTORS, *_WHOLE_NUMBERS)})
+
+    with TemporaryDirectory() as folder:
+        trial_args = copy.copy(args)
+        trial_args.output_dir, trial_args.save_strategy, trial_args.push_to_hub = folder, SaveStrategy.NO, False
+        trainer = make_trainer(args=trial_args, model_init=lambda: copy.deepcopy(model))
+
+        def score(metrics: dict[str, float]) -> float:
+            if metric not in metrics:
+                raise ValueError(
+                    f"--metric_for_best_model {args.metric_for_best_model} is not evaluated: choose one of "
+                    f"{', '.join(sorted(name.removeprefix('eval_') for name in metrics))}"
+                )
+            # Where the run will end with its best checkpoint, a trial counts by its best evaluation.
+            before = trainer.state.best_metric if args.load_best_model_at_end else None
+            return metrics[metric] if before is None else better(metrics[metric], before)
+
+        trainer.hyperparameter_search(
+            hp_space=lambda trial: suggest(trial, args),
+            compute_objective=score,
+            n_trials=cast(int, args.hyperparameter_search),
+            direction=direction,
+            backend="optuna",
+            storage=storage,
+            study_name=study.study_name,
+            load_if_exists=True,
+            sampler=optuna.samplers.TPESampler(seed=args.seed),
+            # After as many steps, trials of other batch sizes and epochs are not equally far.
+            pruner=optuna.pruners.NopPruner(),
+        )
+    return {
+        "metric": metric,
+        "best": study.best_params,
+        "best_score": study.best_value,
+        "trials": [{"score": trial.value, "values": trial.params} for trial in study.trials],
+    }
