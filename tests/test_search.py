@@ -109,6 +109,19 @@ def test_a_trial_counts_by_the_metric_that_chooses_the_checkpoint(command, tmp_p
     assert (found["metric"], found["best_score"]) == ("eval_loss", min(scores))
 
 
+def test_trials_and_run_start_from_the_same_adapters(command, backbone, tmp_path):
+    words = "--lora_rank 2 --hyperparameter_search 2 --max_steps 2 --strategy cls".split()
+    found = run_into(tmp_path / "out", command, *words)
+    assert len(found["trials"]) == 2
+    before, after = (load_file(folder / "model.safetensors") for folder in (backbone, tmp_path / "out"))
+    norm = "encoder.layer.0.output.LayerNorm.weight"
+    assert torch.equal(before[norm], after[f"bert.{norm}"])  # no trial has trained the model itself
+    query = "encoder.layer.0.attention.self.query.weight"
+    moved = after[f"bert.{query}"] - before[query]
+    # What two steps of adapters of rank 2 can do; weights that trials had moved as well would have another rank.
+    assert torch.linalg.matrix_rank(moved, rtol=1e-3) == 2
+
+
 def test_a_metric_that_is_not_evaluated_is_refused(command, tmp_path):
     with pytest.raises(ValueError, match="--metric_for_best_model f2 is not evaluated: choose one of .*hamming_score"):
         run_into(tmp_path / "out", command, "--metric_for_best_model", "f2")
