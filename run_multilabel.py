@@ -12,7 +12,11 @@ if __name__ == "__main__":
     logging.basicConfig(format="%(message)s")
     logging.getLogger("bert_multilabel").setLevel(logging.INFO)
     try:
-        run(*parse_arguments())
+        arguments = parse_arguments()
+    except ValueError as error:
+        sys.exit(str(error))
+    try:
+        run(*arguments)
     except DataError as error:
         # The message says where in the data the fault is; a traceback would only show where in our code.
         sys.exit(str(error))

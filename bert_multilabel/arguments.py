@@ -214,7 +214,10 @@ class DecisionArguments:
     )
 
     def __post_init__(self) -> None:
-        Goal.parse(self.threshold_goal)  # refuses what it cannot read
+        if Goal.parse(self.threshold_goal).floor is not None and self.thresholds == "keep":
+            raise ValueError(
+                f"--threshold_goal {self.threshold_goal} is for a fit, but --thresholds is keep: drop one"
+            )
         if self.min_labels is not None and self.min_labels < 0:
             raise ValueError(f"--min_labels must be at least 0, got {self.min_labels}")
 
@@ -269,7 +272,11 @@ class MultiLabelTrainingArguments(TrainingArguments):
         metadata={"help": "End with the best checkpoint. Default: where evaluations and checkpoints coincide."},
     )
     metric_for_best_model: str | None = field(
-        default="hamming_score", metadata={"help": "Evaluation metric that says which checkpoint is best."}
+        default="hamming_score",
+        metadata={
+            "help": "Evaluation metric that says which checkpoint is best. Default: what thresholds are fitted for, "
+            "if that is a score."
+        },
     )
     train_sampling_strategy: str = field(
         default="group_by_length",

@@ -119,24 +119,39 @@ class MultiLabelConfig(BertConfig):
         """Return the fields as a dictionary, stamped with the version of the code that writes it."""
         return {**super().to_dict(), "bert_multilabel_version": __version__}
 
-    def decide(self, logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def decide(self, logits: torch.Tensor, subset: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
         """Turn logits into probabilities and labels: the one place where that happens.
 
         Args:
-            logits: (B, L), any floating dtype.
+            logits: (B, L), any floating dtype, or (B, S) of a subset.
+            subset: (S,) int64, the labels that were scored if it was not all; as the model was given it.
 
         Returns:
             Probabilities (B, L), float32, after `temperature`; and decisions (B, L), bool, by `threshold` and
-            `min_labels`.
+            `min_labels`; or (B, S) each.
+
+        Raises:
+            ValueError: If there are not as many logits per row as labels.
         """
+        expected = len(self.label_names) if subset is None else len(subset)
+        if logits.size(-1) != expected:
+            raise ValueError(
+                f"logits have the shape {tuple(logits.shape)}, but there are {expected} labels to decide on: give the "
+                "subset of labels that was scored, if it was not all of them"
+            )
         temperature = torch.as_tensor(self.temperature, dtype=torch.float32, device=logits.device)  # () or (L,)
         threshold = torch.as_tensor(self.threshold, dtype=torch.float32, device=logits.device)  # () or (L,)
+        if subset is not None:
+            indices = torch.as_tensor(subset, device=logits.device)
+            temperature, threshold = (
+                values[indices] if values.dim() else values for values in (temperature, threshold)
+            )  # () or (S,)
         scaled = logits.float() / temperature
         probabilities = scaled.sigmoid()
         decisions = probabilities >= threshold
         if self.min_labels:
             # By logit: saturated probabilities would tie.
-            likeliest = scaled.topk(self.min_labels, dim=-1).indices  # (B, min_labels)
+            likeliest = scaled.topk(min(self.min_labels, expected), dim=-1).indices  # (B, min_labels)
             lacking = decisions.sum(-1, keepdim=True) < self.min_labels  # (B, 1)
             decisions = decisions | (torch.zeros_like(decisions).scatter(-1, likeliest, True) & lacking)
         return probabilities, decisions

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
+from scipy.special import expit, logit
 from transformers import EvalPrediction
 from transformers.utils import logging
 
@@ -26,8 +27,9 @@ from .thresholds import Goal, fit_thresholds
 logger = logging.get_logger(__name__)
 
 FOLDS = 5
-# On fewer rows whatever is fitted is noise.
+# On fewer rows what is fitted is noise: at all, and label by label.
 FEWEST_ROWS = 10
+FEWEST_ROWS_PER_LABEL = 50
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,8 @@ def tune(
     """Fit decisions, and score them on rows that the fit has not seen.
 
     Where a score is the goal, thresholds per label are kept only if they beat a common one across the folds, and that
-    one only if it beats the stored ones. (The best of these three is reported, so very little flattery remains.)
+    one only if it beats the stored ones. (The best of these three is reported, so very little flattery remains.) A new
+    temperature by itself decides nothing anew: stored thresholds are carried over to it.
 
     Args:
         logits: (N, L), finite.
@@ -107,12 +110,17 @@ def tune(
     if arguments.min_labels is not None:
         stored = Decisions(stored.threshold, stored.temperature, arguments.min_labels)
     scores = score_decisions(rows, truth, *stored.decide(config, rows))  # what cannot be scored is refused here
-    if len(rows) < FEWEST_ROWS:
-        logger.warning(f"thresholds stay as they are: {len(rows)} rows are too few to fit on, {FEWEST_ROWS} the least")
+    if len(rows) < FEWEST_ROWS or not ((truth == 1).any() and (truth == 0).any()):
+        logger.warning(
+            f"thresholds stay as they are: to fit them takes at least {FEWEST_ROWS} rows, some with labels and some "
+            f"without, but there are {len(rows)} rows with {int((truth == 1).sum())} labels"
+        )
         return stored, scores
     goal = Goal.parse(arguments.threshold_goal)
     scopes = ["keep", "global", "per_label"]
     scopes = scopes[: scopes.index(arguments.thresholds) + 1] if goal.floor is None else [arguments.thresholds]
+    if len(rows) < FEWEST_ROWS_PER_LABEL:
+        scopes = ["global" if scope == "per_label" else scope for scope in scopes]
     fold_of = np.random.default_rng(0).permutation(len(rows)) % FOLDS  # (N,)
     trials = []
     for scope in scopes:
@@ -124,6 +132,11 @@ def tune(
         trials.append((scope, score_decisions(rows, truth, probabilities, decisions)))
     # The first of equals: the simplest.
     scope, scores = max(trials, key=lambda trial: trial[1].get(goal.score, 0.0))
+    if goal.floor is not None and scores[f"micro_{goal.score}"] < goal.floor:
+        logger.warning(
+            f"{goal.score} over all labels is {scores[f'micro_{goal.score}']:.3f} on rows that the fit has not seen, "
+            f"less than the {goal.floor:g} asked for"
+        )
     return _fit(rows, truth, scope, goal, stored, arguments.calibration), scores
 
 
@@ -134,6 +147,10 @@ def _fit(
     if calibration != "keep":
         temperature = fit_temperature(logits, labels, per_label=calibration == "per_label")
     threshold = stored.threshold
+    if scope == "keep" and threshold != 0.5 and temperature != stored.temperature:
+        # The same decisions at another temperature; at 0.5 they are the same at any.
+        stored_logits = logit(np.asarray(threshold)) * np.asarray(stored.temperature)  # () or (L,)
+        threshold = expit(stored_logits / np.asarray(temperature)).tolist()
     if scope != "keep":
         scaled = logits / np.asarray(temperature, dtype=np.float32)  # (N, L)
         threshold = fit_thresholds(scaled, labels, goal, stored.min_labels, per_label=scope == "per_label")

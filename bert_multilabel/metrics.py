@@ -49,6 +49,7 @@ def multilabel_scores(predictions: ArrayLike, references: ArrayLike, probabiliti
     - `hamming_score`: see `hamming_score`; 1.0 for a sample with no label true or predicted.
     - `subset_accuracy`: share of samples with every label right.
     - `micro_f1`: F1 over all cells; 0.0 if no label is ever true or predicted.
+    - `micro_precision`, `micro_recall`: over all cells; 0.0 if no label is ever predicted, or true.
     - `macro_f1`: mean F1 of the labels; 0.0 for a label that is never true nor predicted.
     - `samples_f1`: mean F1 of the samples; 1.0 for a sample with no label true or predicted, like the hamming score.
     - `hamming_loss`: share of wrong cells.
@@ -78,6 +79,8 @@ def _decision_scores(predictions: ArrayLike, references: ArrayLike) -> dict[str,
         "hamming_score": hamming_score(predictions, references),
         "subset_accuracy": float((predicted == true).all(axis=1).mean(where=rows)),
         "micro_f1": float(_f1(predicted, true, axis=None, zero_division=0.0)),
+        "micro_precision": float(_ratio((predicted & true).sum(), predicted.sum(), 0.0)),
+        "micro_recall": float(_ratio((predicted & true).sum(), true.sum(), 0.0)),
         "macro_f1": float(_f1(predicted, true, axis=0, zero_division=0.0).mean(where=columns)),
         "samples_f1": float(_f1(predicted, true, axis=1, zero_division=1.0).mean(where=rows)),
         "hamming_loss": float((predicted != true).mean(where=annotated)),
@@ -237,7 +240,8 @@ def score_decisions(
         ValueError: As `multilabel_scores`.
     """
     raw, at_half = (values.numpy() for values in _decide_at_half(torch.tensor(logits)))  # (N, L), (N, L)
-    scores = multilabel_scores(decisions, references, probabilities)
+    # Ranked by raw probabilities: calibration never changes the order within a label, but that of two folds.
+    scores = multilabel_scores(decisions, references, raw)
     scores |= {f"{name}_at_half": value for name, value in _decision_scores(at_half, references).items()}
     for name, score in (("expected_calibration_error", expected_calibration_error), ("brier_score", brier_score)):
         scores[name] = score(probabilities, references)

@@ -51,9 +51,6 @@ def search(
 
     Returns:
         A copy of the arguments, with the best values.
-
-    Raises:
-        ValueError: If the evaluations lack the metric that says what is best.
     """
     if not path.exists():
         write_json(path, _try_values(make_trainer, model, args))
@@ -116,11 +113,6 @@ def _try_values(
         trainer = make_trainer(args=trial_args, model_init=lambda: copy.deepcopy(model))
 
         def score(metrics: dict[str, float]) -> float:
-            if metric not in metrics:
-                raise ValueError(
-                    f"--metric_for_best_model {args.metric_for_best_model} is not evaluated: choose one of "
-                    f"{', '.join(sorted(name.removeprefix('eval_') for name in metrics))}"
-                )
             # Where the run will end with its best checkpoint, a trial counts by its best evaluation.
             before = trainer.state.best_metric if args.load_best_model_at_end else None
             return metrics[metric] if before is None else better(metrics[metric], before)

@@ -17,7 +17,8 @@ Places = NDArray[np.int64]
 Flags = NDArray[np.bool_]
 
 # Where a threshold may stand, as logits: evenly, for probabilities of rare labels differ by orders of magnitude. (G,)
-_PLACES = np.linspace(-9, 9, 361)
+# Off the round numbers that logits of 16 bits are: they would fall on either side of a threshold by rounding.
+_PLACES = np.linspace(-9, 9, 361) + 0.0123
 # Gains change with the other labels' thresholds; two or three rounds settle them.
 _SWEEPS = 3
 
@@ -63,9 +64,9 @@ def fit_thresholds(
     label that behaves like all labels taken together.
 
     - `hamming_score`, `micro_f1`, `macro_f1`: the highest score. The hamming score counts what `min_labels` adds.
-    - `precision` of at least x: the lowest threshold, thus the best recall, from which on precision holds; where none
-      does, the highest.
-    - `recall` of at least x: the highest threshold, thus the best precision, up to which recall holds.
+    - `precision` of at least x: the lowest threshold, thus the best recall, at which precision holds. One that gives
+      nothing is never wrong: out of reach, a label is hardly ever given.
+    - `recall` of at least x: the highest threshold, thus the best precision, at which recall holds.
 
     Args:
         logits: (N, L), already divided by the temperature.
@@ -130,13 +131,11 @@ def _sums_at_places(passed: NDArray[np.int64], groups: NDArray[np.int64], weight
 
 def _peaks(curves: Floats) -> Places:
     """The place of the highest value of each curve (..., G); in the middle of a plateau, far from both its edges."""
-    first = curves.argmax(axis=-1)
-    last = curves.shape[-1] - 1 - curves[..., ::-1].argmax(axis=-1)
-    middle = (first + last) // 2
-    top = np.take_along_axis(curves, first[..., None], axis=-1)
-    is_plateau = (np.take_along_axis(curves, middle[..., None], axis=-1) == top)[..., 0]
-    peaks: Places = np.where(is_plateau, middle, first)
-    return peaks
+    first = curves.argmax(axis=-1)[..., None]  # (..., 1)
+    lower = (curves < np.take_along_axis(curves, first, axis=-1)) & (np.arange(curves.shape[-1]) > first)  # (..., G)
+    end = np.where(lower.any(axis=-1), lower.argmax(axis=-1), curves.shape[-1])  # one beyond the plateau
+    middle: Places = (first[..., 0] + end - 1) // 2
+    return middle
 
 
 def _row_scores(hits: Floats, given: Floats, true: Floats) -> Floats:
@@ -252,9 +251,9 @@ def _bound_places(cells: _Cells, score: str, floor: float, per_label: bool) -> P
     if not per_label:
         hits, given, true = hits.sum(axis=0), given.sum(axis=0), true.sum(axis=0)  # (G,), (G,), (1,)
     if score == "recall":
-        highest: Places = np.maximum(np.sum(hits >= floor * true, axis=-1) - 1, 0)
+        highest: Places = np.maximum(np.sum(hits >= floor * true - 1e-9, axis=-1) - 1, 0)
         return highest
-    holds = hits >= floor * given  # (L, G) or (G,)
+    holds = hits >= floor * given - 1e-9  # (L, G) or (G,)
     lowest: Places = np.where(holds.any(axis=-1), holds.argmax(axis=-1), len(_PLACES) - 1)
     return lowest
 

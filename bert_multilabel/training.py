@@ -1,13 +1,16 @@
 """Arguments to Trainer and back; what lands in the output folder."""
 
+import copy
 from collections.abc import Container
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from datasets import Dataset
 from transformers import AutoConfig, EarlyStoppingCallback, PreTrainedConfig, Trainer, set_seed
+from transformers.utils import logging
 
 from . import auto as auto  # our own folders load through AutoConfig
 from .adapters import add_adapters
@@ -24,18 +27,21 @@ from .checkpoints import (
 )
 from .configuration_multilabel import MultiLabelConfig
 from .data import LoadedData, load_splits
-from .decisions import TunedMetrics
+from .decisions import Decisions, TunedMetrics
 from .descriptions import read_label_descriptions
 from .encoding import Collator, encode_rows, longest_first
-from .metrics import evaluate
+from .metrics import evaluate, score_decisions
 from .model_card import write_model_card
 from .modeling_multilabel import MultiLabelPreTrainedModel
 from .prediction import predict_rows, prediction_records, write_predictions
 from .scoring_multilabel import MultiLabelScorer, text_reader
 from .search import search
 from .splitting import split_validation
+from .thresholds import Goal
 from .tokenization_multilabel import MultiLabelTokenizer
 from .trainer import MultiLabelTrainer
+
+logger = logging.get_logger(__name__)
 
 # What may differ between two calls that continue the same run: where it goes, what it shows and what comes after it.
 _NOT_OF_THE_RUN = {
@@ -93,6 +99,7 @@ def run(
     if "validation" in splits:
         # Evaluation does not mind the order, and like lengths spare padding.
         splits["validation"] = splits["validation"].select(longest_first(splits["validation"]))
+    _check_decisions(model.config, decision_args, training_args)
     tuned_metrics = TunedMetrics(model.config, decision_args)
 
     def make_trainer(**given: Any) -> MultiLabelTrainer:
@@ -216,6 +223,33 @@ def _build(
     return from_backbone(
         model_args.model_name_or_path, label_names, strategy, descriptions, model_args.add_labels, **given
     )
+
+
+def _check_decisions(
+    config: MultiLabelConfig, decision_args: DecisionArguments, training_args: MultiLabelTrainingArguments
+) -> None:
+    """Refuse what cannot be tuned or judged by, before anything is trained; and say what will not be tuned."""
+    if not (training_args.do_train and training_args.do_eval):
+        asked = [name for name, value in asdict(decision_args).items() if value != getattr(DecisionArguments(), name)]
+        if asked:
+            raise ValueError(
+                f"--{asked[0]} {getattr(decision_args, asked[0])} is for what is fitted on validation rows after "
+                "training: add --do_train and --do_eval, or tune a trained folder: python -m bert_multilabel.tune"
+            )
+        if training_args.do_train and Decisions.of(config) != Decisions.of(MultiLabelConfig()):
+            logger.warning("without --do_eval the thresholds stay those of the model before this training")
+        return
+    goal = Goal.parse(decision_args.threshold_goal)
+    if goal.floor is None and training_args.metric_for_best_model == "hamming_score":
+        training_args.metric_for_best_model = goal.score
+    if decision_args.min_labels is not None:
+        Decisions(config.threshold, config.temperature, decision_args.min_labels).store(copy.copy(config))
+    nothing = np.zeros((1, len(config.label_names)), dtype=np.float32)
+    known = ["loss", *score_decisions(nothing, nothing, nothing, nothing)]
+    metric = str(training_args.metric_for_best_model).removeprefix("eval_")
+    is_read = training_args.load_best_model_at_end or training_args.hyperparameter_search is not None
+    if is_read and metric not in known:
+        raise ValueError(f"--metric_for_best_model {metric} is not evaluated: choose one of {', '.join(known)}")
 
 
 def _claim(

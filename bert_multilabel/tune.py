@@ -19,7 +19,7 @@ from .checkpoints import read_results, read_run, write_results
 from .columns import DataSpec
 from .configuration_multilabel import MultiLabelConfig
 from .data import load_splits
-from .decisions import Decisions, tune
+from .decisions import FEWEST_ROWS, Decisions, tune
 from .encoding import encode_rows
 from .files import write_json
 from .metrics import score_decisions
@@ -29,7 +29,10 @@ from .scoring_multilabel import PRECISIONS, MultiLabelScorer, text_reader
 from .training import trained_pair_column
 
 # What is shown, of all that goes into `all_results.json`.
-_SHOWN = ("hamming_score", "subset_accuracy", "micro_f1", "macro_f1", "expected_calibration_error", "brier_score")
+_SHOWN = (
+    *("hamming_score", "subset_accuracy", "micro_f1", "micro_precision", "micro_recall", "macro_f1"),
+    *("expected_calibration_error", "brier_score"),
+)
 
 
 @dataclass
@@ -57,6 +60,8 @@ def tune_folder(model_dir: Path, rows: TuneArguments, wanted: DecisionArguments)
     Raises:
         ValueError: If the folder holds no model of ours, or if the rows are bad or have no labels.
     """
+    if not (model_dir / "config.json").is_file():
+        raise ValueError(f"{model_dir} is no folder of a model: there is no {model_dir / 'config.json'}")
     config = AutoConfig.from_pretrained(model_dir)
     if config.model_type != MultiLabelConfig.model_type:
         raise ValueError(
@@ -74,22 +79,21 @@ def tune_folder(model_dir: Path, rows: TuneArguments, wanted: DecisionArguments)
     model, tokenizer = from_backbone(model_dir, config.label_names, config.strategy)
     scorer = MultiLabelScorer(model, tokenizer, rows.precision)
     encoded = encode_rows(labelled, text_reader(tokenizer, config), rows.max_seq_length)
-    logits, _ = predict_rows(scorer, encoded)  # (N, L)
+    if len(encoded) < FEWEST_ROWS:
+        raise ValueError(f"{rows.file} has {len(encoded)} rows: tuning takes at least {FEWEST_ROWS}")
+    logits, predicted = predict_rows(scorer, encoded)  # (N, L)
     labels = np.asarray(encoded["labels"], dtype=np.float32)  # (N, L)
     before = score_decisions(logits, labels, *Decisions.of(config).decide(config, logits))
     decisions, after = tune(logits, labels, config, wanted)
     decisions.store(config)
-    _write(model_dir, config, decisions, after, len(labels))
+    _write(model_dir, config, decisions, {"loss": predicted["test_loss"], **after, "samples": len(labels)})
     return {"before": before, "after": after}
 
 
-def _write(
-    model_dir: Path, config: MultiLabelConfig, decisions: Decisions, scores: dict[str, float], num_rows: int
-) -> None:
+def _write(model_dir: Path, config: MultiLabelConfig, decisions: Decisions, scores: dict[str, float]) -> None:
     path = model_dir / "config.json"
     write_json(path, {**json.loads(path.read_text(encoding="utf-8")), **asdict(decisions)})
-    results = {f"eval_{name}": value for name, value in scores.items()} | {"eval_samples": num_rows}
-    write_results(model_dir, "eval", results)
+    write_results(model_dir, "eval", {f"eval_{name}": value for name, value in scores.items()})
     run = read_run(model_dir)
     if run is not None:  # else the card is someone else's
         base_model = run["arguments"]["model_name_or_path"]
@@ -106,7 +110,10 @@ def main(arguments: list[str] | None = None) -> None:
     if unknown:
         parser.error(unknown_arguments(unknown))
     scores = tune_folder(others.model_dir, rows, wanted)
-    print(f"{'':28}before    after (on rows that the fit has not seen)")
+    print(
+        "before: as stored, which flatters on rows that it was fitted on; after: on rows that the fit has not seen\n"
+    )
+    print(f"{'':28}before    after")
     for name in _SHOWN:
         print(f"{name.replace('_', ' '):28}{scores['before'][name]:.4f}    {scores['after'][name]:.4f}")
     print(f"stored in {others.model_dir / 'config.json'}")

@@ -308,6 +308,14 @@ def _(folder, backbone):
 
 @case
 def _(folder, backbone):
+    """script: a decision option with nothing to fit on"""
+    (folder / "train.csv").write_text("text,labels\ngood,price\nbad,quality\n")
+    words = ["--do_train", "--train_file", folder / "train.csv", "--min_labels", 1]
+    script(folder, "--model_name_or_path", backbone, *words)
+
+
+@case
+def _(folder, backbone):
     """script: early stopping without evaluations"""
     script(folder, "--model_name_or_path", backbone, "--do_train", "--early_stopping_patience", 2)
 

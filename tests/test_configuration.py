@@ -154,3 +154,18 @@ def test_labels_stand_apart_where_the_text_does_not_read_them_in_every_layer():
 def test_label_forms_that_make_no_sense_are_refused(fields, phrase):
     with pytest.raises(ValueError, match=phrase):
         MultiLabelConfig(**{"label_names": NAMES, "strategy": "label_tokens", "num_hidden_layers": 3, **fields})
+
+
+def test_a_subset_is_decided_by_the_thresholds_of_its_labels():
+    config = MultiLabelConfig(label_names=["a", "b", "c"], threshold=[0.1, 0.5, 0.9], temperature=[1.0, 2.0, 4.0])
+    logits = torch.tensor([[0.5, 0.5, 0.5], [-3.0, -3.0, 9.0]])
+    probabilities, decisions = config.decide(logits)
+    for subset in ([2, 0], [1], [2, 0, 1]):
+        some = config.decide(logits[:, subset], torch.tensor(subset))
+        torch.testing.assert_close(some[0], probabilities[:, subset])
+        assert torch.equal(some[1], decisions[:, subset])
+    for wrong in ({"logits": logits[:, :1]}, {"logits": logits, "subset": torch.tensor([0, 1])}):
+        with pytest.raises(ValueError, match="labels to decide on: give the subset"):
+            config.decide(**wrong)
+    lenient = MultiLabelConfig(label_names=["a", "b", "c"], min_labels=2)
+    assert lenient.decide(torch.tensor([[-5.0]]), torch.tensor([1]))[1].tolist() == [[True]]

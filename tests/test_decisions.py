@@ -1,10 +1,11 @@
 import numpy as np
 import pytest
+import torch
 from transformers import EvalPrediction
 
 from bert_multilabel import MultiLabelConfig, hamming_score
 from bert_multilabel.arguments import DecisionArguments
-from bert_multilabel.decisions import FEWEST_ROWS, Decisions, TunedMetrics, tune
+from bert_multilabel.decisions import FEWEST_ROWS, FEWEST_ROWS_PER_LABEL, Decisions, TunedMetrics, tune
 from bert_multilabel.metrics import evaluate
 
 from .test_thresholds import make_rows
@@ -83,12 +84,50 @@ def test_a_bound_is_fitted_as_asked_even_where_it_costs_score():
     assert (decided & (labels == 1)).sum() / labels.sum() >= 0.94
 
 
+def test_tuning_again_on_other_rows_keeps_what_it_cannot_beat():
+    logits, labels = make_rows(8, num_rows=2000, counts=(900, 200, 40))
+    stored = MultiLabelConfig(label_names=NAMES)
+    tune(logits, labels, stored, DecisionArguments())[0].store(stored)
+    before = stored.decide(torch.tensor(logits))[1]
+    for seed in range(6):
+        few, truth = make_rows(20 + seed, num_rows=30, counts=(14, 3, 1))
+        decisions, scores = tune(few, truth, stored, DecisionArguments())
+        stored_score = hamming_score(stored.decide(torch.tensor(few))[1].numpy(), truth)
+        assert scores["hamming_score"] >= stored_score
+    kept, _ = tune(few, truth, stored, DecisionArguments(thresholds="keep"))
+    assert kept.temperature != stored.temperature and kept.threshold != stored.threshold
+    # Another temperature, other probabilities, the same decisions.
+    assert (kept.decide(stored, logits)[1] != before.numpy()).mean() < 1e-3
+
+
+def test_few_rows_are_not_fitted_label_by_label():
+    few, truth = make_rows(9, num_rows=FEWEST_ROWS_PER_LABEL - 1, counts=(24, 10, 2))
+    bound = DecisionArguments(threshold_goal="recall=0.9")  # fitted as asked, if there is enough to fit on
+    assert isinstance(tune(few, truth, CONFIG, bound)[0].threshold, float)
+    assert isinstance(tune(*make_rows(9), CONFIG, bound)[0].threshold, list)
+
+
+def test_rows_that_are_all_alike_fit_nothing(caplog):
+    logits, labels = make_rows(5)
+    decisions, _ = tune(logits, np.zeros_like(labels), CONFIG, DecisionArguments())
+    assert decisions == Decisions(0.5, 1.0, 0)
+    assert "there are 600 rows with 0 labels" in caplog.text
+
+
+def test_a_bound_that_does_not_hold_on_new_rows_is_said(caplog):
+    rng = np.random.default_rng(0)
+    logits, labels = rng.normal(size=(60, 3)).astype(np.float32), (rng.random((60, 3)) < 0.3).astype(float)
+    _, scores = tune(logits, labels, CONFIG, DecisionArguments(threshold_goal="precision=0.95"))
+    assert scores["micro_precision"] < 0.95
+    assert f"precision over all labels is {scores['micro_precision']:.3f}" in caplog.text
+
+
 def test_too_few_rows_change_nothing(caplog):
     logits, labels = make_rows(5, counts=(3, 2, 1), num_rows=FEWEST_ROWS - 1)
     decisions, scores = tune(logits, labels, CONFIG, DecisionArguments())
     assert decisions == Decisions(0.5, 1.0, 0)
     assert scores["hamming_score"] == scores["hamming_score_at_half"]
-    assert "9 rows are too few to fit on, 10 the least" in caplog.text
+    assert "takes at least 10 rows, some with labels and some without, but there are 9 rows" in caplog.text
 
 
 def test_metrics_of_a_trainer_are_tuned_and_remember_the_fit():

@@ -138,6 +138,8 @@ class TestMultilabelScores:
                 "hamming_score": 2 / 3,
                 "subset_accuracy": 1 / 3,
                 "micro_f1": 2 / 3,  # 2 hits, 1 false alarm, 1 miss
+                "micro_precision": 2 / 3,
+                "micro_recall": 2 / 3,
                 "macro_f1": 1 / 3,  # 1, 0 and 0 for the label never true nor predicted
                 "samples_f1": (2 / 3 + 2 / 3 + 1) / 3,
                 "hamming_loss": 2 / 9,
@@ -152,6 +154,8 @@ class TestMultilabelScores:
             "hamming_score",
             "subset_accuracy",
             "micro_f1",
+            "micro_precision",
+            "micro_recall",
             "macro_f1",
             "samples_f1",
             "hamming_loss",
@@ -167,6 +171,8 @@ class TestMultilabelScores:
             "hamming_score": 1.0,
             "subset_accuracy": 1.0,
             "micro_f1": 0.0,
+            "micro_precision": 0.0,
+            "micro_recall": 0.0,
             "macro_f1": 0.0,
             "samples_f1": 1.0,
             "hamming_loss": 0.0,
@@ -231,6 +237,8 @@ class TestNotAnnotated:
                 "hamming_score": (1 + 1 / 2 + 1) / 3,
                 "subset_accuracy": 2 / 3,
                 "micro_f1": 4 / 5,  # 2 hits, 1 miss
+                "micro_precision": 1.0,
+                "micro_recall": 2 / 3,
                 "macro_f1": 1 / 3,
                 "samples_f1": (1 + 2 / 3 + 1) / 3,
                 "hamming_loss": 1 / 7,
@@ -387,7 +395,8 @@ def test_an_evaluation_holds_every_score_of_decisions_twice():
     scores = evaluate(EvalPrediction(logits, labels), config)
     assert (scores["hamming_score"], scores["hamming_score_at_half"]) == (1.0, 0.75)
     twice = {name.removesuffix("_at_half") for name in scores if name.endswith("_at_half")}
-    assert twice == {"hamming_score", "subset_accuracy", "micro_f1", "macro_f1", "samples_f1", "hamming_loss"}
+    f1 = {"micro_f1", "micro_precision", "micro_recall", "macro_f1", "samples_f1"}
+    assert twice == {"hamming_score", "subset_accuracy", "hamming_loss", *f1}
     raw, calibrated = expit(logits), expit(logits / 2)
     assert scores["brier_score"] == pytest.approx(brier_score(calibrated, labels))
     assert scores["brier_score_uncalibrated"] == pytest.approx(brier_score(raw, labels))

@@ -7,7 +7,7 @@ from scipy.special import expit
 
 from bert_multilabel import MultiLabelConfig, hamming_score
 from bert_multilabel.metrics import multilabel_scores
-from bert_multilabel.thresholds import _PLACES, Goal, _Cells, _GivenLabels, fit_thresholds
+from bert_multilabel.thresholds import _PLACES, Goal, _Cells, _GivenLabels, _peaks, fit_thresholds
 
 
 def make_rows(seed, counts=(300, 60, 12), num_rows=600, spread=1.5):
@@ -123,3 +123,9 @@ def test_goals_are_read_or_refused():
     for text in ("f1", "precision", "precision=high", "precision=nan", "recall=0", "recall=1.5", "macro_f1=0.5", ""):
         with pytest.raises(ValueError, match=f"above 0, at most 1.*got {text!r}"):
             Goal.parse(text)
+
+
+def test_the_peak_of_two_plateaus_is_the_middle_of_the_first():
+    curve = np.zeros(361)
+    curve[100:141] = curve[300:] = 1.0
+    assert _peaks(np.stack([curve, curve[::-1], np.zeros(361)])).tolist() == [120, 30, 180]

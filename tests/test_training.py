@@ -8,6 +8,7 @@ from transformers import AutoModel, AutoTokenizer
 
 from bert_multilabel import from_backbone, hamming_score
 from bert_multilabel.arguments import parse_arguments
+from bert_multilabel.checkpoints import read_run
 from bert_multilabel.training import run
 
 from .conftest import LABELS, make_rows
@@ -86,6 +87,33 @@ def test_the_decisions_that_were_fitted_travel_with_the_model(trained):
     assert AutoModel.from_pretrained(output_dir).config.temperature == config["temperature"]
     for name in ("hamming_score", "macro_f1", "samples_f1"):
         assert {f"eval_{name}", f"eval_{name}_at_half", f"test_{name}", f"test_{name}_at_half"} <= set(results)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "phrase"),
+    [
+        ({"do_predict": True, "min_labels": 1}, "--min_labels 1 is for what is fitted on validation rows"),
+        ({"do_train": True, "threshold_goal": "macro_f1"}, "--threshold_goal macro_f1 is for what is fitted"),
+        ({"do_train": True, "do_eval": True, "min_labels": 4}, "to the number of labels, 3, got 4"),
+        (
+            {"do_train": True, "do_eval": True, "metric_for_best_model": "f2"},
+            "f2 is not evaluated: choose one of loss,",
+        ),
+    ],
+)
+def test_decisions_that_cannot_be_tuned_are_refused_before_training(trained, files, tmp_path, arguments, phrase):
+    paths = {f"{split}_file": files[split] for split in ("train", "validation", "test")}
+    with pytest.raises(ValueError, match=phrase):
+        run_script(model_name_or_path=trained[0], output_dir=tmp_path / "out", **paths, **arguments)
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_goal_of_thresholds_chooses_the_epoch(backbone, files, tmp_path):
+    common = {"model_name_or_path": backbone, "train_file": files["train"], "validation_file": files["validation"]}
+    run_script(
+        **common, output_dir=tmp_path, do_train=True, do_eval=True, num_train_epochs=1, threshold_goal="micro_f1"
+    )
+    assert read_run(tmp_path)["arguments"]["metric_for_best_model"] == "micro_f1"
 
 
 def test_training_stops_where_evaluations_get_no_better(backbone, files, tmp_path):
