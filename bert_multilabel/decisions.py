@@ -8,7 +8,9 @@ Legend: N rows, L labels.
 """
 
 import copy
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,7 +20,7 @@ from scipy.special import expit, logit
 from transformers import EvalPrediction
 from transformers.utils import logging
 
-from .arguments import DecisionArguments
+from .arguments import THRESHOLDS, DecisionArguments
 from .calibration import fit_temperature
 from .configuration_multilabel import MultiLabelConfig
 from .metrics import Cells, logits_and_references, score_decisions
@@ -117,27 +119,36 @@ def tune(
         )
         return stored, scores
     goal = Goal.parse(arguments.threshold_goal)
-    scopes = ["keep", "global", "per_label"]
-    scopes = scopes[: scopes.index(arguments.thresholds) + 1] if goal.floor is None else [arguments.thresholds]
-    if len(rows) < FEWEST_ROWS_PER_LABEL:
-        scopes = ["global" if scope == "per_label" else scope for scope in scopes]
-    fold_of = np.random.default_rng(0).permutation(len(rows)) % FOLDS  # (N,)
+    most = (
+        "global" if len(rows) < FEWEST_ROWS_PER_LABEL and arguments.thresholds == "per_label" else arguments.thresholds
+    )
+    # A bound is fitted as asked: what it costs in score is meant.
+    scopes = THRESHOLDS[: THRESHOLDS.index(most) + 1] if goal.floor is None else (most,)
     trials = []
     for scope in scopes:
-        probabilities, decisions = np.empty_like(rows), np.empty(rows.shape, dtype=np.bool_)
-        for fold in range(FOLDS):
-            held_out = fold_of == fold
-            fitted = _fit(rows[~held_out], truth[~held_out], scope, goal, stored, arguments.calibration)
-            probabilities[held_out], decisions[held_out] = fitted.decide(config, rows[held_out])
-        trials.append((scope, score_decisions(rows, truth, probabilities, decisions)))
+        fit = partial(_fit, scope=scope, goal=goal, stored=stored, calibration=arguments.calibration)
+        trials.append((fit, score_decisions(rows, truth, *_cross_fit(fit, rows, truth, config))))
     # The first of equals: the simplest.
-    scope, scores = max(trials, key=lambda trial: trial[1].get(goal.score, 0.0))
+    fit, scores = max(trials, key=lambda trial: trial[1].get(goal.score, 0.0))
     if goal.floor is not None and scores[f"micro_{goal.score}"] < goal.floor:
         logger.warning(
             f"{goal.score} over all labels is {scores[f'micro_{goal.score}']:.3f} on rows that the fit has not seen, "
             f"less than the {goal.floor:g} asked for"
         )
-    return _fit(rows, truth, scope, goal, stored, arguments.calibration), scores
+    return fit(rows, truth), scores
+
+
+def _cross_fit(
+    fit: Callable[..., Decisions], logits: NDArray[Any], labels: NDArray[Any], config: MultiLabelConfig
+) -> tuple[NDArray[Any], Cells]:
+    """Decide each row by a fit on the folds without it: probabilities and decisions, (N, L) each."""
+    probabilities, decisions = np.empty_like(logits), np.empty(logits.shape, dtype=np.bool_)
+    fold_of = np.random.default_rng(0).permutation(len(logits)) % FOLDS  # (N,)
+    for fold in range(FOLDS):
+        held_out = fold_of == fold
+        fitted = fit(logits[~held_out], labels[~held_out])
+        probabilities[held_out], decisions[held_out] = fitted.decide(config, logits[held_out])
+    return probabilities, decisions
 
 
 def _fit(

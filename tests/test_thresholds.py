@@ -35,7 +35,7 @@ def score(logits, labels, threshold, goal, min_labels=0):
     [("hamming_score", 0), ("hamming_score", 1), ("hamming_score", 2), ("micro_f1", 0), ("macro_f1", 0)],
 )
 def test_no_common_threshold_beats_the_fitted_one(goal, min_labels):
-    logits, labels = make_rows(0)
+    logits, labels = make_rows(0, counts=(80, 30, 10), num_rows=160)
     fitted = score(logits, labels, fit_thresholds(logits, labels, Goal(goal), min_labels), goal, min_labels)
     others = [score(logits, labels, float(expit(place)), goal, min_labels) for place in _PLACES]
     assert fitted == pytest.approx(max(others), abs=1e-9)
