@@ -63,7 +63,7 @@ class ModelArguments:
     label_descriptions: str | None = field(
         default=None,
         metadata={
-            "help": "What is said of labels, from which their tokens start in place of the names: a JSON object from "
+            "help": "What is said of labels, from which they start in place of the names: a JSON object from "
             "name to sentence, or a csv, tsv or jsonl with the columns label and description."
         },
     )

@@ -11,7 +11,7 @@ from transformers.utils import logging
 
 from . import auto as auto  # our own folders load through AutoConfig
 from .configuration_multilabel import MultiLabelConfig, check_strategy
-from .modeling_multilabel import MODEL_CLASSES, BertForMultiLabelLabelTokens, MultiLabelPreTrainedModel
+from .modeling_multilabel import MODEL_CLASSES, MultiLabelPreTrainedModel
 from .naming_multilabel import check_descriptions
 from .tokenization_multilabel import MultiLabelTokenizer
 
@@ -36,16 +36,17 @@ def from_backbone(
 
     From a plain checkpoint the encoder comes as it is. With `"label_tokens"` the embedding matrix grows by one row
     per label, each starting from the mean of the rows of its name's word pieces; labels that join in deeper layers
-    (`label_layers`) start from the encoder's own state of their names there. Where a label is described, the
-    description is read in place of the name. The dense layer of the head starts from the checkpoint's pooler if
-    that was ever trained, and from the identity otherwise. Weights are float32.
+    (`label_layers`) start from the encoder's own state of their names there. With `"cls"` each label's row of the
+    classifier starts from the encoder's reading of its name. Where a label is described, the description is read in
+    place of the name. The dense layer of the head starts from the checkpoint's pooler if that was ever trained, and
+    from the identity otherwise. Weights are float32.
 
     Args:
         path: Folder or Hub name of a BERT checkpoint (`model_type` "bert") or of a model saved by this package.
         label_names: Names of the L labels, in the order of the logits.
         strategy: `"cls"` or `"label_tokens"`.
-        label_descriptions: What is said of labels, by name, only with `"label_tokens"`. It says where labels start
-            and is not stored; labels that a model of ours has trained have started, so theirs are not read.
+        label_descriptions: What is said of labels, by name. It says where labels start and is not stored; labels that
+            a model of ours has trained have started, so theirs are not read.
         add_labels: Let a model of ours know the labels that it lacks, too: `model.add_labels`. Its own keep their
             places and the others follow in the order given, so the logits have the order of `config.label_names`.
         **config: Other fields of `MultiLabelConfig`, such as `classifier_dropout=0.1`.
@@ -60,8 +61,6 @@ def from_backbone(
     """
     source = _read_config(path, label_names, strategy, config)
     descriptions = label_descriptions or {}
-    if descriptions and strategy == "cls":
-        raise ValueError("label descriptions say where label tokens start: use strategy 'label_tokens', not 'cls'")
     check_descriptions(descriptions, label_names)
     if source.model_type == MultiLabelConfig.model_type:
         added = _find_added(path, source, list(label_names), add_labels)
@@ -158,9 +157,8 @@ def _from_bert(
         # Training moves a pooler's bias off zero. One that is absent or was never trained is noise: passing the
         # encoder's vector through learns much faster.
         torch.nn.init.eye_(model.classifier.dense.weight)
-    if isinstance(model, BertForMultiLabelLabelTokens):
-        _note_undescribed(descriptions, own_config.label_names)
-        model.start_labels(tokenizer, descriptions)
+    _note_undescribed(descriptions, own_config.label_names)
+    model.start_labels(tokenizer, descriptions)
     return model, tokenizer
 
 

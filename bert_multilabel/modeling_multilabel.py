@@ -25,6 +25,8 @@ from .positions_multilabel import (
 )
 from .tokenization_multilabel import MultiLabelTokenizer
 
+# Of the vectors in which the rows of a new classifier start; a random one of 384 weights has the same.
+_START_LENGTH = 0.4
 # What BERT's encoder is given, by the names of its arguments.
 Inputs = dict[str, torch.Tensor | None]
 # What a forward records on the way, if asked to: hidden states and attentions.
@@ -154,6 +156,24 @@ class BertForMultiLabelCLS(MultiLabelPreTrainedModel):
 
     def __init__(self, config: MultiLabelConfig) -> None:
         super().__init__(config, num_outputs=len(config.label_names))
+
+    @torch.no_grad()
+    def start_labels(self, tokenizer: MultiLabelTokenizer, descriptions: Mapping[str, str] | None = None) -> None:
+        """Give each label's row of the last layer its weights, made of what the label is called.
+
+        A row points to where the head puts the encoder's own reading of the description, or else the name, apart from
+        what all labels share; and it is short, so that training begins near the last bias.
+
+        Args:
+            tokenizer: The model's tokenizer.
+            descriptions: What is said of labels, by name.
+        """
+        texts = label_texts(self.config.label_names, descriptions or {})
+        states = mean_of_states(self.bert, self.config.num_hidden_layers, tokenizer, texts)  # (L, H)
+        features = torch.tanh(self.classifier.dense(states))  # (L, H)
+        if len(texts) > 1:
+            features = features - features.mean(dim=0)
+        self.classifier.out_proj.weight.copy_(_START_LENGTH * nn.functional.normalize(features))
 
     @can_return_tuple
     def forward(

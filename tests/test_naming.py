@@ -57,6 +57,20 @@ def test_a_description_moves_the_start_of_its_own_label_only(build, form):
     torch.testing.assert_close(starts(*described)[2], starts(*build(form, names=["wants to buy"]))[0])
 
 
+def test_the_rows_of_cls_point_to_what_the_head_makes_of_the_names(backbone):
+    model, tokenizer = from_backbone(backbone, LABELS, "cls", {"gift": "wants to buy"})
+    rows = model.classifier.out_proj.weight.detach()  # (L, H)
+    torch.testing.assert_close(rows.norm(dim=1), torch.full((3,), 0.4))
+    features = []
+    for text in ("good value", "too expensive", "wants to buy"):
+        states = model.bert(**tokenizer(text, return_tensors="pt")).last_hidden_state  # (1, T, H)
+        features.append(torch.tanh(model.classifier.dense(states.mean(dim=1)))[0].detach())
+    apart = torch.stack(features) - torch.stack(features).mean(dim=0)
+    torch.testing.assert_close(torch.cosine_similarity(rows, apart), torch.ones(3))
+    alone, _ = from_backbone(backbone, ["gift"], "cls")
+    torch.testing.assert_close(alone.classifier.out_proj.weight.norm(), torch.tensor(0.4))
+
+
 def test_descriptions_are_not_stored(build, tmp_path):
     model, tokenizer = build("full", label_descriptions={"gift": "xylophone"})
     model.save_pretrained(tmp_path)
