@@ -3,7 +3,7 @@
 import json
 import math
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -117,6 +117,23 @@ class ColumnArguments:
     def __post_init__(self) -> None:
         _check_at_least_one("max_seq_length", self.max_seq_length)
 
+    def spec(self, label_names: list[str] | None) -> DataSpec:
+        """Return what these arguments say about columns and labels.
+
+        Args:
+            label_names: Labels of the model, if it has some.
+
+        Raises:
+            DataError: If a names file cannot be read, or names or delimiter are refused.
+        """
+        return DataSpec(
+            text_column=self.text_column,
+            text_pair_column=self.text_pair_column,
+            label_column=self.label_column,
+            label_names=label_names,
+            label_delimiter=self.label_delimiter,
+        )
+
 
 @dataclass
 class DataArguments(ColumnArguments):
@@ -160,22 +177,9 @@ class DataArguments(ColumnArguments):
             _check_at_least_one(name, getattr(self, name))
 
     def spec(self, label_names: list[str] | None) -> DataSpec:
-        """Return what these arguments say about columns and labels.
-
-        Args:
-            label_names: Labels of the model, if it has some; a names file goes before them.
-
-        Raises:
-            DataError: If the names file cannot be read, or names or delimiter are refused.
-        """
-        return DataSpec(
-            text_column=self.text_column,
-            text_pair_column=self.text_pair_column,
-            label_column=self.label_column,
-            id_column=self.id_column,
-            label_names=read_label_names(self.label_names_file) if self.label_names_file else label_names,
-            label_delimiter=self.label_delimiter,
-        )
+        """Return what these arguments say about columns and labels, the names file going before `label_names`."""
+        names = read_label_names(self.label_names_file) if self.label_names_file else label_names
+        return replace(super().spec(names), id_column=self.id_column)
 
 
 @dataclass

@@ -23,7 +23,7 @@ from transformers.utils import logging
 from .arguments import THRESHOLDS, DecisionArguments
 from .calibration import fit_temperature
 from .configuration_multilabel import MultiLabelConfig
-from .metrics import Cells, logits_and_references, score_decisions
+from .metrics import Cells, decision_scores, logits_and_references, score_decisions
 from .thresholds import Goal, fit_thresholds
 
 logger = logging.get_logger(__name__)
@@ -127,9 +127,11 @@ def tune(
     trials = []
     for scope in scopes:
         fit = partial(_fit, scope=scope, goal=goal, stored=stored, calibration=arguments.calibration)
-        trials.append((fit, score_decisions(rows, truth, *_cross_fit(fit, rows, truth, config))))
+        probabilities, decisions = _cross_fit(fit, rows, truth, config)
+        trials.append((fit, probabilities, decisions, decision_scores(decisions, truth).get(goal.score, 0.0)))
     # The first of equals: the simplest.
-    fit, scores = max(trials, key=lambda trial: trial[1].get(goal.score, 0.0))
+    fit, probabilities, decisions, _ = max(trials, key=lambda trial: trial[-1])
+    scores = score_decisions(rows, truth, probabilities, decisions)
     if goal.floor is not None and scores[f"micro_{goal.score}"] < goal.floor:
         logger.warning(
             f"{goal.score} over all labels is {scores[f'micro_{goal.score}']:.3f} on rows that the fit has not seen, "

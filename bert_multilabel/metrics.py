@@ -66,13 +66,21 @@ def multilabel_scores(predictions: ArrayLike, references: ArrayLike, probabiliti
     likely = _as_probabilities(probabilities, np.shape(references))
     _, true, annotated = _as_sets(predictions, references)
     return {
-        **_decision_scores(predictions, references),
+        **decision_scores(predictions, references),
         "mean_average_precision": _mean_average_precision(likely, true, annotated),
     }
 
 
-def _decision_scores(predictions: ArrayLike, references: ArrayLike) -> dict[str, float]:
-    """Those of `multilabel_scores` that look at decisions alone."""
+def decision_scores(predictions: ArrayLike, references: ArrayLike) -> dict[str, float]:
+    """Those of `multilabel_scores` that look at decisions alone.
+
+    Args:
+        predictions: (N, L) of 0/1 or bool.
+        references: (N, L) of 0/1 or bool, NaN or -100 where not annotated.
+
+    Raises:
+        ValueError: As `hamming_score`.
+    """
     predicted, true, annotated = _as_sets(predictions, references)
     rows, columns = annotated.any(axis=1), annotated.any(axis=0)  # (N,), (L,)
     return {
@@ -242,7 +250,7 @@ def score_decisions(
     raw, at_half = (values.numpy() for values in _decide_at_half(torch.tensor(logits)))  # (N, L), (N, L)
     # Ranked by raw probabilities: calibration never changes the order within a label, but that of two folds.
     scores = multilabel_scores(decisions, references, raw)
-    scores |= {f"{name}_at_half": value for name, value in _decision_scores(at_half, references).items()}
+    scores |= {f"{name}_at_half": value for name, value in decision_scores(at_half, references).items()}
     for name, score in (("expected_calibration_error", expected_calibration_error), ("brier_score", brier_score)):
         scores[name] = score(probabilities, references)
         scores[f"{name}_uncalibrated"] = score(raw, references)

@@ -6,23 +6,20 @@ them. The rows must not be those that it was trained on.
 
 import json
 import sys
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-import numpy as np
 from transformers import AutoConfig, HfArgumentParser
 
 from . import auto as auto  # our own folders load through AutoConfig
 from .arguments import ColumnArguments, DecisionArguments, unknown_arguments
 from .backbone import from_backbone
 from .checkpoints import read_results, read_run, write_results
-from .columns import DataSpec
 from .configuration_multilabel import MultiLabelConfig
-from .data import load_splits
+from .data import load_splits, multi_hot
 from .decisions import FEWEST_ROWS, Decisions, tune
 from .encoding import encode_rows
 from .files import write_json
-from .metrics import score_decisions
 from .model_card import write_model_card
 from .prediction import predict_rows
 from .scoring_multilabel import PRECISIONS, MultiLabelScorer, text_reader
@@ -67,26 +64,20 @@ def tune_folder(model_dir: Path, rows: TuneArguments, wanted: DecisionArguments)
         raise ValueError(
             f"{model_dir} is a {config.model_type!r} model without labels: give a folder that was trained"
         )
-    pair_column = trained_pair_column(model_dir) if rows.text_pair_column is None else rows.text_pair_column
-    spec = DataSpec(
-        text_column=rows.text_column,
-        text_pair_column=pair_column,
-        label_column=rows.label_column,
-        label_names=config.label_names,
-        label_delimiter=rows.label_delimiter,
-    )
-    labelled = load_splits(spec, {"validation": rows.file}).splits["validation"]
+    if rows.text_pair_column is None:
+        rows = replace(rows, text_pair_column=trained_pair_column(model_dir))
+    labelled = load_splits(rows.spec(config.label_names), {"validation": rows.file}).splits["validation"]
     model, tokenizer = from_backbone(model_dir, config.label_names, config.strategy)
     scorer = MultiLabelScorer(model, tokenizer, rows.precision)
     encoded = encode_rows(labelled, text_reader(tokenizer, config), rows.max_seq_length)
     if len(encoded) < FEWEST_ROWS:
         raise ValueError(f"{rows.file} has {len(encoded)} rows: tuning takes at least {FEWEST_ROWS}")
     logits, predicted = predict_rows(scorer, encoded)  # (N, L)
-    labels = np.asarray(encoded["labels"], dtype=np.float32)  # (N, L)
-    before = score_decisions(logits, labels, *Decisions.of(config).decide(config, logits))
+    labels = multi_hot(encoded)  # (N, L)
+    before = {name.removeprefix("test_"): value for name, value in predicted.items()}
     decisions, after = tune(logits, labels, config, wanted)
     decisions.store(config)
-    _write(model_dir, config, decisions, {"loss": predicted["test_loss"], **after, "samples": len(labels)})
+    _write(model_dir, config, decisions, {"loss": before["loss"], **after, "samples": len(labels)})
     return {"before": before, "after": after}
 
 
