@@ -11,7 +11,7 @@ from transformers.utils import logging
 
 from . import auto as auto  # our own folders load through AutoConfig
 from .configuration_multilabel import MultiLabelConfig, check_strategy
-from .modeling_multilabel import MODEL_CLASSES, MultiLabelPreTrainedModel
+from .modeling_multilabel import MODEL_CLASSES, MultiLabelPreTrainedModel, read_labels
 from .naming_multilabel import check_descriptions
 from .tokenization_multilabel import MultiLabelTokenizer
 
@@ -173,9 +173,8 @@ def start_bias_from_frequencies(model: MultiLabelPreTrainedModel, labels: torch.
         model: A model whose head is new.
         labels: (N, L) multi-hot, floating; NaN or -100 means "not annotated".
     """
-    annotated = ~labels.isnan() & (labels != -100)  # (N, L)
-    positives = torch.where(annotated, labels, 0.0).sum(dim=0)  # (L,)
-    counts = annotated.sum(dim=0)  # (L,)
+    targets, annotated = read_labels(labels, labels)
+    positives, counts = targets.sum(dim=0), annotated.sum(dim=0)  # (L,), (L,)
     bias = model.classifier.out_proj.bias  # (L,) or (1,)
     if len(bias) == 1:
         positives, counts = positives.sum(dim=0, keepdim=True), counts.sum(dim=0, keepdim=True)  # (1,)

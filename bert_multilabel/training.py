@@ -26,7 +26,7 @@ from .checkpoints import (
     write_results,
 )
 from .configuration_multilabel import MultiLabelConfig
-from .data import LoadedData, load_splits
+from .data import LoadedData, load_splits, multi_hot
 from .decisions import Decisions, TunedMetrics
 from .descriptions import read_label_descriptions
 from .encoding import Collator, encode_rows, longest_first
@@ -92,7 +92,7 @@ def run(
     model, tokenizer = _build(model_args, saved, data.label_names or [])
     data = data.ordered_as(model.config.label_names)  # added labels stand behind those that were there
     if training_args.do_train and saved.model_type != MultiLabelConfig.model_type:
-        start_bias_from_frequencies(model, torch.tensor(list(data.splits["train"]["labels"])))
+        start_bias_from_frequencies(model, torch.tensor(multi_hot(data.splits["train"])))
     adapters = None if model_args.lora_rank is None else add_adapters(model, model_args.lora_rank)
     reader = text_reader(tokenizer, model.config)
     splits = {name: encode_rows(rows, reader, data_args.max_seq_length) for name, rows in data.splits.items()}
