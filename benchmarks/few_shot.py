@@ -14,7 +14,7 @@ from argparse import Namespace
 from pathlib import Path
 
 import numpy as np
-from quality import MODES, PEERS, argument_parser, parse, read_truth, score, show_means, train
+from quality import MODES, PEERS, argument_parser, parse, read_truth, show, show_means, train
 
 from bert_multilabel.columns import DataSpec
 from bert_multilabel.data import load_splits
@@ -92,11 +92,8 @@ def main() -> None:
             if mode.endswith(UNNAMED):
                 task = {**unnamed_task, "output_dir": str(folder / "unnamed")}
             run = Namespace(**{**vars(arguments), **task})
-            trained, seconds = train(run, mode.removesuffix(UNNAMED), seed, extra)
-            row = {**score(trained, truth, names), "train_seconds": seconds}
-            table[mode].append(row)
-            wall = time.perf_counter() - started
-            print(mode, seed, {name: round(value, 4) for name, value in row.items()}, f"{wall:.0f} s", flush=True)
+            trained = train(run, mode.removesuffix(UNNAMED), seed, extra)
+            table[mode].append(show(mode, seed, started, *trained, truth, names))
     show_means(table)
 
 

@@ -95,6 +95,16 @@ def score(folder: Path, truth: np.ndarray, names: list[str]) -> dict[str, float]
     }
 
 
+def show(
+    mode: str, seed: int, started: float, folder: Path, seconds: float, truth: np.ndarray, names: list[str]
+) -> dict[str, float]:
+    """Score a run that was trained in so many seconds, and print the scores with the wall time since `started`."""
+    row = {**score(folder, truth, names), "train_seconds": seconds}
+    wall = time.perf_counter() - started
+    print(mode, seed, {name: round(value, 4) for name, value in row.items()}, f"{wall:.0f} s", flush=True)
+    return row
+
+
 def show_means(table: dict[str, list[dict[str, float]]]) -> None:
     """Print mean and spread over the seeds of each mode."""
     for mode, results in table.items():
@@ -131,11 +141,7 @@ def main() -> None:
     for seed in arguments.seeds:
         for mode in arguments.modes:
             started = time.perf_counter()
-            folder, seconds = train(arguments, mode, seed, extra)
-            row = {**score(folder, truth, names), "train_seconds": seconds}
-            table[mode].append(row)
-            wall = time.perf_counter() - started
-            print(mode, seed, {name: round(value, 4) for name, value in row.items()}, f"{wall:.0f} s", flush=True)
+            table[mode].append(show(mode, seed, started, *train(arguments, mode, seed, extra), truth, names))
     show_means(table)
 
 
