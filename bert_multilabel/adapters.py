@@ -24,7 +24,8 @@ _ALPHA = 512
 def add_adapters(model: MultiLabelPreTrainedModel, rank: int) -> "LoraModel":
     """Freeze the encoder and give its linear layers adapters; what is new with the task is trained whole.
 
-    That is the head, the `label_embeddings`, and where label tokens start from the word embeddings their rows there.
+    That is the head, `label_embeddings` and `label_bias`, and where label tokens start from the word embeddings their
+    rows there.
 
     Args:
         model: Any of this package's models, changed in place.
@@ -46,6 +47,6 @@ def add_adapters(model: MultiLabelPreTrainedModel, rank: int) -> "LoraModel":
     )
     adapters = LoraModel(model, config, "default")
     for name, parameter in model.named_parameters():
-        if name.startswith(("classifier.", "label_embeddings.")):
+        if name.startswith(model.new_with_the_task):
             parameter.requires_grad = True
     return adapters

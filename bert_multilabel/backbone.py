@@ -164,22 +164,17 @@ def _from_bert(
 
 @torch.no_grad()
 def start_bias_from_frequencies(model: MultiLabelPreTrainedModel, labels: torch.Tensor) -> None:
-    """Set the last bias of a new head so that every label begins at its frequency instead of at one half.
+    """Set the bias of each label so that it begins at its frequency instead of at one half.
 
-    The first steps are then not spent on learning that most labels are rare. One bias shared by all labels
-    (`"label_tokens"`) gets their mean frequency.
+    The first steps are then not spent on learning that most labels are rare.
 
     Args:
         model: A model whose head is new.
         labels: (N, L) multi-hot, floating; NaN or -100 means "not annotated".
     """
     targets, annotated = read_labels(labels, labels)
-    positives, counts = targets.sum(dim=0), annotated.sum(dim=0)  # (L,), (L,)
-    bias = model.classifier.out_proj.bias  # (L,) or (1,)
-    if len(bias) == 1:
-        positives, counts = positives.sum(dim=0, keepdim=True), counts.sum(dim=0, keepdim=True)  # (1,)
     # One row more of each kind: a label that nobody has still begins somewhere.
-    bias.copy_(torch.logit((positives + 1) / (counts + 2)))
+    model.label_bias.copy_(torch.logit((targets.sum(dim=0) + 1) / (annotated.sum(dim=0) + 2)))  # (L,)
 
 
 def _take_up(path: str | PathLike[str], strategy: str, config: dict[str, Any]) -> MultiLabelPreTrainedModel:

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, cast
 import torch
 from torch import nn
 from transformers import BertPreTrainedModel
+from transformers import initialization as init
 from transformers.modeling_outputs import SequenceClassifierOutput
 from transformers.utils.generic import can_return_tuple
 
@@ -67,6 +68,10 @@ class MultiLabelPreTrainedModel(BertPreTrainedModel):
     # The loss is a mean over what its batch annotates, so Trainer has to average over accumulated batches.
     accepts_loss_kwargs = False
     strategy: ClassVar[str]
+    # Begin the names of the parameters that are new with the task, not from the backbone: these have far to go.
+    new_with_the_task = ("classifier.", "label_embeddings.", "label_bias")
+    # What each label's logit begins with, (L,).
+    label_bias: torch.Tensor
 
     def __init__(self, config: MultiLabelConfig, num_outputs: int = 1) -> None:
         super().__init__(config)
@@ -157,6 +162,11 @@ class BertForMultiLabelCLS(MultiLabelPreTrainedModel):
     def __init__(self, config: MultiLabelConfig) -> None:
         super().__init__(config, num_outputs=len(config.label_names))
 
+    @property
+    def label_bias(self) -> torch.Tensor:  # type: ignore[override]
+        """What each label's logit begins with, (L,): the last bias of the head."""
+        return cast(torch.Tensor, self.classifier.out_proj.bias)
+
     @torch.no_grad()
     def start_labels(self, tokenizer: MultiLabelTokenizer, descriptions: Mapping[str, str] | None = None) -> None:
         """Give each label's row of the last layer its weights, made of what the label is called.
@@ -222,18 +232,28 @@ class BertForMultiLabelCLS(MultiLabelPreTrainedModel):
 class BertForMultiLabelLabelTokens(MultiLabelPreTrainedModel):
     """Classifies every label from the vector of its own label token, with one head shared by all labels.
 
+    Only a bias is each label's own, `label_bias`: how frequent a label is need not be told by its vector then.
+
     Where the configuration lets labels stand apart (`label_attention` "isolated", or fewer `label_layers` than there
     are), the text is encoded by itself, so the input need not hold label tokens: without any, all labels are scored.
     """
 
     strategy = "label_tokens"
+    # Folders saved before labels had a bias of their own go on without.
+    _keys_to_ignore_on_load_missing = ["label_bias"]
 
     def __init__(self, config: MultiLabelConfig) -> None:
         super().__init__(config)
+        self.label_bias = nn.Parameter(torch.zeros(len(config.label_names)))
         if config.labels_join_late:
             # The state with which each label joins the deeper layers.
             self.label_embeddings = nn.Embedding(len(config.label_names), config.hidden_size)
-            self.post_init()
+        self.post_init()
+
+    def _init_weights(self, module: nn.Module) -> None:
+        super()._init_weights(module)
+        if module is self:
+            init.zeros_(self.label_bias)
 
     def add_labels(
         self, names: Sequence[str], tokenizer: MultiLabelTokenizer, descriptions: Mapping[str, str] | None = None
@@ -280,7 +300,7 @@ class BertForMultiLabelLabelTokens(MultiLabelPreTrainedModel):
 
         The embedding row of each becomes the mean of the rows of the word pieces of its description, or else its
         name. The state with which it joins deeper layers (`label_layers`) becomes the encoder's own reading of that
-        text: the mean of the states at that depth.
+        text: the mean of the states at that depth. A label that is added gets the median bias of the others.
 
         Args:
             tokenizer: The model's tokenizer, which knows all label tokens; its `model_max_length` makes room for them
@@ -297,6 +317,9 @@ class BertForMultiLabelLabelTokens(MultiLabelPreTrainedModel):
             tokenizer.model_max_length += len(texts)  # they take no positions from the text
         rows = self.bert.embeddings.word_embeddings.weight  # (V, H)
         rows[self.config.label_token_ids[first:]] = mean_of_pieces(rows, tokenizer, texts)  # (S, H)
+        if first:
+            old_bias, learns = self.label_bias[:first], self.label_bias.requires_grad  # (L - S,)
+            self.label_bias = nn.Parameter(torch.cat([old_bias, old_bias.median().expand(len(texts))]), learns)
         if self.config.labels_join_late:
             depth = self.config.num_hidden_layers - cast(int, self.config.label_layers)
             old = self.label_embeddings.weight[:first]  # (L - S, H)
@@ -387,7 +410,7 @@ class BertForMultiLabelLabelTokens(MultiLabelPreTrainedModel):
         label_states, recorded = self._encode(
             lambda states: gather_marked(states, label_mask, self.num_labels), inputs, record
         )  # (B, L, H)
-        return self.classifier(label_states).squeeze(-1), recorded  # (B, L, 1) -> (B, L)
+        return self.classifier(label_states).squeeze(-1) + self.label_bias, recorded  # (B, L, 1) -> (B, L)
 
     def _score_apart(
         self,
@@ -408,7 +431,7 @@ class BertForMultiLabelLabelTokens(MultiLabelPreTrainedModel):
         if self._records(record):
             states, attentions = self.bert.encode_labels(starts, **text)
             logits = self.classifier(states[-1][:, -starts.size(1) :]).squeeze(-1)  # (B, S, 1) -> (B, S)
-            return logits, (
+            return logits + self.label_bias[indices], (
                 tuple(states) if self._records(record, "output_hidden_states") else None,
                 tuple(attentions) if self._records(record, "output_attentions") else None,
             )
@@ -416,7 +439,7 @@ class BertForMultiLabelLabelTokens(MultiLabelPreTrainedModel):
             self.classifier(label_states).squeeze(-1)  # (B, S', 1) -> (B, S')
             for label_states in self.bert.read_labels(starts, **text)
         ]
-        return torch.cat(parts, dim=1), (None, None)  # (B, S)
+        return torch.cat(parts, dim=1) + self.label_bias[indices], (None, None)  # (B, S)
 
     def _take_apart(self, inputs: Inputs, label_mask: torch.Tensor | None) -> tuple[Inputs, torch.Tensor]:
         """Return the inputs without label tokens, and which labels those were: (1, S) or (B, S) indices."""

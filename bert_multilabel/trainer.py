@@ -13,6 +13,7 @@ from transformers.trainer_utils import TrainOutput
 from .acceleration import cpu_training
 from .arguments import MultiLabelTrainingArguments
 from .losses import Loss, make_loss, positive_weights
+from .modeling_multilabel import MultiLabelPreTrainedModel
 
 
 class EpochSeededLengthSampler(LengthGroupedSampler):
@@ -100,11 +101,11 @@ class MultiLabelTrainer(Trainer):
         optimizer = super().create_optimizer(model)
         if is_new:
             trained: Any = self.model if model is None else model
-            # New with the task, not from the backbone: these have far to go.
             head = {
                 parameter
                 for name, parameter in trained.named_parameters()
-                if "classifier." in name or "label_embeddings." in name
+                # Not only at its beginning: several processes wrap the model.
+                if any(part in name for part in MultiLabelPreTrainedModel.new_with_the_task)
             }
             for group in list(optimizer.param_groups):
                 own = [parameter for parameter in group["params"] if parameter in head]

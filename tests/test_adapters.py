@@ -9,6 +9,7 @@ from safetensors.torch import load_file
 from bert_multilabel import from_backbone
 from bert_multilabel.adapters import add_adapters
 from bert_multilabel.arguments import parse_arguments
+from bert_multilabel.modeling_multilabel import MultiLabelPreTrainedModel
 from bert_multilabel.trainer import MultiLabelTrainer
 from bert_multilabel.training import run
 
@@ -90,7 +91,7 @@ def test_what_has_no_adapter_and_is_not_new_stays_bit_for_bit(trained, backbone)
     changed = {name for name, weights in after.items() if not torch.equal(weights, before[name])}
     linear = ("query.weight", "key.weight", "value.weight", "dense.weight")
     adapted = {name for name in before if name.startswith("bert.encoder.") and name.endswith(linear)}
-    new = {name for name in before if name.startswith(("classifier.", "label_embeddings."))}
+    new = {name for name in before if name.startswith(MultiLabelPreTrainedModel.new_with_the_task)}
     embeddings = "bert.embeddings.word_embeddings.weight"
     label_rows = config["label_token_ids"] if config["label_token_ids"] and not config["label_layers"] else []
     assert changed == adapted | new | ({embeddings} if label_rows else set())
@@ -174,10 +175,11 @@ def test_what_is_trained_has_the_learning_rate_of_its_part(backbone, tmp_path):
     trained = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
     assert len(rates) == len(trained)
     for name, parameter in trained.items():
-        expected = args.head_learning_rate if name.startswith("classifier.") else args.learning_rate
+        is_new = name.startswith(("classifier.", "label_bias"))
+        expected = args.head_learning_rate if is_new else args.learning_rate
         assert rates[id(parameter)] == expected, name
-    # Six linear layers in each of two layers, two matrices each; the label rows; the head.
-    assert len(trained) == 6 * 2 * 2 + 1 + 4
+    # Six linear layers in each of two layers, two matrices each; the label rows; the head; the biases.
+    assert len(trained) == 6 * 2 * 2 + 1 + 4 + 1
 
 
 @pytest.mark.parametrize("trained", ["full"], indirect=True)

@@ -286,7 +286,7 @@ def test_bad_rows_of_all_files_are_reported(save, tmp_path, capsys):
         f"{validation}, row 1 (line 1), column 'labels': unknown label 'prise'; did you mean 'price'?"
     ]
     assert "error: 25 problems keep the rows from being read" in text
-    assert "did you mean 'price'?" in text
+    assert "did you mean 'price'?" in " ".join(text.split())  # where a line breaks depends on the path
 
 
 def test_a_file_that_cannot_be_read_is_an_error_in_the_data(write, capsys):

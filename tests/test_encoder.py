@@ -26,7 +26,9 @@ isolated = pytest.mark.parametrize("form", APART[:2], ids=["all-layers", "last-l
 def build(backbone):
     def build_model(form, label_names=LABELS, **config):
         torch.manual_seed(0)
-        return from_backbone(backbone, label_names, "label_tokens", num_hidden_layers=2, **form, **config)
+        model, tokenizer = from_backbone(backbone, label_names, "label_tokens", num_hidden_layers=2, **form, **config)
+        torch.nn.init.normal_(model.label_bias)  # as if trained: a bias that goes to another label shows
+        return model, tokenizer
 
     return build_model
 

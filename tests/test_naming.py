@@ -125,6 +125,16 @@ def test_model_tokenizer_and_configuration_agree_after_adding(build, form):
     assert config.temperature == [1.0, 3.0, 2.0, 2.0, 2.0]
 
 
+@forms
+def test_a_new_label_begins_with_the_median_bias(build, form):
+    model, tokenizer = build(form)
+    with torch.no_grad():
+        model.label_bias.copy_(torch.tensor([-1.0, -7.0, -2.0]))
+    model.add_labels(NEW, tokenizer)
+    assert model.label_bias.tolist() == [-1.0, -7.0, -2.0, -2.0, -2.0]
+    assert model.label_bias.requires_grad
+
+
 def test_one_threshold_for_all_stays_one(build):
     model, tokenizer = build("full", threshold=0.3)
     model.add_labels(NEW, tokenizer)
