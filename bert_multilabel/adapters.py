@@ -24,8 +24,7 @@ _ALPHA = 512
 def add_adapters(model: MultiLabelPreTrainedModel, rank: int) -> "LoraModel":
     """Freeze the encoder and give its linear layers adapters; what is new with the task is trained whole.
 
-    That is the head, `label_embeddings` and `label_bias`, and where label tokens start from the word embeddings their
-    rows there.
+    That is the head, the `label_embeddings`, and where label tokens start from the word embeddings their rows there.
 
     Args:
         model: Any of this package's models, changed in place.

@@ -46,18 +46,48 @@ class MultiLabelHead(nn.Module):
 
     def forward(self, states: torch.Tensor) -> torch.Tensor:
         """Map vectors (..., H) to outputs (..., num_outputs)."""
-        outputs: torch.Tensor = self.out_proj(torch.tanh(self.dense(self.dropout(states))))
+        outputs: torch.Tensor = self.out_proj(self.features(states))
         return outputs
+
+    def features(self, states: torch.Tensor) -> torch.Tensor:
+        """Map vectors (..., H) to what the last layer reads, (..., H)."""
+        return torch.tanh(self.dense(self.dropout(states)))
+
+
+class LabelTokenHead(MultiLabelHead):
+    """Dropout, dense, tanh, linear to 1 for the vector of each label token.
+
+    All labels share these layers. Beside the last one each label has a row and a bias of its own, which begin at zero:
+    what tells a label apart, and how frequent it is, need not go through its token then.
+    """
+
+    def __init__(self, config: MultiLabelConfig) -> None:
+        super().__init__(config, num_outputs=1)
+        self.label_weight = nn.Parameter(torch.zeros(len(config.label_names), config.hidden_size))
+        self.label_bias = nn.Parameter(torch.zeros(len(config.label_names)))
+
+    def forward(self, states: torch.Tensor, labels: torch.Tensor | None = None) -> torch.Tensor:
+        """Map the vectors (B, S, H) of labels (1 or B, S), by default of all L in order, to logits (B, S)."""
+        every = slice(None) if labels is None else labels
+        rows = self.out_proj.weight + self.label_weight[every]  # (1 or B, S, H) or (L, H)
+        return (self.features(states) * rows).sum(-1) + self.out_proj.bias + self.label_bias[every]
+
+    @torch.no_grad()
+    def add_labels(self, count: int) -> None:
+        """Make room for more labels, which get no row of their own yet, and the median bias of the others."""
+        weight, bias = self.label_weight, self.label_bias
+        rows = torch.cat([weight, weight.new_zeros(count, weight.size(1))])  # (L + count, H)
+        self.label_weight = nn.Parameter(rows, weight.requires_grad)
+        self.label_bias = nn.Parameter(torch.cat([bias, bias.median().expand(count)]), bias.requires_grad)
 
 
 class MultiLabelPreTrainedModel(BertPreTrainedModel):
     """What both strategies share: the encoder, the head, the loss and the output.
 
-    A strategy adds its `forward`, which picks the vectors that the head reads.
+    A strategy adds its head, and its `forward`, which picks the vectors that the head reads.
 
     Args:
         config: Its strategy must be the one of the class.
-        num_outputs: How many logits the head makes of one vector.
 
     Raises:
         ValueError: If the configuration asks for another strategy, or contradicts itself.
@@ -69,11 +99,9 @@ class MultiLabelPreTrainedModel(BertPreTrainedModel):
     accepts_loss_kwargs = False
     strategy: ClassVar[str]
     # Begin the names of the parameters that are new with the task, not from the backbone: these have far to go.
-    new_with_the_task = ("classifier.", "label_embeddings.", "label_bias")
-    # What each label's logit begins with, (L,).
-    label_bias: torch.Tensor
+    new_with_the_task = ("classifier.", "label_embeddings.")
 
-    def __init__(self, config: MultiLabelConfig, num_outputs: int = 1) -> None:
+    def __init__(self, config: MultiLabelConfig) -> None:
         super().__init__(config)
         # Fields that `from_pretrained(..., field=value)` replaced have not been held against each other yet.
         config.validate_multilabel()
@@ -84,8 +112,17 @@ class MultiLabelPreTrainedModel(BertPreTrainedModel):
             )
         self.num_labels = len(config.label_names)
         self.bert = MultiLabelBert(config)
-        self.classifier = MultiLabelHead(config, num_outputs)
+        self.classifier = self._new_head(config)
         self.post_init()
+
+    @staticmethod
+    def _new_head(config: MultiLabelConfig) -> MultiLabelHead:
+        raise NotImplementedError
+
+    @property
+    def label_bias(self) -> torch.Tensor:
+        """What each label's logit begins with, (L,)."""
+        raise NotImplementedError
 
     @classmethod
     def from_pretrained(cls, *args: Any, config: Any = None, **kwargs: Any) -> "MultiLabelPreTrainedModel":
@@ -159,12 +196,13 @@ class BertForMultiLabelCLS(MultiLabelPreTrainedModel):
 
     strategy = "cls"
 
-    def __init__(self, config: MultiLabelConfig) -> None:
-        super().__init__(config, num_outputs=len(config.label_names))
+    @staticmethod
+    def _new_head(config: MultiLabelConfig) -> MultiLabelHead:
+        return MultiLabelHead(config, num_outputs=len(config.label_names))
 
     @property
-    def label_bias(self) -> torch.Tensor:  # type: ignore[override]
-        """What each label's logit begins with, (L,): the last bias of the head."""
+    def label_bias(self) -> torch.Tensor:
+        """What each label's logit begins with, (L,)."""
         return cast(torch.Tensor, self.classifier.out_proj.bias)
 
     @torch.no_grad()
@@ -230,30 +268,37 @@ class BertForMultiLabelCLS(MultiLabelPreTrainedModel):
 
 
 class BertForMultiLabelLabelTokens(MultiLabelPreTrainedModel):
-    """Classifies every label from the vector of its own label token, with one head shared by all labels.
-
-    Only a bias is each label's own, `label_bias`: how frequent a label is need not be told by its vector then.
+    """Classifies every label from the vector of its own label token, with layers shared by all labels.
 
     Where the configuration lets labels stand apart (`label_attention` "isolated", or fewer `label_layers` than there
     are), the text is encoded by itself, so the input need not hold label tokens: without any, all labels are scored.
     """
 
     strategy = "label_tokens"
-    # Folders saved before labels had a bias of their own go on without.
-    _keys_to_ignore_on_load_missing = ["label_bias"]
+    # Folders saved before labels had a row and a bias of their own go on without.
+    _keys_to_ignore_on_load_missing = ["classifier.label_weight", "classifier.label_bias"]
 
     def __init__(self, config: MultiLabelConfig) -> None:
         super().__init__(config)
-        self.label_bias = nn.Parameter(torch.zeros(len(config.label_names)))
         if config.labels_join_late:
             # The state with which each label joins the deeper layers.
             self.label_embeddings = nn.Embedding(len(config.label_names), config.hidden_size)
-        self.post_init()
+            self.post_init()
+
+    @staticmethod
+    def _new_head(config: MultiLabelConfig) -> MultiLabelHead:
+        return LabelTokenHead(config)
 
     def _init_weights(self, module: nn.Module) -> None:
         super()._init_weights(module)
-        if module is self:
-            init.zeros_(self.label_bias)
+        if isinstance(module, LabelTokenHead):
+            init.zeros_(module.label_weight)
+            init.zeros_(module.label_bias)
+
+    @property
+    def label_bias(self) -> torch.Tensor:
+        """What each label's logit begins with, (L,); beside it there is the bias that all labels share."""
+        return cast(LabelTokenHead, self.classifier).label_bias
 
     def add_labels(
         self, names: Sequence[str], tokenizer: MultiLabelTokenizer, descriptions: Mapping[str, str] | None = None
@@ -290,6 +335,7 @@ class BertForMultiLabelLabelTokens(MultiLabelPreTrainedModel):
         check_descriptions(descriptions, names)
         tokenizer.add_labels(names)  # refuses bad names; nothing after this does
         self.config.add_labels(names, tokenizer.label_token_ids)
+        cast(LabelTokenHead, self.classifier).add_labels(len(names))
         self.start_labels(tokenizer, descriptions, first=old)
 
     @torch.no_grad()
@@ -300,7 +346,7 @@ class BertForMultiLabelLabelTokens(MultiLabelPreTrainedModel):
 
         The embedding row of each becomes the mean of the rows of the word pieces of its description, or else its
         name. The state with which it joins deeper layers (`label_layers`) becomes the encoder's own reading of that
-        text: the mean of the states at that depth. A label that is added gets the median bias of the others.
+        text: the mean of the states at that depth.
 
         Args:
             tokenizer: The model's tokenizer, which knows all label tokens; its `model_max_length` makes room for them
@@ -317,9 +363,6 @@ class BertForMultiLabelLabelTokens(MultiLabelPreTrainedModel):
             tokenizer.model_max_length += len(texts)  # they take no positions from the text
         rows = self.bert.embeddings.word_embeddings.weight  # (V, H)
         rows[self.config.label_token_ids[first:]] = mean_of_pieces(rows, tokenizer, texts)  # (S, H)
-        if first:
-            old_bias, learns = self.label_bias[:first], self.label_bias.requires_grad  # (L - S,)
-            self.label_bias = nn.Parameter(torch.cat([old_bias, old_bias.median().expand(len(texts))]), learns)
         if self.config.labels_join_late:
             depth = self.config.num_hidden_layers - cast(int, self.config.label_layers)
             old = self.label_embeddings.weight[:first]  # (L - S, H)
@@ -410,7 +453,7 @@ class BertForMultiLabelLabelTokens(MultiLabelPreTrainedModel):
         label_states, recorded = self._encode(
             lambda states: gather_marked(states, label_mask, self.num_labels), inputs, record
         )  # (B, L, H)
-        return self.classifier(label_states).squeeze(-1) + self.label_bias, recorded  # (B, L, 1) -> (B, L)
+        return self.classifier(label_states), recorded  # (B, L)
 
     def _score_apart(
         self,
@@ -430,16 +473,18 @@ class BertForMultiLabelLabelTokens(MultiLabelPreTrainedModel):
         starts = self._label_starts(indices)  # (1, S, H) or (B, S, H)
         if self._records(record):
             states, attentions = self.bert.encode_labels(starts, **text)
-            logits = self.classifier(states[-1][:, -starts.size(1) :]).squeeze(-1)  # (B, S, 1) -> (B, S)
-            return logits + self.label_bias[indices], (
+            logits = self.classifier(states[-1][:, -starts.size(1) :], indices)  # (B, S)
+            return logits, (
                 tuple(states) if self._records(record, "output_hidden_states") else None,
                 tuple(attentions) if self._records(record, "output_attentions") else None,
             )
-        parts = [
-            self.classifier(label_states).squeeze(-1)  # (B, S', 1) -> (B, S')
-            for label_states in self.bert.read_labels(starts, **text)
-        ]
-        return torch.cat(parts, dim=1) + self.label_bias[indices], (None, None)  # (B, S)
+        parts: list[torch.Tensor] = []
+        done = 0
+        for label_states in self.bert.read_labels(starts, **text):  # (B, S', H)
+            read = label_states.size(1)
+            parts.append(self.classifier(label_states, indices[:, done : done + read]))  # (B, S')
+            done += read
+        return torch.cat(parts, dim=1), (None, None)  # (B, S)
 
     def _take_apart(self, inputs: Inputs, label_mask: torch.Tensor | None) -> tuple[Inputs, torch.Tensor]:
         """Return the inputs without label tokens, and which labels those were: (1, S) or (B, S) indices."""

@@ -175,11 +175,10 @@ def test_what_is_trained_has_the_learning_rate_of_its_part(backbone, tmp_path):
     trained = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
     assert len(rates) == len(trained)
     for name, parameter in trained.items():
-        is_new = name.startswith(("classifier.", "label_bias"))
-        expected = args.head_learning_rate if is_new else args.learning_rate
+        expected = args.head_learning_rate if name.startswith("classifier.") else args.learning_rate
         assert rates[id(parameter)] == expected, name
-    # Six linear layers in each of two layers, two matrices each; the label rows; the head; the biases.
-    assert len(trained) == 6 * 2 * 2 + 1 + 4 + 1
+    # Six linear layers in each of two layers, two matrices each; the label rows; the head.
+    assert len(trained) == 6 * 2 * 2 + 1 + 6
 
 
 @pytest.mark.parametrize("trained", ["full"], indirect=True)

@@ -27,7 +27,8 @@ def build(backbone):
     def build_model(form, label_names=LABELS, **config):
         torch.manual_seed(0)
         model, tokenizer = from_backbone(backbone, label_names, "label_tokens", num_hidden_layers=2, **form, **config)
-        torch.nn.init.normal_(model.label_bias)  # as if trained: a bias that goes to another label shows
+        torch.nn.init.normal_(model.label_bias)  # as if trained: what goes to another label shows
+        torch.nn.init.normal_(model.classifier.label_weight)
         return model, tokenizer
 
     return build_model

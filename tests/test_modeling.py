@@ -36,7 +36,9 @@ def make_model(strategy, **config):
     ids = list(range(first, first + len(LABELS))) if strategy == "label_tokens" else None
     config = {**SIZE, "vocab_size": first + len(LABELS), "label_token_ids": ids, **config}
     model = MODEL_CLASSES[strategy](MultiLabelConfig(label_names=LABELS, strategy=strategy, **config)).eval()
-    torch.nn.init.normal_(model.label_bias)
+    torch.nn.init.normal_(model.label_bias)  # as if trained: what goes to another label shows
+    if strategy == "label_tokens":
+        torch.nn.init.normal_(model.classifier.label_weight)
     return model
 
 
@@ -131,7 +133,7 @@ def test_a_label_reads_its_own_token(tokenizers):
     ).last_hidden_state
     for row in range(3):
         places = batch["label_mask"][row].nonzero().flatten()
-        expected = model.classifier(states[row, places]).flatten() + model.label_bias
+        expected = model.classifier(states[row, places])
         torch.testing.assert_close(model(**batch).logits[row], expected, atol=1e-6, rtol=0)
 
 
@@ -155,15 +157,14 @@ def test_each_label_has_a_bias_of_its_own(tokenizers, strategy):
     torch.testing.assert_close(model(**batch).logits - before, torch.tensor([[0.0, 3.0, -2.0]]).expand(3, 3))
 
 
-def test_a_folder_from_before_labels_had_biases_goes_on_without(tmp_path):
+def test_a_folder_from_before_labels_had_rows_and_biases_goes_on_without(tmp_path):
     model = make_model("label_tokens")
-    torch.nn.init.zeros_(model.label_bias)
-    weights = model.state_dict()
-    del weights["label_bias"]
-    model.save_pretrained(tmp_path, state_dict=weights)
+    own = [name for name in model.state_dict() if "classifier.label_" in name]
+    model.save_pretrained(tmp_path, state_dict={k: v for k, v in model.state_dict().items() if k not in own})
     again, info = MODEL_CLASSES["label_tokens"].from_pretrained(tmp_path, output_loading_info=True)
     assert not info["missing_keys"]
-    assert again.label_bias.tolist() == [0, 0, 0]
+    assert len(own) == 2
+    assert not any(again.state_dict()[name].any() for name in own)
 
 
 def test_a_label_mask_that_is_not_given_is_found(tokenizers):
@@ -343,6 +344,5 @@ def test_a_mask_that_says_for_every_token_what_it_reads_is_kept(tokenizers, stra
     logits = model(**{**batch, "attention_mask": mask}).logits
     states = model.bert(**{name: batch[name] for name in ("input_ids", "token_type_ids")}, attention_mask=mask)[0]
     read = states[:, :1] if strategy == "cls" else states[batch["label_mask"].bool()][None]
-    bias = model.label_bias if strategy == "label_tokens" else 0  # the head of cls has it inside
-    torch.testing.assert_close(logits, model.classifier(read).flatten(1) + bias, atol=1e-6, rtol=0)
+    torch.testing.assert_close(logits, model.classifier(read).flatten(1), atol=1e-6, rtol=0)
     assert not torch.allclose(logits, model(**batch).logits)

@@ -126,13 +126,14 @@ def test_model_tokenizer_and_configuration_agree_after_adding(build, form):
 
 
 @forms
-def test_a_new_label_begins_with_the_median_bias(build, form):
+def test_a_new_label_begins_with_the_median_bias_and_no_row_of_its_own(build, form):
     model, tokenizer = build(form)
     with torch.no_grad():
         model.label_bias.copy_(torch.tensor([-1.0, -7.0, -2.0]))
+        model.classifier.label_weight.fill_(1)
     model.add_labels(NEW, tokenizer)
     assert model.label_bias.tolist() == [-1.0, -7.0, -2.0, -2.0, -2.0]
-    assert model.label_bias.requires_grad
+    assert model.classifier.label_weight.mean(dim=1).tolist() == [1, 1, 1, 0, 0]
 
 
 def test_one_threshold_for_all_stays_one(build):
