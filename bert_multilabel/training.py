@@ -33,7 +33,8 @@ from .encoding import Collator, encode_rows, longest_first
 from .metrics import evaluate, score_decisions
 from .model_card import write_model_card
 from .modeling_multilabel import MultiLabelPreTrainedModel
-from .prediction import predict_rows, prediction_records, write_predictions
+from .prediction import predict_rows, write_predictions
+from .records_multilabel import prediction_records
 from .scoring_multilabel import MultiLabelScorer, text_reader
 from .search import search
 from .splitting import split_validation
@@ -291,6 +292,6 @@ def _predict(
     if trainer.is_world_process_zero():
         output_dir.mkdir(parents=True, exist_ok=True)
         ids = rows["id"] if "id" in rows.column_names else None
-        records = prediction_records(logits, scorer.config, ids, top_scores)
+        records = prediction_records(torch.from_numpy(logits), scorer.config, ids, top_scores)
         write_predictions(output_dir / PREDICTIONS_FILE, records)
     return _report(trainer, output_dir, "test", {**metrics, "test_samples": len(rows)})
