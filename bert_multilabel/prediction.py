@@ -14,23 +14,28 @@ from transformers import EvalPrediction
 from .files import replacing
 from .metrics import evaluate
 from .modeling_multilabel import multi_label_loss
-from .scoring_multilabel import WINDOW, MultiLabelScorer
+from .scoring_multilabel import MultiLabelScorer, texts_at_a_time
+from .windows_multilabel import Windows
 
 
-def predict_rows(scorer: MultiLabelScorer, encoded_rows: Dataset) -> tuple[np.ndarray, dict[str, float]]:
+def predict_rows(
+    scorer: MultiLabelScorer, encoded_rows: Dataset, windows: Windows | None = None
+) -> tuple[np.ndarray, dict[str, float]]:
     """Run the model over a data set, by length inside and in the input's order outside.
 
     Args:
         scorer: Holds the model.
         encoded_rows: N rows, as `encode_rows` made them with the scorer's tokenizer, with or without labels.
+        windows: How rows longer than the scorer's `max_length` are read, if `encode_rows` was given windows, too.
 
     Returns:
         Logits (N, L), float32, and metrics whose names begin with `test_`: scores and loss if there are labels, and
         the speed.
     """
     started = time.perf_counter()
-    windows = (encoded_rows[start : start + WINDOW] for start in range(0, len(encoded_rows), WINDOW))
-    logits = torch.cat([scorer.logits_of_tokens(rows["input_ids"], rows["token_type_ids"]) for rows in windows])
+    size = texts_at_a_time(windows)
+    parts = (encoded_rows[start : start + size] for start in range(0, len(encoded_rows), size))
+    logits = torch.cat([scorer.logits_of_tokens(rows["input_ids"], rows["token_type_ids"], windows) for rows in parts])
     seconds = time.perf_counter() - started
     metrics: dict[str, float] = {}
     if "labels" in encoded_rows.column_names:
