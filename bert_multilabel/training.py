@@ -131,7 +131,7 @@ def run(
     if training_args.do_eval:
         evaluated = trainer.evaluate()
         if tuned_metrics.tuned is not None:
-            tuned_metrics.tuned.store(model.config)
+            tuned_metrics.tuned.decisions.store(model.config)
         results |= _report(trainer, output_dir, "eval", {**evaluated, "eval_samples": len(splits["validation"])})
     if training_args.do_train and trainer.is_world_process_zero():
         model.save_pretrained(output_dir)

@@ -75,10 +75,10 @@ def tune_folder(model_dir: Path, rows: TuneArguments, wanted: DecisionArguments)
     logits, predicted = predict_rows(scorer, encoded)  # (N, L)
     labels = multi_hot(encoded)  # (N, L)
     before = {name.removeprefix("test_"): value for name, value in predicted.items()}
-    decisions, after = tune(logits, labels, config, wanted)
-    decisions.store(config)
-    _write(model_dir, config, decisions, {"loss": before["loss"], **after, "samples": len(labels)})
-    return {"before": before, "after": after}
+    tuned = tune(logits, labels, config, wanted)
+    tuned.decisions.store(config)
+    _write(model_dir, config, tuned.decisions, {"loss": before["loss"], **tuned.scores, "samples": len(labels)})
+    return {"before": before, "after": tuned.scores}
 
 
 def _write(model_dir: Path, config: MultiLabelConfig, decisions: Decisions, scores: dict[str, float]) -> None:
