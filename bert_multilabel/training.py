@@ -34,6 +34,7 @@ from .metrics import evaluate, score_decisions
 from .model_card import write_model_card
 from .modeling_multilabel import MultiLabelPreTrainedModel
 from .prediction import predict_rows, prediction_records, write_predictions
+from .run_facts import gather_facts, store_facts
 from .scoring_multilabel import MultiLabelScorer, text_reader
 from .search import search
 from .splitting import split_validation
@@ -48,6 +49,7 @@ _NOT_OF_THE_RUN = {
     *("output_dir", "overwrite_output_dir", "resume_from_checkpoint", "do_predict", "test_file", "top_scores"),
     "predict_precision",
     *("disable_tqdm", "log_level", "log_level_replica", "logging_steps", "report_to", "run_name", "project"),
+    *("card_examples", "card_language", "card_license"),
     *("push_to_hub", "hub_token", "hub_model_id", "hub_strategy", "hub_private_repo", "hub_always_push"),
 }
 
@@ -88,6 +90,11 @@ def run(
         data_args = replace(data_args, text_pair_column=trained_pair_column(Path(model_args.model_name_or_path)))
     known = None if model_args.add_labels else getattr(saved, "label_names", None)
     data = load_run_data(data_args, training_args, known)
+    if training_args.card_examples and data.pair_column is not None:
+        raise ValueError(
+            f"--card_examples {training_args.card_examples} asks for single texts, for the Hub shows no others, but "
+            f"these rows are pairs with the column {data.pair_column!r}: drop it"
+        )
     # Rows to train on have labels, and a trained model knows its own: there are always names.
     model, tokenizer = _build(model_args, saved, data.label_names or [])
     data = data.ordered_as(model.config.label_names)  # added labels stand behind those that were there
@@ -136,7 +143,11 @@ def run(
     if training_args.do_train and trainer.is_world_process_zero():
         model.save_pretrained(output_dir)
         tokenizer.save_pretrained(output_dir)
-        write_model_card(output_dir / "README.md", model.config, model_args.model_name_or_path, results)
+        # Trainer measures from where this call began.
+        seconds = results["train_runtime"] if checkpoint is None else None
+        facts = gather_facts(model_args, data_args, data, trainer, seconds, training_args.hub_model_id)
+        store_facts(output_dir, facts)
+        write_model_card(output_dir / "README.md", model.config, facts, tuned_metrics.tuned)
     if training_args.do_predict:
         scorer = MultiLabelScorer(model, tokenizer, str(training_args.predict_precision))
         results |= _predict(trainer, scorer, splits["test"], output_dir, data_args.top_scores)

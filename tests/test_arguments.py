@@ -131,6 +131,14 @@ def test_several_label_columns_are_a_list():
             [*TRAIN, "--do_eval", *SEARCH, "3", "--resume_from_checkpoint", "out/checkpoint-2"],
             "--hyperparameter_search 3 and --resume_from_checkpoint out/checkpoint-2 exclude each other",
         ),
+        ([*TRAIN, "--card_examples", "2"], "--card_examples 2 are validation rows: add --do_eval"),
+        ([*TRAIN, "--do_eval", "--card_examples", "-1"], "--card_examples must be at least 0, got -1"),
+        (
+            [*TRAIN[:-1], "--do_eval", "--card_license", "mit"],
+            "--card_license mit is for the model card, .* --do_train",
+        ),
+        ([*TRAIN, "--card_license", "Apache 2"], "such as apache-2.0, cc-by-4.0 or other, got 'Apache 2'"),
+        ([*TRAIN, "--card_language", "en", "English"], "codes such as en or pt-BR, or multilingual, got 'English'"),
         (["missing.json"], "there is no file 'missing.json' to read the arguments from"),
     ],
 )
