@@ -73,7 +73,7 @@ class Tuned:
         scores: Those of `given`, by the names of `metrics.evaluate`.
         given: What each row is given by a fit on other rows, (N, L).
         labels: What it should be given, (N, L), 0 or 1; NaN or -100 where not annotated.
-        is_fitted: Whether there was enough to fit by.
+        scope: Which of `THRESHOLDS` held up, or was asked for; None if there was too little to fit by.
         arguments: What was asked for.
     """
 
@@ -81,7 +81,7 @@ class Tuned:
     scores: dict[str, float]
     given: Cells
     labels: NDArray[Any]
-    is_fitted: bool
+    scope: str | None
     arguments: DecisionArguments
 
 
@@ -137,7 +137,7 @@ def tune(logits: ArrayLike, labels: ArrayLike, config: MultiLabelConfig, argumen
             f"thresholds stay as they are: to fit them takes at least {FEWEST_ROWS} rows, some with labels and some "
             f"without, but there are {len(rows)} rows with {int((truth == 1).sum())} labels"
         )
-        return Tuned(stored, scores, given, truth, False, arguments)
+        return Tuned(stored, scores, given, truth, None, arguments)
     goal = Goal.parse(arguments.threshold_goal)
     most = (
         "global" if len(rows) < FEWEST_ROWS_PER_LABEL and arguments.thresholds == "per_label" else arguments.thresholds
@@ -148,16 +148,16 @@ def tune(logits: ArrayLike, labels: ArrayLike, config: MultiLabelConfig, argumen
     for scope in scopes:
         fit = partial(_fit, scope=scope, goal=goal, stored=stored, calibration=arguments.calibration)
         probabilities, given = _cross_fit(fit, rows, truth, config)
-        trials.append((fit, probabilities, given, decision_scores(given, truth).get(goal.score, 0.0)))
+        trials.append((scope, fit, probabilities, given, decision_scores(given, truth).get(goal.score, 0.0)))
     # The first of equals: the simplest.
-    fit, probabilities, given, _ = max(trials, key=lambda trial: trial[-1])
+    scope, fit, probabilities, given, _ = max(trials, key=lambda trial: trial[-1])
     scores = score_decisions(rows, truth, probabilities, given)
     if goal.floor is not None and scores[f"micro_{goal.score}"] < goal.floor:
         logger.warning(
             f"{goal.score} over all labels is {scores[f'micro_{goal.score}']:.3f} on rows that the fit has not seen, "
             f"less than the {goal.floor:g} asked for"
         )
-    return Tuned(fit(rows, truth), scores, given, truth, True, arguments)
+    return Tuned(fit(rows, truth), scores, given, truth, scope, arguments)
 
 
 def _cross_fit(

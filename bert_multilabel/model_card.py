@@ -155,16 +155,22 @@ def _decisions(config: MultiLabelConfig, tuned: Tuned | None, source: str) -> st
 
 def _fit(tuned: Tuned | None, source: str) -> str:
     """Say what the stored decisions were fitted to."""
-    if tuned is None or not tuned.is_fitted:
+    if tuned is None or tuned.scope is None:
         return "Temperature and thresholds were not fitted by this run: they are as they were before it."
+    rows = _rows(tuned, source)
+    temperature = "" if tuned.arguments.calibration == "keep" else f" The temperature was fitted on {rows}."
+    if tuned.scope == "keep":
+        asked = tuned.arguments.thresholds == "keep"
+        reason = "as was asked" if asked else f"none fitted on {rows} did better on rows that they were not fitted on"
+        return f"The thresholds decide as they did before, {reason}.{temperature}"
     goal = Goal.parse(tuned.arguments.threshold_goal)
     aim = f"the highest {_SCORES[goal.score]}" if goal.floor is None else f"a {goal.score} of at least {goal.floor:g}"
-    fitted = [f"the thresholds, for {aim}"] if tuned.arguments.thresholds != "keep" else []
-    fitted += ["the temperature"] if tuned.arguments.calibration != "keep" else []
-    text = f"Fitted on {_rows(tuned, source)}: {', and '.join(fitted)}."
-    if goal.floor is None and tuned.arguments.thresholds != "keep":
-        text += " Thresholds that did no better on rows they were not fitted on gave way to simpler ones."
-    return text
+    return f"The thresholds were fitted on {rows}, for {aim}.{temperature}"
+
+
+def _is_unseen(tuned: Tuned) -> bool:
+    """Whether the thresholds were fitted by this run, and its rows so decided by a fit on others."""
+    return tuned.scope not in (None, "keep")
 
 
 def _rows(tuned: Tuned, source: str) -> str:
@@ -180,14 +186,14 @@ def _scores(tuned: Tuned, source: str) -> str:
         lines.append(f"| {title} | {scores[name]:.4f}{interval} | {before:.4f} |")
     average_precision = scores["mean_average_precision"]
     lines.append(f"| mean average precision (without thresholds) | {average_precision:.4f} | |")
-    unseen = (
-        f"Cross-fitted: each row is decided by a fit on the other {FOLDS - 1} of {FOLDS} parts of the rows, without "
-        "it. "
-        if tuned.is_fitted
-        else ""
-    )
+    if _is_unseen(tuned):
+        how = f"Cross-fitted: each row is decided by a fit on the other {FOLDS - 1} of {FOLDS} parts of the rows."
+    elif tuned.decisions.threshold == 0.5:
+        how = "The thresholds are not fitted."
+    else:
+        how = "The thresholds are those of before; if they were fitted on these rows, that flatters."
     notes = (
-        f"On {_rows(tuned, source)}. {unseen}The hamming score is the mean over rows of |given AND true| / |given OR "
+        f"On {_rows(tuned, source)}. {how} The hamming score is the mean over rows of |given AND true| / |given OR "
         f"true|. In brackets its {CONFIDENCE:.0%} interval, the percentiles of {RESAMPLES:,} bootstrap redraws of the "
         "rows with a fixed seed: it covers the choice of these rows, and not what another training would change."
     )
@@ -222,7 +228,7 @@ def _labels(config: MultiLabelConfig, facts: RunFacts, tuned: Tuned | None) -> s
         return table
     unseen = (
         "Scores are cross-fitted as above; the threshold is the stored one, fitted on all rows."
-        if tuned.is_fitted
+        if _is_unseen(tuned)
         else "Scores are those of the stored thresholds."
     )
     return (
@@ -249,7 +255,7 @@ def _training(facts: RunFacts) -> str:
         "time": time,
         "versions": ", ".join(f"{name} {number}" for name, number in facts.versions.items()),
     }
-    return "\n".join(["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows.items())])
+    return "\n".join(f"- {name}: {value}" for name, value in rows.items())
 
 
 def _limits(config: MultiLabelConfig, facts: RunFacts, tuned: Tuned | None) -> str:
@@ -279,9 +285,9 @@ def _limits(config: MultiLabelConfig, facts: RunFacts, tuned: Tuned | None) -> s
         )
     if tuned is None:
         limits.append("Nothing is known of how well it decides: it was not evaluated.")
-    elif tuned.is_fitted:
+    elif _is_unseen(tuned):
         limits.append(
-            f"What was fitted to {_count(len(tuned.labels), 'row')} holds for texts like those; on others, fit it "
+            f"Thresholds fitted on {_count(len(tuned.labels), 'row')} hold for texts like those; for others, fit them "
             "anew with `python -m bert_multilabel.tune`."
         )
     limits.append(

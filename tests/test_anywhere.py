@@ -9,14 +9,16 @@ import pytest
 import torch
 
 from bert_multilabel import from_backbone
+from bert_multilabel.model_card import write_model_card
 
 from .conftest import LABELS
+from .test_model_card import FACTS
 
 TEXTS = ["the price is good", "not [OPINION1] good [SEP]"]
 PAIRS = ["gift", ""]
 
 SCRIPT = """
-import json, sys
+import contextlib, io, json, os, re, shutil, sys
 try:
     import bert_multilabel
     sys.exit("the package can be imported: this shows nothing")
@@ -43,8 +45,16 @@ for folder in json.loads(sys.argv[1]):
     with torch.inference_mode():
         expected = torch.cat([loaded[0](**one).logits for one in alone]).sigmoid()
     decided = config.decide(logits[0])[1].tolist()
+    with open(folder + "/README.md") as card:
+        _, code = re.findall("^```python$(.*?)^```$", card.read(), re.MULTILINE | re.DOTALL)
+    os.chdir(folder)  # which the card calls "."
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        exec(code, {})
+    with torch.inference_mode():
+        given = config.decide(loaded[0](**tokenizer("a text", return_tensors="pt")).logits)[1][0]
     loaded[0].save_pretrained(folder + "-again")
     tokenizer.save_pretrained(folder + "-again")
+    shutil.copy(folder + "/README.md", folder + "-again")
     report[folder] = {
         "classes": sorted({type(model).__name__ for model in [*loaded, built]}),
         "strategy": config.strategy,
@@ -52,6 +62,8 @@ for folder in json.loads(sys.argv[1]):
         "logits": [[value.hex() for value in row] for row in logits[0].double().tolist()],
         "pipeline": torch.tensor(scores).sub(expected).abs().max().item(),
         "decided": decided,
+        "card": printed.getvalue().strip(),
+        "card's": str([name for name, is_given in zip(config.label_names, given) if is_given]),
         "package": type(loaded[0]).__module__.split(".")[0],
     }
 print("REPORT" + json.dumps(report))
@@ -89,6 +101,7 @@ def save(backbone, form, folder):
         model.add_labels(LABELS[known:], tokenizer)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+    write_model_card(folder / "README.md", model.config, FACTS)
     return str(folder)
 
 
@@ -104,6 +117,12 @@ def test_every_auto_class_gives_the_same_logits_bit_for_bit(elsewhere):
     for report in elsewhere[0].values():
         assert report["same"]
         assert report["package"] == "transformers_modules"
+
+
+def test_the_code_of_the_model_card_runs(elsewhere):
+    reports = elsewhere[0].values()
+    assert [report["card"] for report in reports] == [report["card's"] for report in reports]
+    assert len({report["card"] for report in reports}) > 1
 
 
 def test_folders_of_both_strategies_load_in_one_process(elsewhere):

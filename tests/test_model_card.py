@@ -113,7 +113,9 @@ def test_the_card_says_what_is_decided_and_how_well(tmp_path, thresholds):
     path.parent.mkdir()
     write_model_card(path, config, FACTS, tuned)
     page = Page(ModelCard.load(path).text)
-    assert "Fitted on 120 rows of “validation.csv”: the thresholds, for a recall of at least 0.9, and" in page.text
+    assert (
+        "thresholds were fitted on 120 rows of “validation.csv”, for a recall of at least 0.9. The temp" in page.text
+    )
     assert "Every row gets at least 1 label" in page.text
     (scores,) = [table for table in page.tables if table[0][0] == "score"]
     shown = {row[0]: row[1:] for row in scores[1:]}
@@ -207,6 +209,18 @@ def test_what_is_not_known_is_left_out(tmp_path):
     assert "fewer than" not in text
 
 
+def test_thresholds_that_were_there_before_are_not_said_to_be_unseen(tmp_path):
+    config = MultiLabelConfig(label_names=["a", "b"])
+    logits, labels = made_rows(2, num_rows=400)
+    tune(logits, labels, config, DecisionArguments()).decisions.store(config)
+    again = tune(logits, labels, config, DecisionArguments())  # nothing beats what was fitted on the same rows
+    assert again.scope == "keep"
+    write_model_card(tmp_path / "README.md", config, replace(FACTS, positives=[9, 9]), again)
+    text = (tmp_path / "README.md").read_text()
+    assert "if they were fitted on these rows, that flatters" in text and "ross-fitted" not in text
+    assert "none fitted on 400 rows of “validation.csv” did better" in text
+
+
 def test_rows_too_few_to_fit_are_said_to_have_fitted_nothing(tmp_path):
     tuned = tune(*made_rows(2, num_rows=5), MultiLabelConfig(label_names=["a", "b"]), DecisionArguments())
     _, _, page = write(tmp_path / "README.md", ["a", "b"], tuned=tuned)
@@ -239,7 +253,7 @@ def test_many_labels_are_folded_the_most_frequent_first_and_rare_ones_named(tmp_
     names = [f"label {number}" for number in range(260)]
     logits, labels = made_rows(260)
     scores = evaluate(EvalPrediction(logits, labels), MultiLabelConfig(label_names=names))
-    tuned = Tuned(Decisions(0.5, 1.0, 0), scores, logits >= 0, labels, True, DecisionArguments())
+    tuned = Tuned(Decisions(0.5, 1.0, 0), scores, logits >= 0, labels, "per_label", DecisionArguments())
     _, text, page = write(tmp_path / "README.md", names, replace(FACTS, positives=[5] * 40 + [100] * 220), tuned)
     assert "<details>\n<summary>All 260 labels</summary>\n\n| label |" in text
     assert len(page.labels) == 260
