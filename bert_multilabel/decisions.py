@@ -71,7 +71,7 @@ class Tuned:
     Attributes:
         decisions: To be stored; where there was too little to fit by, those of before.
         scores: Those of `given`, by the names of `metrics.evaluate`.
-        given: What each row is given by a fit on other rows, (N, L).
+        given: What each row is given by a fit on the other folds, (N, L); by `decisions` where nothing was fitted.
         labels: What it should be given, (N, L), 0 or 1; NaN or -100 where not annotated.
         scope: Which of `THRESHOLDS` held up, or was asked for; None if there was too little to fit by.
         arguments: What was asked for.

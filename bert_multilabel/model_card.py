@@ -149,7 +149,7 @@ def _decisions(config: MultiLabelConfig, tuned: Tuned | None, source: str) -> st
         f"where that is at least its threshold ({threshold})."
     )
     if config.min_labels:
-        rule += f" Every row gets at least {_count(config.min_labels, 'label')}, the most probable ones first."
+        rule += f" Every text gets at least {_count(config.min_labels, 'label')}, the most probable ones first."
     return "\n".join(f"- {line}" for line in (reading, rule, _fit(tuned, source)))
 
 
@@ -169,7 +169,7 @@ def _fit(tuned: Tuned | None, source: str) -> str:
 
 
 def _is_unseen(tuned: Tuned) -> bool:
-    """Whether the thresholds were fitted by this run, and its rows so decided by a fit on others."""
+    """Whether the rows are new to the thresholds that decide them here: fitted in this run, on the other folds."""
     return tuned.scope not in (None, "keep")
 
 
@@ -243,7 +243,7 @@ def _figure(value: float) -> str:
 
 def _training(facts: RunFacts) -> str:
     data = f"{_count(facts.train_rows, 'row')} of {_quoted(facts.train_source)}"
-    time = "not known: the run was interrupted" if facts.seconds is None else _duration(facts.seconds)
+    time = "not known: training went on from a checkpoint" if facts.seconds is None else _duration(facts.seconds)
     base = _quoted(facts.base_model)
     if facts.base_model_id not in (None, facts.base_model):
         base += f", a folder whose configuration names {_quoted(str(facts.base_model_id))} as its origin"

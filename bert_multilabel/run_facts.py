@@ -42,7 +42,7 @@ class RunFacts:
         max_seq_length: Where inputs were cut, in tokens; None: at the model's own limit.
         recipe: How it was trained, in words, by what it is about.
         hardware: What it was trained on.
-        seconds: How long training took; None if it was interrupted, for then only its last part was measured.
+        seconds: How long training took; None if it went on from a checkpoint, for only what followed was measured.
         versions: Of the libraries.
         languages: Codes of the languages, as the user gave them.
         license: As the user gave it.

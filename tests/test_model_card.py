@@ -116,7 +116,7 @@ def test_the_card_says_what_is_decided_and_how_well(tmp_path, thresholds):
     assert (
         "thresholds were fitted on 120 rows of “validation.csv”, for a recall of at least 0.9. The temp" in page.text
     )
-    assert "Every row gets at least 1 label" in page.text
+    assert "Every text gets at least 1 label" in page.text
     (scores,) = [table for table in page.tables if table[0][0] == "score"]
     shown = {row[0]: row[1:] for row in scores[1:]}
     for name in ("hamming_score", "macro_f1"):
@@ -204,7 +204,7 @@ def test_what_is_not_known_is_left_out(tmp_path):
     assert "None: the run did not evaluate." in page.text
     assert "were not fitted by this run" in page.text
     assert "The language of the texts was not stated" in page.text
-    assert "not known: the run was interrupted" in page.text
+    assert "not known: training went on from a checkpoint" in page.text
     assert page.labels == {"a": {"training rows": "50", "threshold": "0.5"}}
     assert "fewer than" not in text
 

@@ -113,11 +113,12 @@ def test_the_model_card_tells_of_the_run_and_not_of_the_machine(trained, files, 
     assert "the price is not" not in text
 
 
-def test_the_card_shows_what_was_asked_for(backbone, files, tmp_path):
+def test_the_card_shows_what_was_asked_for(backbone, files, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     config = json.loads((backbone / "config.json").read_text())
-    shutil.copytree(backbone, tmp_path / "base")
-    (tmp_path / "base" / "config.json").write_text(json.dumps({**config, "_name_or_path": "somebody/bert-tiny"}))
-    common = {"model_name_or_path": tmp_path / "base", "train_file": files["train"], "do_train": True}
+    shutil.copytree(backbone, "models/base")  # which could be a name on the Hub, too
+    Path("models/base/config.json").write_text(json.dumps({**config, "_name_or_path": "somebody/bert-tiny"}))
+    common = {"model_name_or_path": "models/base", "train_file": files["train"], "do_train": True}
     asked = {"card_examples": 2, "card_language": ["en", "de"], "card_license": "mit", "hub_model_id": "me/opinions"}
     run_script(
         **common,
@@ -377,6 +378,9 @@ def test_options_about_data_reach_the_rows(backbone, tmp_path):
     assert all(len(row["scores"]) == 2 and set(row["scores"]) < {"gift", "price", "quality"} for row in predictions)
     config = json.loads((tmp_path / "out" / "config.json").read_text())
     assert config["label_names"] == ["gift", "price", "quality"]
+    card = ModelCard.load(tmp_path / "out" / "README.md")
+    assert "12 rows of “shop”" in card.text and str(tmp_path) not in card.text
+    assert card.data.datasets is None  # a folder is no data set of the Hub
 
 
 def test_pairs_are_given_to_the_model_that_was_trained_with_them(backbone, tmp_path):
@@ -418,6 +422,9 @@ def test_a_named_checkpoint_is_gone_on_from(backbone, files, tmp_path):
     assert results["epoch"] == 2
     ends = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("whole", "again")]
     assert ends[0] == ends[1]
+    # What Trainer measured is not all of it.
+    assert "time: not known" in (tmp_path / "again" / "README.md").read_text()
+    assert "time: not known" not in (tmp_path / "whole" / "README.md").read_text()
 
 
 def test_a_file_that_changed_since_is_noticed(backbone, files, tmp_path):
