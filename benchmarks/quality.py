@@ -83,8 +83,8 @@ def score(folder: Path, truth: np.ndarray, names: list[str]) -> dict[str, float]
     probabilities = np.array([list(json.loads(line)["scores"].values()) for line in lines])  # (N, L)
     logits = torch.logit(torch.tensor(probabilities, dtype=torch.float64).clamp(1e-9, 1 - 1e-9)).float().numpy()
     config = MultiLabelConfig(label_names=names)
-    _, for_hamming = tune(logits, truth, config, DecisionArguments(min_labels=1))
-    _, for_macro_f1 = tune(logits, truth, config, DecisionArguments(threshold_goal="macro_f1"))
+    for_hamming = tune(logits, truth, config, DecisionArguments(min_labels=1)).scores
+    for_macro_f1 = tune(logits, truth, config, DecisionArguments(threshold_goal="macro_f1")).scores
     return {
         "hamming_at_half": for_hamming["hamming_score_at_half"],
         "hamming": for_hamming["hamming_score"],

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import sys
 from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
@@ -23,6 +24,10 @@ from .windows_multilabel import POOLINGS, Windows
 # From the least that is fitted to the most.
 THRESHOLDS = ("keep", "global", "per_label")
 CALIBRATIONS = ("keep", "global", "per_label")
+
+# What the Hub takes for a language (ISO 639) and for a license; it knows which there are.
+_LANGUAGE = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]+)*|multilingual")
+_LICENSE = re.compile(r"[a-z0-9][a-z0-9.+-]*")
 
 # Options that one loss alone reads: which one, the least value, and the default.
 _LOSS_OPTIONS = {"focal_gamma": ("focal", 0.0, 2.0), "max_pos_weight": ("weighted_bce", 1.0, 10.0)}
@@ -321,6 +326,21 @@ class MultiLabelTrainingArguments(TrainingArguments):
             "given ones, and train with the best by --metric_for_best_model. Default: train with the given ones."
         },
     )
+    card_language: list[str] | None = field(
+        default=None,
+        metadata={"help": "Languages of the texts for the model card, as codes such as en. Default: it names none."},
+    )
+    card_license: str | None = field(
+        default=None,
+        metadata={"help": "License for the model card, as the Hub names it: apache-2.0. Default: it names none."},
+    )
+    card_examples: int = field(
+        default=0,
+        metadata={
+            "help": "Show this many texts, the first validation rows, as examples in the model card, which is public "
+            "where the model is. Default: 0, for data may be private."
+        },
+    )
     overwrite_output_dir: bool = field(
         default=False, metadata={"help": "Start anew in an output folder that holds another run; its checkpoints go."}
     )
@@ -347,6 +367,7 @@ class MultiLabelTrainingArguments(TrainingArguments):
             self.predict_precision = "bfloat16" if self.bf16 else "float32"
         self._check_windows()
         self._check_loss()
+        self._check_card()
         if self.label_names not in (None, ["labels"]):
             raise ValueError(f"--label_names {' '.join(self.label_names)} is not for labels: see --label_names_file")
         # Trainer would take label_mask for a second label.
@@ -401,6 +422,24 @@ class MultiLabelTrainingArguments(TrainingArguments):
             raise ValueError(
                 f"--label_correlation must be at least 0 and below 1, got {self.label_correlation:g}: the rest of the "
                 "weight is that of --loss"
+            )
+
+    def _check_card(self) -> None:
+        for name in ("card_language", "card_license", "card_examples"):
+            value = getattr(self, name)
+            if value and not self.do_train:
+                raise ValueError(f"--{name} {value} is for the model card, which training writes: add --do_train")
+        if self.card_examples < 0:
+            raise ValueError(f"--card_examples must be at least 0, got {self.card_examples}")
+        if self.card_examples and not self.do_eval:
+            raise ValueError(f"--card_examples {self.card_examples} are validation rows: add --do_eval")
+        for code in self.card_language or []:
+            if not _LANGUAGE.fullmatch(code):
+                raise ValueError(f"--card_language takes codes such as en or pt-BR, or multilingual, got {code!r}")
+        if self.card_license is not None and not _LICENSE.fullmatch(self.card_license):
+            raise ValueError(
+                f"--card_license takes a name of the Hub such as apache-2.0, cc-by-4.0 or other, got "
+                f"{self.card_license!r}"
             )
 
 

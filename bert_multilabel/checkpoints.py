@@ -77,9 +77,14 @@ def read_run(output_dir: Path) -> dict[str, Any] | None:
     return run
 
 
+def add_to_run(output_dir: Path, **entries: Any) -> None:
+    """Put entries, JSON values, into the record of the run in a folder."""
+    write_json(output_dir / RUN_FILE, {**(read_run(output_dir) or {}), **entries})
+
+
 def mark_finished(output_dir: Path) -> None:
     """Write down that the run in a folder has ended well."""
-    write_json(output_dir / RUN_FILE, {**(read_run(output_dir) or {}), "finished": True})
+    add_to_run(output_dir, finished=True)
 
 
 def write_results(output_dir: Path, split: str, metrics: dict[str, float]) -> None:

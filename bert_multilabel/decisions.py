@@ -64,6 +64,27 @@ class Decisions:
         return probabilities.numpy(), decisions.numpy()
 
 
+@dataclass(frozen=True)
+class Tuned:
+    """What tuning on N rows came to.
+
+    Attributes:
+        decisions: To be stored; where there was too little to fit by, those of before.
+        scores: Those of `given`, by the names of `metrics.evaluate`.
+        given: What each row is given by a fit on the other folds, (N, L); by `decisions` where nothing was fitted.
+        labels: What it should be given, (N, L), 0 or 1; NaN or -100 where not annotated.
+        scope: Which of `THRESHOLDS` held up, or was asked for; None if there was too little to fit by.
+        arguments: What was asked for.
+    """
+
+    decisions: Decisions
+    scores: dict[str, float]
+    given: Cells
+    labels: NDArray[Any]
+    scope: str | None
+    arguments: DecisionArguments
+
+
 @dataclass
 class TunedMetrics:
     """A `compute_metrics` that tunes decisions to whatever it is given to score.
@@ -78,17 +99,15 @@ class TunedMetrics:
 
     config: MultiLabelConfig
     arguments: DecisionArguments
-    tuned: Decisions | None = field(default=None, init=False)  # by the latest evaluation
+    tuned: Tuned | None = field(default=None, init=False)  # by the latest evaluation
 
     def __call__(self, prediction: EvalPrediction) -> dict[str, float]:
         """Score (N, L) logits by the names of `metrics.evaluate`."""
-        self.tuned, scores = tune(*logits_and_references(prediction), self.config, self.arguments)
-        return scores
+        self.tuned = tune(*logits_and_references(prediction), self.config, self.arguments)
+        return self.tuned.scores
 
 
-def tune(
-    logits: ArrayLike, labels: ArrayLike, config: MultiLabelConfig, arguments: DecisionArguments
-) -> tuple[Decisions, dict[str, float]]:
+def tune(logits: ArrayLike, labels: ArrayLike, config: MultiLabelConfig, arguments: DecisionArguments) -> Tuned:
     """Fit decisions, and score them on rows that the fit has not seen.
 
     Where a score is the goal, thresholds per label are kept only if they beat a common one across the folds, and that
@@ -102,7 +121,7 @@ def tune(
         arguments: What to tune, and for which goal.
 
     Returns:
-        The decisions, fitted on all rows, and their cross-fitted scores by the names of `metrics.evaluate`.
+        The decisions, fitted on all rows, and what they come to when cross-fitted.
 
     Raises:
         ValueError: As `metrics.multilabel_scores`, and if there are fewer labels than `min_labels`.
@@ -111,13 +130,14 @@ def tune(
     stored = Decisions.of(config)
     if arguments.min_labels is not None:
         stored = Decisions(stored.threshold, stored.temperature, arguments.min_labels)
-    scores = score_decisions(rows, truth, *stored.decide(config, rows))  # what cannot be scored is refused here
+    probabilities, given = stored.decide(config, rows)  # (N, L) each
+    scores = score_decisions(rows, truth, probabilities, given)  # what cannot be scored is refused here
     if len(rows) < FEWEST_ROWS or not ((truth == 1).any() and (truth == 0).any()):
         logger.warning(
             f"thresholds stay as they are: to fit them takes at least {FEWEST_ROWS} rows, some with labels and some "
             f"without, but there are {len(rows)} rows with {int((truth == 1).sum())} labels"
         )
-        return stored, scores
+        return Tuned(stored, scores, given, truth, None, arguments)
     goal = Goal.parse(arguments.threshold_goal)
     most = (
         "global" if len(rows) < FEWEST_ROWS_PER_LABEL and arguments.thresholds == "per_label" else arguments.thresholds
@@ -127,17 +147,17 @@ def tune(
     trials = []
     for scope in scopes:
         fit = partial(_fit, scope=scope, goal=goal, stored=stored, calibration=arguments.calibration)
-        probabilities, decisions = _cross_fit(fit, rows, truth, config)
-        trials.append((fit, probabilities, decisions, decision_scores(decisions, truth).get(goal.score, 0.0)))
+        probabilities, given = _cross_fit(fit, rows, truth, config)
+        trials.append((scope, fit, probabilities, given, decision_scores(given, truth).get(goal.score, 0.0)))
     # The first of equals: the simplest.
-    fit, probabilities, decisions, _ = max(trials, key=lambda trial: trial[-1])
-    scores = score_decisions(rows, truth, probabilities, decisions)
+    scope, fit, probabilities, given, _ = max(trials, key=lambda trial: trial[-1])
+    scores = score_decisions(rows, truth, probabilities, given)
     if goal.floor is not None and scores[f"micro_{goal.score}"] < goal.floor:
         logger.warning(
             f"{goal.score} over all labels is {scores[f'micro_{goal.score}']:.3f} on rows that the fit has not seen, "
             f"less than the {goal.floor:g} asked for"
         )
-    return fit(rows, truth), scores
+    return Tuned(fit(rows, truth), scores, given, truth, scope, arguments)
 
 
 def _cross_fit(

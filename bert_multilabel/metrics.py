@@ -37,10 +37,27 @@ def hamming_score(predictions: ArrayLike, references: ArrayLike, zero_division: 
         ValueError: If the arrays are not 2-D, differ in shape, are empty or hold anything else, or if no cell of the
             references is annotated.
     """
+    scores = hamming_row_scores(predictions, references, zero_division)  # (N,)
+    return float(scores.mean(where=~np.isnan(scores)))
+
+
+def hamming_row_scores(
+    predictions: ArrayLike, references: ArrayLike, zero_division: float = 1.0
+) -> NDArray[np.float64]:
+    """What each sample scores, whose mean is `hamming_score`: (N,), NaN where no cell is annotated.
+
+    Args:
+        predictions: (N, L) of 0/1 or bool.
+        references: (N, L) of 0/1 or bool, NaN or -100 where not annotated.
+        zero_division: What a sample scores when both of its sets are empty.
+
+    Raises:
+        ValueError: As `hamming_score`.
+    """
     predicted, true, annotated = _as_sets(predictions, references)
     shared = (predicted & true).sum(axis=1)  # (N,)
     united = (predicted | true).sum(axis=1)  # (N,)
-    return float(_ratio(shared, united, zero_division).mean(where=annotated.any(axis=1)))
+    return np.where(annotated.any(axis=1), _ratio(shared, united, zero_division), np.nan)
 
 
 def multilabel_scores(predictions: ArrayLike, references: ArrayLike, probabilities: ArrayLike) -> dict[str, float]:
@@ -137,14 +154,15 @@ def _annotated_cells(probabilities: ArrayLike, references: ArrayLike) -> tuple[N
 
 
 def per_label_scores(
-    predictions: ArrayLike, references: ArrayLike, label_names: Sequence[str]
+    predictions: ArrayLike, references: ArrayLike, label_names: Sequence[str], zero_division: float = 0.0
 ) -> dict[str, dict[str, float]]:
-    """Precision, recall, F1 and support (annotated positives) of each label, by name; 0.0 where one is 0/0.
+    """Precision, recall, F1 and support (annotated positives) of each label, by name.
 
     Args:
         predictions: (N, L) of 0/1 or bool.
         references: (N, L) of 0/1 or bool, NaN or -100 where not annotated.
         label_names: Names of the L columns.
+        zero_division: What stands where a score is 0/0.
 
     Raises:
         ValueError: As `hamming_score`, and if the names are not L different ones.
@@ -155,9 +173,9 @@ def per_label_scores(
         raise ValueError(f"label_names must be {num_labels} different names, one per column, got {list(label_names)}")
     hits = (predicted & true).sum(axis=0)  # (L,)
     columns = {
-        "precision": _ratio(hits, predicted.sum(axis=0), 0.0),
-        "recall": _ratio(hits, true.sum(axis=0), 0.0),
-        "f1": _f1(predicted, true, axis=0, zero_division=0.0),
+        "precision": _ratio(hits, predicted.sum(axis=0), zero_division),
+        "recall": _ratio(hits, true.sum(axis=0), zero_division),
+        "f1": _f1(predicted, true, axis=0, zero_division=zero_division),
         "support": true.sum(axis=0),
     }
     return {

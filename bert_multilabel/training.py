@@ -35,6 +35,7 @@ from .model_card import write_model_card
 from .modeling_multilabel import MultiLabelPreTrainedModel
 from .prediction import predict_rows, write_predictions
 from .records_multilabel import prediction_records
+from .run_facts import gather_facts, store_facts
 from .scoring_multilabel import MultiLabelScorer, text_reader
 from .search import search
 from .splitting import split_validation
@@ -50,6 +51,7 @@ _NOT_OF_THE_RUN = {
     *("output_dir", "overwrite_output_dir", "resume_from_checkpoint", "do_predict", "test_file", "top_scores"),
     *("predict_precision", "stride", "pooling"),
     *("disable_tqdm", "log_level", "log_level_replica", "logging_steps", "report_to", "run_name", "project"),
+    *("card_examples", "card_language", "card_license"),
     *("push_to_hub", "hub_token", "hub_model_id", "hub_strategy", "hub_private_repo", "hub_always_push"),
 }
 
@@ -90,6 +92,11 @@ def run(
         data_args = replace(data_args, text_pair_column=trained_pair_column(Path(model_args.model_name_or_path)))
     known = None if model_args.add_labels else getattr(saved, "label_names", None)
     data = load_run_data(data_args, training_args, known)
+    if training_args.card_examples and data.pair_column is not None:
+        raise ValueError(
+            f"--card_examples {training_args.card_examples} asks for single texts, for the Hub shows no others, but "
+            f"these rows are pairs with the column {data.pair_column!r}: drop it"
+        )
     # Rows to train on have labels, and a trained model knows its own: there are always names.
     model, tokenizer = _build(model_args, saved, data.label_names or [])
     data = data.ordered_as(model.config.label_names)  # added labels stand behind those that were there
@@ -136,12 +143,16 @@ def run(
     if training_args.do_eval:
         evaluated = trainer.evaluate()
         if tuned_metrics.tuned is not None:
-            tuned_metrics.tuned.store(model.config)
+            tuned_metrics.tuned.decisions.store(model.config)
         results |= _report(trainer, output_dir, "eval", {**evaluated, "eval_samples": len(splits["validation"])})
     if training_args.do_train and trainer.is_world_process_zero():
         model.save_pretrained(output_dir)
         tokenizer.save_pretrained(output_dir)
-        write_model_card(output_dir / "README.md", model.config, model_args.model_name_or_path, results)
+        # Trainer measures from where this call began.
+        seconds = results["train_runtime"] if checkpoint is None else None
+        facts = gather_facts(model_args, data_args, data, trainer, seconds, training_args.hub_model_id)
+        store_facts(output_dir, facts)
+        write_model_card(output_dir / "README.md", model.config, facts, tuned_metrics.tuned)
     if training_args.do_predict:
         precision, windows = str(training_args.predict_precision), training_args.windows
         scorer = MultiLabelScorer(model, tokenizer, precision, data_args.max_seq_length)

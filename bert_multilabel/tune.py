@@ -1,7 +1,7 @@
 """Tunes the decisions of a trained model on labelled rows: `python -m bert_multilabel.tune MODEL_DIR --file rows.csv`.
 
 Temperature, thresholds and `min_labels` go into the model's `config.json`, where every later use of the model finds
-them. The rows must not be those that it was trained on.
+them, and its card, `README.md`, is written anew. The rows must not be those that it was trained on.
 """
 
 import json
@@ -10,20 +10,24 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from transformers import AutoConfig, HfArgumentParser
+from transformers.utils import logging
 
 from . import auto as auto  # our own folders load through AutoConfig
 from .arguments import ColumnArguments, DecisionArguments, unknown_arguments
 from .backbone import from_backbone
-from .checkpoints import read_results, read_run, write_results
+from .checkpoints import write_results
 from .configuration_multilabel import MultiLabelConfig
 from .data import load_splits, multi_hot
-from .decisions import FEWEST_ROWS, Decisions, tune
+from .decisions import FEWEST_ROWS, Tuned, tune
 from .encoding import encode_rows
 from .files import write_json
 from .model_card import write_model_card
 from .prediction import predict_rows
+from .run_facts import read_facts
 from .scoring_multilabel import PRECISIONS, MultiLabelScorer, text_reader
 from .training import trained_pair_column
+
+logger = logging.get_logger(__name__)
 
 # What is shown, of all that goes into `all_results.json`.
 _SHOWN = (
@@ -75,20 +79,28 @@ def tune_folder(model_dir: Path, rows: TuneArguments, wanted: DecisionArguments)
     logits, predicted = predict_rows(scorer, encoded)  # (N, L)
     labels = multi_hot(encoded)  # (N, L)
     before = {name.removeprefix("test_"): value for name, value in predicted.items()}
-    decisions, after = tune(logits, labels, config, wanted)
-    decisions.store(config)
-    _write(model_dir, config, decisions, {"loss": before["loss"], **after, "samples": len(labels)})
-    return {"before": before, "after": after}
+    tuned = tune(logits, labels, config, wanted)
+    tuned.decisions.store(config)
+    _write(model_dir, config, tuned, {"loss": before["loss"], **tuned.scores, "samples": len(labels)})
+    _write_card(model_dir / "README.md", config, tuned, Path(rows.file).name)
+    return {"before": before, "after": tuned.scores}
 
 
-def _write(model_dir: Path, config: MultiLabelConfig, decisions: Decisions, scores: dict[str, float]) -> None:
+def _write(model_dir: Path, config: MultiLabelConfig, tuned: Tuned, scores: dict[str, float]) -> None:
     path = model_dir / "config.json"
-    write_json(path, {**json.loads(path.read_text(encoding="utf-8")), **asdict(decisions)})
+    write_json(path, {**json.loads(path.read_text(encoding="utf-8")), **asdict(tuned.decisions)})
     write_results(model_dir, "eval", {f"eval_{name}": value for name, value in scores.items()})
-    run = read_run(model_dir)
-    if run is not None:  # else the card is someone else's
-        base_model = run["arguments"]["model_name_or_path"]
-        write_model_card(model_dir / "README.md", config, base_model, read_results(model_dir))
+
+
+def _write_card(path: Path, config: MultiLabelConfig, tuned: Tuned, source: str) -> None:
+    facts = read_facts(path.parent)
+    if facts is not None:
+        write_model_card(path, config, facts, tuned, source)
+    elif path.is_file():
+        logger.warning(
+            f"{path} stays as it is, for nothing is known of the training: what it says of thresholds and "
+            "scores is that of before"
+        )
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -1,5 +1,6 @@
 """A saved folder loads anywhere: in fresh processes that cannot import this package."""
 
+import ast
 import json
 import os
 import subprocess
@@ -9,14 +10,16 @@ import pytest
 import torch
 
 from bert_multilabel import from_backbone
+from bert_multilabel.model_card import write_model_card
 
 from .conftest import LABELS
+from .test_model_card import FACTS
 
 TEXTS = ["the price is good", "not [OPINION1] good [SEP]"]
 PAIRS = ["gift", ""]
 
 SCRIPT = """
-import importlib.util, json, sys
+import contextlib, importlib.util, io, json, os, re, shutil, sys
 try:
     import bert_multilabel
     sys.exit("the package can be imported: this shows nothing")
@@ -49,8 +52,17 @@ for folder in json.loads(sys.argv[1]):
     handler = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(handler)
     handle = handler.EndpointHandler(folder)
+    with open(folder + "/README.md") as card:
+        blocks = re.findall("^```python$(.*?)^```$", card.read(), re.MULTILINE | re.DOTALL)
+    os.chdir(folder)  # which the card calls "."
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        for block in blocks:
+            exec(block, {})
+    with torch.inference_mode():
+        given = config.decide(loaded[0](**tokenizer("a text", return_tensors="pt")).logits)[1][0]
     decide.model.save_pretrained(folder + "-again")
     tokenizer.save_pretrained(folder + "-again")
+    shutil.copy(folder + "/README.md", folder + "-again")
     report[folder] = {
         "classes": sorted({type(model).__name__ for model in [*loaded, built]}),
         "strategy": config.strategy,
@@ -62,6 +74,8 @@ for folder in json.loads(sys.argv[1]):
         "handled": handle({"inputs": inputs, "parameters": {"stride": 8}}),
         "expected": expected.tolist(),
         "pipeline_package": type(decide).__module__.split(".")[0],
+        "card": printed.getvalue().splitlines(),
+        "card's": str([name for name, is_given in zip(config.label_names, given) if is_given]),
         "package": type(loaded[0]).__module__.split(".")[0],
     }
 print("REPORT" + json.dumps(report))
@@ -99,6 +113,7 @@ def save(backbone, form, folder):
         model.add_labels(LABELS[known:], tokenizer)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+    write_model_card(folder / "README.md", model.config, FACTS)
     return str(folder)
 
 
@@ -114,6 +129,16 @@ def test_every_auto_class_gives_the_same_logits_bit_for_bit(elsewhere):
     for report in elsewhere[0].values():
         assert report["same"]
         assert report["package"] == "transformers_modules"
+
+
+def test_the_code_of_the_model_card_runs(elsewhere):
+    given = set()
+    for report in elsewhere[0].values():
+        answer, names = report["card"]  # of the pipeline, and by the logits
+        assert names == report["card's"]
+        assert ast.literal_eval(answer)["labels"] == ast.literal_eval(names)
+        given.add(names)
+    assert len(given) > 1
 
 
 def test_folders_of_both_strategies_load_in_one_process(elsewhere):

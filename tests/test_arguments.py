@@ -135,6 +135,14 @@ def test_several_label_columns_are_a_list():
         ([*TRAIN, "--stride", "8"], "--stride 8 is for --do_predict: add it, or drop --stride"),
         ([*TRAIN, "--do_predict", "--pooling", "mean"], "--pooling mean is for windows over long texts: add --stride"),
         ([*TRAIN, "--do_predict", "--stride", "-1"], "stride must be a whole number of tokens from 0 up, got -1"),
+        ([*TRAIN, "--card_examples", "2"], "--card_examples 2 are validation rows: add --do_eval"),
+        ([*TRAIN, "--do_eval", "--card_examples", "-1"], "--card_examples must be at least 0, got -1"),
+        (
+            [*TRAIN[:-1], "--do_eval", "--card_license", "mit"],
+            "--card_license mit is for the model card, .* --do_train",
+        ),
+        ([*TRAIN, "--card_license", "Apache 2"], "such as apache-2.0, cc-by-4.0 or other, got 'Apache 2'"),
+        ([*TRAIN, "--card_language", "en", "English"], "codes such as en or pt-BR, or multilingual, got 'English'"),
         (["missing.json"], "there is no file 'missing.json' to read the arguments from"),
     ],
 )

@@ -27,6 +27,7 @@ from bert_multilabel.metrics import (
     compute_metrics,
     evaluate,
     expected_calibration_error,
+    hamming_row_scores,
     hamming_score,
     make_compute_metrics,
     multilabel_confusion,
@@ -214,6 +215,12 @@ class TestPerLabel:
         counts = multilabel_confusion(PREDICTIONS, REFERENCES)
         assert counts.tolist() == [[[1, 0], [0, 2]], [[1, 1], [1, 0]], [[3, 0], [0, 0]]]
 
+    def test_what_is_not_defined_is_what_was_asked_for(self) -> None:
+        scores = per_label_scores([[0, 1], [0, 0]], [[0, 0], [0, 0]], ["never", "false alarm"], zero_division=NAN)
+        never, false_alarm = scores.values()
+        assert all(math.isnan(never[name]) for name in ("precision", "recall", "f1"))
+        assert math.isnan(false_alarm["recall"]) and false_alarm["precision"] == false_alarm["f1"] == 0.0
+
     @given(decided(min_labels=2))
     @few
     def test_equals_scikit_learn(self, arrays: tuple[np.ndarray, np.ndarray]) -> None:
@@ -245,6 +252,11 @@ class TestNotAnnotated:
                 "mean_average_precision": 1.0,  # label 1 is judged on the last two rows, whose order is right
             }
         )
+
+    def test_rows_by_hand(self) -> None:
+        references = [*self.references, [NAN, -100, NAN]]
+        assert hamming_row_scores([*PREDICTIONS, [1, 0, 1]], references)[:3].tolist() == [1, 1 / 2, 1]
+        assert math.isnan(hamming_row_scores([*PREDICTIONS, [1, 0, 1]], references)[3])
 
     def test_per_label_by_hand(self) -> None:
         scores = per_label_scores([[1], [1], [0], [0]], [[1], [NAN], [1], [-100]], ["price"])

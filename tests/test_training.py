@@ -1,14 +1,17 @@
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
+from huggingface_hub import ModelCard
 from safetensors.torch import load_file
 from transformers import AutoModel, AutoTokenizer, pipeline
 
 from bert_multilabel import from_backbone, hamming_score
 from bert_multilabel.arguments import parse_arguments
 from bert_multilabel.checkpoints import read_run
+from bert_multilabel.model_card import plain
 from bert_multilabel.training import run
 
 from .conftest import LABELS, make_rows
@@ -88,6 +91,67 @@ def test_the_decisions_that_were_fitted_travel_with_the_model(trained):
     assert AutoModel.from_pretrained(output_dir).config.temperature == config["temperature"]
     for name in ("hamming_score", "macro_f1", "samples_f1"):
         assert {f"eval_{name}", f"eval_{name}_at_half", f"test_{name}", f"test_{name}_at_half"} <= set(results)
+
+
+def test_the_model_card_tells_of_the_run_and_not_of_the_machine(trained, files, backbone):
+    output_dir, results = trained
+    path = output_dir / "README.md"
+    card = ModelCard.load(path)
+    assert f"| hamming score | {results['eval_hamming_score']:.4f} (" in card.text
+    found = {result.metric_name: result.metric_value for result in card.data.eval_results}
+    assert found["macro F1"] == round(results["eval_macro_f1"], 4)
+    counts = {name: sum(name in row["labels"] for row in make_rows(64)) for name in LABELS}
+    support = {name: sum(name in row["labels"] for row in make_rows(24)) for name in LABELS}
+    for name in LABELS:
+        assert f"| {plain(name)} | {counts[name]} | {support[name]} |" in card.text
+    for phrase in ("64 rows of “train.jsonl”", "24 rows of “validation.jsonl”", "0.003 for the encoder, 0.06 for the"):
+        assert phrase in card.text
+    assert "chosen for their hamming score on the validation rows" in card.text
+    assert card.data.base_model is None and "widget" not in card.data.to_dict()
+    text = path.read_text(encoding="utf-8")
+    known = [output_dir, output_dir.parent, backbone, Path(files["train"]).parent, Path.home(), Path.cwd()]
+    assert not [folder for folder in known if str(folder) in text]
+    assert "the price is not" not in text
+
+
+def test_the_card_shows_what_was_asked_for(backbone, files, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config = json.loads((backbone / "config.json").read_text())
+    shutil.copytree(backbone, "models/base")  # which could be a name on the Hub, too
+    Path("models/base/config.json").write_text(json.dumps({**config, "_name_or_path": "somebody/bert-tiny"}))
+    common = {"model_name_or_path": "models/base", "train_file": files["train"], "do_train": True}
+    asked = {"card_examples": 2, "card_language": ["en", "de"], "card_license": "mit", "hub_model_id": "me/opinions"}
+    run_script(
+        **common,
+        **asked,
+        output_dir=tmp_path / "out",
+        do_eval=True,
+        max_steps=1,
+        save_strategy="no",
+        eval_strategy="no",
+    )
+    card = ModelCard.load(tmp_path / "out" / "README.md")
+    assert (card.data.language, card.data.license) == (["en", "de"], "mit")
+    assert card.data.base_model == "somebody/bert-tiny"
+    assert len(card.data.widget) == 2
+    assert {example["text"] for example in card.data.widget} <= {row["text"] for row in make_rows(64)}
+    assert 'name = "me/opinions"' in card.text and "“train.jsonl (a part split off)”" in card.text
+
+
+def test_examples_of_pairs_are_refused(backbone, tmp_path):
+    path = tmp_path / "pairs.csv"
+    path.write_text("text,product,labels\ngood,price,gift\nnot good,quality,price\n")
+    with pytest.raises(ValueError, match="--card_examples 1 asks for single texts, .* with the column 'product'"):
+        run_script(
+            model_name_or_path=backbone,
+            train_file=path,
+            validation_file=path,
+            output_dir=tmp_path / "out",
+            do_train=True,
+            do_eval=True,
+            card_examples=1,
+        )
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(
@@ -315,6 +379,9 @@ def test_options_about_data_reach_the_rows(backbone, tmp_path):
     assert all(len(row["scores"]) == 2 and set(row["scores"]) < {"gift", "price", "quality"} for row in predictions)
     config = json.loads((tmp_path / "out" / "config.json").read_text())
     assert config["label_names"] == ["gift", "price", "quality"]
+    card = ModelCard.load(tmp_path / "out" / "README.md")
+    assert "12 rows of “shop”" in card.text and str(tmp_path) not in card.text
+    assert card.data.datasets is None  # a folder is no data set of the Hub
 
 
 def test_pairs_are_given_to_the_model_that_was_trained_with_them(backbone, tmp_path):
@@ -356,6 +423,9 @@ def test_a_named_checkpoint_is_gone_on_from(backbone, files, tmp_path):
     assert results["epoch"] == 2
     ends = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("whole", "again")]
     assert ends[0] == ends[1]
+    # What Trainer measured is not all of it.
+    assert "time: not known" in (tmp_path / "again" / "README.md").read_text()
+    assert "time: not known" not in (tmp_path / "whole" / "README.md").read_text()
 
 
 def test_a_file_that_changed_since_is_noticed(backbone, files, tmp_path):

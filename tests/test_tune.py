@@ -1,15 +1,19 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
+from huggingface_hub import ModelCard
 from transformers import AutoModel
 
 from bert_multilabel import MultiLabelConfig, from_backbone
 from bert_multilabel.model_card import write_model_card
+from bert_multilabel.run_facts import store_facts
 from bert_multilabel.tune import main
 
 from .conftest import LABELS
+from .test_model_card import FACTS
 
 TEXTS = {"good value": "the price is good", "too_expensive": "too expensive", "gift": "a gift"}
 
@@ -54,13 +58,27 @@ def test_the_stored_decisions_act_wherever_the_folder_is_loaded(model_dir, rows,
 
 
 def test_the_card_of_a_trained_folder_follows(model_dir, rows):
-    write_model_card(model_dir / "README.md", MultiLabelConfig(label_names=LABELS), "x", {"eval_hamming_score": 0.123})
-    arguments = {"model_name_or_path": "bert-tiny", "text_pair_column": ""}
-    (model_dir / "training_run.json").write_text(json.dumps({"finished": True, "arguments": arguments}))
-    tune(model_dir, "--file", rows)
+    facts = replace(FACTS, license="mit", examples=["a text"])
+    write_model_card(model_dir / "README.md", MultiLabelConfig(label_names=LABELS), facts)
+    run = {"finished": True, "arguments": {"text_pair_column": ""}}
+    (model_dir / "training_run.json").write_text(json.dumps(run))
+    store_facts(model_dir, facts)
+    tune(model_dir, "--file", rows, "--threshold_goal", "precision=0.8", "--thresholds", "global")
     score = json.loads((model_dir / "all_results.json").read_text())["eval_hamming_score"]
-    card = (model_dir / "README.md").read_text()
-    assert f"| hamming score | {score:.4f} |" in card and "from `bert-tiny`" in card and "0.123" not in card
+    threshold = json.loads((model_dir / "config.json").read_text())["threshold"]
+    card = ModelCard.load(model_dir / "README.md")
+    assert f"| hamming score | {score:.4f} (" in card.text and f"its threshold ({threshold:.3g} for all)" in card.text
+    assert "On 60 rows of “rows.csv”" in card.text and "a precision of at least 0.8" in card.text
+    # What was told of the training is told still.
+    assert "100 rows of “train.csv”" in card.text and card.data.license == "mit"
+    assert card.data.widget == [{"text": "a text"}]
+
+
+def test_a_card_of_another_origin_is_said_to_be_out_of_date(model_dir, rows, caplog):
+    (model_dir / "README.md").write_text("by hand")
+    tune(model_dir, "--file", rows)
+    assert (model_dir / "README.md").read_text() == "by hand"
+    assert "README.md stays as it is, for nothing is known of the training" in caplog.text
 
 
 @pytest.mark.parametrize(
