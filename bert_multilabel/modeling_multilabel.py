@@ -23,6 +23,7 @@ from .positions_multilabel import (
     gather_marked,
     with_positions,
 )
+from .readme_multilabel import PushedInParts
 from .tokenization_multilabel import MultiLabelTokenizer
 
 # Of the vectors in which the rows of a new classifier start; a random one of 384 weights has the same.
@@ -49,7 +50,7 @@ class MultiLabelHead(nn.Module):
         return outputs
 
 
-class MultiLabelPreTrainedModel(BertPreTrainedModel):
+class MultiLabelPreTrainedModel(PushedInParts, BertPreTrainedModel):
     """What both strategies share: the encoder, the head, the loss and the output.
 
     A strategy adds its `forward`, which picks the vectors that the head reads.
