@@ -15,7 +15,7 @@ demo: .venv/installed  ## fine-tune on the bundled example and answer three new 
 	$(BIN)/python examples/purchase_intent/demo.py
 
 test: .venv/installed  ## run the tests
-	$(BIN)/python -m pytest -n auto -m "not slow and not gpu"
+	$(BIN)/python -m pytest -n auto --dist loadfile -m "not slow and not gpu"
 
 lint: .venv/installed  ## style and types
 	$(BIN)/ruff check .

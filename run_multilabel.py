@@ -4,6 +4,7 @@ import logging
 import sys
 
 from bert_multilabel.arguments import parse_arguments
+from bert_multilabel.hub import PushError
 from bert_multilabel.labels import DataError
 from bert_multilabel.training import run
 
@@ -17,6 +18,6 @@ if __name__ == "__main__":
         sys.exit(str(error))
     try:
         run(*arguments)
-    except DataError as error:
-        # The message says where in the data the fault is; a traceback would only show where in our code.
+    except (DataError, PushError) as error:
+        # The message says where in the data or on the Hub the fault is; a traceback would only show where in our code.
         sys.exit(str(error))

@@ -292,6 +292,10 @@ class MultiLabelTrainingArguments(TrainingArguments):
         default="group_by_length",
         metadata={"help": "Order of the training rows: group_by_length, random, sequential."},
     )
+    hub_private_repo: bool = field(  # a flag; Trainer's own takes a value: true, false or none
+        default=False,
+        metadata={"help": "Make the repository private. Default: public, or what the organization has for its own."},
+    )
     predict_precision: str | None = field(
         default=None,
         metadata={
@@ -350,6 +354,10 @@ class MultiLabelTrainingArguments(TrainingArguments):
             raise ValueError("nothing to do: give --do_train, --do_eval, --do_predict, or several of them")
         if self.output_dir is None:
             raise ValueError("--output_dir is missing: it says where the model and its results go")
+        if self.push_to_hub and not self.do_train:
+            raise ValueError(
+                "--push_to_hub pushes what was trained: add --do_train, or push a folder with `hf upload`"
+            )
         if not (self.do_train and self.do_eval):
             # There is nothing to evaluate between, so there is no best checkpoint either.
             self.eval_strategy = "no"

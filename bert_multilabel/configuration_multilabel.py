@@ -14,6 +14,8 @@ import torch
 from huggingface_hub.dataclasses import strict
 from transformers import BertConfig
 
+from .readme_multilabel import PushedInParts
+
 __version__ = "0.1.0"
 
 # The model class of each strategy.
@@ -25,7 +27,7 @@ _PIPELINE_CLASS = "pipeline_multilabel.MultiLabelPipeline"
 
 
 @strict
-class MultiLabelConfig(BertConfig):
+class MultiLabelConfig(PushedInParts, BertConfig):
     """A `BertConfig` that also knows its labels and how to decide on them.
 
     The dropout of the classification head is BERT's own `classifier_dropout` (None means `hidden_dropout_prob`).

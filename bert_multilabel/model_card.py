@@ -1,6 +1,5 @@
 """The model card: what a trained model decides, how well, how it came to be, what it cannot do, and how to use it."""
 
-import json
 import re
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from .configuration_multilabel import MultiLabelConfig
 from .decisions import FOLDS, Tuned
 from .files import replacing
 from .metrics import hamming_row_scores, per_label_scores
+from .readme_multilabel import usage
 from .run_facts import RunFacts
 from .thresholds import Goal
 
@@ -61,7 +61,11 @@ def write_model_card(
         f"A BERT that gives each {_input(facts)} any number of {_count(len(config.label_names), 'label')}, trained "
         f"by bert-multilabel from {_quoted(facts.base_model)}.",
         "## Use",
-        _usage(facts),
+        usage(
+            facts.hub_name or ".",
+            facts.has_pairs,
+            "its name on the Hub" if facts.hub_name else "this folder, or its name on the Hub",
+        ),
         "## What it decides",
         _decisions(config, tuned, source),
         "## Scores",
@@ -115,16 +119,6 @@ def _metadata(title: str, facts: RunFacts, tuned: Tuned | None, source: str) -> 
 
 def _input(facts: RunFacts) -> str:
     return "pair of texts" if facts.has_pairs else "text"
-
-
-def _usage(facts: RunFacts) -> str:
-    where = "its name on the Hub" if facts.hub_name else "this folder, or its name on the Hub"
-    return _USAGE.format(
-        name=json.dumps(facts.hub_name or "."),
-        where=where,
-        one='{"text": "a text", "text_pair": "its second text"}' if facts.has_pairs else '"a text"',
-        batch='["a text"], ["its second text"]' if facts.has_pairs else '["a text"]',
-    )
 
 
 def _decisions(config: MultiLabelConfig, tuned: Tuned | None, source: str) -> str:
@@ -309,27 +303,3 @@ def _duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{seconds:.0f} s"
-
-
-_USAGE = """```python
-from transformers import pipeline
-
-name = {name}  # {where}
-decide = pipeline("multilabel-classification", model=name, trust_remote_code=True)
-print(decide({one}))  # {{"labels": [names], "scores": {{name: probability}}}}
-```
-
-Or, with the logits at hand:
-
-```python
-import torch
-from transformers import AutoModelForSequenceClassification, AutoTokenizer
-
-name = {name}  # {where}
-tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=True)
-model = AutoModelForSequenceClassification.from_pretrained(name, trust_remote_code=True)
-with torch.inference_mode():
-    logits = model(**tokenizer({batch}, padding=True, truncation=True, return_tensors="pt")).logits
-probabilities, decisions = model.config.decide(logits)
-print([label for label, given in zip(model.config.label_names, decisions[0]) if given])
-```"""

@@ -24,6 +24,7 @@ from .positions_multilabel import (
     gather_marked,
     with_positions,
 )
+from .readme_multilabel import PushedInParts
 from .tokenization_multilabel import MultiLabelTokenizer
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ class LabelTokenHead(MultiLabelHead):
         self.label_bias = nn.Parameter(torch.cat([bias, bias.median().expand(count)]), bias.requires_grad)
 
 
-class MultiLabelPreTrainedModel(BertPreTrainedModel):
+class MultiLabelPreTrainedModel(PushedInParts, BertPreTrainedModel):
     """What both strategies share: the encoder, the head, the loss and the output.
 
     A strategy adds its head, and its `forward`, which picks the vectors that the head reads.

@@ -84,7 +84,7 @@ def gather_facts(
         data: The clean rows, labels in the order of the model.
         trainer: What trained.
         seconds: How long it took, if that is known.
-        hub_name: Where the model goes on the Hub, if that is known; without a user it is not.
+        hub_name: Where the model goes on the Hub, "user/name", if it does.
     """
     args = trainer.args
     dataset_id = None if data_args.dataset_name is None else _hub_id(data_args.dataset_name)
@@ -96,7 +96,7 @@ def gather_facts(
     train = data.splits["train"]
     examples = data.splits["validation"]["text"][: args.card_examples] if args.card_examples else []
     return RunFacts(
-        hub_name=hub_name if hub_name is not None and "/" in hub_name else None,
+        hub_name=hub_name,
         base_model=_hub_id(model_args.model_name_or_path) or Path(model_args.model_name_or_path).resolve().name,
         base_model_id=_base_model_id(model_args.model_name_or_path),
         train_source=train_source,

@@ -12,6 +12,7 @@ from transformers import BatchEncoding, BertTokenizer
 from transformers.tokenization_utils_base import TruncationStrategy
 
 from .configuration_multilabel import check_new_labels, check_strategy
+from .readme_multilabel import PushedInParts
 
 _NORMALIZER_FIELDS = {
     "do_lower_case": "lowercase",
@@ -20,7 +21,7 @@ _NORMALIZER_FIELDS = {
 }
 
 
-class MultiLabelTokenizer(BertTokenizer):
+class MultiLabelTokenizer(PushedInParts, BertTokenizer):
     """A `BertTokenizer` that knows the labels of its model.
 
     With strategy `"cls"` it reads like BERT's own: `[CLS] text [SEP]`, `[CLS] text [SEP] pair [SEP]`. With

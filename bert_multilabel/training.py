@@ -30,6 +30,7 @@ from .data import LoadedData, load_splits, multi_hot
 from .decisions import Decisions, TunedMetrics
 from .descriptions import read_label_descriptions
 from .encoding import Collator, encode_rows, longest_first
+from .hub import HubPush
 from .metrics import evaluate, score_decisions
 from .model_card import write_model_card
 from .modeling_multilabel import MultiLabelPreTrainedModel
@@ -52,7 +53,8 @@ _NOT_OF_THE_RUN = {
     *("predict_precision", "stride", "pooling"),
     *("disable_tqdm", "log_level", "log_level_replica", "logging_steps", "report_to", "run_name", "project"),
     *("card_examples", "card_language", "card_license"),
-    *("push_to_hub", "hub_token", "hub_model_id", "hub_strategy", "hub_private_repo", "hub_always_push"),
+    *("push_to_hub", "hub_token", "hub_model_id", "hub_revision", "hub_strategy", "hub_private_repo"),
+    "hub_always_push",
 }
 
 
@@ -75,8 +77,11 @@ def run(
 
     Raises:
         ValueError: If arguments, data and model do not fit together, or the output folder holds another run.
+        PushError: If --push_to_hub cannot work, before anything is done, or has failed, after everything else.
     """
     set_seed(training_args.seed)
+    # Checkpoints with adapters are for going on with the run: they do not load as a model.
+    push = HubPush.take_from(training_args, saves_load=model_args.lora_rank is None)
     output_dir = Path(str(training_args.output_dir))
     if model_args.add_labels and not training_args.do_train:
         raise ValueError("--add_labels needs --do_train: labels that were never trained have nothing to say yet")
@@ -124,12 +129,17 @@ def run(
             data_collator=Collator(reader.pad_token_id),
             # A model that is not trained here is scored as it is.
             compute_metrics=tuned_metrics if training_args.do_train else lambda given: evaluate(given, model.config),
-            callbacks=None if patience is None else [EarlyStoppingCallback(patience)],
+            callbacks=[
+                *([] if patience is None else [EarlyStoppingCallback(patience)]),
+                *([] if push is None else [push]),
+            ],
         )
 
     trainer = make_trainer(model=model, args=training_args)
     results: dict[str, float] = {}
     if training_args.do_train:
+        if push is not None:
+            push.create_repository()
         # Not before everything else is known to work: from here on the folder belongs to this run.
         with training_args.main_process_first(desc="claiming the output folder"):
             checkpoint = _claim(output_dir, [model_args, data_args, decision_args], training_args, data.pair_column)
@@ -150,7 +160,7 @@ def run(
         tokenizer.save_pretrained(output_dir)
         # Trainer measures from where this call began.
         seconds = results["train_runtime"] if checkpoint is None else None
-        facts = gather_facts(model_args, data_args, data, trainer, seconds, training_args.hub_model_id)
+        facts = gather_facts(model_args, data_args, data, trainer, seconds, None if push is None else push.repo_id)
         store_facts(output_dir, facts)
         write_model_card(output_dir / "README.md", model.config, facts, tuned_metrics.tuned)
     if training_args.do_predict:
@@ -159,6 +169,8 @@ def run(
         results |= _predict(trainer, scorer, splits["test"], output_dir, data_args.top_scores, windows)
     if training_args.do_train and trainer.is_world_process_zero():
         mark_finished(output_dir)
+    if push is not None:
+        push.push_run()  # nothing comes after it that it could prevent
     return results
 
 
