@@ -44,9 +44,9 @@ def test_what_the_readme_says_runs(tmp_path, backbone):
     assert "stored in runs/opinions/config.json" in run_in(tmp_path, *tune)
     predictions = (tmp_path / "runs" / "opinions" / "predictions.jsonl").read_text(encoding="utf-8").splitlines()
     assert set(json.loads(predictions[0])) == {"id", "labels", "scores"}
-    assert len(blocks("python")) == 2
-    for code in blocks("python"):
-        run_in(tmp_path, "-c", code)
+    model, pipeline, building = blocks("python")
+    assert "{'labels': [" in run_in(tmp_path, "-c", model + pipeline)  # which goes on with its folder
+    run_in(tmp_path, "-c", building)
 
 
 def test_every_file_that_the_readme_names_exists():
