@@ -27,8 +27,8 @@ from bert_multilabel.auto import MultiLabelConfig
 from bert_multilabel.columns import DataSpec
 from bert_multilabel.data import load_splits
 from bert_multilabel.modeling_multilabel import MODEL_CLASSES
-from bert_multilabel.prediction import prediction_records
 from bert_multilabel.reading import read_label_names
+from bert_multilabel.records_multilabel import prediction_records
 from bert_multilabel.scoring_multilabel import PRECISIONS, MultiLabelScorer
 
 LATENCY_TEXTS = 200
@@ -51,7 +51,7 @@ def name_of(config: MultiLabelConfig) -> str:
 
 def answer(scorer: MultiLabelScorer, text: str) -> dict[str, object]:
     """Say of one text what a line of predictions.jsonl says."""
-    return next(prediction_records(scorer.logits([text]).numpy(), scorer.config))
+    return next(prediction_records(scorer.logits([text]), scorer.config))
 
 
 def gliclass_seconds(arguments: argparse.Namespace) -> float:

@@ -18,6 +18,7 @@ from .losses import LOSSES
 from .reading import read_label_names
 from .scoring_multilabel import PRECISIONS
 from .thresholds import Goal
+from .windows_multilabel import POOLINGS, Windows
 
 # From the least that is fitted to the most.
 THRESHOLDS = ("keep", "global", "per_label")
@@ -294,6 +295,21 @@ class MultiLabelTrainingArguments(TrainingArguments):
             "choices": list(PRECISIONS),
         },
     )
+    stride: int | None = field(
+        default=None,
+        metadata={
+            "help": "Read texts that are too long in windows in --do_predict, each of which has this many tokens in "
+            "common with the next. Default: what is beyond the longest input is cut off."
+        },
+    )
+    pooling: str | None = field(
+        default=None,
+        metadata={
+            "help": "With --stride: a label gets the highest probability of all windows (max), or the mean. Default: "
+            "max.",
+            "choices": list(POOLINGS),
+        },
+    )
     early_stopping_patience: int | None = field(
         default=None,
         metadata={"help": "Stop after this many evaluations without a better one. Default: train all epochs."},
@@ -329,6 +345,7 @@ class MultiLabelTrainingArguments(TrainingArguments):
             self.head_learning_rate = 20 * self.learning_rate
         if self.predict_precision is None:
             self.predict_precision = "bfloat16" if self.bf16 else "float32"
+        self._check_windows()
         self._check_loss()
         if self.label_names not in (None, ["labels"]):
             raise ValueError(f"--label_names {' '.join(self.label_names)} is not for labels: see --label_names_file")
@@ -340,6 +357,17 @@ class MultiLabelTrainingArguments(TrainingArguments):
         super().__post_init__()
         if self.hyperparameter_search is not None:
             self._check_search()
+
+    @property
+    def windows(self) -> Windows | None:
+        """How texts that are too long are read in prediction, if they are not cut off."""
+        return None if self.stride is None else Windows(self.stride, self.pooling or "max")
+
+    def _check_windows(self) -> None:
+        if self.windows is not None and not self.do_predict:
+            raise ValueError(f"--stride {self.stride} is for --do_predict: add it, or drop --stride")
+        if self.stride is None and self.pooling is not None:
+            raise ValueError(f"--pooling {self.pooling} is for windows over long texts: add --stride, or drop it")
 
     def _check_search(self) -> None:
         asked = f"--hyperparameter_search {self.hyperparameter_search}"

@@ -1,10 +1,12 @@
 # Copyright 2026 The bert-multilabel authors. Licensed under the Apache License, Version 2.0.
 """Configuration of a multi-label BERT: what rebuilds the network and turns its logits into labels, nothing else."""
 
+import copy
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from numbers import Real
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +19,9 @@ __version__ = "0.1.0"
 # The model class of each strategy.
 STRATEGIES = {"cls": "BertForMultiLabelCLS", "label_tokens": "BertForMultiLabelLabelTokens"}
 LABEL_ATTENTIONS = ("full", "isolated")
+# What `pipeline(...)` is told to do, and by which class it is done.
+TASK = "multilabel-classification"
+_PIPELINE_CLASS = "pipeline_multilabel.MultiLabelPipeline"
 
 
 @strict
@@ -74,6 +79,7 @@ class MultiLabelConfig(BertConfig):
             "AutoModel": f"modeling_multilabel.{model_class}",
             "AutoModelForSequenceClassification": f"modeling_multilabel.{model_class}",
         }
+        self.custom_pipelines = _custom_pipelines()
 
     @property
     def labels_stand_apart(self) -> bool:
@@ -117,7 +123,43 @@ class MultiLabelConfig(BertConfig):
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as a dictionary, stamped with the version of the code that writes it."""
-        return {**super().to_dict(), "bert_multilabel_version": __version__}
+        # `pipeline(...)` puts classes, which no JSON holds, into the custom pipelines of the configuration it reads.
+        own = {"custom_pipelines": _custom_pipelines(), "bert_multilabel_version": __version__}
+        return {**super().to_dict(), **own}
+
+    def deciding_by(
+        self, threshold: float | Mapping[str, float] | None = None, min_labels: int | None = None
+    ) -> "MultiLabelConfig":
+        """Return a copy of this configuration that decides otherwise.
+
+        Args:
+            threshold: One for all labels, or some by the names of their labels, whereupon the others keep what they
+                have; None: all keep it.
+            min_labels: As the field of that name; None: as it is.
+
+        Raises:
+            ValueError: If there is no such label, or a value is refused.
+        """
+        config = copy.copy(self)
+        if isinstance(threshold, Mapping):
+            unknown = [name for name in threshold if name not in self.label_names]
+            if unknown:
+                raise ValueError(
+                    f"threshold names labels that there are not, {unknown}: the labels are {self.label_names}"
+                )
+            stored = self.threshold if isinstance(self.threshold, list) else [self.threshold] * len(self.label_names)
+            config.threshold = [
+                _number(f"threshold of label {name!r}", threshold[name]) if name in threshold else float(kept)
+                for name, kept in zip(self.label_names, stored, strict=True)
+            ]
+        elif threshold is not None:
+            config.threshold = _number("threshold", threshold)
+        if min_labels is not None:
+            if type(min_labels) is not int:
+                raise ValueError(f"min_labels must be a whole number, got {min_labels!r}")
+            config.min_labels = min_labels
+        config.validate_multilabel()
+        return config
 
     def decide(self, logits: torch.Tensor, subset: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
         """Turn logits into probabilities and labels: the one place where that happens.
@@ -270,6 +312,16 @@ def _check_names(names: Sequence[str], field: str) -> None:
     repeated = [name for name, count in Counter(names).items() if count > 1]
     if repeated:
         raise ValueError(f"{field} repeats {repeated}: every label needs a name of its own")
+
+
+def _number(field: str, value: Any) -> float:
+    if not isinstance(value, Real) or isinstance(value, bool):
+        raise ValueError(f"{field} must be a number from 0 to 1, got {value!r}")
+    return float(value)
+
+
+def _custom_pipelines() -> dict[str, Any]:
+    return {TASK: {"impl": _PIPELINE_CLASS, "pt": ["AutoModelForSequenceClassification"]}}
 
 
 def _minor(version: str) -> list[int]:

@@ -7,14 +7,17 @@ import torch
 from datasets import Dataset
 from transformers.utils import logging
 
-from .scoring_multilabel import pad_batch
+from .scoring_multilabel import cutting, pad_batch
 from .tokenization_multilabel import MultiLabelTokenizer
+from .windows_multilabel import Windows
 
 logger = logging.get_logger(__name__)
 
 
-def encode_rows(rows: Dataset, tokenizer: MultiLabelTokenizer, max_length: int | None = None) -> Dataset:
-    """Tokenize the texts of a data set, cut to the longest input allowed.
+def encode_rows(
+    rows: Dataset, tokenizer: MultiLabelTokenizer, max_length: int | None = None, windows: Windows | None = None
+) -> Dataset:
+    """Tokenize the texts of a data set, cut to the longest input allowed; or whole, if there are to be windows.
 
     Masks are left out: they come when a batch is padded.
 
@@ -22,12 +25,14 @@ def encode_rows(rows: Dataset, tokenizer: MultiLabelTokenizer, max_length: int |
         rows: Columns `text`, and `pair` if there are pairs; `labels` and `id` are passed through.
         tokenizer: The model's tokenizer.
         max_length: Longest input in tokens, label tokens included; by default what the model can take.
+        windows: Into which longer texts will be cut before they are scored.
 
     Returns:
         The columns `input_ids`, `token_type_ids`, `length` (in tokens), and what was passed through.
 
     Raises:
-        ValueError: If `max_length` is more than the model can take, or leaves no room beside the label tokens.
+        ValueError: If `max_length` is more than the model can take, or leaves no room beside the label tokens, or, in
+            windows, beside the pair of a text.
     """
     limit = tokenizer.model_max_length
     max_length = limit if max_length is None else max_length
@@ -36,9 +41,12 @@ def encode_rows(rows: Dataset, tokenizer: MultiLabelTokenizer, max_length: int |
 
     def encode(batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
         encoded = tokenizer(
-            batch["text"], batch.get("pair"), truncation=True, max_length=max_length, return_attention_mask=False
+            batch["text"], batch.get("pair"), return_attention_mask=False, **cutting(max_length, windows)
         )
         input_ids = encoded["input_ids"]
+        if windows is not None:
+            # Now, and not hours later when the rows are scored, is the time to refuse one.
+            windows.cut(input_ids, encoded["token_type_ids"], tokenizer, max_length)
         return {
             "input_ids": input_ids,
             "token_type_ids": encoded["token_type_ids"],
@@ -47,8 +55,10 @@ def encode_rows(rows: Dataset, tokenizer: MultiLabelTokenizer, max_length: int |
 
     texts = [name for name in ("text", "pair") if name in rows.column_names]
     encoded_rows = rows.map(encode, batched=True, remove_columns=texts, desc="Tokenizing")
-    full = int(np.sum(np.asarray(encoded_rows["length"]) == max_length))
-    if full:
+    lengths = np.asarray(encoded_rows["length"])
+    if windows is not None:
+        logger.info(f"{np.sum(lengths > max_length)} of {len(rows)} texts exceed {max_length} tokens: read in windows")
+    elif full := int(np.sum(lengths == max_length)):
         logger.warning(f"{full} of {len(rows)} texts fill or exceed {max_length} tokens: what is beyond was cut off")
     return encoded_rows
 

@@ -5,7 +5,7 @@ Shapes: B batch, T tokens, L labels, S labels that are scored (all L, or a subse
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import torch
 from torch import nn
@@ -24,6 +24,12 @@ from .positions_multilabel import (
     with_positions,
 )
 from .tokenization_multilabel import MultiLabelTokenizer
+
+if TYPE_CHECKING:
+    # Never imported from here. But when Transformers saves or loads a model, it reads in the text of this file which
+    # others belong to it: so the pipeline with what it needs, and the handler of endpoints, are in every folder.
+    from .handler import EndpointHandler as EndpointHandler
+    from .pipeline_multilabel import MultiLabelPipeline as MultiLabelPipeline
 
 # Of the vectors in which the rows of a new classifier start; a random one of 384 weights has the same.
 _START_LENGTH = 0.4

@@ -11,27 +11,31 @@ import torch
 from datasets import Dataset
 from transformers import EvalPrediction
 
-from .configuration_multilabel import MultiLabelConfig
 from .files import replacing
 from .metrics import evaluate
 from .modeling_multilabel import multi_label_loss
-from .scoring_multilabel import WINDOW, MultiLabelScorer
+from .scoring_multilabel import MultiLabelScorer, texts_at_a_time
+from .windows_multilabel import Windows
 
 
-def predict_rows(scorer: MultiLabelScorer, encoded_rows: Dataset) -> tuple[np.ndarray, dict[str, float]]:
+def predict_rows(
+    scorer: MultiLabelScorer, encoded_rows: Dataset, windows: Windows | None = None
+) -> tuple[np.ndarray, dict[str, float]]:
     """Run the model over a data set, by length inside and in the input's order outside.
 
     Args:
         scorer: Holds the model.
         encoded_rows: N rows, as `encode_rows` made them with the scorer's tokenizer, with or without labels.
+        windows: How rows longer than the scorer's `max_length` are read, if `encode_rows` was given windows, too.
 
     Returns:
         Logits (N, L), float32, and metrics whose names begin with `test_`: scores and loss if there are labels, and
         the speed.
     """
     started = time.perf_counter()
-    windows = (encoded_rows[start : start + WINDOW] for start in range(0, len(encoded_rows), WINDOW))
-    logits = torch.cat([scorer.logits_of_tokens(rows["input_ids"], rows["token_type_ids"]) for rows in windows])
+    size = texts_at_a_time(windows)
+    parts = (encoded_rows[start : start + size] for start in range(0, len(encoded_rows), size))
+    logits = torch.cat([scorer.logits_of_tokens(rows["input_ids"], rows["token_type_ids"], windows) for rows in parts])
     seconds = time.perf_counter() - started
     metrics: dict[str, float] = {}
     if "labels" in encoded_rows.column_names:
@@ -40,32 +44,6 @@ def predict_rows(scorer: MultiLabelScorer, encoded_rows: Dataset) -> tuple[np.nd
         metrics |= evaluate(EvalPrediction(logits.numpy(), labels.numpy()), scorer.config)
     metrics |= {"runtime": seconds, "samples_per_second": len(encoded_rows) / seconds}
     return logits.numpy(), {f"test_{name}": value for name, value in metrics.items()}
-
-
-def prediction_records(
-    logits: np.ndarray, config: MultiLabelConfig, ids: list[Any] | None = None, top_scores: int | None = None
-) -> Iterator[dict[str, Any]]:
-    """Yield what the model says of each row: `{"id": ..., "labels": [names], "scores": {name: probability}}`.
-
-    Args:
-        logits: (N, L).
-        config: Names the labels and decides on them.
-        ids: Names of the N rows; without them the records have no `id`.
-        top_scores: Give only the scores of this many labels, the highest first; by default all, in label order.
-
-    Yields:
-        One record per row, in order.
-    """
-    probabilities, decisions = config.decide(torch.as_tensor(logits))  # (N, L) each
-    names = config.label_names
-    for row, (scores, given) in enumerate(zip(probabilities.tolist(), decisions.tolist(), strict=True)):
-        record: dict[str, Any] = {} if ids is None else {"id": ids[row]}
-        record["labels"] = [name for name, is_given in zip(names, given, strict=True) if is_given]
-        scored = list(zip(names, scores, strict=True))
-        if top_scores is not None:
-            scored = sorted(scored, key=lambda pair: -pair[1])[:top_scores]
-        record["scores"] = dict(scored)
-        yield record
 
 
 def write_predictions(path: Path, records: Iterator[dict[str, Any]]) -> None:

@@ -6,7 +6,7 @@ Shapes: N texts, B batch, T tokens, Q tokens that are computed, L labels, h head
 
 import copy
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -16,10 +16,12 @@ from .configuration_multilabel import MultiLabelConfig
 from .encoder_multilabel import MultiLabelLayer, isolated_attention
 from .modeling_multilabel import MultiLabelPreTrainedModel
 from .tokenization_multilabel import MultiLabelTokenizer
+from .windows_multilabel import Windows
 
 PRECISIONS = ("float32", "bfloat16")
-# Texts that are sorted by length together, which bounds what is held at a time.
-WINDOW = 16_384
+# Texts that are sorted by length together, which bounds what is held at a time; fewer where each may be of any length.
+TEXTS_AT_A_TIME = 16_384
+LONG_TEXTS_AT_A_TIME = 1024
 # Tokens in a batch: enough to keep the matrix products busy, on a CPU few enough to stay in its cache.
 TOKENS_PER_BATCH_ON_CPU = 1024
 TOKENS_PER_BATCH = 32_768
@@ -59,46 +61,56 @@ class MultiLabelScorer:
         default = TOKENS_PER_BATCH_ON_CPU if model.device.type == "cpu" else TOKENS_PER_BATCH
         self.tokens_per_batch = tokens_per_batch or default
 
-    def logits(self, texts: Sequence[str], pairs: Sequence[str] | None = None) -> torch.Tensor:
+    def logits(
+        self, texts: Sequence[str], pairs: Sequence[str] | None = None, windows: Windows | None = None
+    ) -> torch.Tensor:
         """Score texts.
 
         Args:
             texts: N texts.
             pairs: N second texts, for a model trained on pairs.
+            windows: How texts longer than `max_length` are read; without them, what is beyond is cut off.
 
         Returns:
             (N, L), float32, on the CPU, in the order of the texts.
 
         Raises:
-            ValueError: If the texts are one text.
+            ValueError: If the texts are one text, or the windows leave no room for text.
         """
         if isinstance(texts, str):
             raise ValueError(f"texts must be a list of texts, got the text {texts!r}")
         parts = []
-        for start in range(0, len(texts), WINDOW):
-            window = slice(start, start + WINDOW)
+        size = texts_at_a_time(windows)
+        for start in range(0, len(texts), size):
+            part = slice(start, start + size)
             encoded = self.tokenizer(
-                list(texts[window]),
-                None if pairs is None else list(pairs[window]),
-                truncation=True,
-                max_length=self.max_length,
+                list(texts[part]),
+                None if pairs is None else list(pairs[part]),
                 return_attention_mask=False,
+                **cutting(self.max_length, windows),
             )
-            parts.append(self.logits_of_tokens(encoded["input_ids"], encoded["token_type_ids"]))
+            parts.append(self.logits_of_tokens(encoded["input_ids"], encoded["token_type_ids"], windows))
         return torch.cat(parts) if parts else torch.empty(0, len(self.config.label_names))
 
     def logits_of_tokens(
-        self, input_ids: Sequence[Sequence[int]], token_type_ids: Sequence[Sequence[int]]
+        self,
+        input_ids: Sequence[Sequence[int]],
+        token_type_ids: Sequence[Sequence[int]],
+        windows: Windows | None = None,
     ) -> torch.Tensor:
         """Score texts that are tokenized already, by `self.tokenizer`.
 
         Args:
-            input_ids: Token ids of N texts, not padded.
+            input_ids: Token ids of N texts, not padded; not truncated, if there are windows.
             token_type_ids: Segment ids of the same tokens.
+            windows: How texts longer than `max_length` are read.
 
         Returns:
             (N, L), float32, on the CPU, in the order of the texts.
         """
+        if windows is not None:
+            input_ids, token_type_ids, counts = windows.cut(input_ids, token_type_ids, self.tokenizer, self.max_length)
+            return windows.pool(self.logits_of_tokens(input_ids, token_type_ids), counts, self.config.temperature)
         logits = torch.empty(len(input_ids), len(self.config.label_names))  # (N, L)
         padding = self.tokenizer.pad_token_id
         with torch.inference_mode():
@@ -119,6 +131,17 @@ class MultiLabelScorer:
             size = max(1, self.tokens_per_batch // (lengths[order[start]] + joining))
             yield order[start : start + size]
             start += size
+
+
+def cutting(max_length: int, windows: Windows | None) -> dict[str, Any]:
+    """Return what to tell a tokenizer of texts that are too long: to cut them off, or to leave them to windows."""
+    # It would warn of texts that the model cannot take; but no window is one.
+    return {"truncation": True, "max_length": max_length} if windows is None else {"verbose": False}
+
+
+def texts_at_a_time(windows: Windows | None) -> int:
+    """Return how many texts to hold in tokens: fewer if they are not truncated, but to be cut into windows."""
+    return TEXTS_AT_A_TIME if windows is None else LONG_TEXTS_AT_A_TIME
 
 
 def text_reader(tokenizer: MultiLabelTokenizer, config: MultiLabelConfig) -> MultiLabelTokenizer:

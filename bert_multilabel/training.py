@@ -33,20 +33,22 @@ from .encoding import Collator, encode_rows, longest_first
 from .metrics import evaluate, score_decisions
 from .model_card import write_model_card
 from .modeling_multilabel import MultiLabelPreTrainedModel
-from .prediction import predict_rows, prediction_records, write_predictions
+from .prediction import predict_rows, write_predictions
+from .records_multilabel import prediction_records
 from .scoring_multilabel import MultiLabelScorer, text_reader
 from .search import search
 from .splitting import split_validation
 from .thresholds import Goal
 from .tokenization_multilabel import MultiLabelTokenizer
 from .trainer import MultiLabelTrainer
+from .windows_multilabel import Windows
 
 logger = logging.get_logger(__name__)
 
 # What may differ between two calls that continue the same run: where it goes, what it shows and what comes after it.
 _NOT_OF_THE_RUN = {
     *("output_dir", "overwrite_output_dir", "resume_from_checkpoint", "do_predict", "test_file", "top_scores"),
-    "predict_precision",
+    *("predict_precision", "stride", "pooling"),
     *("disable_tqdm", "log_level", "log_level_replica", "logging_steps", "report_to", "run_name", "project"),
     *("push_to_hub", "hub_token", "hub_model_id", "hub_strategy", "hub_private_repo", "hub_always_push"),
 }
@@ -95,7 +97,10 @@ def run(
         start_bias_from_frequencies(model, torch.tensor(multi_hot(data.splits["train"])))
     adapters = None if model_args.lora_rank is None else add_adapters(model, model_args.lora_rank)
     reader = text_reader(tokenizer, model.config)
-    splits = {name: encode_rows(rows, reader, data_args.max_seq_length) for name, rows in data.splits.items()}
+    splits = {
+        name: encode_rows(rows, reader, data_args.max_seq_length, training_args.windows if name == "test" else None)
+        for name, rows in data.splits.items()
+    }
     if "validation" in splits:
         # Evaluation does not mind the order, and like lengths spare padding.
         splits["validation"] = splits["validation"].select(longest_first(splits["validation"]))
@@ -138,8 +143,9 @@ def run(
         tokenizer.save_pretrained(output_dir)
         write_model_card(output_dir / "README.md", model.config, model_args.model_name_or_path, results)
     if training_args.do_predict:
-        scorer = MultiLabelScorer(model, tokenizer, str(training_args.predict_precision))
-        results |= _predict(trainer, scorer, splits["test"], output_dir, data_args.top_scores)
+        precision, windows = str(training_args.predict_precision), training_args.windows
+        scorer = MultiLabelScorer(model, tokenizer, precision, data_args.max_seq_length)
+        results |= _predict(trainer, scorer, splits["test"], output_dir, data_args.top_scores, windows)
     if training_args.do_train and trainer.is_world_process_zero():
         mark_finished(output_dir)
     return results
@@ -285,12 +291,17 @@ def _report(trainer: Trainer, output_dir: Path, split: str, metrics: dict[str, f
 
 
 def _predict(
-    trainer: Trainer, scorer: MultiLabelScorer, rows: Dataset, output_dir: Path, top_scores: int | None
+    trainer: Trainer,
+    scorer: MultiLabelScorer,
+    rows: Dataset,
+    output_dir: Path,
+    top_scores: int | None,
+    windows: Windows | None,
 ) -> dict[str, float]:
-    logits, metrics = predict_rows(scorer, rows)
+    logits, metrics = predict_rows(scorer, rows, windows)
     if trainer.is_world_process_zero():
         output_dir.mkdir(parents=True, exist_ok=True)
         ids = rows["id"] if "id" in rows.column_names else None
-        records = prediction_records(logits, scorer.config, ids, top_scores)
+        records = prediction_records(torch.from_numpy(logits), scorer.config, ids, top_scores)
         write_predictions(output_dir / PREDICTIONS_FILE, records)
     return _report(trainer, output_dir, "test", {**metrics, "test_samples": len(rows)})

@@ -16,7 +16,7 @@ TEXTS = ["the price is good", "not [OPINION1] good [SEP]"]
 PAIRS = ["gift", ""]
 
 SCRIPT = """
-import json, sys
+import importlib.util, json, sys
 try:
     import bert_multilabel
     sys.exit("the package can be imported: this shows nothing")
@@ -43,7 +43,13 @@ for folder in json.loads(sys.argv[1]):
     with torch.inference_mode():
         expected = torch.cat([loaded[0](**one).logits for one in alone]).sigmoid()
     decided = config.decide(logits[0])[1].tolist()
-    loaded[0].save_pretrained(folder + "-again")
+    inputs = [{"text": text, "text_pair": pair} for text, pair in zip(texts, pairs)]
+    decide = pipeline("multilabel-classification", model=folder, trust_remote_code=True)
+    spec = importlib.util.spec_from_file_location("handler", folder + "/handler.py")
+    handler = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(handler)
+    handle = handler.EndpointHandler(folder)
+    decide.model.save_pretrained(folder + "-again")
     tokenizer.save_pretrained(folder + "-again")
     report[folder] = {
         "classes": sorted({type(model).__name__ for model in [*loaded, built]}),
@@ -52,6 +58,10 @@ for folder in json.loads(sys.argv[1]):
         "logits": [[value.hex() for value in row] for row in logits[0].double().tolist()],
         "pipeline": torch.tensor(scores).sub(expected).abs().max().item(),
         "decided": decided,
+        "answers": decide(inputs, stride=8),
+        "handled": handle({"inputs": inputs, "parameters": {"stride": 8}}),
+        "expected": expected.tolist(),
+        "pipeline_package": type(decide).__module__.split(".")[0],
         "package": type(loaded[0]).__module__.split(".")[0],
     }
 print("REPORT" + json.dumps(report))
@@ -116,6 +126,15 @@ def test_the_stock_pipeline_gives_the_probabilities(elsewhere):
         assert report["pipeline"] < 1e-6
 
 
+def test_our_pipeline_and_the_handler_give_the_decisions_there(elsewhere):
+    for report in elsewhere[0].values():
+        assert report["pipeline_package"] == "transformers_modules"
+        assert report["handled"] == report["answers"]
+        for answer, expected, decided in zip(report["answers"], report["expected"], report["decided"], strict=True):
+            assert answer["scores"] == pytest.approx(dict(zip(LABELS, expected, strict=True)), abs=1e-5)
+            assert answer["labels"] == [name for name, given in zip(LABELS, decided, strict=True) if given]
+
+
 def test_the_stored_threshold_acts_there(elsewhere):
     for report in elsewhere[0].values():
         logits = torch.tensor([[float.fromhex(value) for value in row] for row in report["logits"]])
@@ -128,6 +147,7 @@ def test_what_was_loaded_there_can_be_saved_and_loaded_again(elsewhere):
     for folder, report in first.items():
         assert again[folder + "-again"]["logits"] == report["logits"]
         assert again[folder + "-again"]["classes"] == report["classes"]
+        assert again[folder + "-again"]["answers"] == report["answers"]
 
 
 def test_the_package_itself_gives_the_same_logits(elsewhere, backbone):

@@ -4,6 +4,7 @@ import sys
 import pytest
 
 from bert_multilabel.arguments import MultiLabelTrainingArguments, parse_arguments
+from bert_multilabel.windows_multilabel import Windows
 
 TRAIN = ["--model_name_or_path", "bert", "--train_file", "a.csv", "--output_dir", "out", "--do_train"]
 SEARCH = ["--hyperparameter_search"]
@@ -131,6 +132,9 @@ def test_several_label_columns_are_a_list():
             [*TRAIN, "--do_eval", *SEARCH, "3", "--resume_from_checkpoint", "out/checkpoint-2"],
             "--hyperparameter_search 3 and --resume_from_checkpoint out/checkpoint-2 exclude each other",
         ),
+        ([*TRAIN, "--stride", "8"], "--stride 8 is for --do_predict: add it, or drop --stride"),
+        ([*TRAIN, "--do_predict", "--pooling", "mean"], "--pooling mean is for windows over long texts: add --stride"),
+        ([*TRAIN, "--do_predict", "--stride", "-1"], "stride must be a whole number of tokens from 0 up, got -1"),
         (["missing.json"], "there is no file 'missing.json' to read the arguments from"),
     ],
 )
@@ -157,6 +161,13 @@ def test_argparse_says_what_is_wrong(arguments, phrase, capsys):
 
 def test_a_boolean_that_says_false_is_false():
     assert parse_arguments([*TRAIN, "--overwrite_output_dir", "False"])[2].overwrite_output_dir is False
+
+
+def test_windows_are_asked_for_by_a_stride():
+    base = ["--model_name_or_path", "bert", "--output_dir", "out", "--do_predict"]
+    assert parse_arguments(base)[2].windows is None
+    assert parse_arguments([*base, "--stride", "8"])[2].windows == Windows(8, "max")
+    assert parse_arguments([*base, "--stride", "0", "--pooling", "mean"])[2].windows == Windows(0, "mean")
 
 
 def test_predictions_have_the_precision_of_the_training_unless_told_otherwise():

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from transformers import EvalPrediction, RobertaConfig
+from transformers import EvalPrediction, RobertaConfig, pipeline
 
 from bert_multilabel import MultiLabelConfig, MultiLabelTokenizer, compute_metrics, from_backbone, hamming_score
 from bert_multilabel.arguments import parse_arguments
@@ -168,6 +168,41 @@ def _(folder, backbone):
     from_backbone(folder, [*LABELS, "new"], "label_tokens")
 
 
+def answer(backbone, inputs, **arguments):
+    model, tokenizer = from_backbone(backbone, LABELS, "cls")
+    pipeline("multilabel-classification", model=model, tokenizer=tokenizer)(inputs, **arguments)
+
+
+@case
+def _(folder, backbone):
+    """pipeline: a misspelt argument"""
+    answer(backbone, "good", topk=1)
+
+
+@case
+def _(folder, backbone):
+    """pipeline: a threshold for an unknown label"""
+    answer(backbone, "good", threshold={"prise": 0.3})
+
+
+@case
+def _(folder, backbone):
+    """pipeline: a number in place of a text"""
+    answer(backbone, ["good", 7])
+
+
+@case
+def _(folder, backbone):
+    """pipeline: windows without room for text"""
+    answer(backbone, "good", stride=62)
+
+
+@case
+def _(folder, backbone):
+    """pipeline: a pair that leaves windows no room"""
+    answer(backbone, {"text": "good " * 99, "text_pair": "gift " * 60}, stride=8)
+
+
 @case
 def _(folder, backbone):
     """metrics: probabilities in place of decisions"""
@@ -290,6 +325,12 @@ def _(folder, backbone):
 def _(folder, backbone):
     """script: prediction with a plain BERT"""
     script(folder, "--model_name_or_path", str(backbone), "--do_predict", "--test_file", "new.csv")
+
+
+@case
+def _(folder, backbone):
+    """script: windows with nothing to predict"""
+    script(folder, "--model_name_or_path", backbone, "--do_train", "--stride", 8)
 
 
 @case

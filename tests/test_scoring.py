@@ -46,7 +46,7 @@ def test_logits_are_those_of_the_model_in_the_order_of_the_texts(built, pairs, t
 
 def test_windows_change_nothing(built, monkeypatch):
     model, tokenizer = built
-    monkeypatch.setattr(scoring_multilabel, "WINDOW", 4)
+    monkeypatch.setattr(scoring_multilabel, "TEXTS_AT_A_TIME", 4)
     logits = MultiLabelScorer(model, tokenizer).logits(TEXTS, PAIRS)
     torch.testing.assert_close(logits, one_by_one(model, tokenizer, PAIRS), atol=1e-5, rtol=0)
 

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import AutoModel, AutoTokenizer
+from transformers import AutoModel, AutoTokenizer, pipeline
 
 from bert_multilabel import from_backbone, hamming_score
 from bert_multilabel.arguments import parse_arguments
@@ -16,6 +16,7 @@ from .conftest import LABELS, make_rows
 CONTRACT_FILES = {
     *("model.safetensors", "config.json", "tokenizer.json", "tokenizer_config.json", "README.md", "all_results.json"),
     *("configuration_multilabel.py", "modeling_multilabel.py", "tokenization_multilabel.py"),
+    *("pipeline_multilabel.py", "handler.py"),
 }
 
 
@@ -399,6 +400,27 @@ def test_predictions_in_bfloat16_come_near_those_in_float32(trained, files, tmp_
         scores.append([list(row["scores"].values()) for row in read_jsonl(folder / "predictions.jsonl")])
     assert scores[0] != scores[1]
     torch.testing.assert_close(torch.tensor(scores[0]), torch.tensor(scores[1]), atol=0.05, rtol=0)
+
+
+def test_long_rows_are_predicted_in_windows_on_request(trained, tmp_path):
+    output_dir, _ = trained
+    texts = ["good " * 70 + "gift", "good value"]
+    (tmp_path / "long.jsonl").write_text("\n".join(json.dumps({"text": text}) for text in texts))
+
+    def predict(folder, **arguments):
+        common = {"model_name_or_path": output_dir, "test_file": tmp_path / "long.jsonl", "do_predict": True}
+        run_script(**common, output_dir=tmp_path / folder, **arguments)
+        return read_jsonl(tmp_path / folder / "predictions.jsonl")
+
+    cut, read, narrow = predict("cut"), predict("read", stride=4), predict("narrow", stride=4, max_seq_length=20)
+    answer = pipeline("multilabel-classification", model=str(output_dir), trust_remote_code=True, device="cpu")
+    for row, expected in zip(read, answer(texts, stride=4), strict=True):
+        assert row["labels"] == expected["labels"]
+        assert row["scores"] == pytest.approx(expected["scores"], abs=1e-5)
+    assert len({str(rows[0]["scores"]) for rows in (cut, read, narrow)}) == 3
+    with pytest.raises(ValueError, match="stride=60 must be less than the"):
+        predict("refused", stride=60, max_seq_length=30)
+    assert not (tmp_path / "refused").exists()
 
 
 def test_the_loss_is_of_the_run_and_not_of_the_model(backbone, files, tmp_path):

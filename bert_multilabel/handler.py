@@ -1,0 +1,51 @@
+# Copyright 2026 The bert-multilabel authors. Licensed under the Apache License, Version 2.0.
+"""Answers requests at Hugging Face Inference Endpoints, which look for this file and class in a model's repository."""
+
+from typing import Any
+
+from transformers import pipeline
+
+
+class EndpointHandler:
+    """Holds the model of a folder and answers requests by its pipeline.
+
+    Args:
+        path: The folder, which holds this file, too.
+    """
+
+    def __init__(self, path: str = "") -> None:
+        self.pipeline: Any = pipeline(  # type: ignore[call-overload]  # the types know Transformers' own tasks only
+            "multilabel-classification", model=path, trust_remote_code=True
+        )
+
+    def __call__(self, data: dict[str, Any]) -> Any:
+        """Answer one request.
+
+        Args:
+            data: `{"inputs": ..., "parameters": {...}}`: a text, a pair as `{"text": ..., "text_pair": ...}`, or a
+                list of those; and, if there are any, call arguments of the pipeline.
+
+        Returns:
+            `{"labels": [names], "scores": {name: probability}}`, or a list of those for a list.
+
+        Raises:
+            ValueError: If the request is not of this form, or a parameter is unknown or refused.
+        """
+        form = 'a request must be {"inputs": ..., "parameters": {...}}'
+        if not isinstance(data, dict) or "inputs" not in data:
+            raise ValueError(f"{form}, got {_brief(data)}")
+        unknown = sorted(data.keys() - {"inputs", "parameters"})
+        if unknown:
+            raise ValueError(f"{form}, but this one also has {unknown}")
+        inputs, parameters = data["inputs"], data.get("parameters")
+        if parameters is None:
+            parameters = {}
+        if not isinstance(inputs, (str, dict, list)):
+            raise ValueError(f"inputs must be a text, a pair, or a list of those, got {_brief(inputs)}")
+        if not isinstance(parameters, dict) or "inputs" in parameters:
+            raise ValueError(f"parameters must be an object of call arguments, got {_brief(parameters)}")
+        return self.pipeline(inputs, **parameters)
+
+
+def _brief(value: Any) -> str:
+    return f"{repr(value)[:80]} ({type(value).__name__})"
