@@ -11,7 +11,6 @@ gives, or if a probability differs by more than `TOLERANCE`.
 import argparse
 import asyncio
 import json
-import os
 import re
 import signal
 import subprocess
@@ -25,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from bert_multilabel.engines import load_engine
 from bert_multilabel.records_multilabel import prediction_records
@@ -61,7 +61,9 @@ def server(model: str, *options: str) -> Iterator[int]:
 
 async def ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, body: bytes) -> tuple[int, Any]:
     """Send a request over a connection that stays open; return status and answer."""
-    head = f"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    head = (
+        f"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
     writer.write(head.encode() + body)
     received = await reader.readuntil(b"\r\n\r\n")
     length = re.search(rb"content-length: (\d+)", received)
@@ -79,7 +81,9 @@ def is_right(answer: dict[str, Any], expected: dict[str, Any]) -> bool:
     )
 
 
-async def load(port: int, clients: int, seconds: float, bodies: list[bytes], expected: list[Any], tally: Tally) -> None:
+async def load(
+    port: int, clients: int, seconds: float, bodies: list[bytes], expected: list[Any], tally: Tally
+) -> None:
     """Let so many clients ask for so long, each answer checked after the clock has stopped."""
     numbers = cycle(range(len(bodies)))
     answers: list[tuple[int, Any]] = []
@@ -135,7 +139,7 @@ def main() -> None:
         for _ in range(arguments.rounds):
             for (clients, mode), tally in tallies.items():
                 asyncio.run(load(ports[mode], clients, arguments.seconds, bodies, expected, tally))
-    print(f"{len(texts)} texts, at most {arguments.max_waiting} waiting, {len(os.sched_getaffinity(0))} cores")
+    print(f"{len(texts)} texts, at most {arguments.max_waiting} waiting, {torch.get_num_threads()} threads")
     print("| clients | batching | sent | answered | refused | wrong | median ms | 99% ms | answers/s |")
     print("|---|---|---|---|---|---|---|---|---|")
     for (clients, mode), tally in tallies.items():

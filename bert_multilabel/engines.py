@@ -13,6 +13,9 @@ from .backbone import from_backbone
 from .configuration_multilabel import MultiLabelConfig
 from .scoring_multilabel import MultiLabelScorer
 
+# Of few texts few are of like length: small batches hold less padding.
+TOKENS_PER_BATCH_ON_CPU = 512
+
 
 class Engine(Protocol):
     """Computes logits, on which its configuration decides; `MultiLabelScorer` is one."""
@@ -36,7 +39,9 @@ def load_engine(folder: Path, device: str, precision: str, threads: int | None) 
         torch.set_num_threads(threads)
     config = MultiLabelConfig.from_pretrained(folder)
     model, tokenizer = from_backbone(folder, config.label_names, config.strategy)
-    return MultiLabelScorer(model.to(device), tokenizer, precision)
+    model = model.to(device)  # type: ignore[arg-type]  # the declared type of this method has lost its self
+    tokens = TOKENS_PER_BATCH_ON_CPU if model.device.type == "cpu" else None
+    return MultiLabelScorer(model, tokenizer, precision, tokens_per_batch=tokens)
 
 
 def score(engine: Engine, rows: Sequence[tuple[str, str | None]]) -> torch.Tensor:

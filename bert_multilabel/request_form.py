@@ -44,7 +44,7 @@ class TextPair(_Strict):
     """A text and what it is about."""
 
     text: Text
-    text_pair: Text | None = Field(None, description="The second text, for a model that was trained on pairs.")
+    text_pair: Text | None = Field(default=None, description="The second text, for a model that was trained on pairs.")
 
 
 # The tags stand in the places of errors, from where `_place` removes them: no field is called like that.
@@ -72,9 +72,11 @@ Threshold = Annotated[
 class Parameters(_Strict):
     """How to decide, where it is not to be as the model's own configuration says."""
 
-    threshold: Threshold | None = Field(None, description="One for all labels, or one per label by its name.")
-    top_k: int | None = Field(None, ge=1, description="Give only the scores of this many labels, the highest first.")
-    min_labels: int | None = Field(None, ge=0, description="Give at least this many labels to every text.")
+    threshold: Threshold | None = Field(default=None, description="One for all labels, or one per label by its name.")
+    top_k: int | None = Field(
+        default=None, ge=1, description="Give only the scores of this many labels, the highest first."
+    )
+    min_labels: int | None = Field(default=None, ge=0, description="Give at least this many labels to every text.")
 
 
 class PredictRequest(_Strict):
@@ -111,7 +113,9 @@ class Prediction(BaseModel):
 class Refusal(BaseModel):
     """Why a request was not answered."""
 
-    error: str = Field(description="What is wrong, and where.", examples=["inputs[1].text: must be a valid string, got 7"])
+    error: str = Field(
+        description="What is wrong, and where.", examples=["inputs[1].text: must be a valid string, got 7"]
+    )
 
 
 def describe(errors: Sequence[dict[str, Any]]) -> str:

@@ -15,7 +15,7 @@ from litserve import LitServer
 from litserve.utils import wrap_litserve_start
 from transformers import HfArgumentParser
 
-from .configuration_multilabel import MultiLabelConfig
+from .engines import load_engine
 from .scoring_multilabel import PRECISIONS
 from .serving import Door, MultiLabelAPI, SizeLimit, complete, ignore_signals
 
@@ -46,9 +46,7 @@ class ServeArguments:
         default="float32",
         metadata={"help": "Precision of the encoder's matrix products.", "choices": list(PRECISIONS)},
     )
-    threads: int | None = field(
-        default=None, metadata={"help": "Threads that compute. Default: one for each core."}
-    )
+    threads: int | None = field(default=None, metadata={"help": "Threads that compute. Default: one for each core."})
 
     def __post_init__(self) -> None:
         """Refuse numbers that say nothing."""
@@ -73,15 +71,17 @@ def serve(folder: Path, options: ServeArguments) -> None:
         ValueError: If the folder holds no model of ours.
         SystemExit: When it ends: 0 after a signal.
     """
-    door = Door(MultiLabelConfig.from_pretrained(folder), options.max_waiting)
+    # Here, too, so that a folder that cannot be served is refused before anything starts.
+    config = load_engine(folder, "cpu", options.precision, options.threads).config
     api = MultiLabelAPI(folder, options.precision, options.threads, options.max_batch_size, options.batch_timeout)
     server = LitServer(
         api,
         timeout=False,
         restart_workers=True,
+        model_metadata={"label_names": config.label_names},
         middlewares=[(SizeLimit, {"max_bytes": options.max_request_bytes})],
     )
-    complete(server.app, door)
+    complete(server.app, Door(config, options.max_waiting))
     ignore_signals()  # which the processes inherit that start here
     with wrap_litserve_start(server, worker_monitor=True):
         try:

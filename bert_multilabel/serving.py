@@ -85,7 +85,7 @@ async def admitted(body: PredictRequest, request: Request) -> AsyncIterator[Pred
         yield body
 
 
-class PatientLoop(BatchedLoop):
+class PatientLoop(BatchedLoop):  # type: ignore[misc]  # LitServe ships no types
     """Sleeps until a request comes, where LitServe's own loop would ask for one without a pause."""
 
     def get_batch_requests(
@@ -113,7 +113,7 @@ class PatientLoop(BatchedLoop):
         raise _StopLoopError("the server was killed: nobody is left to answer")
 
 
-class MultiLabelAPI(LitAPI):
+class MultiLabelAPI(LitAPI):  # type: ignore[misc]
     """Answers requests, in a process of its own.
 
     Args:
