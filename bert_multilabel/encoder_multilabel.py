@@ -120,7 +120,7 @@ def isolated_attention(
     scores = query @ key.transpose(2, 3)  # (B, h, Q, T)
     if mask is not None:
         scores = scores.masked_fill(~mask, -torch.inf)
-    own_scores = (query * own_key).sum(-1, keepdim=True).expand(len(scores), -1, -1, -1)  # (B, h, Q, 1)
+    own_scores = (query * own_key).sum(-1, keepdim=True).expand(scores.size(0), -1, -1, -1)  # (B, h, Q, 1)
     scores = torch.cat([scores, own_scores.to(scores.dtype)], dim=-1) * scaling  # (B, h, Q, T + 1)
     weights = scores.softmax(-1)  # (B, h, Q, T + 1)
     if dropout is not None:
@@ -185,8 +185,10 @@ class MultiLabelBert(BertModel):
         for layer in late[:-1]:
             contexts.append(layer(contexts[-1], mask))
         readable = None if attention_mask is None else attention_mask[:, None, None, :].bool()  # (B, 1, 1, T)
-        at_once = max(1, LABEL_TOKENS_AT_ONCE // len(states))
-        for labels in starts.split(at_once, dim=1):  # (1, S', H)
+        at_once = max(1, LABEL_TOKENS_AT_ONCE // states.size(0))
+        # A compiled graph serves batches of any size, so it cannot divide labels by it.
+        chunks = (starts,) if torch.compiler.is_compiling() else starts.split(at_once, dim=1)
+        for labels in chunks:  # (1, S', H)
             for layer, context in zip(late, contexts, strict=True):
                 labels = layer(labels, readable, context, isolated=True)  # (B, S', H)
             yield labels
@@ -210,7 +212,7 @@ class MultiLabelBert(BertModel):
         """
         states = self._embed(**inputs)  # (B, T, H)
         mask = create_bidirectional_mask(self.config, states, attention_mask)
-        waiting = starts.expand(len(states), -1, -1)  # (B, S, H)
+        waiting = starts.expand(states.size(0), -1, -1)  # (B, S, H)
         early, late = self._early_and_late()
         hidden_states, attentions = [torch.cat([states, waiting], dim=1)], []
         for layer in early:
@@ -241,7 +243,7 @@ class MultiLabelBert(BertModel):
     ) -> tuple[torch.Tensor, Any]:
         """Put the labels behind the text: states (B, T + S, H) and the mask of who may read whom."""
         tokens = states.size(1)
-        joined = torch.cat([states, starts.expand(len(states), -1, -1)], dim=1)  # (B, T + S, H)
+        joined = torch.cat([states, starts.expand(states.size(0), -1, -1)], dim=1)  # (B, T + S, H)
         if attention_mask is not None:
             attention_mask = nn.functional.pad(attention_mask, (0, starts.size(1)), value=1)  # (B, T + S)
         isolation = None

@@ -1,7 +1,8 @@
-"""Writing files that no reader ever sees half of."""
+"""Writing files and folders that no reader ever sees half of."""
 
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,3 +26,29 @@ def write_json(path: Path, content: Any) -> None:
     """Write a JSON file."""
     with replacing(path) as file:
         file.write(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+
+
+@contextmanager
+def creating_folder(path: Path) -> Iterator[Path]:
+    """Fill a folder that comes to stand at `path` once all is in it; if that fails, never.
+
+    Args:
+        path: Where nothing is yet, or an empty folder.
+
+    Yields:
+        The folder to fill, which is moved to `path` in the end.
+
+    Raises:
+        ValueError: If there is a file at `path`, or a folder with something in it.
+    """
+    path = path.resolve()
+    if path.exists() and not (path.is_dir() and next(path.iterdir(), None) is None):
+        raise ValueError(f"{path} is there already and is no empty folder: choose another, or remove it first")
+    unfinished = path.with_name(path.name + ".unfinished")
+    shutil.rmtree(unfinished, ignore_errors=True)  # what a run that was killed has left
+    unfinished.mkdir(parents=True)
+    try:
+        yield unfinished
+        os.replace(unfinished, path)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)

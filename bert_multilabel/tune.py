@@ -9,11 +9,10 @@ import sys
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-from transformers import AutoConfig, HfArgumentParser
+from transformers import HfArgumentParser
 
-from . import auto as auto  # our own folders load through AutoConfig
 from .arguments import ColumnArguments, DecisionArguments, unknown_arguments
-from .backbone import from_backbone
+from .backbone import load_trained
 from .checkpoints import read_results, read_run, write_results
 from .configuration_multilabel import MultiLabelConfig
 from .data import load_splits, multi_hot
@@ -57,17 +56,11 @@ def tune_folder(model_dir: Path, rows: TuneArguments, wanted: DecisionArguments)
     Raises:
         ValueError: If the folder holds no model of ours, or if the rows are bad or have no labels.
     """
-    if not (model_dir / "config.json").is_file():
-        raise ValueError(f"{model_dir} is no folder of a model: there is no {model_dir / 'config.json'}")
-    config = AutoConfig.from_pretrained(model_dir)
-    if config.model_type != MultiLabelConfig.model_type:
-        raise ValueError(
-            f"{model_dir} is a {config.model_type!r} model without labels: give a folder that was trained"
-        )
+    model, tokenizer = load_trained(model_dir)
+    config = model.config
     if rows.text_pair_column is None:
         rows = replace(rows, text_pair_column=trained_pair_column(model_dir))
     labelled = load_splits(rows.spec(config.label_names), {"validation": rows.file}).splits["validation"]
-    model, tokenizer = from_backbone(model_dir, config.label_names, config.strategy)
     scorer = MultiLabelScorer(model, tokenizer, rows.precision)
     encoded = encode_rows(labelled, text_reader(tokenizer, config), rows.max_seq_length)
     if len(encoded) < FEWEST_ROWS:
