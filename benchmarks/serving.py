@@ -124,7 +124,7 @@ def main() -> None:
     arguments = parser.parse_args()
     with open(arguments.file, encoding="utf-8") as file:
         texts = [json.loads(line)["text"] for line, _ in zip(file, range(arguments.rows), strict=False)]
-    engine = load_engine(Path(arguments.model), "cpu", "float32", None)
+    engine = load_engine(Path(arguments.model), "cpu", None, None)
     expected = list(prediction_records(engine.logits(texts), engine.config))
     bodies = [json.dumps({"inputs": text}).encode() for text in texts]
     tallies = {(clients, mode): Tally() for clients in arguments.clients for mode in BATCHING}

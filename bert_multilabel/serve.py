@@ -5,19 +5,17 @@ asked. Requests that wait go through the model together. After SIGTERM or Ctrl-C
 that was accepted is answered, the server ends.
 """
 
+import logging
 import signal
 import sys
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 
-import uvicorn
-from litserve import LitServer
-from litserve.utils import wrap_litserve_start
 from transformers import HfArgumentParser
 
-from .engines import load_engine
+from .engines import is_export, load_engine
 from .scoring_multilabel import PRECISIONS
-from .serving import Door, MultiLabelAPI, SizeLimit, complete, ignore_signals
 
 # For answering what was accepted: long, but a client that never ends its request must not hold the server forever.
 SECONDS_TO_END = 300
@@ -42,9 +40,12 @@ class ServeArguments:
     max_request_bytes: int = field(
         default=1_000_000, metadata={"help": "Bytes of a request, at most: longer ones are refused (413)."}
     )
-    precision: str = field(
-        default="float32",
-        metadata={"help": "Precision of the encoder's matrix products.", "choices": list(PRECISIONS)},
+    precision: str | None = field(
+        default=None,
+        metadata={
+            "help": "Precision of the encoder's matrix products, not for an export. Default: float32.",
+            "choices": list(PRECISIONS),
+        },
     )
     threads: int | None = field(default=None, metadata={"help": "Threads that compute. Default: one for each core."})
 
@@ -54,6 +55,8 @@ class ServeArguments:
             number = getattr(self, name)
             if number is not None and number < 1:
                 raise ValueError(f"--{name} must be at least 1, got {number}")
+        if not 0 <= self.port < 65_536:
+            raise ValueError(f"--port must be from 0 to 65535, got {self.port}")
         if not 0 <= self.batch_timeout < float("inf"):
             raise ValueError(f"--batch_timeout must be 0 or more seconds, got {self.batch_timeout}")
 
@@ -71,11 +74,19 @@ def serve(folder: Path, options: ServeArguments) -> None:
         ValueError: If the folder holds no model of ours.
         SystemExit: When it ends: 0 after a signal.
     """
+    # What these import is not part of the plain install.
+    import uvicorn
+    from litserve import LitServer
+    from litserve.utils import wrap_litserve_start
+
+    from .serving import Door, MultiLabelAPI, SizeLimit, complete, ignore_signals
+
     # Here, too, so that a folder that cannot be served is refused before anything starts.
     config = load_engine(folder, "cpu", options.precision, options.threads).config
     api = MultiLabelAPI(folder, options.precision, options.threads, options.max_batch_size, options.batch_timeout)
     server = LitServer(
         api,
+        accelerator="cpu" if is_export(folder) else "auto",
         timeout=False,
         restart_workers=True,
         model_metadata={"label_names": config.label_names},
@@ -99,6 +110,8 @@ def serve(folder: Path, options: ServeArguments) -> None:
         finally:
             for worker in server.inference_workers:
                 worker.kill()  # nobody waits for its answers any more
+            # LitServe's monitor may look once more for what is gone by then, and would complain of it.
+            logging.getLogger("litserve.server").disabled = True
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -106,6 +119,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser = HfArgumentParser(ServeArguments, description=__doc__, allow_abbrev=False)  # type: ignore[arg-type]
     parser.add_argument("model_dir", type=Path, help="Folder of the trained model, or of its export.")
     options, others = parser.parse_args_into_dataclasses(arguments, look_for_args_file=False)
+    if find_spec("litserve") is None:
+        raise ValueError("serving needs the package litserve: pip install 'bert-multilabel[serve]'")
     serve(others.model_dir, options)
 
 

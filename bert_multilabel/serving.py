@@ -118,14 +118,14 @@ class MultiLabelAPI(LitAPI):  # type: ignore[misc]
 
     Args:
         folder: Of the model, or of its export.
-        precision: One of `PRECISIONS`.
+        precision: One of `PRECISIONS`; None: float32, or what an export was written in.
         threads: How many threads compute; None: one for each core.
         max_batch_size: How many requests go through the model together, at most.
         batch_timeout: How many seconds the first of them waits for others.
     """
 
     def __init__(
-        self, folder: Path, precision: str, threads: int | None, max_batch_size: int, batch_timeout: float
+        self, folder: Path, precision: str | None, threads: int | None, max_batch_size: int, batch_timeout: float
     ) -> None:
         super().__init__(max_batch_size, batch_timeout, loop=PatientLoop())
         self.folder, self.precision, self.threads = folder, precision, threads

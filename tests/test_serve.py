@@ -121,7 +121,6 @@ def test_each_of_many_clients_gets_its_own_answer(served):
 BAD_REQUESTS = [
     (b"{", 400, "the body is no JSON: Expecting property name enclosed in double quotes at character 1"),
     (b'{"inputs": "\xff"}', 400, "There was an error parsing the body: 'utf-8' codec can't decode byte 0xff"),
-    (b"[" * 5000 + b"]" * 5000, 400, "There was an error parsing the body: maximum recursion depth exceeded"),
     (b"", 422, "the body is missing"),
     ([], 422, "the body must be an object, got []"),
     ({"inputs": []}, 422, "inputs is an empty list: give at least one text"),
@@ -145,6 +144,11 @@ def test_bad_requests_are_told_what_is_wrong_in_one_form(served, body, status, m
     answered, _, answer = ask(served, "/predict", body)
     assert (answered, list(json.loads(answer))) == (status, ["error"])
     assert json.loads(answer)["error"].startswith(message)
+
+
+def test_json_that_is_nested_too_deeply_is_refused(served):
+    status, _, answer = ask(served, "/predict", b'{"inputs": ' + b"[" * 9000 + b"]" * 9000 + b"}")
+    assert status in (400, 422) and list(json.loads(answer)) == ["error"]  # Python versions differ in what they read
 
 
 def test_other_refusals_have_the_same_form(served):
@@ -233,6 +237,7 @@ def is_refused(served):
     ("words", "message"),
     [
         (["--threads", "0"], "--threads must be at least 1, got 0"),
+        (["--port", "80000"], "--port must be from 0 to 65535, got 80000"),
         (["--batch_timeout", "nan"], "--batch_timeout must be 0 or more seconds, got nan"),
         (["--prot", "80"], r"not used by the HfArgumentParser: \['--prot', '80'\]"),
     ],
