@@ -224,6 +224,20 @@ def test_the_tokenizer_comes_without_the_weights(backbone, tmp_path, strategy, o
         assert tokenizer("good price")["input_ids"] == expected("good price")["input_ids"]
 
 
+def test_a_trained_folder_that_is_not_whole_is_refused(checkpoints, tmp_path):
+    for part in from_backbone(checkpoints["uncased"], LABELS, "cls"):
+        part.save_pretrained(tmp_path)
+    assert load_trained(tmp_path)[0].config.label_names == LABELS
+    weights = tmp_path / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    with pytest.raises(ValueError, match="the weights in .* are not whole .*: copy or train the model again"):
+        load_trained(tmp_path)
+    for name in ("tokenizer.json", "config.json"):
+        (tmp_path / name).unlink()
+        with pytest.raises(ValueError, match=f"is no folder of a model: there is no .*{name}"):
+            load_trained(tmp_path)
+
+
 def test_the_configuration_inherits_the_encoder_only(backbone):
     model, _ = from_backbone(backbone, LABELS, "cls", hidden_dropout_prob=0.0)
     assert type(model.config) is MultiLabelConfig
@@ -262,17 +276,3 @@ def test_a_new_head_begins_at_the_frequencies_of_the_labels(checkpoints, strateg
     start_bias_from_frequencies(model, labels)
     expected = [4 / 6, 2 / 6, 1 / 4] if strategy == "cls" else [5 / 12]
     torch.testing.assert_close(model.classifier.out_proj.bias.sigmoid(), torch.tensor(expected))
-
-
-def test_a_trained_folder_that_is_not_whole_is_refused(checkpoints, tmp_path):
-    for part in from_backbone(checkpoints["uncased"], LABELS, "cls"):
-        part.save_pretrained(tmp_path)
-    assert load_trained(tmp_path)[0].config.label_names == LABELS
-    weights = tmp_path / "model.safetensors"
-    weights.write_bytes(weights.read_bytes()[:1000])
-    with pytest.raises(ValueError, match="the weights in .* are not whole .*: copy or train the model again"):
-        load_trained(tmp_path)
-    for name in ("tokenizer.json", "config.json"):
-        (tmp_path / name).unlink()
-        with pytest.raises(ValueError, match=f"is no folder of a model: there is no .*{name}"):
-            load_trained(tmp_path)
