@@ -113,9 +113,7 @@ class Prediction(BaseModel):
 class Refusal(BaseModel):
     """Why a request was not answered."""
 
-    error: str = Field(
-        description="What is wrong, and where.", examples=["inputs[1].text: must be a valid string, got 7"]
-    )
+    error: str = Field(description="What is wrong, where.", examples=["inputs[1].text must be a valid string, got 7"])
 
 
 def describe(errors: Sequence[dict[str, Any]]) -> str:

@@ -64,7 +64,8 @@ class ServeArguments:
 def serve(folder: Path, options: ServeArguments) -> None:
     """Serve a model until a signal comes and all that was accepted is answered.
 
-    This process speaks HTTP; the model runs in another one, and a third holds the queue between them.
+    This process speaks HTTP; the model runs in another one, and a third holds the queue between them. (LitServe's own
+    `run` would speak HTTP in a fourth, and leave all but the first running after a SIGTERM.)
 
     Args:
         folder: Of the model, or of its export.

@@ -25,7 +25,7 @@ from transformers.utils import logging
 from .configuration_multilabel import MultiLabelConfig, __version__
 from .engines import load_engine, score
 from .records_multilabel import prediction_records
-from .request_form import Prediction, PredictRequest, Refusal, describe
+from .request_form import Parameters, Prediction, PredictRequest, Refusal, describe
 
 # What a request may be refused for, beside a path or method that there is not.
 REFUSALS = {
@@ -58,7 +58,7 @@ class Door:
                 if it has more than may wait now.
         """
         try:
-            self.config.deciding_by(request.parameters.threshold, request.parameters.min_labels)
+            _deciding(self.config, request.parameters)
         except ValueError as error:
             raise HTTPException(422, f"parameters: {error}") from error
         count = len(request.rows)
@@ -77,6 +77,12 @@ class Door:
             yield
         finally:
             self.waiting -= count
+
+
+def _deciding(config: MultiLabelConfig, asked: Parameters) -> MultiLabelConfig:
+    if asked.threshold is None and asked.min_labels is None:
+        return config  # most requests: a copy and its checks would cost more than all else here
+    return config.deciding_by(asked.threshold, asked.min_labels)
 
 
 async def admitted(body: PredictRequest, request: Request) -> AsyncIterator[PredictRequest]:
@@ -104,6 +110,7 @@ class PatientLoop(BatchedLoop):  # type: ignore[misc]  # LitServe ships no types
         return [(consumer, uid, request) for consumer, uid, _, request in taken], []
 
     def _first(self, request_queue: Queue[Any]) -> Any:
+        # A server that is killed outright cannot end this process, and signals do not.
         server = parent_process()
         while server is not None and server.is_alive():
             try:
@@ -148,9 +155,8 @@ class MultiLabelAPI(LitAPI):  # type: ignore[misc]
         return [self._answer(request, part) for request, part in zip(requests, parts, strict=True)]
 
     def _answer(self, request: PredictRequest, logits: torch.Tensor) -> Any:
-        asked = request.parameters
-        config = self.engine.config.deciding_by(asked.threshold, asked.min_labels)
-        records = list(prediction_records(logits, config, top_scores=asked.top_k))
+        config = _deciding(self.engine.config, request.parameters)
+        records = list(prediction_records(logits, config, top_scores=request.parameters.top_k))
         return records if isinstance(request.inputs, list) else records[0]
 
     def encode_response(self, output: Any) -> Prediction | list[Prediction]:
