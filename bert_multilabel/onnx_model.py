@@ -42,6 +42,9 @@ class OnnxModel:
         label_names: Names of the L labels, in the order of the logits.
         strategy: `"cls"` or `"label_tokens"`.
         max_length: Longest input in tokens; what is beyond is cut off.
+        threshold: A label is given when its probability is at least this, () or (L,), float32.
+        temperature: What logits are divided by, () or (L,), float32.
+        min_labels: At least this many labels are given to every text.
 
     Raises:
         ValueError: If the folder is none that the exporter wrote, or there cannot be so many threads.
@@ -67,9 +70,9 @@ class OnnxModel:
         self.label_names: list[str] = fields["label_names"]
         self.strategy: str = fields["strategy"]
         self.max_length: int = fields["max_length"]
-        self._threshold = np.asarray(fields["threshold"], np.float32)  # () or (L,)
-        self._temperature = np.asarray(fields["temperature"], np.float32)  # () or (L,)
-        self._min_labels: int = fields["min_labels"]
+        self.threshold = np.asarray(fields["threshold"], np.float32)  # () or (L,)
+        self.temperature = np.asarray(fields["temperature"], np.float32)  # () or (L,)
+        self.min_labels: int = fields["min_labels"]
         # Labels that stand apart from the text are not in its length, but are computed with it.
         self._beside_text = len(self.label_names) if fields["labels_stand_apart"] else 0
         self._tokenizer = Tokenizer.from_file(str(tokenizer_file))
@@ -122,16 +125,16 @@ class OnnxModel:
             raise ValueError(
                 f"logits have the shape {logits.shape}, but there are {len(self.label_names)} labels to decide on"
             )
-        scaled = logits.astype(np.float32) / self._temperature  # (N, L)
+        scaled = logits.astype(np.float32) / self.temperature  # (N, L)
         with np.errstate(over="ignore"):  # exp then gives inf, and the probability is 0, as it should be
             probabilities = 1 / (1 + np.exp(-scaled))  # (N, L)
-        decisions = probabilities >= self._threshold  # (N, L)
-        if self._min_labels:
+        decisions = probabilities >= self.threshold  # (N, L)
+        if self.min_labels:
             # By logit: saturated probabilities would tie.
-            likeliest = np.argsort(-scaled, axis=1, kind="stable")[:, : self._min_labels]  # (N, min_labels)
+            likeliest = np.argsort(-scaled, axis=1, kind="stable")[:, : self.min_labels]  # (N, min_labels)
             at_least = np.zeros_like(decisions)  # (N, L)
             np.put_along_axis(at_least, likeliest, True, axis=1)
-            lacking = decisions.sum(axis=1, keepdims=True) < self._min_labels  # (N, 1)
+            lacking = decisions.sum(axis=1, keepdims=True) < self.min_labels  # (N, 1)
             decisions |= at_least & lacking
         return probabilities, decisions
 

@@ -1,0 +1,103 @@
+"""What computes logits behind the server: torch or onnxruntime.
+
+Shapes: N texts, L labels.
+"""
+
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Protocol
+
+import torch
+
+from .backbone import load_trained
+from .configuration_multilabel import MultiLabelConfig
+from .scoring_multilabel import PRECISIONS, MultiLabelScorer
+
+# Of few texts few are of like length: small batches hold less padding.
+TOKENS_PER_BATCH_ON_CPU = 512
+
+
+class Engine(Protocol):
+    """Computes logits, on which its configuration decides; `MultiLabelScorer` is one."""
+
+    config: MultiLabelConfig
+
+    def logits(self, texts: Sequence[str], pairs: Sequence[str] | None = None) -> torch.Tensor:
+        """Return the logits (N, L), float32, on the CPU, of N texts, all with a second text or all without."""
+
+
+class OnnxEngine:
+    """Computes by onnxruntime what `python -m bert_multilabel.export` wrote.
+
+    Args:
+        folder: Of the export.
+        threads: How many threads compute; None: one for each core.
+    """
+
+    def __init__(self, folder: Path, threads: int | None) -> None:
+        # What this imports is not part of the plain install.
+        from .onnx_model import OnnxModel
+
+        self._model = OnnxModel(folder, threads)
+        self.config = MultiLabelConfig(
+            label_names=self._model.label_names,
+            threshold=self._model.threshold.tolist(),
+            temperature=self._model.temperature.tolist(),
+            min_labels=self._model.min_labels,
+        )
+
+    def logits(self, texts: Sequence[str], pairs: Sequence[str] | None = None) -> torch.Tensor:
+        """Return the logits (N, L), float32, of N texts, all with a second text or all without."""
+        return torch.from_numpy(self._model.logits(texts, pairs))
+
+
+def is_export(folder: Path) -> bool:
+    """Whether a folder holds an ONNX export in place of a model."""
+    return (folder / "model.onnx").is_file()
+
+
+def load_engine(folder: Path, device: str, precision: str | None, threads: int | None) -> Engine:
+    """Load the model of a folder, or its export.
+
+    Args:
+        folder: A folder that the script trained, that `save_pretrained` wrote, or that was exported to.
+        device: Where torch is to compute; an export runs on the CPU.
+        precision: One of `PRECISIONS`; None: float32, or what an export was written in.
+        threads: How many threads compute; None: one for each core.
+
+    Raises:
+        ValueError: If the folder holds no model of ours, an export is to have another precision, or what runs it is
+            not installed.
+    """
+    if is_export(folder):
+        if find_spec("onnxruntime") is None:
+            raise ValueError(f"{folder} is an export, which needs onnxruntime: pip install 'bert-multilabel[onnx]'")
+        if precision is not None:
+            raise ValueError(f"{folder} is an export, whose precision is fixed: leave --precision {precision} out")
+        return OnnxEngine(folder, threads)
+    if threads is not None:
+        torch.set_num_threads(threads)
+    model, tokenizer = load_trained(folder)
+    model = model.to(device)  # type: ignore[arg-type]  # the declared type of this method has lost its self
+    tokens = TOKENS_PER_BATCH_ON_CPU if model.device.type == "cpu" else None
+    return MultiLabelScorer(model, tokenizer, precision or PRECISIONS[0], tokens_per_batch=tokens)
+
+
+def score(engine: Engine, rows: Sequence[tuple[str, str | None]]) -> torch.Tensor:
+    """Score texts of which some may have a second text.
+
+    Args:
+        engine: Computes.
+        rows: N texts, each with its second text or None.
+
+    Returns:
+        (N, L), float32, on the CPU, in the order of the rows.
+    """
+    logits = torch.empty(len(rows), len(engine.config.label_names))  # (N, L)
+    for is_pair in (False, True):
+        chosen = [index for index, (_, pair) in enumerate(rows) if (pair is not None) == is_pair]
+        if chosen:
+            texts, pairs = [rows[index][0] for index in chosen], [rows[index][1] or "" for index in chosen]
+            logits[chosen] = engine.logits(texts, pairs if is_pair else None)
+    return logits
