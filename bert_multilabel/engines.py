@@ -82,22 +82,3 @@ def load_engine(folder: Path, device: str, precision: str | None, threads: int |
     model = model.to(device)  # type: ignore[arg-type]  # the declared type of this method has lost its self
     tokens = TOKENS_PER_BATCH_ON_CPU if model.device.type == "cpu" else None
     return MultiLabelScorer(model, tokenizer, precision or PRECISIONS[0], tokens_per_batch=tokens)
-
-
-def score(engine: Engine, rows: Sequence[tuple[str, str | None]]) -> torch.Tensor:
-    """Score texts of which some may have a second text.
-
-    Args:
-        engine: Computes.
-        rows: N texts, each with its second text or None.
-
-    Returns:
-        (N, L), float32, on the CPU, in the order of the rows.
-    """
-    logits = torch.empty(len(rows), len(engine.config.label_names))  # (N, L)
-    for is_pair in (False, True):
-        chosen = [index for index, (_, pair) in enumerate(rows) if (pair is not None) == is_pair]
-        if chosen:
-            texts, pairs = [rows[index][0] for index in chosen], [rows[index][1] or "" for index in chosen]
-            logits[chosen] = engine.logits(texts, pairs if is_pair else None)
-    return logits

@@ -6,7 +6,7 @@ Shapes: N texts, L labels.
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import islice
 from typing import Any
 
@@ -15,7 +15,7 @@ from transformers import Pipeline
 
 from .configuration_multilabel import MultiLabelConfig
 from .records_multilabel import prediction_records
-from .scoring_multilabel import TEXTS_AT_A_TIME, MultiLabelScorer
+from .scoring_multilabel import TEXTS_AT_A_TIME, MultiLabelScorer, score_rows
 from .windows_multilabel import Windows
 
 # Of an iterator, this many texts are read ahead of their answers and sorted by length.
@@ -164,12 +164,8 @@ class MultiLabelPipeline(Pipeline):
         self, inputs: Sequence[tuple[str, str | None]], windows: Windows | None = None
     ) -> torch.Tensor:
         """Return logits (N, L), float32, of N texts, some of which may have pairs."""
-        logits = torch.empty(len(inputs), len(self.model.config.label_names))  # (N, L)
-        for is_pair in (False, True):
-            rows = [row for row, (_, pair) in enumerate(inputs) if (pair is not None) == is_pair]
-            texts, pairs = [inputs[row][0] for row in rows], [inputs[row][1] or "" for row in rows]
-            logits[rows] = self.scorer.logits(texts, pairs if is_pair else None, windows)
-        return logits
+        score = partial(self.scorer.logits, windows=windows)
+        return score_rows(score, inputs, len(self.model.config.label_names))
 
     def postprocess(  # type: ignore[override]  # of many texts at once
         self, logits: torch.Tensor, config: MultiLabelConfig, asked: CallArguments

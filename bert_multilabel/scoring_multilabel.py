@@ -133,6 +133,30 @@ class MultiLabelScorer:
             start += size
 
 
+def score_rows(
+    score: Callable[[Sequence[str], Sequence[str] | None], torch.Tensor],
+    rows: Sequence[tuple[str, str | None]],
+    num_labels: int,
+) -> torch.Tensor:
+    """Score texts of which some may have a second text.
+
+    Args:
+        score: Returns the logits of texts that all have a second text, or of texts that all have none.
+        rows: N texts, each with its second text or None.
+        num_labels: How many labels there are.
+
+    Returns:
+        (N, L), float32, on the CPU, in the order of the rows.
+    """
+    logits = torch.empty(len(rows), num_labels)  # (N, L)
+    for is_pair in (False, True):
+        chosen = [index for index, (_, pair) in enumerate(rows) if (pair is not None) == is_pair]
+        if chosen:
+            texts, pairs = [rows[index][0] for index in chosen], [rows[index][1] or "" for index in chosen]
+            logits[chosen] = score(texts, pairs if is_pair else None)
+    return logits
+
+
 def cutting(max_length: int, windows: Windows | None) -> dict[str, Any]:
     """Return what to tell a tokenizer of texts that are too long: to cut them off, or to leave them to windows."""
     # It would warn of texts that the model cannot take; but no window is one.

@@ -23,9 +23,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from transformers.utils import logging
 
 from .configuration_multilabel import MultiLabelConfig, __version__
-from .engines import load_engine, score
+from .engines import load_engine
 from .records_multilabel import prediction_records
 from .request_form import Parameters, Prediction, PredictRequest, Refusal, describe
+from .scoring_multilabel import score_rows
 
 # What a request may be refused for, beside a path or method that there is not.
 REFUSALS = {
@@ -150,7 +151,8 @@ class MultiLabelAPI(LitAPI):  # type: ignore[misc]
     def predict(self, requests: list[PredictRequest]) -> list[Any]:
         """Answer requests, the texts of all together."""
         rows = [request.rows for request in requests]
-        logits = score(self.engine, [row for some in rows for row in some])  # (N, L)
+        num_labels = len(self.engine.config.label_names)
+        logits = score_rows(self.engine.logits, [row for some in rows for row in some], num_labels)  # (N, L)
         parts = torch.split(logits, [len(some) for some in rows])
         return [self._answer(request, part) for request, part in zip(requests, parts, strict=True)]
 
