@@ -3,9 +3,11 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from os import PathLike
+from pathlib import Path
 from typing import Any, cast
 
 import torch
+from safetensors import SafetensorError
 from transformers import AutoConfig, BertModel, PreTrainedConfig
 from transformers.utils import logging
 
@@ -74,6 +76,34 @@ def from_backbone(
     if add_labels:
         raise ValueError(f"{path} was not trained on labels to which others could be added: leave add_labels out")
     return _from_bert(path, *_read_plain(path, source, list(label_names), strategy, config), descriptions)
+
+
+def load_trained(path: str | PathLike[str]) -> tuple[MultiLabelPreTrainedModel, MultiLabelTokenizer]:
+    """Load a folder of ours with its own labels.
+
+    Args:
+        path: A folder that the script trained, or that `save_pretrained` wrote.
+
+    Returns:
+        The model, in evaluation mode, and its tokenizer.
+
+    Raises:
+        ValueError: If the folder holds no model of ours, or not all of it.
+    """
+    _check_is_there(path, "config.json")
+    config = AutoConfig.from_pretrained(path)
+    if config.model_type != MultiLabelConfig.model_type:
+        raise ValueError(f"{path} is a {config.model_type!r} model without labels: give a folder that was trained")
+    _check_is_there(path, "tokenizer.json")  # Transformers would go on with an empty vocabulary
+    try:
+        return from_backbone(path, config.label_names, config.strategy)
+    except SafetensorError as error:
+        raise ValueError(f"the weights in {path} are not whole ({error}): copy or train the model again") from error
+
+
+def _check_is_there(path: str | PathLike[str], name: str) -> None:
+    if not (Path(path) / name).is_file():
+        raise ValueError(f"{path} is no folder of a model: there is no {Path(path) / name}")
 
 
 def read_tokenizer(
