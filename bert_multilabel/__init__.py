@@ -7,6 +7,7 @@ if TYPE_CHECKING:
     from .backbone import from_backbone as from_backbone
     from .configuration_multilabel import MultiLabelConfig as MultiLabelConfig
     from .configuration_multilabel import __version__ as __version__
+    from .explanation import Explainer as Explainer
     from .metrics import compute_metrics as compute_metrics
     from .metrics import hamming_score as hamming_score
     from .metrics import make_compute_metrics as make_compute_metrics
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 _MODULES = {
     "BertForMultiLabelCLS": "modeling_multilabel",
     "BertForMultiLabelLabelTokens": "modeling_multilabel",
+    "Explainer": "explanation",
     "MultiLabelConfig": "configuration_multilabel",
     "MultiLabelTokenizer": "tokenization_multilabel",
     "__version__": "configuration_multilabel",

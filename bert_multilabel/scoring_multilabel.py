@@ -123,9 +123,7 @@ class MultiLabelScorer:
     def _batches(self, lengths: list[int]) -> Iterator[list[int]]:
         """Yield the numbers of texts that go together: of like length, the longest first, as memory shows at once."""
         order = sorted(range(len(lengths)), key=lengths.__getitem__, reverse=True)
-        # Label tokens that join the text late are not in its length, but in every product after that.
-        joins = self.config.labels_join_late and self.config.label_attention == "full"
-        joining = len(self.config.label_names) if joins else 0
+        joining = joining_labels(self.config)
         start = 0
         while start < len(order):
             size = max(1, self.tokens_per_batch // (lengths[order[start]] + joining))
@@ -155,6 +153,11 @@ def score_rows(
             texts, pairs = [rows[index][0] for index in chosen], [rows[index][1] or "" for index in chosen]
             logits[chosen] = score(texts, pairs if is_pair else None)
     return logits
+
+
+def joining_labels(config: MultiLabelConfig) -> int:
+    """Return how many label tokens join a text late: they are not in its length, but in every product after that."""
+    return len(config.label_names) if config.labels_join_late and config.label_attention == "full" else 0
 
 
 def cutting(max_length: int, windows: Windows | None) -> dict[str, Any]:

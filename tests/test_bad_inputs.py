@@ -9,7 +9,14 @@ import pytest
 import torch
 from transformers import EvalPrediction, RobertaConfig, pipeline
 
-from bert_multilabel import MultiLabelConfig, MultiLabelTokenizer, compute_metrics, from_backbone, hamming_score
+from bert_multilabel import (
+    Explainer,
+    MultiLabelConfig,
+    MultiLabelTokenizer,
+    compute_metrics,
+    from_backbone,
+    hamming_score,
+)
 from bert_multilabel.arguments import parse_arguments
 from bert_multilabel.columns import DataSpec
 from bert_multilabel.data import load_splits
@@ -201,6 +208,24 @@ def _(folder, backbone):
 def _(folder, backbone):
     """pipeline: a pair that leaves windows no room"""
     answer(backbone, {"text": "good " * 99, "text_pair": "gift " * 60}, stride=8)
+
+
+@case
+def _(folder, backbone):
+    """explain: a misspelt label"""
+    Explainer(*from_backbone(backbone, LABELS, "cls")).explain("good", labels=["prise"])
+
+
+@case
+def _(folder, backbone):
+    """explain: a text without words"""
+    Explainer(*from_backbone(backbone, LABELS, "cls")).explain(" ")
+
+
+@case
+def _(folder, backbone):
+    """explain: no steps"""
+    Explainer(*from_backbone(backbone, LABELS, "cls"), steps=0)
 
 
 @case
