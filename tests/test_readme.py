@@ -42,6 +42,10 @@ def test_what_the_readme_says_runs(tmp_path, backbone):
         run_in(tmp_path, str(ROOT / script), *words, *extra)
     (tune,) = [shlex.split(line)[1:] for line in commands if "bert_multilabel.tune" in line]
     assert "stored in runs/opinions/config.json" in run_in(tmp_path, *tune)
+    (export,) = [shlex.split(line)[1:] for line in commands if "bert_multilabel.export" in line]
+    assert "written to runs/exported: model.onnx, onnx_model.py" in run_in(tmp_path, *export)
+    (explain,) = [shlex.split(line)[1:] for line in commands if "bert_multilabel.explain" in line]
+    assert "all words" in run_in(tmp_path, *explain)
     predictions = (tmp_path / "runs" / "opinions" / "predictions.jsonl").read_text(encoding="utf-8").splitlines()
     assert set(json.loads(predictions[0])) == {"id", "labels", "scores"}
     model, pipeline, building = blocks("python")
