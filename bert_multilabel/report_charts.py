@@ -11,15 +11,15 @@ import io
 import re
 import warnings
 from collections.abc import Sequence
-from html import escape
 from typing import Any
 
 import matplotlib
 import numpy as np
+from markupsafe import Markup, escape
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter, StrMethodFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator, StrMethodFormatter
 from numpy.typing import NDArray
 
 _INK, _GRID, _ONE, _OTHER = "#000001", "#000002", "#000003", "#000004"
@@ -46,15 +46,16 @@ _STYLE = {
 }
 _styled = matplotlib.rc_context(_STYLE)  # type: ignore[arg-type]  # the types list every name
 
-_LABEL_SIZE = (4.6, 3.4)  # inches
-_LABEL_AXES = (0.13, 0.15, 0.76, 0.72)  # left, bottom, width, height, as shares of the figure
+_SIZE = (4.6, 3.4)  # inches
+_LABEL_AXES = (0.16, 0.15, 0.73, 0.72)  # left, bottom, width, height, as shares of the figure
 _NAME_LENGTH = 24
+_PERCENT = FuncFormatter(lambda share, _: f"{100 * share:.3g}%")
 _COUNTS = StrMethodFormatter("{x:,.0f}")
 _LEAST_BAR = 0.7  # where logarithmic bars begin, so that one row still shows
 
 
 @_styled
-def curve_axes() -> str:
+def curve_axes() -> Markup:
     """Draw the axes of all labels' precision-recall curves, with lines of equal F1."""
     figure, axes = _label_figure()
     axes.set(xlabel="recall", ylabel="precision")
@@ -69,7 +70,7 @@ def curve_axes() -> str:
 
 
 @_styled
-def histogram_axes(most_rows: int) -> str:
+def histogram_axes(most_rows: int) -> Markup:
     """Draw the axes of all labels' histograms; `most_rows` is the highest bar of any label."""
     figure, axes = _label_figure(most_rows)
     axes.set(xlabel="probability", ylabel="rows (logarithmic)")
@@ -82,7 +83,7 @@ def histogram_axes(most_rows: int) -> str:
 
 
 @_styled
-def label_layers(labels: Sequence[dict[str, Any]], most_rows: int) -> list[tuple[str, str]]:
+def label_layers(labels: Sequence[dict[str, Any]], most_rows: int) -> list[tuple[Markup, Markup]]:
     """Draw of each label what is laid over `curve_axes` and over `histogram_axes` of the same `most_rows`."""
     # Axes are most of the work, so all labels are drawn on the same.
     (curve_figure, curve_axes), (histogram_figure, histogram_axes) = _label_figure(), _label_figure(most_rows)
@@ -123,7 +124,7 @@ def _draw_histogram(axes: Axes, counts: dict[str, list[int]], threshold: float) 
 
 
 @_styled
-def matrix(name: str, shares: NDArray[np.float64], most: float, labels: list[str], titles: Sequence[str]) -> str:
+def matrix(name: str, shares: NDArray[np.float64], most: float, labels: list[str], titles: Sequence[str]) -> Markup:
     """Draw a matrix of labels by labels as a heat map.
 
     Args:
@@ -150,14 +151,14 @@ def matrix(name: str, shares: NDArray[np.float64], most: float, labels: list[str
     axes.grid(which="minor", linewidth=0.5)
     axes.tick_params(which="minor", length=0)
     axes.spines[:].set_visible(False)
-    bar = figure.colorbar(image, ax=axes, fraction=0.035, pad=0.03, format=PercentFormatter(1, decimals=0))
+    bar = figure.colorbar(image, ax=axes, fraction=0.035, pad=0.03, format=_PERCENT)
     bar.set_label(titles[2])
     bar.outline.set_edgecolor(_GRID)
     return _svg(figure, name, f"{titles[2]}, {titles[1]} by {titles[0]}; the largest are in the table")
 
 
 @_styled
-def calibration(figures: dict[str, Any]) -> str:
+def calibration(figures: dict[str, Any]) -> Markup:
     """Draw what probabilities promise against what comes true, and how many cells have them."""
     figure = Figure((4.6, 4.4), layout="constrained")
     curve, cells = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
@@ -168,33 +169,47 @@ def calibration(figures: dict[str, Any]) -> str:
     cells.bar(figures["probability"], figures["cells"], width=0.04, color=_OTHER, alpha=0.6)
     cells.set(xlabel="probability", ylabel="cells", yscale="log")
     cells.yaxis.set_major_formatter(_COUNTS)
+    cells.set_ylim(bottom=_LEAST_BAR)
     cells.minorticks_off()
     return _svg(figure, "calibration", "Calibration curve: probability against the share that is true")
 
 
 @_styled
-def learning(figures: dict[str, Any]) -> str:
-    """Draw the losses of training and evaluation, and the scores, over the epochs."""
+def losses(figures: dict[str, Any]) -> Markup:
+    """Draw the losses of training and evaluation over the epochs."""
     training, evaluation = figures["training"], figures["evaluation"]
-    figure = Figure((8.4, 3.4), layout="constrained")
-    losses, scores = figure.subplots(1, 2)
-    losses.plot(training["epoch"], training["loss"], "-", color=_ONE, label="training")
-    losses.plot(evaluation["epoch"], evaluation["loss"], "o--", color=_OTHER, label="evaluation")
-    losses.set(xlabel="epoch", ylabel="loss")
+    figure, axes = _epochs_figure()
+    axes.plot(training["epoch"], training["loss"], "-", color=_ONE, label="training")
+    axes.plot(evaluation["epoch"], evaluation["loss"], "o--", color=_OTHER, label="evaluation")
+    axes.set(ylabel="loss")
+    axes.legend()
+    return _svg(figure, "losses", "Losses over the epochs")
+
+
+@_styled
+def scores(figures: dict[str, Any]) -> Markup:
+    """Draw the scores of evaluations over the epochs."""
+    evaluation = figures["evaluation"]
+    figure, axes = _epochs_figure()
     for score, mark, colour in (("hamming_score", "o-", _ONE), ("micro_f1", "s--", _OTHER), ("macro_f1", "^:", _INK)):
         title = score.replace("_f1", " F1").replace("_", " ")
-        scores.plot(evaluation["epoch"], evaluation[score], mark, color=colour, label=title)
-    scores.set(xlabel="epoch", ylabel="score in evaluation")
-    for axes in (losses, scores):
-        axes.set_xlim(left=0)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-        axes.legend()
-    return _svg(figure, "learning", "Learning curves: losses and scores over the epochs")
+        axes.plot(evaluation["epoch"], evaluation[score], mark, color=colour, label=title)
+    axes.set(ylabel="score in evaluation")
+    axes.legend()
+    return _svg(figure, "scores", "Scores in evaluation over the epochs")
+
+
+def _epochs_figure() -> tuple[Figure, Axes]:
+    figure = Figure(_SIZE, layout="constrained")
+    axes = figure.add_subplot()
+    axes.set(xlabel="epoch")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    return figure, axes
 
 
 def _label_figure(most_rows: int | None = None) -> tuple[Figure, Axes]:
     """Make a figure of the size and axes that all labels have, of a curve or, with `most_rows`, of a histogram."""
-    figure = Figure(_LABEL_SIZE)
+    figure = Figure(_SIZE)
     axes = figure.add_axes(_LABEL_AXES)
     if most_rows is None:
         axes.set(xlim=(0, 1), ylim=(0, 1))
@@ -213,22 +228,22 @@ def _short(name: str) -> str:
     return plain if len(plain) <= _NAME_LENGTH else f"{plain[: _NAME_LENGTH - 1]}…"
 
 
-def _svg(figure: Figure, name: str, description: str) -> str:
+def _svg(figure: Figure, name: str, description: str) -> Markup:
     """Write a figure as an `<svg>` element that can stand in a page beside others."""
     file = io.StringIO()
     with matplotlib.rc_context({"svg.hashsalt": name}), warnings.catch_warnings():
         # The browser has the glyphs that matplotlib's own font lacks.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         figure.savefig(file, format="svg", transparent=True, metadata=dict.fromkeys(_METADATA))
-    svg = file.getvalue()
-    size = re.search(r'viewBox="[^"]*"', svg)
-    content = re.sub(r"^.*?<svg[^>]*>|</svg>\s*$", "", svg, flags=re.DOTALL)
+    width, height = 72 * figure.get_size_inches()  # points
+    content = re.sub(r"^.*?<svg[^>]*>|</svg>\s*$", "", file.getvalue(), flags=re.DOTALL)
     for pattern, replacement in _CLEANING.items():
         content = re.sub(pattern, replacement, content, flags=re.DOTALL)
     # A tenth of a point is less than a pixel.
     content = re.sub(r' d="[^"]*"', lambda path: re.sub(r"(\.\d)\d+", r"\1", path[0]), content)
     content = re.sub("|".join(_COLOURS), lambda colour: _COLOURS[colour[0]], content)
-    return f'<svg role="img" aria-label="{escape(description)}" {size[0] if size else ""}>{content}</svg>'
+    box = f"0 0 {width:g} {height:g}"
+    return Markup(f'<svg role="img" aria-label="{escape(description)}" viewBox="{box}">{content}</svg>')
 
 
 _METADATA = ("Creator", "Date", "Format", "Type")

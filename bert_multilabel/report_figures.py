@@ -70,6 +70,7 @@ def gather_figures(evaluation: Evaluation) -> dict[str, Any]:
         "labels": len(names),
         "annotated": float(annotated.mean()),
         "cross_fitted": tuned.is_unseen,
+        "min_labels": tuned.decisions.min_labels,
         "scores": _headline(tuned, given, true, annotated),
         "label_scores": _label_scores(evaluation, likely, annotated),
         "confusion": _confusion(given, true, annotated, names),

@@ -51,7 +51,7 @@ def render(figures: dict[str, Any]) -> str:
 
     script = (_HERE / "report.js").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    # Everything is escaped but what is marked as our own: a text that holds markup is shown as it is.
+    # All is escaped but what is marked as our own markup: a text that looks like markup is shown as it is.
     templates = Environment(
         loader=FileSystemLoader(_HERE),
         autoescape=True,
@@ -62,7 +62,7 @@ def render(figures: dict[str, Any]) -> str:
     templates.filters |= {"figure": _figure, "title": _title}
     return templates.get_template("report.html.jinja").render(
         **figures,
-        charts=_marked(_charts(figures), Markup),
+        charts=_charts(figures),
         style=Markup((_HERE / "report.css").read_text(encoding="utf-8")),
         script=Markup(script),
         # The browser itself refuses every other script, and every request.
@@ -97,21 +97,14 @@ def _charts(figures: dict[str, Any]) -> dict[str, Any]:
         counts[:, diagonal, diagonal] = np.nan
         shares = counts / np.maximum(having, 1)
         # In the same shades, to be compared.
-        for kind, part in zip(("true", "given"), shares, strict=True):
-            titles = f"also {kind}", kind, "share of the rows that have the label"
+        for kind, verb, part in zip(("true", "given"), ("have", "are given"), shares, strict=True):
+            titles = f"also {kind}", kind, f"share of the rows that {verb} the label"
             charts[f"together_{kind}"] = report_charts.matrix(
                 f"together-{kind}", part, np.nanmax(shares), together["labels"], titles
             )
     if figures["learning"] is not None:
-        charts["learning"] = report_charts.learning(figures["learning"])
+        charts["learning"] = [report_charts.losses(figures["learning"]), report_charts.scores(figures["learning"])]
     return charts
-
-
-def _marked(chart: Any, mark: type[str]) -> Any:
-    """Mark charts, alone or in dicts, lists and tuples, as markup of our own."""
-    if isinstance(chart, dict):
-        return {name: _marked(part, mark) for name, part in chart.items()}
-    return [_marked(part, mark) for part in chart] if isinstance(chart, (list, tuple)) else mark(chart)
 
 
 def _figure(value: float | None, digits: int = 3) -> str:
