@@ -4,6 +4,7 @@ import json
 import math
 import re
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -28,6 +29,9 @@ CALIBRATIONS = ("keep", "global", "per_label")
 # What the Hub takes for a language (ISO 639) and for a license; it knows which there are.
 _LANGUAGE = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]+)*|multilingual")
 _LICENSE = re.compile(r"[a-z0-9][a-z0-9.+-]*")
+
+# What the extra `report` installs.
+REPORT_PACKAGES = ("cleanlab", "jinja2", "matplotlib")
 
 # Options that one loss alone reads: which one, the least value, and the default.
 _LOSS_OPTIONS = {"focal_gamma": ("focal", 0.0, 2.0), "max_pos_weight": ("weighted_bce", 1.0, 10.0)}
@@ -91,7 +95,7 @@ class ModelArguments:
     def __post_init__(self) -> None:
         _check_at_least_one("lora_rank", self.lora_rank)
         if self.lora_rank is not None:
-            _check_installed("lora_rank", "peft", "lora")
+            check_installed("--lora_rank", ["peft"], "lora")
 
 
 @dataclass
@@ -345,6 +349,13 @@ class MultiLabelTrainingArguments(TrainingArguments):
             "where the model is. Default: 0, for data may be private."
         },
     )
+    report: bool = field(
+        default=False,
+        metadata={
+            "help": "Write report.html and report.json after --do_eval: scores, curves, confusions, and the rows that "
+            "are worst or look mislabelled. Both hold texts of those rows, so they are written on demand only."
+        },
+    )
     overwrite_output_dir: bool = field(
         default=False, metadata={"help": "Start anew in an output folder that holds another run; its checkpoints go."}
     )
@@ -376,6 +387,10 @@ class MultiLabelTrainingArguments(TrainingArguments):
         self._check_windows()
         self._check_loss()
         self._check_card()
+        if self.report:
+            if not self.do_eval:
+                raise ValueError("--report is about an evaluation: add --do_eval")
+            check_installed("--report", REPORT_PACKAGES, "report")
         if self.label_names not in (None, ["labels"]):
             raise ValueError(f"--label_names {' '.join(self.label_names)} is not for labels: see --label_names_file")
         # Trainer would take label_mask for a second label.
@@ -413,7 +428,7 @@ class MultiLabelTrainingArguments(TrainingArguments):
                 f"{asked} runs in one process, but there are {self.world_size}: search in one, then train in all with "
                 "the values of hyperparameter_search.json"
             )
-        _check_installed("hyperparameter_search", "optuna", "hpo")
+        check_installed("--hyperparameter_search", ["optuna"], "hpo")
 
     def _check_loss(self) -> None:
         if self.loss not in LOSSES:
@@ -456,9 +471,16 @@ def _check_at_least_one(option: str, value: int | None) -> None:
         raise ValueError(f"--{option} must be at least 1, got {value}")
 
 
-def _check_installed(option: str, package: str, extra: str) -> None:
-    if find_spec(package) is None:
-        raise ValueError(f"--{option} needs the package {package}: pip install 'bert-multilabel[{extra}]'")
+def check_installed(asked: str, packages: Sequence[str], extra: str) -> None:
+    """Refuse what was asked for if packages are missing that one of the extras installs.
+
+    Raises:
+        ValueError: With the missing ones, and what installs them.
+    """
+    missing = [package for package in packages if find_spec(package) is None]
+    if missing:
+        noun = "package" if len(missing) == 1 else "packages"
+        raise ValueError(f"{asked} needs the {noun} {', '.join(missing)}: pip install 'bert-multilabel[{extra}]'")
 
 
 def parse_arguments(

@@ -1,10 +1,11 @@
 """How sure a score is: within what bounds it would stay on other rows of the same kind.
 
-Legend: N rows, K different scores among them.
+Legend: N rows, K different scores among them, S sums over rows, R redraws.
 """
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
+from scipy.sparse import csr_array
 
 CONFIDENCE = 0.95
 RESAMPLES = 2000
@@ -37,5 +38,27 @@ def bootstrap_interval(row_scores: ArrayLike) -> tuple[float, float]:
     rng = np.random.default_rng(_SEED)
     draws = (rng.multinomial(len(scores), counts / len(scores)) for _ in range(RESAMPLES))  # (K,) each
     means = [float(draw @ values) / len(scores) for draw in draws]
-    low, high = np.quantile(means, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    return percentile_interval(np.asarray(means))
+
+
+def redrawn_sums(row_values: ArrayLike) -> NDArray[np.float64]:
+    """Sum over the rows what each adds, once for each redraw of the rows: for scores that are no mean over rows.
+
+    Args:
+        row_values: (N, S), mostly 0.
+
+    Returns:
+        (R, S).
+    """
+    values = csr_array(row_values)
+    num_rows, num_sums = values.shape
+    rng, sums = np.random.default_rng(_SEED), np.empty((RESAMPLES, num_sums))
+    for redraw in sums:
+        redraw[:] = values.T @ np.bincount(rng.integers(num_rows, size=num_rows), minlength=num_rows)
+    return sums
+
+
+def percentile_interval(redrawn: NDArray[np.float64]) -> tuple[float, float]:
+    """Find the interval in which 95 of 100 of a score's R redraws, (R,), lie."""
+    low, high = np.quantile(redrawn, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     return float(low), float(high)

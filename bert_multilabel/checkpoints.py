@@ -18,6 +18,8 @@ RUN_FILE = "training_run.json"
 RESULTS_FILE = "all_results.json"
 PREDICTIONS_FILE = "predictions.jsonl"
 SEARCH_FILE = "hyperparameter_search.json"
+# A page and its figures; both hold texts of the rows.
+REPORT_FILES = ("report.html", "report.json")
 
 
 def start_or_resume(output_dir: Path, arguments: dict[str, Any], overwrite: bool) -> Path | None:
@@ -42,7 +44,7 @@ def start_or_resume(output_dir: Path, arguments: dict[str, Any], overwrite: bool
     checkpoints = [Path(path) for path in reversed(sort_checkpoints(str(output_dir)))] if output_dir.is_dir() else []
     is_same = False
     if overwrite:
-        for name in (RUN_FILE, RESULTS_FILE, PREDICTIONS_FILE):
+        for name in (RUN_FILE, RESULTS_FILE, PREDICTIONS_FILE, *REPORT_FILES):
             (output_dir / name).unlink(missing_ok=True)
         for checkpoint in checkpoints:
             shutil.rmtree(checkpoint)
@@ -105,6 +107,16 @@ def read_results(output_dir: Path) -> dict[str, float]:
     path = output_dir / RESULTS_FILE
     results: dict[str, float] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     return results
+
+
+def read_history(output_dir: Path) -> list[dict[str, float]]:
+    """Return what Trainer logged of the run in a folder, up to its newest checkpoint; nothing if none is left."""
+    checkpoints = sort_checkpoints(str(output_dir))
+    state = Path(checkpoints[-1]) / "trainer_state.json" if checkpoints else None
+    if state is None or not state.is_file():
+        return []
+    history: list[dict[str, float]] = json.loads(state.read_text(encoding="utf-8"))["log_history"]
+    return history
 
 
 def find_damage(checkpoint: Path) -> str | None:

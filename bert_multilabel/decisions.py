@@ -29,6 +29,8 @@ from .thresholds import Goal, fit_thresholds
 logger = logging.get_logger(__name__)
 
 FOLDS = 5
+# Fits nothing: what the model has is scored as it is.
+AS_STORED = DecisionArguments(thresholds="keep", calibration="keep")
 # On fewer rows what is fitted is noise: at all, and label by label.
 FEWEST_ROWS = 10
 FEWEST_ROWS_PER_LABEL = 50
@@ -71,7 +73,9 @@ class Tuned:
     Attributes:
         decisions: To be stored; where there was too little to fit by, those of before.
         scores: Those of `given`, by the names of `metrics.evaluate`.
-        given: What each row is given by a fit on the other folds, (N, L); by `decisions` where nothing was fitted.
+        logits: What the model says of each row, (N, L).
+        probabilities: What a fit on the other folds makes of that, (N, L); by `decisions` where nothing was fitted.
+        given: What each row is given by the same fit, (N, L).
         labels: What it should be given, (N, L), 0 or 1; NaN or -100 where not annotated.
         scope: Which of `THRESHOLDS` held up, or was asked for; None if there was too little to fit by.
         arguments: What was asked for.
@@ -79,10 +83,17 @@ class Tuned:
 
     decisions: Decisions
     scores: dict[str, float]
+    logits: NDArray[Any]
+    probabilities: NDArray[Any]
     given: Cells
     labels: NDArray[Any]
     scope: str | None
     arguments: DecisionArguments
+
+    @property
+    def is_unseen(self) -> bool:
+        """Whether the rows are new to the thresholds that decide them here: fitted now, on the other folds."""
+        return self.scope not in (None, "keep")
 
 
 @dataclass
@@ -132,12 +143,15 @@ def tune(logits: ArrayLike, labels: ArrayLike, config: MultiLabelConfig, argumen
         stored = Decisions(stored.threshold, stored.temperature, arguments.min_labels)
     probabilities, given = stored.decide(config, rows)  # (N, L) each
     scores = score_decisions(rows, truth, probabilities, given)  # what cannot be scored is refused here
+    as_stored = partial(Tuned, stored, scores, rows, probabilities, given, truth)
+    if arguments.thresholds == arguments.calibration == "keep":
+        return as_stored("keep", arguments)
     if len(rows) < FEWEST_ROWS or not ((truth == 1).any() and (truth == 0).any()):
         logger.warning(
             f"thresholds stay as they are: to fit them takes at least {FEWEST_ROWS} rows, some with labels and some "
             f"without, but there are {len(rows)} rows with {int((truth == 1).sum())} labels"
         )
-        return Tuned(stored, scores, given, truth, None, arguments)
+        return as_stored(None, arguments)
     goal = Goal.parse(arguments.threshold_goal)
     most = (
         "global" if len(rows) < FEWEST_ROWS_PER_LABEL and arguments.thresholds == "per_label" else arguments.thresholds
@@ -157,7 +171,7 @@ def tune(logits: ArrayLike, labels: ArrayLike, config: MultiLabelConfig, argumen
             f"{goal.score} over all labels is {scores[f'micro_{goal.score}']:.3f} on rows that the fit has not seen, "
             f"less than the {goal.floor:g} asked for"
         )
-    return Tuned(fit(rows, truth), scores, given, truth, scope, arguments)
+    return Tuned(fit(rows, truth), scores, rows, probabilities, given, truth, scope, arguments)
 
 
 def _cross_fit(

@@ -26,14 +26,14 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, HubStrategy, suppr
 from transformers.utils import logging
 
 from .arguments import MultiLabelTrainingArguments
-from .checkpoints import PREDICTIONS_FILE, RUN_FILE
+from .checkpoints import PREDICTIONS_FILE, REPORT_FILES, RUN_FILE
 from .readme_multilabel import write_readme
 
 logger = logging.get_logger(__name__)
 
-# What stays here of an output folder: checkpoints, the paths of this machine, and what was said of rows that may be
-# private.
-_NOT_OF_THE_MODEL = [f"{PREFIX_CHECKPOINT_DIR}-*", RUN_FILE, PREDICTIONS_FILE, "*.unfinished"]
+# What stays here of an output folder: checkpoints, the paths of this machine, and rows that may be private, with what
+# was said of them.
+_NOT_OF_THE_MODEL = [f"{PREFIX_CHECKPOINT_DIR}-*", RUN_FILE, PREDICTIONS_FILE, *REPORT_FILES, "*.unfinished"]
 # Where a checkpoint waits, in the output folder: Trainer may remove the checkpoint itself at the next save.
 _WAITING = "_push"
 # What training goes on with, beside the model; and what it does not need even for that.

@@ -20,6 +20,8 @@ from .configuration_multilabel import MultiLabelConfig
 
 Cells = NDArray[np.bool_]
 
+CALIBRATION_BINS = 15
+
 
 def hamming_score(predictions: ArrayLike, references: ArrayLike, zero_division: float = 1.0) -> float:
     """Mean over samples of |predicted AND true| / |predicted OR true|.
@@ -112,7 +114,7 @@ def decision_scores(predictions: ArrayLike, references: ArrayLike) -> dict[str, 
     }
 
 
-def expected_calibration_error(probabilities: ArrayLike, references: ArrayLike, bins: int = 15) -> float:
+def expected_calibration_error(probabilities: ArrayLike, references: ArrayLike, bins: int = CALIBRATION_BINS) -> float:
     """How far probabilities are off what they promise, over all annotated cells.
 
     Cells are put into bins of equal width by their probability; in each, the mean probability is compared with the
@@ -127,10 +129,31 @@ def expected_calibration_error(probabilities: ArrayLike, references: ArrayLike, 
     Raises:
         ValueError: As `multilabel_scores`.
     """
+    promised, true, cells = calibration_bins(probabilities, references, bins)  # (bins,) each
+    return float(np.abs(promised - true).sum() / cells.sum())
+
+
+def calibration_bins(
+    probabilities: ArrayLike, references: ArrayLike, bins: int = CALIBRATION_BINS
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Put annotated cells into bins of equal width by their probability.
+
+    Args:
+        probabilities: (N, L) in [0, 1].
+        references: (N, L) of 0/1, NaN or -100 where not annotated.
+        bins: Number of bins, at least 1.
+
+    Returns:
+        Of each bin the sum of its probabilities, the number of its true cells, and the number of its cells; (bins,).
+
+    Raises:
+        ValueError: As `multilabel_scores`.
+    """
     likely, true = _annotated_cells(probabilities, references)  # (C,), (C,)
     bin_of = np.minimum((likely * bins).astype(np.int64), bins - 1)  # (C,)
-    surplus = np.bincount(bin_of, likely - true, minlength=bins)  # (bins,), summed over the cells of each
-    return float(np.abs(surplus).sum() / len(likely))
+    weights = likely, true, np.ones_like(likely)  # (C,) each
+    promised, truth, cells = (np.bincount(bin_of, weight, bins).astype(np.float64) for weight in weights)
+    return promised, truth, cells
 
 
 def brier_score(probabilities: ArrayLike, references: ArrayLike) -> float:

@@ -162,11 +162,6 @@ def _fit(tuned: Tuned | None, source: str) -> str:
     return f"The thresholds were fitted on {rows}, for {aim}.{temperature}"
 
 
-def _is_unseen(tuned: Tuned) -> bool:
-    """Whether the rows are new to the thresholds that decide them here: fitted in this run, on the other folds."""
-    return tuned.scope not in (None, "keep")
-
-
 def _rows(tuned: Tuned, source: str) -> str:
     return f"{_count(len(tuned.labels), 'row')} of {_quoted(source)}"
 
@@ -180,7 +175,7 @@ def _scores(tuned: Tuned, source: str) -> str:
         lines.append(f"| {title} | {scores[name]:.4f}{interval} | {before:.4f} |")
     average_precision = scores["mean_average_precision"]
     lines.append(f"| mean average precision (without thresholds) | {average_precision:.4f} | |")
-    if _is_unseen(tuned):
+    if tuned.is_unseen:
         how = f"Cross-fitted: each row is decided by a fit on the other {FOLDS - 1} of {FOLDS} parts of the rows."
     elif tuned.decisions.threshold == 0.5:
         how = "The thresholds are not fitted."
@@ -222,7 +217,7 @@ def _labels(config: MultiLabelConfig, facts: RunFacts, tuned: Tuned | None) -> s
         return table
     unseen = (
         "Scores are cross-fitted as above; the threshold is the stored one, fitted on all rows."
-        if _is_unseen(tuned)
+        if tuned.is_unseen
         else "Scores are those of the stored thresholds."
     )
     return (
@@ -279,7 +274,7 @@ def _limits(config: MultiLabelConfig, facts: RunFacts, tuned: Tuned | None) -> s
         )
     if tuned is None:
         limits.append("Nothing is known of how well it decides: it was not evaluated.")
-    elif _is_unseen(tuned):
+    elif tuned.is_unseen:
         limits.append(
             f"Thresholds fitted on {_count(len(tuned.labels), 'row')} hold for texts like those; for others, fit them "
             "anew with `python -m bert_multilabel.tune`."

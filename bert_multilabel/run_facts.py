@@ -88,21 +88,16 @@ def gather_facts(
     """
     args = trainer.args
     dataset_id = None if data_args.dataset_name is None else _hub_id(data_args.dataset_name)
-    train_source = dataset_id or Path(str(data_args.dataset_name or data_args.train_file)).resolve().name
-    validation_source = train_source
-    if data_args.dataset_name is None:
-        given = data_args.validation_file
-        validation_source = f"{train_source} (a part split off)" if given is None else Path(given).name
     train = data.splits["train"]
     examples = data.splits["validation"]["text"][: args.card_examples] if args.card_examples else []
     return RunFacts(
         hub_name=hub_name,
         base_model=_hub_id(model_args.model_name_or_path) or Path(model_args.model_name_or_path).resolve().name,
         base_model_id=_base_model_id(model_args.model_name_or_path),
-        train_source=train_source,
+        train_source=_train_source(data_args),
         train_rows=len(train),
         positives=(multi_hot(train) == 1).sum(axis=0).tolist(),
-        validation_source=validation_source,
+        validation_source=validation_source(data_args),
         dataset_id=dataset_id,
         has_pairs=data.pair_column is not None,
         max_seq_length=data_args.max_seq_length,
@@ -118,6 +113,20 @@ def gather_facts(
         license=args.card_license,
         examples=list(examples),
     )
+
+
+def validation_source(data_args: DataArguments) -> str:
+    """Name the data set or file of the validation rows, or say what they were split off."""
+    if data_args.dataset_name is None and data_args.validation_file is not None:
+        return Path(data_args.validation_file).name
+    source = _train_source(data_args)
+    return source if data_args.dataset_name is not None else f"{source} (a part split off)"
+
+
+def _train_source(data_args: DataArguments) -> str:
+    name = data_args.dataset_name
+    hub_id = None if name is None else _hub_id(name)
+    return hub_id or Path(str(name or data_args.train_file)).resolve().name
 
 
 def store_facts(model_dir: Path, facts: RunFacts) -> None:

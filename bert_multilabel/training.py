@@ -21,22 +21,25 @@ from .checkpoints import (
     SEARCH_FILE,
     find_damage,
     mark_finished,
+    read_history,
     read_run,
     start_or_resume,
     write_results,
 )
 from .configuration_multilabel import MultiLabelConfig
 from .data import LoadedData, load_splits, multi_hot
-from .decisions import Decisions, TunedMetrics
+from .decisions import AS_STORED, Decisions, TunedMetrics
 from .descriptions import read_label_descriptions
 from .encoding import Collator, encode_rows, longest_first
 from .hub import HubPush
-from .metrics import evaluate, score_decisions
+from .metrics import score_decisions
 from .model_card import write_model_card
 from .modeling_multilabel import MultiLabelPreTrainedModel
 from .prediction import predict_rows, write_predictions
 from .records_multilabel import prediction_records
-from .run_facts import gather_facts, store_facts
+from .report_figures import Evaluation
+from .report_page import write_report
+from .run_facts import gather_facts, store_facts, validation_source
 from .scoring_multilabel import MultiLabelScorer, text_reader
 from .search import search
 from .splitting import split_validation
@@ -51,7 +54,7 @@ logger = logging.get_logger(__name__)
 _NOT_OF_THE_RUN = {
     *("output_dir", "overwrite_output_dir", "resume_from_checkpoint", "do_predict", "test_file", "top_scores"),
     *("predict_precision", "stride", "pooling"),
-    *("disable_tqdm", "log_level", "log_level_replica", "logging_steps", "report_to", "run_name", "project"),
+    *("report", "disable_tqdm", "log_level", "log_level_replica", "logging_steps", "report_to", "run_name", "project"),
     *("card_examples", "card_language", "card_license"),
     *("push_to_hub", "hub_token", "hub_model_id", "hub_revision", "hub_strategy", "hub_private_repo"),
     "hub_always_push",
@@ -115,9 +118,11 @@ def run(
     }
     if "validation" in splits:
         # Evaluation does not mind the order, and like lengths spare padding.
-        splits["validation"] = splits["validation"].select(longest_first(splits["validation"]))
+        order = longest_first(splits["validation"])
+        splits["validation"] = splits["validation"].select(order)
     _check_decisions(model.config, decision_args, training_args)
-    tuned_metrics = TunedMetrics(model.config, decision_args)
+    # A model that is not trained here is scored as it is.
+    tuned_metrics = TunedMetrics(model.config, decision_args if training_args.do_train else AS_STORED)
 
     def make_trainer(**given: Any) -> MultiLabelTrainer:
         patience = training_args.early_stopping_patience
@@ -127,8 +132,7 @@ def run(
             eval_dataset=splits.get("validation"),
             processing_class=tokenizer,
             data_collator=Collator(reader.pad_token_id),
-            # A model that is not trained here is scored as it is.
-            compute_metrics=tuned_metrics if training_args.do_train else lambda given: evaluate(given, model.config),
+            compute_metrics=tuned_metrics,
             callbacks=[
                 *([] if patience is None else [EarlyStoppingCallback(patience)]),
                 *([] if push is None else [push]),
@@ -163,6 +167,16 @@ def run(
         facts = gather_facts(model_args, data_args, data, trainer, seconds, None if push is None else push.repo_id)
         store_facts(output_dir, facts)
         write_model_card(output_dir / "README.md", model.config, facts, tuned_metrics.tuned)
+    if training_args.report and tuned_metrics.tuned is not None and trainer.is_world_process_zero():
+        evaluation = Evaluation(
+            model.config,
+            tuned_metrics.tuned,
+            data.splits["validation"].select(order),
+            (order + 1).tolist(),
+            validation_source(data_args),
+            trainer.state.log_history if training_args.do_train else read_history(Path(model_args.model_name_or_path)),
+        )
+        write_report(output_dir, output_dir.resolve().name, evaluation)
     if training_args.do_predict:
         precision, windows = str(training_args.predict_precision), training_args.windows
         scorer = MultiLabelScorer(model, tokenizer, precision, data_args.max_seq_length)

@@ -6,25 +6,20 @@ them, and its card, `README.md`, is written anew. The rows must not be those tha
 
 import json
 import sys
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict
 from pathlib import Path
 
 from transformers import HfArgumentParser
 from transformers.utils import logging
 
-from .arguments import ColumnArguments, DecisionArguments, unknown_arguments
-from .backbone import load_trained
+from .arguments import DecisionArguments, unknown_arguments
 from .checkpoints import write_results
 from .configuration_multilabel import MultiLabelConfig
-from .data import load_splits, multi_hot
 from .decisions import FEWEST_ROWS, Tuned, tune
-from .encoding import encode_rows
 from .files import write_json
+from .labelled_file import LabelledFile, score_labelled_file
 from .model_card import write_model_card
-from .prediction import predict_rows
 from .run_facts import read_facts
-from .scoring_multilabel import PRECISIONS, MultiLabelScorer, text_reader
-from .training import trained_pair_column
 
 logger = logging.get_logger(__name__)
 
@@ -35,23 +30,12 @@ _SHOWN = (
 )
 
 
-@dataclass
-class TuneArguments(ColumnArguments):
-    """The rows to tune on."""
-
-    file: str = field(kw_only=True, metadata={"help": "csv, tsv, json, jsonl or parquet with labels, not trained on."})
-    precision: str = field(
-        default="float32",
-        metadata={"help": "Precision of the encoder's matrix products.", "choices": list(PRECISIONS)},
-    )
-
-
-def tune_folder(model_dir: Path, rows: TuneArguments, wanted: DecisionArguments) -> dict[str, dict[str, float]]:
+def tune_folder(model_dir: Path, source: LabelledFile, wanted: DecisionArguments) -> dict[str, dict[str, float]]:
     """Tune a trained model and store the result in its folder.
 
     Args:
         model_dir: A folder that the script trained, or that `save_pretrained` wrote.
-        rows: Where the labelled rows are, and how to read them.
+        source: Where the labelled rows are, and how to read them.
         wanted: What to tune, and for which goal.
 
     Returns:
@@ -60,23 +44,15 @@ def tune_folder(model_dir: Path, rows: TuneArguments, wanted: DecisionArguments)
     Raises:
         ValueError: If the folder holds no model of ours, or if the rows are bad or have no labels.
     """
-    model, tokenizer = load_trained(model_dir)
-    config = model.config
-    if rows.text_pair_column is None:
-        rows = replace(rows, text_pair_column=trained_pair_column(model_dir))
-    labelled = load_splits(rows.spec(config.label_names), {"validation": rows.file}).splits["validation"]
-    scorer = MultiLabelScorer(model, tokenizer, rows.precision)
-    encoded = encode_rows(labelled, text_reader(tokenizer, config), rows.max_seq_length)
-    if len(encoded) < FEWEST_ROWS:
-        raise ValueError(f"{rows.file} has {len(encoded)} rows: tuning takes at least {FEWEST_ROWS}")
-    logits, predicted = predict_rows(scorer, encoded)  # (N, L)
-    labels = multi_hot(encoded)  # (N, L)
-    before = {name.removeprefix("test_"): value for name, value in predicted.items()}
-    tuned = tune(logits, labels, config, wanted)
+    scored = score_labelled_file(model_dir, source)
+    if len(scored.rows) < FEWEST_ROWS:
+        raise ValueError(f"{source.file} has {len(scored.rows)} rows: tuning takes at least {FEWEST_ROWS}")
+    config = scored.config
+    tuned = tune(scored.logits, scored.labels, config, wanted)
     tuned.decisions.store(config)
-    _write(model_dir, config, tuned, {"loss": before["loss"], **tuned.scores, "samples": len(labels)})
-    _write_card(model_dir / "README.md", config, tuned, Path(rows.file).name)
-    return {"before": before, "after": tuned.scores}
+    _write(model_dir, config, tuned, {"loss": scored.metrics["loss"], **tuned.scores, "samples": len(scored.rows)})
+    _write_card(model_dir / "README.md", config, tuned, Path(source.file).name)
+    return {"before": scored.metrics, "after": tuned.scores}
 
 
 def _write(model_dir: Path, config: MultiLabelConfig, tuned: Tuned, scores: dict[str, float]) -> None:
@@ -98,14 +74,14 @@ def _write_card(path: Path, config: MultiLabelConfig, tuned: Tuned, source: str)
 
 def main(arguments: list[str] | None = None) -> None:
     """Tune, and print what the scores were before and are after."""
-    parser = HfArgumentParser((TuneArguments, DecisionArguments), description=__doc__, allow_abbrev=False)  # type: ignore[arg-type]
+    parser = HfArgumentParser((LabelledFile, DecisionArguments), description=__doc__, allow_abbrev=False)  # type: ignore[arg-type]
     parser.add_argument("model_dir", type=Path, help="Folder of the trained model; its config.json is changed.")
-    rows, wanted, others, unknown = parser.parse_args_into_dataclasses(
+    source, wanted, others, unknown = parser.parse_args_into_dataclasses(
         arguments, return_remaining_strings=True, look_for_args_file=False
     )
     if unknown:
         parser.error(unknown_arguments(unknown))
-    scores = tune_folder(others.model_dir, rows, wanted)
+    scores = tune_folder(others.model_dir, source, wanted)
     print(
         "before: as stored, which flatters on rows that it was fitted on; after: on rows that the fit has not seen\n"
     )

@@ -360,6 +360,12 @@ def _(folder, backbone):
 
 @case
 def _(folder, backbone):
+    """script: a report without an evaluation"""
+    script(folder, "--model_name_or_path", backbone, "--do_predict", "--report")
+
+
+@case
+def _(folder, backbone):
     """script: `max_seq_length` beyond the model"""
     (folder / "train.csv").write_text("text,labels\ngood,price\nbad,quality\n")
     words = ["--do_train", "--train_file", folder / "train.csv", "--max_seq_length", 512]

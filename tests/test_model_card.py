@@ -13,7 +13,7 @@ from transformers import EvalPrediction
 
 from bert_multilabel import MultiLabelConfig
 from bert_multilabel.arguments import DecisionArguments
-from bert_multilabel.decisions import Decisions, Tuned, tune
+from bert_multilabel.decisions import AS_STORED, tune
 from bert_multilabel.metrics import evaluate, per_label_scores
 from bert_multilabel.model_card import plain, write_model_card
 from bert_multilabel.run_facts import RunFacts
@@ -252,8 +252,7 @@ def test_pairs_are_used_as_pairs(tmp_path):
 def test_many_labels_are_folded_the_most_frequent_first_and_rare_ones_named(tmp_path):
     names = [f"label {number}" for number in range(260)]
     logits, labels = made_rows(260)
-    scores = evaluate(EvalPrediction(logits, labels), MultiLabelConfig(label_names=names))
-    tuned = Tuned(Decisions(0.5, 1.0, 0), scores, logits >= 0, labels, "per_label", DecisionArguments())
+    tuned = tune(logits, labels, MultiLabelConfig(label_names=names), AS_STORED)
     _, text, page = write(tmp_path / "README.md", names, replace(FACTS, positives=[5] * 40 + [100] * 220), tuned)
     assert "<details>\n<summary>All 260 labels</summary>\n\n| label |" in text
     assert len(page.labels) == 260

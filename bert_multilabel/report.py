@@ -1,0 +1,56 @@
+"""Shows how a trained model does on labelled rows: `python -m bert_multilabel.report MODEL_DIR --file rows.csv`.
+
+Writes `report.html`, one page that needs nothing beside itself, and its figures as `report.json`: scores with their
+intervals, every label, what is mistaken for what, calibration, learning curves, the worst rows and those that look
+mislabelled. Both files hold texts of the rows: keep them where the data may be.
+"""
+
+import sys
+from pathlib import Path
+
+from transformers import HfArgumentParser
+
+from .arguments import REPORT_PACKAGES, check_installed, unknown_arguments
+from .checkpoints import read_history
+from .decisions import AS_STORED, tune
+from .labelled_file import LabelledFile, score_labelled_file
+from .report_figures import Evaluation
+from .report_page import write_report
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Score the rows of a file, and write the report."""
+    parser = HfArgumentParser(
+        LabelledFile,  # type: ignore[arg-type]  # a dataclass, which the types do not see
+        prog="python -m bert_multilabel.report",
+        description=__doc__,
+        allow_abbrev=False,
+    )
+    parser.add_argument("model_dir", type=Path, help="Folder of the trained model.")
+    parser.add_argument("--output_dir", type=Path, help="Where the report goes. Default: into the model's folder.")
+    source, others, unknown = parser.parse_args_into_dataclasses(
+        arguments, return_remaining_strings=True, look_for_args_file=False
+    )
+    if unknown:
+        parser.error(unknown_arguments(unknown))
+    check_installed("a report", REPORT_PACKAGES, "report")
+    scored = score_labelled_file(others.model_dir, source)
+    evaluation = Evaluation(
+        scored.config,
+        tune(scored.logits, scored.labels, scored.config, AS_STORED),
+        scored.rows,
+        range(1, len(scored.rows) + 1),
+        Path(source.file).name,
+        read_history(others.model_dir),
+    )
+    name = others.model_dir.resolve().name
+    paths = write_report(others.output_dir or others.model_dir, name, evaluation)
+    print(f"written, with texts of the rows in them: {', '.join(map(str, paths))}")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except ValueError as error:
+        # The message says what is wrong with which input; a traceback would only show where in our code.
+        sys.exit(str(error))
