@@ -25,6 +25,8 @@ from .loopback_hub import Commit, LoopbackHub
 ROOT = Path(__file__).resolve().parents[1]
 TEXTS = ["the price is good", "not [OPINION1] good [SEP]"]
 PAIRS = ["gift", ""]
+# They hold rows, or what was said of them.
+PRIVATE = ("predictions.jsonl", "report.html", "report.json")
 MODEL_FILES = {"config.json", "model.safetensors", "configuration_multilabel.py", "modeling_multilabel.py"}
 TOKENIZER_FILES = {"tokenizer.json", "tokenizer_config.json", "tokenization_multilabel.py"}
 # The parts of each repository in the order in which they are pushed.
@@ -179,6 +181,8 @@ def talk(hub, backbone, tmp_path_factory):
     _, said = dropped.communicate()
 
     hub.repositories["ada/dropped"].faults.clear()
+    for name in PRIVATE:
+        (root / "dropped" / name).write_text("somebody's text")
     advised = shlex.split(next(line for line in said.splitlines() if line.startswith("    hf upload")))
     by_hand = [str(Path(sys.executable).with_name(advised[0])), *advised[1:]]
     upload = start(hub, root / "upload", by_hand, HF_TOKEN="hf_write")
@@ -348,7 +352,9 @@ def test_a_connection_lost_in_the_middle_loses_nothing_and_the_advice_helps(talk
     assert_whole(talk.root / "dropped")
     # What the advised command has pushed since.
     assert hub.repositories["ada/dropped"].files.keys() == {
-        path.name for path in (talk.root / "dropped").iterdir() if path.suffix and path.name != "training_run.json"
+        path.name
+        for path in (talk.root / "dropped").iterdir()
+        if path.suffix and path.name not in ("training_run.json", *PRIVATE)
     }
 
 

@@ -44,6 +44,8 @@ def test_what_the_readme_says_runs(tmp_path, backbone):
     assert "stored in runs/opinions/config.json" in run_in(tmp_path, *tune)
     (export,) = [shlex.split(line)[1:] for line in commands if "bert_multilabel.export" in line]
     assert "written to runs/exported: model.onnx, onnx_model.py" in run_in(tmp_path, *export)
+    (report,) = [shlex.split(line)[1:] for line in commands if "bert_multilabel.report" in line]
+    assert "report.html" in run_in(tmp_path, *report)
     (explain,) = [shlex.split(line)[1:] for line in commands if "bert_multilabel.explain" in line]
     assert "all words" in run_in(tmp_path, *explain)
     predictions = (tmp_path / "runs" / "opinions" / "predictions.jsonl").read_text(encoding="utf-8").splitlines()
