@@ -3,6 +3,8 @@
 import logging
 import sys
 
+from transformers.utils.logging import disable_progress_bar
+
 from bert_multilabel.arguments import parse_arguments
 from bert_multilabel.hub import PushError
 from bert_multilabel.labels import DataError
@@ -16,6 +18,8 @@ if __name__ == "__main__":
         arguments = parse_arguments()
     except ValueError as error:
         sys.exit(str(error))
+    if arguments[2].disable_tqdm:
+        disable_progress_bar()
     try:
         run(*arguments)
     except (DataError, PushError) as error:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from datasets import Dataset
 from transformers import EvalPrediction
+from transformers.utils import logging
 
 from .files import replacing
 from .metrics import evaluate
@@ -35,7 +36,11 @@ def predict_rows(
     started = time.perf_counter()
     size = texts_at_a_time(windows)
     parts = (encoded_rows[start : start + size] for start in range(0, len(encoded_rows), size))
-    logits = torch.cat([scorer.logits_of_tokens(rows["input_ids"], rows["token_type_ids"], windows) for rows in parts])
+    total, unit = (len(encoded_rows), " rows") if windows is None else (None, " windows")
+    with logging.tqdm(total=total, unit=unit, desc="Scoring") as bar:
+        logits = torch.cat(
+            [scorer.logits_of_tokens(rows["input_ids"], rows["token_type_ids"], windows, bar.update) for rows in parts]
+        )
     seconds = time.perf_counter() - started
     metrics: dict[str, float] = {}
     if "labels" in encoded_rows.column_names:

@@ -97,6 +97,7 @@ class MultiLabelScorer:
         input_ids: Sequence[Sequence[int]],
         token_type_ids: Sequence[Sequence[int]],
         windows: Windows | None = None,
+        on_progress: Callable[[int], object] = int,
     ) -> torch.Tensor:
         """Score texts that are tokenized already, by `self.tokenizer`.
 
@@ -104,13 +105,15 @@ class MultiLabelScorer:
             input_ids: Token ids of N texts, not padded; not truncated, if there are windows.
             token_type_ids: Segment ids of the same tokens.
             windows: How texts longer than `max_length` are read.
+            on_progress: Told after each batch how many texts, or windows, it held.
 
         Returns:
             (N, L), float32, on the CPU, in the order of the texts.
         """
         if windows is not None:
             input_ids, token_type_ids, counts = windows.cut(input_ids, token_type_ids, self.tokenizer, self.max_length)
-            return windows.pool(self.logits_of_tokens(input_ids, token_type_ids), counts, self.config.temperature)
+            logits = self.logits_of_tokens(input_ids, token_type_ids, on_progress=on_progress)  # of all windows
+            return windows.pool(logits, counts, self.config.temperature)
         logits = torch.empty(len(input_ids), len(self.config.label_names))  # (N, L)
         padding = self.tokenizer.pad_token_id
         with torch.inference_mode():
@@ -118,6 +121,7 @@ class MultiLabelScorer:
                 batch = pad_batch([input_ids[row] for row in rows], [token_type_ids[row] for row in rows], padding)
                 batch = {name: tensor.to(self.model.device) for name, tensor in batch.items()}
                 logits[rows] = self.model(**batch).logits.cpu()  # (B, L)
+                on_progress(len(rows))
         return logits
 
     def _batches(self, lengths: list[int]) -> Iterator[list[int]]:

@@ -5,7 +5,7 @@ from typing import Any, cast
 
 import torch
 from datasets import Dataset
-from transformers import PreTrainedModel, Trainer
+from transformers import PreTrainedModel, PrinterCallback, ProgressCallback, Trainer
 from transformers.modeling_outputs import SequenceClassifierOutput
 from transformers.trainer_pt_utils import LengthGroupedSampler
 from transformers.trainer_utils import TrainOutput
@@ -14,6 +14,7 @@ from .acceleration import cpu_training
 from .arguments import MultiLabelTrainingArguments
 from .losses import Loss, make_loss, positive_weights
 from .modeling_multilabel import MultiLabelPreTrainedModel
+from .progress import ShortPrinter, ShortProgress
 
 
 class EpochSeededLengthSampler(LengthGroupedSampler):
@@ -47,6 +48,9 @@ class MultiLabelTrainer(Trainer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         kwargs.setdefault("compute_loss_func", self._training_loss)
         super().__init__(*args, **kwargs)
+        # Theirs print every score of every evaluation.
+        self.remove_callback(PrinterCallback if self.args.disable_tqdm else ProgressCallback)
+        self.add_callback(ShortPrinter if self.args.disable_tqdm else ShortProgress)
 
     def _inner_training_loop(self, *args: Any, **kwargs: Any) -> TrainOutput:
         self._loss = self._make_loss()

@@ -18,6 +18,8 @@ from .arguments import DataArguments, DecisionArguments, ModelArguments, MultiLa
 from .backbone import from_backbone, start_bias_from_frequencies
 from .checkpoints import (
     PREDICTIONS_FILE,
+    REPORT_FILES,
+    RESULTS_FILE,
     SEARCH_FILE,
     find_damage,
     mark_finished,
@@ -183,6 +185,8 @@ def run(
         results |= _predict(trainer, scorer, splits["test"], output_dir, data_args.top_scores, windows)
     if training_args.do_train and trainer.is_world_process_zero():
         mark_finished(output_dir)
+    if trainer.is_world_process_zero():
+        _say_what_is_where(output_dir, training_args)
     if push is not None:
         push.push_run()  # nothing comes after it that it could prevent
     return results
@@ -317,6 +321,19 @@ def _claim(
         raise ValueError(f"cannot go on from --resume_from_checkpoint {named}: {reason}")
     start_or_resume(output_dir, arguments, overwrite=False)
     return Path(named)
+
+
+def _say_what_is_where(output_dir: Path, training_args: MultiLabelTrainingArguments) -> None:
+    written = {
+        "model": training_args.do_train and "model.safetensors and what loads it",
+        "model card": training_args.do_train and "README.md",
+        "scores": RESULTS_FILE,
+        "report": training_args.report and ", ".join(REPORT_FILES),
+        "predictions": training_args.do_predict and PREDICTIONS_FILE,
+    }
+    logger.info(
+        "written to %s: %s", output_dir, "; ".join(f"{what}: {name}" for what, name in written.items() if name)
+    )
 
 
 def _report(trainer: Trainer, output_dir: Path, split: str, metrics: dict[str, float]) -> dict[str, float]:

@@ -1,0 +1,56 @@
+"""What a run shows while it goes on: bars with the time that is left, and a short line for each log and evaluation."""
+
+from typing import Any
+
+from transformers import PrinterCallback, ProgressCallback, TrainerControl, TrainerState, TrainingArguments
+
+_COLUMNS = {
+    "eval_loss": "loss",
+    "eval_hamming_score": "hamming score",
+    "eval_hamming_score_at_half": "at 0.5",
+    "eval_micro_f1": "micro F1",
+    "eval_macro_f1": "macro F1",
+}
+_WIDTHS = {key: max(len(title), 6) for key, title in _COLUMNS.items()}
+HEADER = "  ".join(["epoch", *(title.rjust(_WIDTHS[key]) for key, title in _COLUMNS.items())])
+_TRAINING = {"loss": "loss {:.4g}", "learning_rate": "learning rate {:.3g}", "grad_norm": "gradient norm {:.3g}"}
+
+
+def short_lines(logs: dict[str, Any], state: TrainerState) -> list[str]:
+    """Write what Trainer logs in few words: all of it is in `trainer_state.json` and where `--report_to` sends it.
+
+    Args:
+        logs: By the names of Trainer.
+        state: Of the training; its history ends with these logs.
+    """
+    if "eval_loss" in logs:
+        epoch = f"{logs.get('epoch', 0):5.2f}"
+        cells = [f"{logs[key]:.4f}".rjust(width) for key, width in _WIDTHS.items() if key in logs]
+        is_first = sum("eval_loss" in entry for entry in state.log_history) <= 1
+        return [HEADER, "  ".join([epoch, *cells])] if is_first else ["  ".join([epoch, *cells])]
+    shown = [form.format(float(logs[key])) for key, form in _TRAINING.items() if key in logs]
+    return [f"step {state.global_step:,} of {state.max_steps:,}: {', '.join(shown)}"] if shown else []
+
+
+class ShortProgress(ProgressCallback):
+    """The bars of Trainer, which tell the time that is left, with short lines between them."""
+
+    def on_log(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: Any = None, **kwargs: Any
+    ) -> None:
+        """Write a log above the bar."""
+        if state.is_world_process_zero and self.training_bar is not None:
+            for line in short_lines(logs, state):
+                self.training_bar.write(line)
+
+
+class ShortPrinter(PrinterCallback):
+    """The same without bars, for `--disable_tqdm`."""
+
+    def on_log(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: Any = None, **kwargs: Any
+    ) -> None:
+        """Print a log."""
+        if state.is_world_process_zero:
+            for line in short_lines(logs, state):
+                print(line, flush=True)
