@@ -259,7 +259,8 @@ def test_deleting_the_words_that_weigh_most_moves_the_logit_more_in_a_real_model
         "output_dir": tmp_path / "out",
     }
     words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
-    run(*parse_arguments([*words, "--do_train", "--use_cpu", "--num_train_epochs", "6", "--disable_tqdm", "true"]))
+    words += ["--do_train", "--use_cpu", "--bf16", "true", "--num_train_epochs", "6", "--disable_tqdm", "true"]
+    run(*parse_arguments(words))
     model, tokenizer = load_trained(tmp_path / "out")
     rows = load_splits(DataSpec(label_names=model.config.label_names), {"test": files["test_file"]}).splits["test"]
     pairs = list(zip(rows["text"], rows["pair"], strict=True))[:30]
