@@ -1,5 +1,6 @@
 import json
 import random
+import sys
 from dataclasses import asdict
 from pathlib import Path
 
@@ -206,6 +207,12 @@ def test_the_model_stays_as_it_is(backbone):
 def test_what_cannot_be_explained_is_refused(backbone, arguments, message):
     with pytest.raises(ValueError, match=message):
         Explainer(*build(backbone, "cls")).explain(**arguments)
+
+
+def test_without_captum_it_is_said_what_to_install(backbone, monkeypatch):
+    monkeypatch.setitem(sys.modules, "captum", None)
+    with pytest.raises(ImportError, match=r"needs the package captum: pip install 'bert-multilabel\[explain\]'"):
+        Explainer(*build(backbone, "cls"))
 
 
 @pytest.mark.parametrize("steps", [0, 1.5, True])
