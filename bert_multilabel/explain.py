@@ -63,7 +63,7 @@ def render(explanation: Explanation, colour: bool = False) -> Iterator[str]:
         if colour:
             yield from _coloured(explanation, label)
         yield from _table(explanation, label)
-        yield from _sum(label)
+        yield _sum(label)
         yield ""
 
 
@@ -105,8 +105,9 @@ def _table(explanation: Explanation, label: LabelExplanation) -> Iterator[str]:
     yield f"  {'word':{WORD_WIDTH}}   logit" + "  attention" * attends
     for index in order[:WORDS_SHOWN]:
         word = explanation.words[index]
-        name = printable(word.text) + (" (pair)" if word.is_pair else "")
-        name = name if len(name) <= WORD_WIDTH else f"{name[: WORD_WIDTH - 1]}…"
+        name, mark = printable(word.text), " (pair)" if word.is_pair else ""
+        room = WORD_WIDTH - len(mark)
+        name = (name if len(name) <= room else f"{name[: room - 1]}…") + mark
         cells = f"  {name:{WORD_WIDTH}}  {label.attributions[index]:+6.2f}"
         if label.attention is not None:
             cells += f"  {label.attention[index]:9.1%}"
@@ -116,7 +117,7 @@ def _table(explanation: Explanation, label: LabelExplanation) -> Iterator[str]:
         yield f"  {together:{WORD_WIDTH}}  {sum(label.attributions[index] for index in rest):+6.2f}"
 
 
-def _sum(label: LabelExplanation) -> Iterator[str]:
+def _sum(label: LabelExplanation) -> str:
     difference = label.logit - label.baseline_logit
     line = f"  {'all words':{WORD_WIDTH}}  {difference:+6.2f}: logit {label.baseline_logit:.2f} without them, "
     line += f"{label.logit:.2f} with them; they add up but for {abs(label.error):.2g}"
@@ -124,7 +125,7 @@ def _sum(label: LabelExplanation) -> Iterator[str]:
         line += f" ({label.relative_error:.1%})"
         if label.relative_error > LARGE_ERROR:
             line += ": more --steps bring that down"
-    yield line
+    return line
 
 
 def main(arguments: list[str] | None = None) -> None:

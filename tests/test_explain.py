@@ -71,6 +71,16 @@ def test_words_of_little_weight_are_summed_up():
     assert lines[-3].split() == ["...", "8", "more,", "together", "+2.00"]
 
 
+def test_long_words_are_cut_and_those_of_the_pair_marked():
+    word = "unreasonably" * 3
+    label = LabelExplanation("gift", False, 0.1, 0.0, 0.0, [1.0, 0.5], None, 0.0, None)
+    words = [Word(word, 0, 36, is_pair) for is_pair in (False, True)]
+    lines = list(render(Explanation(word, word, False, words, [label])))
+    assert lines[0] == "gift: not given, probability 0.100"
+    assert lines[2].startswith("  unreasonablyunreasonabl…   +1.00")
+    assert lines[3].startswith("  unreasonablyunre… (pair)   +0.50")
+
+
 def test_a_large_error_and_a_cut_are_said():
     lines = "\n".join(render(explanation_of("one two", [1.0, 0.0], truncated=True, relative_error=0.2)))
     assert lines.startswith("longer than the model: what is beyond these words was not read (text: 'two')")

@@ -1,5 +1,6 @@
 import json
 import random
+import sys
 from dataclasses import asdict
 from pathlib import Path
 
@@ -208,6 +209,12 @@ def test_what_cannot_be_explained_is_refused(backbone, arguments, message):
         Explainer(*build(backbone, "cls")).explain(**arguments)
 
 
+def test_without_captum_it_is_said_what_to_install(backbone, monkeypatch):
+    monkeypatch.setitem(sys.modules, "captum", None)
+    with pytest.raises(ImportError, match=r"needs the package captum: pip install 'bert-multilabel\[explain\]'"):
+        Explainer(*build(backbone, "cls"))
+
+
 @pytest.mark.parametrize("steps", [0, 1.5, True])
 def test_steps_must_be_a_number_of_them(backbone, steps):
     with pytest.raises(ValueError, match=f"steps must be a whole number from 1 up, got {steps}"):
@@ -259,7 +266,8 @@ def test_deleting_the_words_that_weigh_most_moves_the_logit_more_in_a_real_model
         "output_dir": tmp_path / "out",
     }
     words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
-    run(*parse_arguments([*words, "--do_train", "--use_cpu", "--num_train_epochs", "6", "--disable_tqdm", "true"]))
+    words += ["--do_train", "--use_cpu", "--bf16", "true", "--num_train_epochs", "6", "--disable_tqdm", "true"]
+    run(*parse_arguments(words))
     model, tokenizer = load_trained(tmp_path / "out")
     rows = load_splits(DataSpec(label_names=model.config.label_names), {"test": files["test_file"]}).splits["test"]
     pairs = list(zip(rows["text"], rows["pair"], strict=True))[:30]
