@@ -3,16 +3,16 @@
 `python benchmarks/exported.py --model DIR --exported DIR [DIR …] --file rows.jsonl [--rows 2000] [--rounds 3]`
 
 All run on one thread, in turn, `--rounds` times, and ratios are taken round by round, because the speed of a machine
-drifts; medians are printed. The texts go through the same batches by length as in prediction.
+drifts; medians are printed. Time is that of the processor, so other work on the same core counts little.
 """
 
 import argparse
 import statistics
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from stopwatch import seconds_of
 
 from bert_multilabel.backbone import load_trained
 from bert_multilabel.columns import DataSpec
@@ -21,6 +21,13 @@ from bert_multilabel.onnx_model import OnnxModel
 from bert_multilabel.scoring_multilabel import PRECISIONS, MultiLabelScorer
 
 LATENCY_TEXTS = 200
+
+
+def seconds_of(function: Callable[[], object]) -> float:
+    """Time one call, in seconds of processor time."""
+    started = time.process_time()
+    function()
+    return time.process_time() - started
 
 
 def main() -> None:

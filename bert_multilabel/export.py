@@ -25,8 +25,8 @@ from .training import trained_pair_column
 PARITY_FILE = "parity.json"
 QUANTIZATIONS = ("int8",)
 _PACKAGES = ("onnx", "onnxscript", "onnxruntime")
-# How far a probability may be off in float32: several times what rounding explains, and far below what matters.
-TOLERANCE = 1e-5
+# How far a probability may be off in float32: many times what rounding explains (some 1e-6), and of no consequence.
+TOLERANCE = 1e-4
 
 
 @dataclass

@@ -4,19 +4,19 @@ import ast
 import json
 import re
 from pathlib import Path
-from typing import Any
 
 import onnx
 import torch
 from onnxruntime.quantization import quantize_dynamic
 
-from .configuration_multilabel import MultiLabelConfig, __version__
 from .modeling_multilabel import MultiLabelPreTrainedModel
-from .onnx_model import FIELDS
 from .tokenization_multilabel import MultiLabelTokenizer
 
 # What the graph is traced with: several texts, of several lengths, so that neither number becomes a constant.
 _EXAMPLES = ["a", "some text", "some text that is longer"]
+
+# What the file says of itself, beside the limits of the texts.
+_OF_CONFIG = ("label_names", "strategy", "labels_stand_apart", "threshold", "temperature", "min_labels")
 
 # The modules whose products stay float32 when others become integers: the second one of each feed-forward block, whose
 # inputs range widest, so that it alone changes almost half of all decisions that change; and the head, which is small.
@@ -31,38 +31,35 @@ def write_graph(path: Path, model: MultiLabelPreTrainedModel, reader: MultiLabel
 
     Args:
         path: Where to.
-        model: Any of this package's models, in evaluation mode.
+        model: Any of this package's models, in evaluation mode; it will record no states or attentions from here on.
         reader: What reads texts for it: `text_reader(tokenizer, config)`; its `model_max_length` is what holds.
     """
     batch = reader(_EXAMPLES, padding=True, return_tensors="pt")
     inputs = {name: batch[name] for name in ("input_ids", "attention_mask", "token_type_ids")}  # (B, T) each
-    sizes = {0: torch.export.Dim("batch"), 1: torch.export.Dim("tokens")}
+    # Each input has the sizes of the first, which gives them their names.
+    sizes = {name: {axis: torch.export.Dim.DYNAMIC for axis in (0, 1)} for name in inputs}
+    sizes["input_ids"] = {0: torch.export.Dim("batch"), 1: torch.export.Dim("tokens")}
+    # What a model records on the way would be outputs, too.
+    model.config.output_attentions = model.config.output_hidden_states = False
     program = torch.onnx.export(
         model,
         kwargs=inputs,
         input_names=list(inputs),
         output_names=["logits"],
-        dynamic_shapes={name: sizes for name in inputs},
+        dynamic_shapes=sizes,
         dynamo=True,
         external_data=False,
         verbose=False,
     )
     graph = program.model_proto  # type: ignore[union-attr]  # with dynamo there is one
     _name_nodes(graph.graph)
-    fields = describe(model.config, reader)
-    onnx.helper.set_model_props(graph, {name: json.dumps(value, ensure_ascii=False) for name, value in fields.items()})
-    onnx.save(graph, path)
-
-
-def describe(config: MultiLabelConfig, reader: MultiLabelTokenizer) -> dict[str, Any]:
-    """Return what the file says of itself: a value for each of `FIELDS`."""
-    known = {
-        **{name: getattr(config, name, None) for name in FIELDS},
+    fields = {
+        **{name: getattr(model.config, name) for name in _OF_CONFIG},
         "max_length": reader.model_max_length,
         "truncation_side": reader.truncation_side,
-        "bert_multilabel_version": __version__,
     }
-    return {name: known[name] for name in FIELDS}
+    onnx.helper.set_model_props(graph, {name: json.dumps(value, ensure_ascii=False) for name, value in fields.items()})
+    onnx.save(graph, path)
 
 
 def quantize(path: Path, source: Path) -> None:

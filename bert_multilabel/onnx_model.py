@@ -7,6 +7,7 @@ Shapes: N texts, B batch, T tokens, L labels.
 """
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from os import PathLike
 from pathlib import Path
@@ -20,15 +21,16 @@ from tokenizers import Encoding, Tokenizer
 MODEL_FILE = "model.onnx"
 TOKENIZER_FILE = "tokenizer.json"
 # What the exporter stores in the model's file, each as JSON under its own name.
-FIELDS = (
-    *("label_names", "strategy", "threshold", "temperature", "min_labels"),
-    *("labels_stand_apart", "max_length", "truncation_side", "bert_multilabel_version"),
+_FIELDS = (
+    *("label_names", "strategy", "labels_stand_apart", "threshold", "temperature", "min_labels"),
+    *("max_length", "truncation_side"),
 )
 
 # Texts that are sorted by length together, which bounds what is held at a time.
 _WINDOW = 16_384
 # Tokens in a batch, padding included: enough to keep the matrix products busy, few enough to stay in the cache.
 _TOKENS_PER_BATCH = 512
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class OnnxModel:
@@ -61,12 +63,12 @@ class OnnxModel:
         options.intra_op_num_threads = threads or 0  # onnxruntime's own way of saying "as many as there are cores"
         self._session = onnxruntime.InferenceSession(model_file, options, providers=["CPUExecutionProvider"])
         stored = self._session.get_modelmeta().custom_metadata_map
-        missing = [name for name in FIELDS if name not in stored]
+        missing = [name for name in _FIELDS if name not in stored]
         if missing:
             raise ValueError(
                 f"{model_file} does not say its {', '.join(missing)}: write it with python -m bert_multilabel.export"
             )
-        fields = {name: json.loads(stored[name]) for name in FIELDS}
+        fields = {name: json.loads(stored[name]) for name in _FIELDS}
         self.label_names: list[str] = fields["label_names"]
         self.strategy: str = fields["strategy"]
         self.max_length: int = fields["max_length"]
@@ -92,8 +94,7 @@ class OnnxModel:
             (N, L), float32.
 
         Raises:
-            ValueError: If the texts are one text, or there are not as many pairs.
-            TypeError: If one of them is no valid text.
+            ValueError: If the texts are one text, there are not as many pairs, or one of them is no valid text.
         """
         _check_texts(texts, pairs)
         logits = np.empty((len(texts), len(self.label_names)), np.float32)  # (N, L)
@@ -150,7 +151,6 @@ class OnnxModel:
 
         Raises:
             ValueError: As `logits` does.
-            TypeError: As `logits` does.
         """
         probabilities, decisions = self.decide(self.logits(texts, pairs))  # (N, L) each
         return [
@@ -172,9 +172,12 @@ class OnnxModel:
 
 
 def _check_texts(texts: Sequence[str], pairs: Sequence[str] | None) -> None:
-    for name, given in (("texts", texts), ("pairs", pairs)):
+    for name, given in (("texts", texts), ("pairs", [] if pairs is None else pairs)):
         if isinstance(given, str):
             raise ValueError(f"{name} must be a list of texts, got the text {given!r}")
+        for row, text in enumerate(given):
+            if not isinstance(text, str) or _SURROGATE.search(text):
+                raise ValueError(f"{name}[{row}] must be a valid text, got {text!r:.80}")
     if pairs is not None and len(pairs) != len(texts):
         raise ValueError(f"there are {len(texts)} texts, but {len(pairs)} pairs: give one for each text")
 

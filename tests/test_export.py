@@ -63,7 +63,8 @@ def exported(backbone, tmp_path_factory):
     def export_form(form):
         strategy, config = FORMS[form]
         torch.manual_seed(0)
-        for part in from_backbone(backbone, LABELS, strategy, **config):
+        # Nothing of what is recorded belongs to the export.
+        for part in from_backbone(backbone, LABELS, strategy, output_hidden_states=form == "full", **config):
             part.save_pretrained(root / form)
         with redirect_stdout(StringIO()) as printed:
             assert run(root / form, "--output", root / "onnx" / form, *words.get(form, [])) == 0
@@ -187,8 +188,8 @@ def test_the_folder_runs_without_torch_and_transformers(exported):
 
 
 def test_a_model_that_differs_is_refused():
-    parity = Parity(0.1, 2e-5, 1.0, 1.0)
-    with pytest.raises(export.ParityError, match="by up to 2e-05 on 1 rows of rows.csv, where 1e-05 is allowed"):
+    parity = Parity(0.1, 2e-4, 1.0, 1.0)
+    with pytest.raises(export.ParityError, match="by up to 0.0002 on 1 rows of rows.csv, where 1e-04 is allowed"):
         export.check_parity(parity, Sample("rows.csv", ["good"]))
 
 
@@ -245,6 +246,8 @@ def test_the_loader_refuses_what_it_cannot_run(exported, tmp_path):
         (lambda: model.logits("good price"), "texts must be a list of texts, got the text 'good price'"),
         (lambda: model.logits(["good"], "price"), "pairs must be a list of texts, got the text 'price'"),
         (lambda: model.logits(["good"], ["a", "b"]), "there are 1 texts, but 2 pairs: give one for each text"),
+        (lambda: model.logits(["good", None]), r"texts\[1\] must be a valid text, got None"),
+        (lambda: model.logits(["good"], ["\ud800"]), r"pairs\[0\] must be a valid text, got '\\ud800'"),
         (lambda: model.decide(np.zeros((2, 4))), r"logits have the shape \(2, 4\), but there are 3 labels"),
     ):
         with pytest.raises(ValueError, match=message):
