@@ -109,10 +109,13 @@ def serve(folder: Path, options: ServeArguments) -> None:
                 timeout_graceful_shutdown=SECONDS_TO_END,
             )
         finally:
-            for worker in server.inference_workers:
-                worker.kill()  # nobody waits for its answers any more
-            # LitServe's monitor may look once more for what is gone by then, and would complain of it.
+            # Nobody waits for answers any more. LitServe's monitor, which starts a model again that died, must not see
+            # these end, nor complain of what else is gone when it looks again.
+            workers, server.inference_workers = server.inference_workers, []
             logging.getLogger("litserve.server").disabled = True
+            for worker in workers:
+                worker.kill()
+                worker.join()
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -221,8 +221,9 @@ def test_a_signal_ends_the_server_when_all_that_was_accepted_is_answered(served)
         limit = time.monotonic() + 30
         while not is_refused(served):
             assert time.monotonic() < limit
-    assert served.process.wait(30) == 0
-    assert "Traceback" not in served.log.read_text() and "leaked" not in served.log.read_text()
+    assert served.process.wait(60) == 0
+    log = served.log.read_text()
+    assert "Traceback" not in log and "leaked" not in log
 
 
 def is_refused(served):
