@@ -279,6 +279,7 @@ def test_a_run_leaves_on_the_hub_what_it_leaves_in_its_folder(talk, hub):
     repository = hub.repositories["ada/run"]
     assert talk.said["run"] is None
     assert repository.is_private
+    assert 'name = "ada/run"  # its name on the Hub' in repository.files["README.md"].decode()
     pushed = {path: content for path, content in repository.files.items() if "/" not in path}
     kept = {"training_run.json", *(path.name for path in (talk.root / "run").glob("checkpoint-*"))}
     assert pushed == {path.name: path.read_bytes() for path in (talk.root / "run").iterdir() if path.name not in kept}

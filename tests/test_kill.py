@@ -70,7 +70,7 @@ def test_a_run_killed_between_saves_and_during_a_save_ends_with_the_same_weights
     first = killed / "checkpoint-20"
     kill_when(
         process,
-        lambda: first.exists() and find_damage(first) is None and log.read_text().count("'grad_norm'") >= 25,
+        lambda: first.exists() and find_damage(first) is None and log.read_text().count("gradient norm") >= 25,
         log,
     )
     assert [path.name for path in killed.glob("checkpoint-*")] == ["checkpoint-20"]

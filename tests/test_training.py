@@ -120,7 +120,7 @@ def test_the_card_shows_what_was_asked_for(backbone, files, tmp_path, monkeypatc
     shutil.copytree(backbone, "models/base")  # which could be a name on the Hub, too
     Path("models/base/config.json").write_text(json.dumps({**config, "_name_or_path": "somebody/bert-tiny"}))
     common = {"model_name_or_path": "models/base", "train_file": files["train"], "do_train": True}
-    asked = {"card_examples": 2, "card_language": ["en", "de"], "card_license": "mit", "hub_model_id": "me/opinions"}
+    asked = {"card_examples": 2, "card_language": ["en", "de"], "card_license": "mit"}
     run_script(
         **common,
         **asked,
@@ -135,7 +135,7 @@ def test_the_card_shows_what_was_asked_for(backbone, files, tmp_path, monkeypatc
     assert card.data.base_model == "somebody/bert-tiny"
     assert len(card.data.widget) == 2
     assert {example["text"] for example in card.data.widget} <= {row["text"] for row in make_rows(64)}
-    assert 'name = "me/opinions"' in card.text and "“train.jsonl (a part split off)”" in card.text
+    assert 'name = "."' in card.text and "“train.jsonl (a part split off)”" in card.text
 
 
 def test_examples_of_pairs_are_refused(backbone, tmp_path):
