@@ -13,6 +13,11 @@ _COLUMNS = {
 }
 _WIDTHS = {key: max(len(title), 6) for key, title in _COLUMNS.items()}
 HEADER = "  ".join(["epoch", *(title.rjust(_WIDTHS[key]) for key, title in _COLUMNS.items())])
+# What is shown of a split at the end, of all that goes into `all_results.json`.
+_SUMMARY = (
+    *("loss", "hamming_score", "hamming_score_at_half", "micro_f1", "macro_f1", "mean_average_precision"),
+    *("expected_calibration_error", "samples", "runtime", "samples_per_second"),
+)
 _TRAINING = {"loss": "loss {:.4g}", "learning_rate": "learning rate {:.3g}", "grad_norm": "gradient norm {:.3g}"}
 
 
@@ -30,6 +35,12 @@ def short_lines(logs: dict[str, Any], state: TrainerState) -> list[str]:
         return [HEADER, "  ".join([epoch, *cells])] if is_first else ["  ".join([epoch, *cells])]
     shown = [form.format(float(logs[key])) for key, form in _TRAINING.items() if key in logs]
     return [f"step {state.global_step:,} of {state.max_steps:,}: {', '.join(shown)}"] if shown else []
+
+
+def summary(metrics: dict[str, float]) -> dict[str, float]:
+    """Return the metrics of a split that are worth a line at the end of a run."""
+    shown = {f"{split}_{name}" for split in ("train", "eval", "test") for name in _SUMMARY}
+    return {name: value for name, value in metrics.items() if name in shown or name == "epoch"}
 
 
 class ShortProgress(ProgressCallback):

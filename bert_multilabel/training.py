@@ -41,6 +41,7 @@ from .prediction import predict_rows, write_predictions
 from .records_multilabel import prediction_records
 from .report_figures import Evaluation
 from .report_page import write_report
+from .progress import summary
 from .run_facts import gather_facts, store_facts, validation_source
 from .scoring_multilabel import MultiLabelScorer, text_reader
 from .search import search
@@ -338,7 +339,7 @@ def _say_what_is_where(output_dir: Path, training_args: MultiLabelTrainingArgume
 
 def _report(trainer: Trainer, output_dir: Path, split: str, metrics: dict[str, float]) -> dict[str, float]:
     """Show the metrics of a split and put them into `all_results.json`."""
-    trainer.log_metrics(split, metrics)
+    trainer.log_metrics(split, summary(metrics))
     if trainer.is_world_process_zero():
         write_results(output_dir, split, metrics)
     return metrics

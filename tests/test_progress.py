@@ -1,6 +1,6 @@
 from transformers import TrainerState
 
-from bert_multilabel.progress import short_lines
+from bert_multilabel.progress import short_lines, summary
 
 
 def test_training_is_told_in_a_line():
@@ -22,3 +22,9 @@ def test_evaluations_make_a_table_with_one_header():
 
 def test_what_says_nothing_new_is_left_out():
     assert short_lines({"train_runtime": 3.0, "total_flos": 1e9}, TrainerState()) == []
+
+
+def test_of_a_split_the_scores_that_matter_are_shown():
+    metrics = {"epoch": 2.0, "eval_hamming_score": 0.5, "eval_samples_f1_at_half": 0.4, "eval_samples": 97}
+    assert summary(metrics) == {"epoch": 2.0, "eval_hamming_score": 0.5, "eval_samples": 97}
+    assert summary({"train_loss": 0.4, "total_flos": 1e15}) == {"train_loss": 0.4}
