@@ -38,10 +38,10 @@ from .metrics import score_decisions
 from .model_card import write_model_card
 from .modeling_multilabel import MultiLabelPreTrainedModel
 from .prediction import predict_rows, write_predictions
+from .progress import summary
 from .records_multilabel import prediction_records
 from .report_figures import Evaluation
 from .report_page import write_report
-from .progress import summary
 from .run_facts import gather_facts, store_facts, validation_source
 from .scoring_multilabel import MultiLabelScorer, text_reader
 from .search import search
