@@ -77,6 +77,12 @@ class LabelExplanation:
     error: float
     relative_error: float | None
 
+    @property
+    def shares(self) -> list[float]:
+        """The attributions as shares of the largest, from -1 to 1."""
+        largest = max(map(abs, self.attributions)) or 1.0
+        return [attribution / largest for attribution in self.attributions]
+
 
 @dataclass(frozen=True)
 class Explanation:
