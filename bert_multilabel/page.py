@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     import gradio as gr
 
 BARS_HEIGHT = 450  # pixels; what is beyond scrolls
+COLUMN_WIDTH = 320  # pixels; less makes columns stand below each other
 FILE_TYPES = [".csv", ".tsv", ".json", ".jsonl", ".parquet"]
 NO_TEXT = "Type a text first: there is nothing to score yet."
 
@@ -121,12 +122,12 @@ class Page:
             return message_html(str(error))
 
     def threshold(self, number: int, view: View) -> float | None:
-        """Return the threshold of the chosen label in a model, if it has that label."""
+        """Return the threshold of the chosen label in a model as a slider shows it, if it has that label."""
         config, own = self.models[number].config, view.own[number]
         if view.label not in config.label_names:
             return None
         thresholds = thresholds_of(moving_thresholds(config, view.shift, own))
-        return thresholds[config.label_names.index(view.label)]
+        return round(thresholds[config.label_names.index(view.label)], 2)
 
     def predict(self, view: View, path: Path, targets: Sequence[Path]) -> Iterator[tuple[int, int]]:
         """Write each model's predictions for a file, by the thresholds as they stand.
@@ -171,7 +172,7 @@ def make_page(models: Sequence[PageModel]) -> "gr.Blocks":
         takes_pairs = any(model.pair_column != "" for model in models)
         pair = gr.Textbox(label="Second text (may stay empty)", lines=2, visible=takes_pairs, elem_id="pair")
         find = gr.Button("Find labels", variant="primary")
-        hint = gr.HTML(elem_classes="part", js_on_load=None)
+        hint = gr.HTML(elem_classes="part", js_on_load=None, visible=False)
         shift = gr.Slider(
             -0.5,
             0.5,
@@ -185,20 +186,15 @@ def make_page(models: Sequence[PageModel]) -> "gr.Blocks":
         bars, sliders, words = [], [], []
         with gr.Row():
             for number, model in enumerate(models):
-                with gr.Column(min_width=300):
-                    bars.append(
-                        gr.HTML(
-                            label=f"Labels by {model.name}",
-                            max_height=BARS_HEIGHT,
-                            elem_classes="part",
-                            elem_id=f"bars-{number}",
-                            js_on_load=JS_CLICK,
-                        )
-                    )
-                    sliders.append(gr.Slider(0, 1, step=0.01, visible=False, elem_id=f"threshold-{number}"))
-                    words.append(
-                        gr.HTML(label="Words", elem_classes="part", elem_id=f"words-{number}", js_on_load=None)
-                    )
+                # Words stand beside the bars where there is room, and below them where there is not.
+                with gr.Column(min_width=COLUMN_WIDTH), gr.Row():
+                    with gr.Column(min_width=COLUMN_WIDTH):
+                        shown = {"elem_classes": "part", "elem_id": f"bars-{number}", "max_height": BARS_HEIGHT}
+                        bars.append(gr.HTML(label=f"Labels by {model.name}", js_on_load=JS_CLICK, **shown))
+                    with gr.Column(min_width=COLUMN_WIDTH):
+                        sliders.append(gr.Slider(0, 1, step=0.01, visible=False, elem_id=f"threshold-{number}"))
+                        shown = {"elem_classes": "part", "elem_id": f"words-{number}"}
+                        words.append(gr.HTML(label="Words", js_on_load=None, **shown))
         with gr.Accordion("A file of texts", open=False):
             file = gr.File(label="csv, tsv, json, jsonl or parquet", file_types=FILE_TYPES, elem_id="file")
             predict = gr.Button("Predict its labels, by the thresholds as they stand")
@@ -217,7 +213,7 @@ def make_page(models: Sequence[PageModel]) -> "gr.Blocks":
 
         def on_score(seen: View, first: str, second: str) -> list[Any]:
             seen, said, drawn = page.score(seen, first or "", second or "")
-            return [seen, said, *drawn, *show_words(seen)]
+            return [seen, gr.update(value=said, visible=bool(said)), *drawn, *show_words(seen)]
 
         def on_choose(seen: View, event: gr.EventData) -> list[Any]:
             seen = replace(seen, label=str(event.label))
@@ -272,17 +268,13 @@ def make_page(models: Sequence[PageModel]) -> "gr.Blocks":
     return blocks
 
 
-def launch(
-    blocks: "gr.Blocks", host: str | None = None, port: int | None = None, wait: bool = True, quiet: bool = False
-) -> str:
-    """Show a page, so that neither it nor the browser asks anything of another machine.
+def launch(blocks: "gr.Blocks", host: str | None = None, port: int | None = None) -> str:
+    """Start to show a page, so that neither it nor the browser asks anything of another machine.
 
     Args:
         blocks: What `make_page` made.
         host: Address to listen on; None: what GRADIO_SERVER_NAME says, or 127.0.0.1.
         port: Port to listen on; None: what GRADIO_SERVER_PORT says, or the first that is free from 7860.
-        wait: Return only after Ctrl-C.
-        quiet: Do not print where the page is.
 
     Returns:
         The page's URL.
@@ -292,8 +284,11 @@ def launch(
     """
     import gradio as gr
 
-    # Fonts by name: Gradio would load its own from elsewhere.
-    theme = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
+    theme = gr.themes.Default(
+        primary_hue="blue",
+        font=["system-ui", "sans-serif"],  # by name, so that none is loaded
+        font_mono=["ui-monospace", "monospace"],
+    ).set(block_info_text_color="*body_text_color", block_info_text_color_dark="*body_text_color")
     _, url, _ = blocks.launch(
         server_name=host,
         server_port=port,
@@ -302,10 +297,16 @@ def launch(
         footer_links=[],
         ssr_mode=False,
         share=False,
-        quiet=quiet,
-        prevent_thread_lock=not wait,
+        quiet=True,
+        prevent_thread_lock=True,
     )
     return url
+
+
+def show(blocks: "gr.Blocks", host: str | None = None, port: int | None = None) -> None:
+    """Show a page until Ctrl-C, as `launch` does, and say where it is."""
+    print(f"the page is at {launch(blocks, host, port)} (Ctrl-C ends it)", flush=True)
+    blocks.block_thread()
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -327,7 +328,7 @@ def main(arguments: list[str] | None = None) -> None:
         )
         print(f"written to {options.space}: push it with `hf upload --repo-type space NAME {options.space}`")
         return
-    launch(make_page(models), options.host, options.port)
+    show(make_page(models), options.host, options.port)
 
 
 if __name__ == "__main__":

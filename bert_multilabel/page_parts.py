@@ -19,7 +19,7 @@ CSS = """
 .part ol { list-style: none; margin: 0; padding: 0; }
 .part li { margin: 0; padding: 0; }
 .part .label { display: grid; grid-template-columns: 1.4rem 1fr auto; gap: 0 .4rem; width: 100%; padding: .4rem .5rem;
-  text-align: left; color: inherit; background: none; border: 2px solid transparent; border-radius: 8px;
+  text-align: left; font: inherit; color: inherit; background: none; border: 2px solid transparent; border-radius: 8px;
   cursor: pointer; min-height: 44px; }
 .part .label:hover { background: var(--background-fill-secondary); }
 .part .label:focus-visible { outline: 3px solid var(--color-accent); outline-offset: -2px; }
@@ -118,6 +118,7 @@ def words_html(explanation: Explanation) -> str:
             parts.append(f'<p class="words" dir="auto">{before}{words}</p>')
     if explanation.truncated:
         parts.append('<p class="note">The text is longer than the model reads: its end was not read.</p>')
+    parts.append('<p class="note">Numbers: by how much a word moves the logit, from a tenth of the heaviest up.</p>')
     parts.append(f'<p class="note">All words move the logit by {escape(describe_sum(label))}.</p>')
     return "".join(parts)
 

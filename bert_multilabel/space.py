@@ -16,7 +16,7 @@ _APP = '''"""Shows the page of the models in this folder: `pip install -r requir
 
 from pathlib import Path
 
-from bert_multilabel.page import launch, make_page
+from bert_multilabel.page import make_page, show
 from bert_multilabel.page_model import PageModel
 
 MODELS = Path(__file__).parent / "models"
@@ -24,7 +24,7 @@ MODELS = Path(__file__).parent / "models"
 page = make_page([{models}])
 
 if __name__ == "__main__":
-    launch(page)
+    show(page)
 '''
 
 
