@@ -5,7 +5,6 @@ that speak for and against it; give a file and take its predictions. Two folders
 this machine. With --space the page is written as a folder to push as a Hugging Face Space instead.
 """
 
-import os
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -164,6 +163,7 @@ def make_page(models: Sequence[PageModel]) -> "gr.Blocks":
     numbers = range(len(models))
     names = " and ".join(model.name for model in models)
     blocks: gr.Blocks
+    # Its analytics would tell Gradio's makers of each start.
     with gr.Blocks(analytics_enabled=False, title=f"Labels by {names}") as blocks:
         view = gr.State(page.start())
         gr.Markdown("# Labels of a text")
@@ -185,16 +185,17 @@ def make_page(models: Sequence[PageModel]) -> "gr.Blocks":
         )
         bars, sliders, words = [], [], []
         with gr.Row():
-            for number, model in enumerate(models):
+            for number in numbers:
                 # Words stand beside the bars where there is room, and below them where there is not.
                 with gr.Column(min_width=COLUMN_WIDTH), gr.Row():
                     with gr.Column(min_width=COLUMN_WIDTH):
-                        shown = {"elem_classes": "part", "elem_id": f"bars-{number}", "max_height": BARS_HEIGHT}
-                        bars.append(gr.HTML(label=f"Labels by {model.name}", js_on_load=JS_CLICK, **shown))
+                        drawing = gr.HTML(
+                            elem_classes="part", elem_id=f"bars-{number}", max_height=BARS_HEIGHT, js_on_load=JS_CLICK
+                        )
+                        bars.append(drawing)
                     with gr.Column(min_width=COLUMN_WIDTH):
                         sliders.append(gr.Slider(0, 1, step=0.01, visible=False, elem_id=f"threshold-{number}"))
-                        shown = {"elem_classes": "part", "elem_id": f"words-{number}"}
-                        words.append(gr.HTML(label="Words", js_on_load=None, **shown))
+                        words.append(gr.HTML(elem_classes="part", elem_id=f"words-{number}", js_on_load=None))
         with gr.Accordion("A file of texts", open=False):
             file = gr.File(label="csv, tsv, json, jsonl or parquet", file_types=FILE_TYPES, elem_id="file")
             predict = gr.Button("Predict its labels, by the thresholds as they stand")
@@ -332,8 +333,6 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    # Gradio would tell its makers that it was started.
-    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     try:
         main()
     except (ValueError, OSError, ImportError) as error:
