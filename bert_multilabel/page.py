@@ -18,6 +18,7 @@ import torch
 from transformers import HfArgumentParser
 
 from .checkpoints import PREDICTIONS_FILE
+from .explanation import check_text
 from .page_model import PageModel, moving_thresholds, thresholds_of
 from .page_parts import CSS, JS_CLICK, bars_html, message_html, status_html, words_html
 from .space import write_space
@@ -91,12 +92,17 @@ class Page:
             pair: What stands in the field of the second text.
 
         Returns:
-            The view, a hint if there is no text, and the bars of each model.
+            The view, a hint if the text is none, and the bars of each model.
         """
-        if not text.strip():
-            view = replace(view, logits=[], label=None)
-            return view, message_html(NO_TEXT), self.bars(view)
         second = pair if pair.strip() else None
+        try:
+            if not text.strip():
+                raise ValueError(NO_TEXT)
+            check_text("text", text)
+            check_text("pair", pair)
+        except ValueError as error:
+            view = replace(view, logits=[], label=None)
+            return view, message_html(str(error)), self.bars(view)
         logits = [model.score(text, second) for model in self.models]
         view = replace(view, text=text, pair=second, logits=logits, label=None)
         return view, "", self.bars(view)
@@ -194,7 +200,9 @@ def make_page(models: Sequence[PageModel]) -> "gr.Blocks":
                         )
                         bars.append(drawing)
                     with gr.Column(min_width=COLUMN_WIDTH):
-                        sliders.append(gr.Slider(0, 1, step=0.01, visible=False, elem_id=f"threshold-{number}"))
+                        sliders.append(
+                            gr.Slider(0, 1, step=0.01, visible=False, buttons=[], elem_id=f"threshold-{number}")
+                        )
                         words.append(gr.HTML(elem_classes="part", elem_id=f"words-{number}", js_on_load=None))
         with gr.Accordion("A file of texts", open=False):
             file = gr.File(label="csv, tsv, json, jsonl or parquet", file_types=FILE_TYPES, elem_id="file")
@@ -261,7 +269,7 @@ def make_page(models: Sequence[PageModel]) -> "gr.Blocks":
         text.submit(**scored, **alone)
         pair.submit(**scored, **alone)
         instant: dict[str, Any] = {"show_progress": "hidden", "trigger_mode": "always_last"}
-        shift.input(on_shift, [view, shift], [view, *bars, *sliders], **instant)
+        shift.change(on_shift, [view, shift], [view, *bars, *sliders], **instant)
         for number in numbers:
             bars[number].click(on_choose, [view], [view, *bars, *sliders, *words], **alone)
             sliders[number].input(partial(on_threshold, number), [view, sliders[number]], [view, *bars], **instant)
@@ -289,7 +297,11 @@ def launch(blocks: "gr.Blocks", host: str | None = None, port: int | None = None
         primary_hue="blue",
         font=["system-ui", "sans-serif"],  # by name, so that none is loaded
         font_mono=["ui-monospace", "monospace"],
-    ).set(block_info_text_color="*body_text_color", block_info_text_color_dark="*body_text_color")
+    ).set(  # so that all can read it
+        block_info_text_color="*body_text_color",
+        block_info_text_color_dark="*body_text_color",
+        button_primary_background_fill="*primary_600",
+    )
     _, url, _ = blocks.launch(
         server_name=host,
         server_port=port,
@@ -329,7 +341,12 @@ def main(arguments: list[str] | None = None) -> None:
         )
         print(f"written to {options.space}: push it with `hf upload --repo-type space NAME {options.space}`")
         return
-    show(make_page(models), options.host, options.port)
+    try:
+        show(make_page(models), options.host, options.port)
+    except OSError as error:
+        raise OSError(
+            f"cannot listen on {options.host}, port {options.port}: choose another --port or --host"
+        ) from error
 
 
 if __name__ == "__main__":

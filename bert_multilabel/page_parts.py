@@ -79,8 +79,12 @@ def bars_html(name: str, logits: torch.Tensor, config: MultiLabelConfig, chosen:
         _bar(names[label], probabilities[label], thresholds[label], decisions[label], names[label] == chosen)
         for label in _likeliest_first(logits)
     )
+    below = any(
+        is_given and score < limit for is_given, score, limit in zip(decisions, probabilities, thresholds, strict=True)
+    )
+    note = f" (every text is given at least {config.min_labels})" if below else ""
     return (
-        f'<h2>{escape(name)}</h2><p role="status">Given: <b>{escape(", ".join(given)) or "no label"}</b></p>'
+        f'<h2>{escape(name)}</h2><p role="status">Given: <b>{escape(", ".join(given)) or "no label"}</b>{note}</p>'
         f'<ol aria-label="Labels, the most probable first">{"".join(bars)}</ol>'
     )
 

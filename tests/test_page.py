@@ -77,6 +77,13 @@ def test_bars_show_where_two_digits_would_hide_the_larger(model):
     assert read_bars(bars_html("tiny", logits, model.config))[0] == ("good value", False, "0.2996 < 0.3000")
 
 
+def test_bars_say_why_a_label_below_its_threshold_is_given(model):
+    logits, config = torch.tensor([-4.0, -3.0, -2.0]), model.config.deciding_by(min_labels=1)
+    assert ("gift", True, "0.12 < 0.70") in read_bars(bars_html("tiny", logits, config))
+    assert "(every text is given at least 1)" in bars_html("tiny", logits, config)
+    assert "at least" not in bars_html("tiny", logits + 9, config)
+
+
 def explanation_of(text, pair=None, attributions=(2.0, -1.0, 0.1), truncated=False):
     """An explanation of the first word of a text and the first two of its pair, or of the first three of a text."""
     words = []
@@ -121,6 +128,7 @@ def test_thresholds_move_without_scoring_again(model):
     assert bars == page.bars(view) == [bars_html("tiny", expected, model.config)]
     view, hint, bars = page.score(view, " \n", "")
     assert (hint, bars, view.logits) == (message_html(NO_TEXT), [""], [])
+    assert "lone surrogate" in page.score(view, "a\ud800", "")[1]
 
 
 def test_models_are_compared_each_by_its_own_labels(model, backbone, tmp_path):
