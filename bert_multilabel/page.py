@@ -241,6 +241,7 @@ def make_page(models: Sequence[PageModel]) -> "gr.Blocks":
                 seen = replace(seen, own=own)
             return [seen, *page.bars(seen)]
 
+        # Gradio finds out by the default that there is a progress bar to move.
         def on_predict(seen: View, path: str | None, progress: gr.Progress = gr.Progress()) -> list[Any]:  # noqa: B008
             hidden = [gr.update(visible=False)] * len(models)
             if path is None:
