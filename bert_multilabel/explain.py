@@ -24,7 +24,7 @@ BAR_WIDTH = 30
 LARGE_ERROR = 0.05
 # Backgrounds of black text, from little weight to much, in the 256 colours of terminals; told apart by all eyes.
 _FOR, _AGAINST = (153, 111, 75), (223, 216, 208)
-_LEAST_COLOURED = 0.1  # of the weight of the heaviest word
+LEAST_COLOURED = 0.1  # of the weight of the heaviest word
 
 
 @dataclass
@@ -63,7 +63,8 @@ def render(explanation: Explanation, colour: bool = False) -> Iterator[str]:
         if colour:
             yield from _coloured(explanation, label)
         yield from _table(explanation, label)
-        yield _sum(label)
+        advice = ": more --steps bring that down" if (label.relative_error or 0) > LARGE_ERROR else ""
+        yield f"  {'all words':{WORD_WIDTH}}  {describe_sum(label)}{advice}"
         yield ""
 
 
@@ -77,7 +78,7 @@ def _coloured(explanation: Explanation, label: LabelExplanation) -> Iterator[str
         if text is None:
             continue
         line, done = "  ", 0
-        for word, share in zip(explanation.words, _shares(label), strict=True):
+        for word, share in zip(explanation.words, label.shares, strict=True):
             if word.is_pair == is_pair:
                 line += printable(text[done : word.start]) + _in_colour(printable(word.text), share)
                 done = word.end
@@ -85,21 +86,15 @@ def _coloured(explanation: Explanation, label: LabelExplanation) -> Iterator[str
 
 
 def _in_colour(text: str, share: float) -> str:
-    if abs(share) < _LEAST_COLOURED:
+    if abs(share) < LEAST_COLOURED:
         return text
     shades = _FOR if share > 0 else _AGAINST
     shade = shades[min(int(abs(share) * len(shades)), len(shades) - 1)]
     return f"\x1b[30;48;5;{shade}m{text}\x1b[0m"
 
 
-def _shares(label: LabelExplanation) -> list[float]:
-    """Return the attributions as shares of the largest, from -1 to 1."""
-    largest = max(map(abs, label.attributions)) or 1.0
-    return [attribution / largest for attribution in label.attributions]
-
-
 def _table(explanation: Explanation, label: LabelExplanation) -> Iterator[str]:
-    shares = _shares(label)
+    shares = label.shares
     order = sorted(range(len(shares)), key=lambda index: -abs(shares[index]))
     attends = label.attention is not None
     yield f"  {'word':{WORD_WIDTH}}   logit" + "  attention" * attends
@@ -117,15 +112,12 @@ def _table(explanation: Explanation, label: LabelExplanation) -> Iterator[str]:
         yield f"  {together:{WORD_WIDTH}}  {sum(label.attributions[index] for index in rest):+6.2f}"
 
 
-def _sum(label: LabelExplanation) -> str:
+def describe_sum(label: LabelExplanation) -> str:
+    """Say by how much all words together move a label's logit, and how nearly their attributions add up to that."""
     difference = label.logit - label.baseline_logit
-    line = f"  {'all words':{WORD_WIDTH}}  {difference:+6.2f}: logit {label.baseline_logit:.2f} without them, "
+    line = f"{difference:+6.2f}: logit {label.baseline_logit:.2f} without them, "
     line += f"{label.logit:.2f} with them; they add up but for {abs(label.error):.2g}"
-    if label.relative_error is not None:
-        line += f" ({label.relative_error:.1%})"
-        if label.relative_error > LARGE_ERROR:
-            line += ": more --steps bring that down"
-    return line
+    return line if label.relative_error is None else f"{line} ({label.relative_error:.1%})"
 
 
 def main(arguments: list[str] | None = None) -> None:

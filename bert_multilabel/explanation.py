@@ -77,6 +77,12 @@ class LabelExplanation:
     error: float
     relative_error: float | None
 
+    @property
+    def shares(self) -> list[float]:
+        """The attributions as shares of the largest, from -1 to 1."""
+        largest = max(map(abs, self.attributions)) or 1.0
+        return [attribution / largest for attribution in self.attributions]
+
 
 @dataclass(frozen=True)
 class Explanation:
@@ -191,9 +197,9 @@ class Explainer:
         return Explanation(text, pair, reading.truncated, reading.words, explained)
 
     def _read(self, text: str, pair: str | None) -> _Reading:
-        _check_text("text", text)
+        check_text("text", text)
         if pair is not None:
-            _check_text("pair", pair)
+            check_text("pair", pair)
         encoded = self.tokenizer(
             [text],
             None if pair is None else [pair],
@@ -296,7 +302,8 @@ def find_words(encoding: Encoding, text: str, pair: str | None) -> tuple[list[Wo
     return words, [numbers.get(key, len(words)) for key in keys]
 
 
-def _check_text(name: str, text: Any) -> None:
+def check_text(name: str, text: Any) -> None:
+    """Raise a ValueError if something is no text that could be read; `name` says what it is."""
     if not isinstance(text, str):
         raise ValueError(f"the {name} must be a text, got {shorten(text)}")
     if has_lone_surrogate(text):

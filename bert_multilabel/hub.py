@@ -33,7 +33,7 @@ logger = logging.get_logger(__name__)
 
 # What stays here of an output folder: checkpoints, the paths of this machine, and rows that may be private, with what
 # was said of them.
-_NOT_OF_THE_MODEL = [f"{PREFIX_CHECKPOINT_DIR}-*", RUN_FILE, PREDICTIONS_FILE, *REPORT_FILES, "*.unfinished"]
+NOT_OF_THE_MODEL = [f"{PREFIX_CHECKPOINT_DIR}-*", RUN_FILE, PREDICTIONS_FILE, *REPORT_FILES, "*.unfinished"]
 # Where a checkpoint waits, in the output folder: Trainer may remove the checkpoint itself at the next save.
 _WAITING = "_push"
 # What training goes on with, beside the model; and what it does not need even for that.
@@ -94,7 +94,7 @@ class HubPush(TrainerCallback):
     def command(self) -> str:
         """The command line that pushes the output folder by hand, and what it needs beside."""
         words = ["hf", "upload", self.repo_id, str(self.folder)]
-        words += [word for pattern in _NOT_OF_THE_MODEL for word in ("--exclude", pattern)]
+        words += [word for pattern in NOT_OF_THE_MODEL for word in ("--exclude", pattern)]
         if self._revision is not None:
             words += ["--revision", self._revision]
         if self._private:
@@ -182,7 +182,7 @@ class HubPush(TrainerCallback):
             f"The push to {self.repo_id} failed",
             f"Only the push is missing: the run is finished, and all of it is in {self.folder}. Push again with",
         ):
-            self._upload(self.folder, "End of training", _NOT_OF_THE_MODEL)
+            self._upload(self.folder, "End of training", NOT_OF_THE_MODEL)
         logger.info(f"pushed to {self._api.endpoint}/{self.repo_id}")
 
     def _upload(self, folder: Path, message: str, ignored: list[str], path_in_repo: str | None = None) -> None:
