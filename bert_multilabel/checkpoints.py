@@ -15,6 +15,8 @@ from .files import write_json
 logger = logging.get_logger(__name__)
 
 RUN_FILE = "training_run.json"
+# In the record of the run: to which rows the stored decisions were fitted, as `decisions.fingerprint` has it.
+TUNED_ON = "tuned_on"
 RESULTS_FILE = "all_results.json"
 PREDICTIONS_FILE = "predictions.jsonl"
 SEARCH_FILE = "hyperparameter_search.json"

@@ -8,6 +8,7 @@ Legend: N rows, L labels.
 """
 
 import copy
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -172,6 +173,12 @@ def tune(logits: ArrayLike, labels: ArrayLike, config: MultiLabelConfig, argumen
             f"less than the {goal.floor:g} asked for"
         )
     return Tuned(fit(rows, truth), scores, rows, probabilities, given, truth, scope, arguments)
+
+
+def fingerprint(labels: NDArray[Any]) -> str:
+    """Return what tells rows from others, in whatever order: a digest of their labels (N, L)."""
+    rows = sorted(row.tobytes() for row in np.asarray(labels, dtype=np.float32))
+    return hashlib.sha256(b"".join(rows)).hexdigest()
 
 
 def _cross_fit(

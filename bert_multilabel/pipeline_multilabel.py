@@ -153,11 +153,19 @@ class MultiLabelPipeline(Pipeline):
         pair = given if isinstance(given, Mapping) else {"text": given}
         unknown = [key for key in pair if key not in ("text", "text_pair")]
         text, text_pair = pair.get("text"), pair.get("text_pair")
-        if unknown or not isinstance(text, str) or not isinstance(text_pair, str | None):
+        if unknown:
+            raise ValueError(f"input {number} has the key {unknown[0]!r}: a pair has 'text' and 'text_pair' alone")
+        if not isinstance(text, str) or not isinstance(text_pair, str | None):
             raise ValueError(
                 f"input {number} must be a text, or a pair such as "
                 f'{{"text": ..., "text_pair": ...}}, got {repr(given)[:80]}'
             )
+        try:
+            (text + (text_pair or "")).encode()
+        except UnicodeEncodeError as error:
+            raise ValueError(
+                f"input {number} holds a lone surrogate, which is no valid text: {repr(given)[:80]}; remove it"
+            ) from error
         return text, text_pair
 
     def _forward(  # type: ignore[override]  # of texts, for the same reason

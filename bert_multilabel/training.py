@@ -21,6 +21,8 @@ from .checkpoints import (
     REPORT_FILES,
     RESULTS_FILE,
     SEARCH_FILE,
+    TUNED_ON,
+    add_to_run,
     find_damage,
     mark_finished,
     read_history,
@@ -30,7 +32,7 @@ from .checkpoints import (
 )
 from .configuration_multilabel import MultiLabelConfig
 from .data import LoadedData, load_splits, multi_hot
-from .decisions import AS_STORED, Decisions, TunedMetrics
+from .decisions import AS_STORED, Decisions, TunedMetrics, fingerprint
 from .descriptions import read_label_descriptions
 from .encoding import Collator, encode_rows, longest_first
 from .hub import HubPush
@@ -169,6 +171,8 @@ def run(
         seconds = results["train_runtime"] if checkpoint is None else None
         facts = gather_facts(model_args, data_args, data, trainer, seconds, None if push is None else push.repo_id)
         store_facts(output_dir, facts)
+        if tuned_metrics.tuned is not None and tuned_metrics.tuned.is_unseen:
+            add_to_run(output_dir, **{TUNED_ON: fingerprint(tuned_metrics.tuned.labels)})
         write_model_card(output_dir / "README.md", model.config, facts, tuned_metrics.tuned)
     if training_args.report and tuned_metrics.tuned is not None and trainer.is_world_process_zero():
         evaluation = Evaluation(

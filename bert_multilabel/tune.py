@@ -4,6 +4,7 @@ Temperature, thresholds and `min_labels` go into the model's `config.json`, wher
 them, and its card, `README.md`, is written anew. The rows must not be those that it was trained on.
 """
 
+import copy
 import json
 import sys
 from dataclasses import asdict
@@ -13,9 +14,9 @@ from transformers import HfArgumentParser
 from transformers.utils import logging
 
 from .arguments import DecisionArguments, unknown_arguments
-from .checkpoints import write_results
+from .checkpoints import TUNED_ON, add_to_run, read_run, write_results
 from .configuration_multilabel import MultiLabelConfig
-from .decisions import FEWEST_ROWS, Tuned, tune
+from .decisions import FEWEST_ROWS, Decisions, Tuned, fingerprint, tune
 from .files import write_json
 from .labelled_file import LabelledFile, score_labelled_file
 from .model_card import write_model_card
@@ -30,8 +31,11 @@ _SHOWN = (
 )
 
 
-def tune_folder(model_dir: Path, source: LabelledFile, wanted: DecisionArguments) -> dict[str, dict[str, float]]:
+def tune_folder(model_dir: Path, source: LabelledFile, wanted: DecisionArguments) -> tuple[dict[str, float], Tuned]:
     """Tune a trained model and store the result in its folder.
+
+    Where the rows are those to which the stored decisions were fitted, these have an advantage over whatever is fitted
+    on a part of the rows, so the fit begins anew.
 
     Args:
         model_dir: A folder that the script trained, or that `save_pretrained` wrote.
@@ -39,7 +43,7 @@ def tune_folder(model_dir: Path, source: LabelledFile, wanted: DecisionArguments
         wanted: What to tune, and for which goal.
 
     Returns:
-        The scores of the decisions "before" and, cross-fitted, "after", by the names of `metrics.evaluate`.
+        The scores of the decisions before, by the names of `metrics.evaluate`, and what tuning came to.
 
     Raises:
         ValueError: If the folder holds no model of ours, or if the rows are bad or have no labels.
@@ -47,12 +51,19 @@ def tune_folder(model_dir: Path, source: LabelledFile, wanted: DecisionArguments
     scored = score_labelled_file(model_dir, source)
     if len(scored.rows) < FEWEST_ROWS:
         raise ValueError(f"{source.file} has {len(scored.rows)} rows: tuning takes at least {FEWEST_ROWS}")
-    config = scored.config
-    tuned = tune(scored.logits, scored.labels, config, wanted)
+    config, rows = scored.config, fingerprint(scored.labels)
+    run = read_run(model_dir)
+    start = copy.copy(config)
+    if wanted.thresholds != "keep" and run is not None and run.get(TUNED_ON) == rows:
+        logger.warning(f"the stored decisions were fitted to the rows of {source.file}: they are fitted anew")
+        Decisions.of(MultiLabelConfig(min_labels=config.min_labels)).store(start)
+    tuned = tune(scored.logits, scored.labels, start, wanted)
     tuned.decisions.store(config)
+    if run is not None and tuned.is_unseen:
+        add_to_run(model_dir, **{TUNED_ON: rows})
     _write(model_dir, config, tuned, {"loss": scored.metrics["loss"], **tuned.scores, "samples": len(scored.rows)})
     _write_card(model_dir / "README.md", config, tuned, Path(source.file).name)
-    return {"before": scored.metrics, "after": tuned.scores}
+    return scored.metrics, tuned
 
 
 def _write(model_dir: Path, config: MultiLabelConfig, tuned: Tuned, scores: dict[str, float]) -> None:
@@ -81,13 +92,16 @@ def main(arguments: list[str] | None = None) -> None:
     )
     if unknown:
         parser.error(unknown_arguments(unknown))
-    scores = tune_folder(others.model_dir, source, wanted)
-    print(
-        "before: as stored, which flatters on rows that it was fitted on; after: on rows that the fit has not seen\n"
+    before, tuned = tune_folder(others.model_dir, source, wanted)
+    after = (
+        "each row by a fit on others"
+        if tuned.is_unseen
+        else "with the same thresholds, as none fitted on these rows did better on rows that they were not fitted on"
     )
+    print(f"before: as stored, which flatters on rows that it was fitted on; after: {after}\n")
     print(f"{'':28}before    after")
     for name in _SHOWN:
-        print(f"{name.replace('_', ' '):28}{scores['before'][name]:.4f}    {scores['after'][name]:.4f}")
+        print(f"{name.replace('_', ' '):28}{before[name]:.4f}    {tuned.scores[name]:.4f}")
     print(f"stored in {others.model_dir / 'config.json'}")
 
 

@@ -176,8 +176,9 @@ def test_arguments_that_are_unknown_or_bad_are_refused_in_calls_and_at_construct
         (None, "input 0 must be a text, or a pair such as .* got None"),
         (["good", 7], "input 1 must be a text, or a pair such as .* got 7"),
         (["good", ("good", "gift")], r"input 1 must be .* got \('good', 'gift'\)"),
-        ({"txt": "good"}, "input 0 must be .* got {'txt': 'good'}"),
-        ({"text": "good", "pair": "gift"}, "input 0 must be .* got {'text': 'good', 'pair': 'gift'}"),
+        ({"txt": "good"}, "input 0 has the key 'txt': a pair has 'text' and 'text_pair' alone"),
+        ({"text": "good", "pair": "gift"}, "input 0 has the key 'pair'"),
+        (["good", "a\ud800b"], r"input 1 holds a lone surrogate, .* 'a\\ud800b'; remove it"),
         ({"text": "good", "text_pair": 7}, "input 0 must be .* got {'text': 'good', 'text_pair': 7}"),
     ],
 )

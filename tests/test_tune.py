@@ -74,6 +74,27 @@ def test_the_card_of_a_trained_folder_follows(model_dir, rows):
     assert card.data.widget == [{"text": "a text"}]
 
 
+def test_tuning_on_the_rows_of_the_stored_fit_begins_anew(model_dir, rows, caplog):
+    (model_dir / "training_run.json").write_text(json.dumps({"arguments": {"text_pair_column": ""}}))
+    asked = ("--file", rows, "--threshold_goal", "recall=0.9")
+    tune(model_dir, *asked)
+    first = {name: (model_dir / name).read_bytes() for name in ("config.json", "all_results.json")}
+    assert "they are fitted anew" not in caplog.text
+    # In another order they are the same rows.
+    header, *lines = rows.read_text().splitlines()
+    rows.write_text("\n".join([header, *reversed(lines)]))
+    tune(model_dir, *asked)
+    assert "the stored decisions were fitted to the rows of" in caplog.text
+    assert (
+        json.loads(first["config.json"])["threshold"]
+        == json.loads((model_dir / "config.json").read_text())["threshold"]
+    )
+    tune(model_dir, "--file", rows, "--threshold_goal", "macro_f1")
+    config = json.loads((model_dir / "config.json").read_text())
+    # A goal that is not reached by what was fitted for another is not left to it.
+    assert config["threshold"] != json.loads(first["config.json"])["threshold"]
+
+
 def test_a_card_of_another_origin_is_said_to_be_out_of_date(model_dir, rows, caplog):
     (model_dir / "README.md").write_text("by hand")
     tune(model_dir, "--file", rows)
