@@ -14,7 +14,8 @@ export HF_HUB_OFFLINE := 1
 demo: .venv/installed  ## fine-tune on the bundled example and answer three new sentences
 	$(BIN)/python examples/purchase_intent/demo.py
 
-test: .venv/installed  ## run the tests
+test: export OMP_NUM_THREADS := 1
+test: .venv/installed  ## run the tests, one process on each core
 	$(BIN)/python -m pytest -n auto --dist loadfile -m "not slow and not gpu"
 
 lint: .venv/installed  ## style and types
