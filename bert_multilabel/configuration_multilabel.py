@@ -94,6 +94,12 @@ class MultiLabelConfig(PushedInParts, BertConfig):
         return self.label_layers is not None and self.label_layers < self.num_hidden_layers
 
     @property
+    def label_thresholds(self) -> list[float]:
+        """The threshold of each of the L labels, also where one holds for all."""
+        values = self.threshold if isinstance(self.threshold, list) else [self.threshold] * len(self.label_names)
+        return [float(value) for value in values]
+
+    @property
     def most_labels(self) -> int | None:
         """How many labels leave room for text; None where they take no positions from it."""
         if self.strategy != "label_tokens" or self.labels_stand_apart:
@@ -149,10 +155,9 @@ class MultiLabelConfig(PushedInParts, BertConfig):
                 raise ValueError(
                     f"threshold names labels that there are not, {unknown}: the labels are {self.label_names}"
                 )
-            stored = self.threshold if isinstance(self.threshold, list) else [self.threshold] * len(self.label_names)
             config.threshold = [
-                _number(f"threshold of label {name!r}", threshold[name]) if name in threshold else float(kept)
-                for name, kept in zip(self.label_names, stored, strict=True)
+                _number(f"threshold of label {name!r}", threshold[name]) if name in threshold else kept
+                for name, kept in zip(self.label_names, self.label_thresholds, strict=True)
             ]
         elif threshold is not None:
             config.threshold = _number("threshold", threshold)

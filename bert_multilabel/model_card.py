@@ -192,7 +192,7 @@ def _scores(tuned: Tuned, source: str) -> str:
 def _labels(config: MultiLabelConfig, facts: RunFacts, tuned: Tuned | None) -> str:
     """Tabulate the labels, the most frequent first."""
     names = config.label_names
-    thresholds = np.broadcast_to(config.threshold, len(names))  # (L,)
+    thresholds = config.label_thresholds
     by_name = None if tuned is None else per_label_scores(tuned.given, tuned.labels, names, zero_division=np.nan)
     if by_name is None:
         lines = ["| label | training rows | threshold |", "|---|--:|--:|"]

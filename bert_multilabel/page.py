@@ -19,7 +19,7 @@ from transformers import HfArgumentParser
 
 from .checkpoints import PREDICTIONS_FILE
 from .explanation import check_text
-from .page_model import PageModel, moving_thresholds, thresholds_of
+from .page_model import PageModel, moving_thresholds
 from .page_parts import CSS, JS_CLICK, bars_html, message_html, status_html, words_html
 from .space import write_space
 
@@ -131,7 +131,7 @@ class Page:
         config, own = self.models[number].config, view.own[number]
         if view.label not in config.label_names:
             return None
-        thresholds = thresholds_of(moving_thresholds(config, view.shift, own))
+        thresholds = moving_thresholds(config, view.shift, own).label_thresholds
         return round(thresholds[config.label_names.index(view.label)], 2)
 
     def predict(self, view: View, path: Path, targets: Sequence[Path]) -> Iterator[tuple[int, int]]:

@@ -88,12 +88,6 @@ class PageModel:
         yield len(rows), len(rows)
 
 
-def thresholds_of(config: MultiLabelConfig) -> list[float]:
-    """Return the threshold of each of the L labels."""
-    stored = config.threshold
-    return list(stored) if isinstance(stored, list) else [stored] * len(config.label_names)
-
-
 def moving_thresholds(config: MultiLabelConfig, shift: float, own: Mapping[str, float]) -> MultiLabelConfig:
     """Return a copy of a configuration that decides by other thresholds.
 
@@ -104,6 +98,6 @@ def moving_thresholds(config: MultiLabelConfig, shift: float, own: Mapping[str, 
     """
     shifted = {
         name: min(max(threshold + shift, 0.0), 1.0)
-        for name, threshold in zip(config.label_names, thresholds_of(config), strict=True)
+        for name, threshold in zip(config.label_names, config.label_thresholds, strict=True)
     }
     return config.deciding_by({**shifted, **own})

@@ -11,7 +11,6 @@ import torch
 from .configuration_multilabel import MultiLabelConfig
 from .explain import LEAST_COLOURED, describe_sum
 from .explanation import Explanation, LabelExplanation
-from .page_model import thresholds_of
 
 CSS = """
 .part h2 { font-size: 1.05rem; margin: 0 0 .4rem; overflow-wrap: anywhere; }
@@ -73,7 +72,7 @@ def bars_html(name: str, logits: torch.Tensor, config: MultiLabelConfig, chosen:
         chosen: The label whose words are shown.
     """
     probabilities, decisions = (row[0].tolist() for row in config.decide(logits[None]))  # (L,) each
-    names, thresholds = config.label_names, thresholds_of(config)
+    names, thresholds = config.label_names, config.label_thresholds
     given = [names[label] for label in _likeliest_first(logits) if decisions[label]]
     bars = (
         _bar(names[label], probabilities[label], thresholds[label], decisions[label], names[label] == chosen)

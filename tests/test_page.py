@@ -14,7 +14,7 @@ import torch
 from bert_multilabel import from_backbone
 from bert_multilabel.explanation import Explanation, LabelExplanation, Word
 from bert_multilabel.page import NO_TEXT, Page, launch, main, make_page
-from bert_multilabel.page_model import PageModel, moving_thresholds, thresholds_of
+from bert_multilabel.page_model import PageModel, moving_thresholds
 from bert_multilabel.page_parts import bars_html, message_html, words_html
 from bert_multilabel.records_multilabel import prediction_records
 
@@ -62,14 +62,14 @@ def test_bars_decide_as_the_configuration_does(model, shift, own):
     for label, given, compared in rows:
         index = LABELS.index(label)
         sign = "≥" if given else "<"
-        assert compared == f"{probabilities[index]:.2f} {sign} {thresholds_of(config)[index]:.2f}"
+        assert compared == f"{probabilities[index]:.2f} {sign} {config.label_thresholds[index]:.2f}"
 
 
 def test_moved_thresholds_stay_in_their_range_and_own_ones_win(model):
-    assert thresholds_of(moving_thresholds(model.config, 0.0, {})) == [0.3, 0.5, 0.7]
+    assert moving_thresholds(model.config, 0.0, {}).label_thresholds == [0.3, 0.5, 0.7]
     moved = moving_thresholds(model.config, 0.5, {"gift": 0.1})
-    assert thresholds_of(moved) == [0.8, 1.0, 0.1]
-    assert thresholds_of(model.config) == [0.3, 0.5, 0.7]
+    assert moved.label_thresholds == [0.8, 1.0, 0.1]
+    assert model.config.label_thresholds == [0.3, 0.5, 0.7]
 
 
 def test_bars_show_where_two_digits_would_hide_the_larger(model):
