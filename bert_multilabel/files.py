@@ -1,5 +1,6 @@
-"""Writing files and folders that no reader ever sees half of."""
+"""Writing files and folders that no reader ever sees half of, and telling whether a file is the same."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -26,6 +27,12 @@ def write_json(path: Path, content: Any) -> None:
     """Write a JSON file."""
     with replacing(path) as file:
         file.write(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+
+
+def sha256(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextmanager
