@@ -42,7 +42,7 @@ def costs(backbone: str, names: list[str], rows: Dataset, repeats: int) -> dict[
     """Return the seconds per row of a training step and of prediction with these labels."""
     model, tokenizer = from_backbone(backbone, names, "label_tokens", label_attention="isolated", label_layers=1)
     encoded = encode_rows(rows, tokenizer.without_label_tokens()).remove_columns("length")
-    batch = Collator(tokenizer.pad_token_id)(list(encoded))
+    batch = Collator(tokenizer)(list(encoded))
     random = np.random.default_rng(0).random((len(rows), len(names)))  # (B, L)
     labels = torch.tensor(random < 4 / len(names), dtype=torch.float32)  # (B, L), about four per row
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)

@@ -85,7 +85,7 @@ def ours(backbone: str, rows: Dataset, names: list[str], mode: str, batch_size: 
             words += f" --per_device_train_batch_size {batch_size}"
             words += "".join(f" --{name} {value}" for name, value in SHARED.items())
             args = parse_arguments(words.split())[2]
-            collator = Collator(reader.pad_token_id)
+            collator = Collator(reader)
             trainer = MultiLabelTrainer(model=model, args=args, train_dataset=encoded, data_collator=collator)
             return seconds_of(trainer.train)
 

@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from transformers import HfArgumentParser, TrainingArguments
+from transformers.trainer_pt_utils import AcceleratorConfig
 from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 
 from .columns import DataSpec
@@ -19,6 +20,7 @@ from .configuration_multilabel import LABEL_ATTENTIONS, STRATEGIES
 from .losses import LOSSES
 from .reading import read_label_names
 from .scoring_multilabel import PRECISIONS
+from .streaming import SHUFFLED, RowStream
 from .thresholds import Goal
 from .windows_multilabel import POOLINGS, Windows
 
@@ -296,6 +298,13 @@ class MultiLabelTrainingArguments(TrainingArguments):
         default="group_by_length",
         metadata={"help": "Order of the training rows: group_by_length, random, sequential."},
     )
+    streaming: bool = field(
+        default=False,
+        metadata={
+            "help": "Read the training rows anew in each epoch, and tokenize them then, instead of storing them on "
+            f"disk first; each is drawn from the next {SHUFFLED:,}. All are checked before training."
+        },
+    )
     hub_private_repo: bool = field(  # a flag; Trainer's own takes a value: true, false or none
         default=False,
         metadata={"help": "Make the repository private. Default: public, or what the organization has for its own."},
@@ -385,6 +394,11 @@ class MultiLabelTrainingArguments(TrainingArguments):
         if self.predict_precision is None:
             self.predict_precision = "bfloat16" if self.bf16 else "float32"
         self._check_windows()
+        if self.streaming:
+            if not self.do_train:
+                raise ValueError("--streaming is about training rows: add --do_train, or drop it")
+            # What a model does not read is all that there is before a batch is tokenized.
+            self.remove_unused_columns = False
         self._check_loss()
         self._check_card()
         if self.report:
@@ -399,6 +413,9 @@ class MultiLabelTrainingArguments(TrainingArguments):
             # There is nothing to pin memory for; torch would warn at every data loader.
             self.dataloader_pin_memory = False
         super().__post_init__()
+        if self.streaming:
+            # Each process reads the rows and takes its share: batches that are padded differently cannot be dealt out.
+            cast(AcceleratorConfig, self.accelerator_config).dispatch_batches = False
         if self.hyperparameter_search is not None:
             self._check_search()
 
@@ -406,6 +423,12 @@ class MultiLabelTrainingArguments(TrainingArguments):
     def windows(self) -> Windows | None:
         """How texts that are too long are read in prediction, if they are not cut off."""
         return None if self.stride is None else Windows(self.stride, self.pooling or "max")
+
+    def ordered(self, stream: RowStream) -> RowStream:
+        """Return training rows in the order that these arguments ask for."""
+        rows_per_step = self.train_batch_size * self.gradient_accumulation_steps * self.world_size
+        seed = self.seed if self.data_seed is None else self.data_seed
+        return stream.ordered(self.train_sampling_strategy, rows_per_step, seed)
 
     def _check_windows(self) -> None:
         if self.windows is not None and not self.do_predict:

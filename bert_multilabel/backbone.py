@@ -13,7 +13,8 @@ from transformers.utils import logging
 
 from . import auto as auto  # our own folders load through AutoConfig
 from .configuration_multilabel import MultiLabelConfig, check_strategy
-from .modeling_multilabel import MODEL_CLASSES, MultiLabelPreTrainedModel, read_labels
+from .frequencies import LabelFrequencies
+from .modeling_multilabel import MODEL_CLASSES, MultiLabelPreTrainedModel
 from .naming_multilabel import check_descriptions
 from .tokenization_multilabel import MultiLabelTokenizer
 
@@ -193,18 +194,18 @@ def _from_bert(
 
 
 @torch.no_grad()
-def start_bias_from_frequencies(model: MultiLabelPreTrainedModel, labels: torch.Tensor) -> None:
+def start_bias_from_frequencies(model: MultiLabelPreTrainedModel, frequencies: LabelFrequencies) -> None:
     """Set the bias of each label so that it begins at its frequency instead of at one half.
 
     The first steps are then not spent on learning that most labels are rare.
 
     Args:
         model: A model whose head is new.
-        labels: (N, L) multi-hot, floating; NaN or -100 means "not annotated".
+        frequencies: Of the labels in the training rows.
     """
-    targets, annotated = read_labels(labels, labels)
     # One row more of each kind: a label that nobody has still begins somewhere.
-    model.label_bias.copy_(torch.logit((targets.sum(dim=0) + 1) / (annotated.sum(dim=0) + 2)))  # (L,)
+    shares = (frequencies.positives + 1) / (frequencies.annotated + 2)  # (L,)
+    model.label_bias.copy_(torch.logit(torch.from_numpy(shares)))
 
 
 def _take_up(path: str | PathLike[str], strategy: str, config: dict[str, Any]) -> MultiLabelPreTrainedModel:

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 from transformers.utils import logging
 
-from .labels import DataError, holds_zero_one, is_hidden, shorten
+from .labels import DataError, shorten
 from .reading import Table
 
 logger = logging.get_logger(__name__)
@@ -123,7 +123,7 @@ def _find_column(table: Table, role: str, named: str | None, spec: DataSpec) -> 
     common = [column for name in COMMON_COLUMNS[role] for column in free if column.lower() == name]
     if role in ("text", "pair"):
         # A label may be called "product" or "review": zeros and ones are no text, unless there is no other.
-        texts = [column for column in common if not holds_zero_one(table.cells(column))]
+        texts = [column for column in common if not table.facts(column).holds_zero_one]
         if texts or role == "pair":
             common = texts
     return common[0] if common else None
@@ -151,7 +151,7 @@ def _is_one_label(table: Table, column: str, spec: DataSpec) -> bool:
     """Whether a label column says yes or no to one label of its name, and not: label "0" or label "1"."""
     if table.id_names(column) is not None or spec.label_names not in (None, [column]):
         return False
-    return holds_zero_one(table.cells(column))
+    return table.facts(column).holds_zero_one
 
 
 def _find_labels(table: Table, spec: DataSpec, others: set[str | None]) -> tuple[list[str], bool]:
@@ -163,7 +163,7 @@ def _find_labels(table: Table, spec: DataSpec, others: set[str | None]) -> tuple
         found = set(spec.label_names) <= set(table.columns)
         return (list(spec.label_names), True) if found else ([], False)
     rest = [column for column in table.columns if column not in others]
-    found = all(holds_zero_one(table.cells(column)) for column in rest)
+    found = all(table.facts(column).holds_zero_one for column in rest)
     return (rest, True) if found else ([], False)
 
 
@@ -177,7 +177,7 @@ def columns_in_split(split: str, table: Table, columns: Columns, spec: DataSpec)
         if column is not None and column not in table.columns:
             raise missing_column(table, role, column)
     labels = columns.labels
-    if labels and split == "test" and all(is_hidden(cell) for column in labels for cell in table.cells(column)):
+    if labels and split == "test" and all(table.facts(column).tells_nothing for column in labels):
         logger.info("%s has no labels", table.source)
         labels = []
     for column in labels:

@@ -19,13 +19,13 @@ def read_label_descriptions(path: str, label_names: list[str]) -> dict[str, str]
         DataError: If the file cannot be read, lacks a column, or has bad rows: an unknown or repeated label, or a
             blank description; all bad rows are listed.
     """
-    is_object = Path(path).suffix.lower() == ".json"
-    table = Table(path, _object_rows(path) if is_object else read_rows(path))
+    read = _object_rows if Path(path).suffix.lower() == ".json" else read_rows
+    table = Table(path, lambda: read(path))
     if not {"label", "description"} <= set(table.columns):
         raise DataError(f"{path} must have the columns 'label' and 'description', but it has {table.columns}")
     descriptions: dict[str, str] = {}
     problems = []
-    for row in table.rows:
+    for row in table:
         name, description = (_clean(row.values.get(column)) for column in ("label", "description"))
         problem = row.problem or _find_problem(name, description, label_names, descriptions)
         if problem:

@@ -1,17 +1,26 @@
 """Clean rows in, token ids out: what Trainer reads."""
 
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 import torch
-from datasets import Dataset
+from datasets import Dataset, Features, List, Value
+from numpy.typing import NDArray
 from transformers.utils import logging
 
 from .scoring_multilabel import cutting, pad_batch
+from .stored_rows import rows_digest, stored_rows
 from .tokenization_multilabel import MultiLabelTokenizer
 from .windows_multilabel import Windows
 
 logger = logging.get_logger(__name__)
+
+_FEATURES = {"input_ids": List(Value("int32")), "token_type_ids": List(Value("int8")), "length": Value("int32")}
+_ROWS_AT_A_TIME = 1000
 
 
 def encode_rows(
@@ -19,7 +28,8 @@ def encode_rows(
 ) -> Dataset:
     """Tokenize the texts of a data set, cut to the longest input allowed; or whole, if there are to be windows.
 
-    Masks are left out: they come when a batch is padded.
+    The token ids are stored on disk, and read from there when the same rows are tokenized alike again. Masks are left
+    out: they come when a batch is padded.
 
     Args:
         rows: Columns `text`, and `pair` if there are pairs; `labels` and `id` are passed through.
@@ -34,28 +44,30 @@ def encode_rows(
         ValueError: If `max_length` is more than the model can take, or leaves no room beside the label tokens, or, in
             windows, beside the pair of a text.
     """
-    limit = tokenizer.model_max_length
-    max_length = limit if max_length is None else max_length
-    if max_length > limit:
-        raise ValueError(f"max_seq_length={max_length} is more than the {limit} tokens that this model can take")
+    max_length = _limit(tokenizer, max_length)
+    passed = {name: kind for name, kind in rows.features.items() if name not in ("text", "pair")}
+    features = Features({**_FEATURES, **passed})
 
-    def encode(batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
-        encoded = tokenizer(
-            batch["text"], batch.get("pair"), return_attention_mask=False, **cutting(max_length, windows)
-        )
-        input_ids = encoded["input_ids"]
-        if windows is not None:
-            # Now, and not hours later when the rows are scored, is the time to refuse one.
-            windows.cut(input_ids, encoded["token_type_ids"], tokenizer, max_length)
-        return {
-            "input_ids": input_ids,
-            "token_type_ids": encoded["token_type_ids"],
-            "length": [len(ids) for ids in input_ids],
-        }
+    def encode() -> Iterator[dict[str, Any]]:
+        with logging.tqdm(total=len(rows), unit=" rows", desc="Tokenizing") as bar:
+            for part in rows.iter(batch_size=_ROWS_AT_A_TIME):
+                input_ids, token_type_ids = _encode(tokenizer, part["text"], part.get("pair"), max_length, windows)
+                if windows is not None:
+                    # Now, and not hours later when the rows are scored, is the time to refuse one.
+                    windows.cut(input_ids, token_type_ids, tokenizer, max_length)
+                lengths = [len(ids) for ids in input_ids]
+                others = {name: part[name] for name in passed}
+                yield {"input_ids": input_ids, "token_type_ids": token_type_ids, "length": lengths, **others}
+                bar.update(len(lengths))
 
-    texts = [name for name in ("text", "pair") if name in rows.column_names]
-    encoded_rows = rows.map(encode, batched=True, remove_columns=texts, desc="Tokenizing")
-    lengths = np.asarray(encoded_rows["length"])
+    made_from = {
+        "rows": rows_digest(rows),
+        "tokenizer": _tokenizer_digest(tokenizer),
+        "max_length": max_length,
+        "windows": None if windows is None else asdict(windows),
+    }
+    encoded_rows = stored_rows(made_from, encode(), features)
+    lengths = lengths_of(encoded_rows)
     if windows is not None:
         logger.info(f"{np.sum(lengths > max_length)} of {len(rows)} texts exceed {max_length} tokens: read in windows")
     elif full := int(np.sum(lengths == max_length)):
@@ -64,23 +76,63 @@ def encode_rows(
 
 
 class Collator:
-    """Makes a batch of encoded rows; the model finds label tokens in it by itself.
+    """Makes a batch of rows, encoded or clean; the model finds label tokens in it by itself.
 
     Args:
-        pad_token_id: Of the tokenizer that encoded the rows.
+        tokenizer: Of the model; it has encoded the rows, or encodes them now.
+        max_length: Longest input in tokens; by default what the model can take.
+
+    Raises:
+        ValueError: If `max_length` is more than the model can take.
     """
 
-    def __init__(self, pad_token_id: int) -> None:
-        self.pad_token_id = pad_token_id
+    def __init__(self, tokenizer: MultiLabelTokenizer, max_length: int | None = None) -> None:
+        self.tokenizer = tokenizer
+        self.max_length = _limit(tokenizer, max_length)
 
     def __call__(self, rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
         """Pad B rows to the longest, and put their `labels` (B, L), float32, beside them if they have some."""
-        batch = pad_batch(
-            [row["input_ids"] for row in rows], [row["token_type_ids"] for row in rows], self.pad_token_id
-        )
+        if "text" in rows[0]:
+            pairs = [row["pair"] for row in rows] if "pair" in rows[0] else None
+            encoded = _encode(self.tokenizer, [row["text"] for row in rows], pairs, self.max_length)
+        else:
+            encoded = [row["input_ids"] for row in rows], [row["token_type_ids"] for row in rows]
+        batch = pad_batch(*encoded, self.tokenizer.pad_token_id)
         if "labels" in rows[0]:
             batch["labels"] = torch.tensor([row["labels"] for row in rows])
         return batch
+
+
+def _encode(
+    tokenizer: MultiLabelTokenizer,
+    texts: list[str],
+    pairs: list[str] | None,
+    max_length: int,
+    windows: Windows | None = None,
+) -> tuple[list[list[int]], list[list[int]]]:
+    """Return token ids and segment ids of texts."""
+    encoded = tokenizer(texts, pairs, return_attention_mask=False, **cutting(max_length, windows))
+    return encoded["input_ids"], encoded["token_type_ids"]
+
+
+def _limit(tokenizer: MultiLabelTokenizer, max_length: int | None) -> int:
+    limit = int(tokenizer.model_max_length)
+    if max_length is not None and max_length > limit:
+        raise ValueError(f"max_seq_length={max_length} is more than the {limit} tokens that this model can take")
+    return limit if max_length is None else max_length
+
+
+def _tokenizer_digest(tokenizer: MultiLabelTokenizer) -> str:
+    """Return what tells a tokenizer from those that make other tokens of a text."""
+    backend = json.loads(tokenizer.backend_tokenizer.to_str())
+    # A call sets these, and the next one sets them anew.
+    backend["truncation"] = backend["padding"] = None
+    return hashlib.sha256(json.dumps([backend, tokenizer.split_special_tokens]).encode()).hexdigest()
+
+
+def lengths_of(encoded_rows: Dataset) -> NDArray[np.int64]:
+    """Return how many tokens each row has, (N,)."""
+    return np.asarray(encoded_rows.with_format("numpy")["length"][:], np.int64)
 
 
 def longest_first(encoded_rows: Dataset) -> np.ndarray:
@@ -88,4 +140,4 @@ def longest_first(encoded_rows: Dataset) -> np.ndarray:
 
     Batches then carry little padding, and too little memory shows at once instead of at the end.
     """
-    return np.argsort(-np.asarray(encoded_rows["length"]), kind="stable")
+    return np.argsort(-lengths_of(encoded_rows), kind="stable")

@@ -10,8 +10,8 @@ import difflib
 import json
 import math
 import re
-from collections.abc import Container, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Container, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -46,7 +46,7 @@ class Form(StrEnum):
     COLUMNS = "one 0/1 column per label"
 
 
-@dataclass
+@dataclass(frozen=True)
 class LabelReader:
     """Read the labels of one row after another, all in the same form.
 
@@ -55,7 +55,7 @@ class LabelReader:
         columns: The label columns: one, or with `Form.COLUMNS` one per label.
         label_names: All L names, in the order of the multi-hot vector.
         delimiter: What separates the labels of a text; None: each text is one label.
-        repeated: How many rows so far named a label more than once.
+        repeated: How many rows name a label more than once, where labels stand in one column.
     """
 
     form: Form
@@ -84,8 +84,6 @@ class LabelReader:
         for name in names:
             if name not in self.label_names:
                 raise BadValue(unknown_label(name, self.label_names), self.columns[0])
-        if len(present) < len(names):
-            self.repeated += 1
         return [float(name in present) for name in self.label_names]
 
     def names_in(self, cell: Any, id_names: list[str]) -> list[str]:
@@ -137,7 +135,7 @@ def column_reader(columns: list[str], label_names: list[str] | None = None) -> L
 
 def cell_reader(
     column: str,
-    cells_by_split: dict[str, list[Any]],
+    cells_by_split: Mapping[str, Iterable[Any]],
     label_names: list[str] | None = None,
     delimiter: str | None = None,
 ) -> LabelReader:
@@ -145,7 +143,7 @@ def cell_reader(
 
     Args:
         column: The label column.
-        cells_by_split: All cells of the column; the first split that tells anything decides.
+        cells_by_split: All cells of the column, gone through twice; the first split that tells anything decides.
         label_names: The names in their order, where they are known; default: all in the training split, sorted.
         delimiter: What separates the labels of a text; default: the first of `DELIMITERS` that occurs in the column.
 
@@ -153,23 +151,24 @@ def cell_reader(
         DataError: If nothing tells the label names, or the lists are multi-hot vectors.
     """
     known = label_names or []
-    looks = [list(_readable(cells, column, known)) for cells in cells_by_split.values()]
-    form = _decide_form([look for split in looks for look in split])
-    if form in (Form.IDS, Form.ONE_ID) and not known:
+    facts = _LabelFacts(known)
+    for split, cells in cells_by_split.items():
+        for form, items in _readable(cells, column, known):
+            facts.hear(split, form, items)
+    if facts.form in (Form.IDS, Form.ONE_ID) and not known:
         raise DataError(f"column {column!r} holds ids, but nothing says what they stand for; give the label names")
-    if form is Form.IDS and _is_multi_hot([items for split in looks for _, items in split], len(known)):
+    if facts.form is Form.IDS and facts.is_multi_hot:
         raise DataError(
             f"column {column!r} holds lists of {len(known)} zeros and ones, which look like multi-hot vectors and not "
             "like ids; write the names or ids of the labels, or one 0/1 column per label"
         )
-    if form is not Form.TEXT:
+    if facts.form is not Form.TEXT:
         delimiter = None
     elif delimiter is None:
-        delimiter = _find_delimiter([[items[0] for _, items in split if items] for split in looks], known)
-    reader = LabelReader(form, [column], known, delimiter)
-    if not known:
-        reader.label_names = _names_in_training(reader, cells_by_split)
-    return reader
+        delimiter = facts.delimiter
+    reader = LabelReader(facts.form, [column], known, delimiter)
+    names, repeated = _names_in_cells(reader, cells_by_split)
+    return replace(reader, label_names=known or names, repeated=repeated)
 
 
 def zero_one(value: object) -> float | None:
@@ -177,21 +176,34 @@ def zero_one(value: object) -> float | None:
     return _ZERO_ONE.get("" if value is None else str(value).strip().lower())
 
 
-def holds_zero_one(values: Iterable[object]) -> bool:
-    """Whether all values are 0, 1 or "not annotated", and at least one of them is 0 or 1."""
-    annotated = False
-    for value in values:
-        number = zero_one(value)
-        if number is None:
-            return False
-        annotated = annotated or not math.isnan(number)
-    return annotated
+@dataclass
+class ColumnFacts:
+    """What the cells of a column have in common; they are heard one after another.
 
+    Attributes:
+        is_zero_one: All are 0, 1 or "not annotated".
+        is_annotated: At least one of them is 0 or 1.
+        tells_nothing: All are empty, null, NaN, or the -1 and -100 behind which test sets hide labels.
+    """
 
-def is_hidden(cell: object) -> bool:
-    """Whether a label cell tells nothing: empty, null, NaN, or the -1 and -100 behind which test sets hide labels."""
-    number = zero_one(cell)
-    return str(cell).strip() == "-1" or (number is not None and math.isnan(number))
+    is_zero_one: bool = True
+    is_annotated: bool = False
+    tells_nothing: bool = True
+
+    @property
+    def holds_zero_one(self) -> bool:
+        """Whether this is a 0/1 column: one without a 0 or 1 in it may be anything."""
+        return self.is_zero_one and self.is_annotated
+
+    def hear(self, cell: object) -> None:
+        """Take notice of one more cell."""
+        if not (self.is_zero_one or self.tells_nothing):
+            return  # as with nearly all: nothing can change any more
+        number = zero_one(cell)
+        is_missing = number is not None and math.isnan(number)
+        self.is_zero_one = self.is_zero_one and number is not None
+        self.is_annotated = self.is_annotated or (number is not None and not is_missing)
+        self.tells_nothing = self.tells_nothing and (is_missing or str(cell).strip() == "-1")
 
 
 def shorten(value: object, width: int = 80) -> str:
@@ -272,7 +284,7 @@ def _clean_name(item: str, cell: object, column: str) -> str:
     return name
 
 
-def _readable(cells: list[Any], column: str, known: Container[str]) -> Iterator[tuple[Form, list[Any]]]:
+def _readable(cells: Iterable[Any], column: str, known: Container[str]) -> Iterator[tuple[Form, list[Any]]]:
     """Look at all cells that can be read; the others are reported later, when the rows are read."""
     for cell in cells:
         try:
@@ -281,37 +293,63 @@ def _readable(cells: list[Any], column: str, known: Container[str]) -> Iterator[
             continue
 
 
-def _decide_form(looks: list[tuple[Form, list[Any]]]) -> Form:
-    """Return the form of the first cell that holds a label; without one, that of the first cell."""
-    for form, items in looks:
+class _LabelFacts:
+    """What the cells of a label column show, heard one after another, split by split.
+
+    Attributes:
+        form: That of the first cell that holds a label; without one, that of the first cell.
+        is_multi_hot: Whether all are vectors of zeros and ones: as ids, they would name a label again and again.
+    """
+
+    def __init__(self, known: list[str]) -> None:
+        self._known = known
+        self._first_form: Form | None = None
+        self._first_label_form: Form | None = None
+        self._are_vectors, self._repeats = True, False
+        self._delimiters: dict[str, set[str]] = {}  # by split, in order
+
+    def hear(self, split: str, form: Form, items: list[Any]) -> None:
+        """Take notice of one more cell: of its form and its items."""
+        self._first_form = self._first_form or form
         if items:
-            return form
-    return looks[0][0] if looks else Form.NAMES
+            self._first_label_form = self._first_label_form or form
+        self._are_vectors = self._are_vectors and len(items) == len(self._known) and set(items) <= {0, 1}
+        self._repeats = self._repeats or len(set(items)) < len(self._known)
+        found = self._delimiters.setdefault(split, set())
+        if form is Form.TEXT and items and items[0] not in self._known:  # a label's name may hold one
+            found.update(delimiter for delimiter in DELIMITERS if delimiter in items[0])
+
+    @property
+    def form(self) -> Form:
+        return self._first_label_form or self._first_form or Form.NAMES
+
+    @property
+    def is_multi_hot(self) -> bool:
+        return self._are_vectors and self._repeats
+
+    @property
+    def delimiter(self) -> str | None:
+        """The first of `DELIMITERS` in the first split that has one."""
+        found = next((found for found in self._delimiters.values() if found), set())
+        return next((delimiter for delimiter in DELIMITERS if delimiter in found), None)
 
 
-def _is_multi_hot(rows: list[list[Any]], length: int) -> bool:
-    """Whether all rows are vectors of zeros and ones: as ids, they would name the same label again and again."""
-    vectors = all(len(row) == length and set(row) <= {0, 1} for row in rows)
-    return vectors and any(len(set(row)) < length for row in rows)
+def _names_in_cells(reader: LabelReader, cells_by_split: Mapping[str, Iterable[Any]]) -> tuple[list[str], int]:
+    """Return the sorted names in the training split, and how many rows of all splits name a label more than once.
 
-
-def _find_delimiter(texts_by_split: list[list[str]], known: Container[str]) -> str | None:
-    """Return the first delimiter in the first split that has one; a text that is a label name as a whole has none."""
-    for texts in texts_by_split:
-        for delimiter in DELIMITERS:
-            if any(delimiter in text and text not in known for text in texts):
-                return delimiter
-    return None
-
-
-def _names_in_training(reader: LabelReader, cells_by_split: dict[str, list[Any]]) -> list[str]:
-    """Return the sorted names in the training split; its bad cells are reported later, when the rows are read."""
-    if "train" not in cells_by_split:
+    Bad cells are reported later, when the rows are read.
+    """
+    if not reader.label_names and "train" not in cells_by_split:
         raise DataError("nothing says the label names; give them, or a training split to take them from")
-    names: set[str] = set()
-    for cell in cells_by_split["train"]:
-        try:
-            names.update(reader.names_in(cell, []))
-        except BadValue:
-            continue
-    return sorted(names)
+    found: set[str] = set()
+    repeated = 0
+    for split, cells in cells_by_split.items():
+        for cell in cells:
+            try:
+                names = reader.names_in(cell, reader.label_names)
+            except BadValue:
+                continue
+            repeated += len(set(names)) < len(names)
+            if split == "train":
+                found.update(names)
+    return sorted(found), repeated

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from .frequencies import LabelFrequencies
 from .modeling_multilabel import read_labels
 
 # From logits (B, L) of any floating dtype and labels (B, L) to terms (B, L), float32, 0 where not annotated.
@@ -167,20 +168,18 @@ def make_loss(name: str, label_correlation: float = 0.0, **settings: Any) -> Los
     return loss
 
 
-def positive_weights(labels: Any, limit: float) -> torch.Tensor:
+def positive_weights(frequencies: LabelFrequencies, limit: float) -> torch.Tensor:
     """Return how many negatives a label has for each positive, from 1 / `limit` to `limit`.
 
     Args:
-        labels: (N, L) numbers from 0 to 1; None, NaN or -100 means "not annotated".
+        frequencies: Of the labels in the training rows.
         limit: At least 1. A label without positives has this weight, and one without negatives its inverse: with 0
             it would not be learnt at all.
 
     Returns:
         (L,), float32.
     """
-    values = np.array(labels, dtype=np.float32)  # (N, L), None becomes NaN
-    annotated = ~np.isnan(values) & (values != -100)  # (N, L)
-    positives = values.sum(axis=0, where=annotated)  # (L,)
-    negatives = annotated.sum(axis=0) - positives  # (L,)
+    positives = frequencies.positives  # (L,)
+    negatives = frequencies.annotated - positives  # (L,)
     ratios = np.divide(negatives, positives, out=np.full_like(positives, np.inf), where=positives > 0)
     return torch.from_numpy(ratios.clip(1 / limit, limit).astype(np.float32))

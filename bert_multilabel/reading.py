@@ -1,20 +1,23 @@
 """Files and data sets in, raw rows out: cells as they stand there, and where they stand.
 
-A row that cannot be read is passed on as well, with its problem, so that all problems can be reported at once.
+A row that cannot be read is passed on as well, with its problem, so that all problems can be reported at once. Rows
+are read anew each time they are gone through, and never held all at once: a file may be larger than the memory.
 """
 
 import csv
 import json
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from datasets import ClassLabel, Dataset, Features, load_dataset
+from datasets import ClassLabel, Dataset, Features, IterableDataset, load_dataset
 
-from .labels import DataError, shorten
+from .files import sha256
+from .labels import ColumnFacts, DataError, shorten
 
 SPLITS = ("train", "validation", "test")
 PROBLEMS_SHOWN = 20  # in the message, of each source
@@ -52,35 +55,71 @@ class Row(NamedTuple):
 
 
 class Table:
-    """All raw rows of one split.
+    """The raw rows of one split, and what shows when they are gone through once.
 
     Args:
         source: What messages call it: a path, or a data set and its split.
-        rows: The rows, unreadable ones included.
+        read: Begins to read the rows, unreadable ones included; called anew each time they are gone through.
+        digest: Returns what tells these rows from all others, if anything does.
         features: The types of the columns, where the source tells them.
 
     Raises:
         DataError: If there is no row, or none that can be read.
     """
 
-    def __init__(self, source: str, rows: Iterable[Row], features: Features | None = None) -> None:
+    def __init__(
+        self,
+        source: str,
+        read: Callable[[], Iterable[Row]],
+        digest: Callable[[], str] | None = None,
+        features: Features | None = None,
+    ) -> None:
         self.source = source
-        self.rows = list(rows)
+        self.digest = digest
         self.features = features or Features()
-        self.columns = list(dict.fromkeys(column for row in self.rows for column in row.values))
-        if not self.columns:
-            raise_problems(source, [describe_problem(source, row, row.problem) for row in self.rows if row.problem])
+        self._read = read
+        self._told: dict[str, ColumnFacts] = {}
+        problems = []
+        for row in self:
+            for column in row.values:
+                self._told.setdefault(column, ColumnFacts())
+            if row.problem:
+                problems.append(row)
+                continue
+            for column, cell in row.values.items():
+                self._told[column].hear(cell)
+        if not self._told:
+            raise_problems(source, [describe_problem(source, row, row.problem) for row in problems])
             raise DataError(f"{source} has no rows")
+        self.columns = list(self._told)
 
-    def cells(self, column: str) -> Iterator[Any]:
-        """Yield the cells of one column, without unreadable rows; a row that lacks the column gives None."""
-        return (row.values.get(column) for row in self.rows if not row.problem)
+    def __iter__(self) -> Iterator[Row]:
+        return iter(self._read())
+
+    def cells(self, column: str) -> "Cells":
+        """Return the cells of one column, without unreadable rows; a row that lacks the column gives None."""
+        return Cells(self, column)
+
+    def facts(self, column: str) -> ColumnFacts:
+        """Return what the cells of a column have in common; those of a missing one are all missing."""
+        return self._told.get(column, ColumnFacts())
 
     def id_names(self, column: str) -> list[str] | None:
         """Return the names that ids in this column stand for, if it is a ClassLabel or a list of them."""
         feature = self.features.get(column)
         feature = getattr(feature, "feature", feature)  # of a list: the type of its items
         return list(feature.names) if isinstance(feature, ClassLabel) else None
+
+
+@dataclass(frozen=True)
+class Cells:
+    """The cells of one column, read anew each time they are gone through."""
+
+    table: Table
+    column: str
+
+    def __iter__(self) -> Iterator[Any]:
+        return (row.values.get(self.column) for row in self.table if not row.problem)
 
 
 def read_rows(path: str) -> Iterator[Row]:
@@ -157,14 +196,18 @@ def read_files(files: dict[str, str]) -> dict[str, Table]:
 
 
 def _read_file(path: str) -> Table:
-    table = Table(path, read_rows(path))
+    table = Table(path, lambda: read_rows(path), digest=lambda: sha256(Path(path)))
     if Path(path).suffix.lower() == ".parquet":
         table.features = _parquet_features(path)
     return table
 
 
 def read_dataset(
-    name: str, config_name: str | None, wanted: Collection[str] = SPLITS, train_too: bool = False
+    name: str,
+    config_name: str | None,
+    wanted: Collection[str] = SPLITS,
+    train_too: bool = False,
+    streaming: bool = False,
 ) -> dict[str, Table]:
     """Read splits of a data set of the datasets library.
 
@@ -173,6 +216,7 @@ def read_dataset(
         config_name: Configuration of that data set.
         wanted: The splits to read; those that the data set lacks are left out.
         train_too: Whether to read the training split even if it is not wanted.
+        streaming: Read rows from where they are, each time anew, instead of storing them here first.
 
     Raises:
         DataError: If there is no such data set, or it has no wanted split.
@@ -181,7 +225,7 @@ def read_dataset(
     if not wanted or not set(wanted) <= set(SPLITS):
         raise ValueError(f"wanted splits must be among {', '.join(SPLITS)}, got {wanted!r}")
     try:
-        dataset = load_dataset(name, config_name)
+        dataset = load_dataset(name, config_name, streaming=streaming)
     except FileNotFoundError as error:
         raise DataError(f"there is no data set {name!r}: {error}") from error
     wanted = [split for split in SPLITS if split in wanted]
@@ -195,10 +239,14 @@ def read_dataset(
     }
 
 
-def _read_split(source: str, split: Dataset) -> Table:
-    # As Arrow tables: ids stay ids, and columns of images or sound are not decoded.
-    batches = split.with_format("arrow").iter(batch_size=1000)
-    return Table(source, _batch_rows(batches), split.features)
+def _read_split(source: str, split: Dataset | IterableDataset) -> Table:
+    def read() -> Iterator[Row]:
+        # As Arrow tables: ids stay ids, and columns of images or sound are not decoded.
+        return _batch_rows(split.with_format("arrow").iter(batch_size=1000))
+
+    # The library names stored rows by all that they were made from; those that are not stored may change.
+    fingerprint = split._fingerprint if isinstance(split, Dataset) else None
+    return Table(source, read, None if fingerprint is None else lambda: fingerprint, split.features)
 
 
 def check_is_file(path: str) -> None:

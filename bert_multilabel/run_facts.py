@@ -18,7 +18,7 @@ from transformers.training_args import OptimizerNames
 from .arguments import DataArguments, ModelArguments, MultiLabelTrainingArguments
 from .checkpoints import add_to_run, read_run
 from .configuration_multilabel import __version__
-from .data import LoadedData, multi_hot
+from .data import LoadedData, label_frequencies
 from .trainer import MultiLabelTrainer
 
 _LIBRARIES = ("transformers", "torch", "tokenizers", "datasets")
@@ -88,15 +88,14 @@ def gather_facts(
     """
     args = trainer.args
     dataset_id = None if data_args.dataset_name is None else _hub_id(data_args.dataset_name)
-    train = data.splits["train"]
     examples = data.splits["validation"]["text"][: args.card_examples] if args.card_examples else []
     return RunFacts(
         hub_name=hub_name,
         base_model=_hub_id(model_args.model_name_or_path) or Path(model_args.model_name_or_path).resolve().name,
         base_model_id=_base_model_id(model_args.model_name_or_path),
         train_source=_train_source(data_args),
-        train_rows=len(train),
-        positives=(multi_hot(train) == 1).sum(axis=0).tolist(),
+        train_rows=len(data.train),
+        positives=label_frequencies(data.train).positives.astype(int).tolist(),
         validation_source=validation_source(data_args),
         dataset_id=dataset_id,
         has_pairs=data.pair_column is not None,

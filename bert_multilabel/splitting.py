@@ -1,5 +1,7 @@
 """A validation split for data that comes without one."""
 
+import hashlib
+
 import numpy as np
 from datasets import Dataset
 from iterstrat.ml_stratifiers import MultilabelStratifiedShuffleSplit
@@ -11,6 +13,7 @@ from .data import multi_hot
 logger = logging.get_logger(__name__)
 
 _LARGE_GROUP = 0.1  # rows of one text, as a share of the validation rows
+_ROWS_AT_A_TIME = 10_000
 
 
 def split_validation(
@@ -47,7 +50,9 @@ def split_validation(
     groups = _group_equal_texts(dataset)  # (N,), 0..G - 1
     sizes = np.bincount(groups)  # (G,)
     labels = np.zeros((len(sizes), len(dataset[0]["labels"])), dtype=np.bool_)  # (G, L)
-    np.logical_or.at(labels, groups, multi_hot(dataset) == 1)
+    for start in range(0, len(dataset), _ROWS_AT_A_TIME):
+        part = range(start, min(start + _ROWS_AT_A_TIME, len(dataset)))
+        np.logical_or.at(labels, groups[part], multi_hot(dataset.select(part)) == 1)
     in_validation = np.zeros(len(sizes), dtype=np.bool_)  # (G,)
     if len(sizes) > 1:
         in_validation = _stratify(labels, min(max(round(fraction * len(sizes)), 1), len(sizes) - 1), seed)
@@ -72,10 +77,18 @@ def _group_equal_texts(dataset: Dataset) -> NDArray[np.int64]:
     """Return the group of each row (N,), numbered by first appearance; rows without a text are groups of their own."""
     if "text" not in dataset.column_names:
         return np.arange(len(dataset))
-    pairs = dataset["pair"][:] if "pair" in dataset.column_names else [""] * len(dataset)
-    number_of: dict[tuple[str, str], int] = {}
-    keys = map(text_key, dataset["text"][:], pairs)
-    return np.array([number_of.setdefault(key, len(number_of)) for key in keys])
+    texts = dataset.select_columns([name for name in ("text", "pair") if name in dataset.column_names])
+    # Not the texts themselves, of which there may be more than fit into memory.
+    digests = np.array([_digest(**row) for row in texts], dtype=np.uint64)  # (N,)
+    _, first, groups = np.unique(digests, return_index=True, return_inverse=True)  # (G,), (N,)
+    numbers = np.empty_like(first)
+    numbers[np.argsort(first)] = np.arange(len(first))
+    return numbers[groups]
+
+
+def _digest(text: str, pair: str = "") -> int:
+    key = repr(text_key(text, pair)).encode()
+    return int.from_bytes(hashlib.blake2b(key, digest_size=8).digest())
 
 
 def _stratify(labels: NDArray[np.bool_], size: int, seed: int) -> NDArray[np.bool_]:

@@ -12,6 +12,7 @@ from transformers.trainer_utils import TrainOutput
 
 from .acceleration import cpu_training
 from .arguments import MultiLabelTrainingArguments
+from .data import label_frequencies
 from .losses import Loss, make_loss, positive_weights
 from .modeling_multilabel import MultiLabelPreTrainedModel
 from .progress import ShortPrinter, ShortProgress
@@ -64,8 +65,8 @@ class MultiLabelTrainer(Trainer):
         if self.args.loss == "focal":
             settings["gamma"] = self.args.focal_gamma
         elif self.args.loss == "weighted_bce":
-            rows: Any = self.train_dataset
-            weights = positive_weights(rows["labels"], cast(float, self.args.max_pos_weight))
+            frequencies = label_frequencies(cast(Dataset, self.train_dataset))
+            weights = positive_weights(frequencies, cast(float, self.args.max_pos_weight))
             settings["pos_weight"] = weights.to(self.args.device)
         return make_loss(self.args.loss, self.args.label_correlation, **settings)
 

@@ -31,7 +31,7 @@ from .checkpoints import (
     write_results,
 )
 from .configuration_multilabel import MultiLabelConfig
-from .data import LoadedData, load_splits, multi_hot
+from .data import LoadedData, label_frequencies, load_splits
 from .decisions import AS_STORED, Decisions, TunedMetrics, fingerprint
 from .descriptions import read_label_descriptions
 from .encoding import Collator, encode_rows, longest_first
@@ -114,13 +114,14 @@ def run(
     model, tokenizer = _build(model_args, saved, data.label_names or [])
     data = data.ordered_as(model.config.label_names)  # added labels stand behind those that were there
     if training_args.do_train and saved.model_type != MultiLabelConfig.model_type:
-        start_bias_from_frequencies(model, torch.tensor(multi_hot(data.splits["train"])))
+        start_bias_from_frequencies(model, label_frequencies(data.train))
     adapters = None if model_args.lora_rank is None else add_adapters(model, model_args.lora_rank)
     reader = text_reader(tokenizer, model.config)
     splits = {
         name: encode_rows(rows, reader, data_args.max_seq_length, training_args.windows if name == "test" else None)
         for name, rows in data.splits.items()
     }
+    stream = None if data.stream is None else training_args.ordered(data.stream)
     if "validation" in splits:
         # Evaluation does not mind the order, and like lengths spare padding.
         order = longest_first(splits["validation"])
@@ -133,10 +134,10 @@ def run(
         patience = training_args.early_stopping_patience
         return MultiLabelTrainer(
             **given,
-            train_dataset=splits.get("train"),
+            train_dataset=splits.get("train") if stream is None else stream,
             eval_dataset=splits.get("validation"),
             processing_class=tokenizer,
-            data_collator=Collator(reader.pad_token_id),
+            data_collator=Collator(reader, data_args.max_seq_length),
             compute_metrics=tuned_metrics,
             callbacks=[
                 *([] if patience is None else [EarlyStoppingCallback(patience)]),
@@ -158,7 +159,7 @@ def run(
         trained = trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
         if adapters is not None:
             adapters.merge_and_unload()
-        results |= _report(trainer, output_dir, "train", {**trained.metrics, "train_samples": len(splits["train"])})
+        results |= _report(trainer, output_dir, "train", {**trained.metrics, "train_samples": len(data.train)})
     if training_args.do_eval:
         evaluated = trainer.evaluate()
         if tuned_metrics.tuned is not None:
@@ -222,8 +223,13 @@ def load_run_data(
         label_names: Labels of the model, if it has some and no file names them.
 
     Raises:
-        ValueError: If a split is missing, or its rows are bad.
+        ValueError: If a split is missing, its rows are bad, or streaming cannot give what is asked for.
     """
+    if training_args.streaming and data_args.max_train_samples is not None:
+        raise ValueError(
+            f"--max_train_samples {data_args.max_train_samples} draws from all rows, and --streaming never has all of "
+            "them at hand: drop one, or train for fewer --max_steps"
+        )
     needed = {
         "train": training_args.do_train,
         "validation": training_args.do_eval,
@@ -240,9 +246,15 @@ def load_run_data(
         dataset_name=data_args.dataset_name,
         dataset_config_name=data_args.dataset_config_name,
         wanted=wanted,
+        streaming=training_args.streaming,
     )
     splits = dict(loaded.splits)
-    _check_splits(splits, wanted)
+    _check_splits(splits.keys() | ({"train"} if loaded.stream is not None else set()), wanted)
+    if "validation" in wanted and "validation" not in splits and training_args.streaming:
+        raise ValueError(
+            "--streaming never has all training rows at hand, so none can be split off for --do_eval: give a "
+            "--validation_file, or a --dataset_name with the split 'validation'"
+        )
     if "validation" in wanted and "validation" not in splits:
         splits["train"], splits["validation"] = split_validation(
             splits["train"], data_args.validation_fraction, training_args.seed, loaded.label_names

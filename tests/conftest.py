@@ -1,8 +1,11 @@
 """Tiny real BERT checkpoints, made here: nothing is downloaded."""
 
 import os
+import shutil
+import tempfile
 
 os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["HF_DATASETS_CACHE"] = tempfile.mkdtemp(prefix="datasets-")  # processes that tests start inherit it
 
 from pathlib import Path
 
@@ -50,6 +53,12 @@ def make_rows(count):
         names = [name for bit, name in enumerate(LABELS) if number >> bit & 1]
         text = " ".join(["the price is not"] * (number % 4) + [WORDS[name] for name in names]) or "quality"
         yield {"id": f"row-{number}", "text": text, "labels": names}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def stored_rows_go_with_the_tests():
+    yield
+    shutil.rmtree(os.environ["HF_DATASETS_CACHE"])
 
 
 @pytest.fixture(scope="session")

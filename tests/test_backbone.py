@@ -6,6 +6,7 @@ from transformers import BertConfig, BertForMaskedLM, BertModel, RobertaConfig
 
 from bert_multilabel import MultiLabelConfig, from_backbone
 from bert_multilabel.backbone import load_trained, read_tokenizer, start_bias_from_frequencies
+from bert_multilabel.frequencies import LabelFrequencies
 
 from .conftest import LABELS, save_checkpoint
 
@@ -273,5 +274,5 @@ def test_all_layers_and_none_given_are_the_same_label_form(backbone, tmp_path):
 def test_a_new_head_begins_at_the_frequencies_of_the_labels(checkpoints, strategy):
     model, _ = from_backbone(checkpoints["uncased"], LABELS, strategy)
     labels = torch.tensor([[1.0, 0, 0], [1, 0, torch.nan], [1, 1, -100], [0, 0, 0]])
-    start_bias_from_frequencies(model, labels)
+    start_bias_from_frequencies(model, LabelFrequencies.of([labels[:3], labels[3:]]))
     torch.testing.assert_close(model.label_bias.sigmoid(), torch.tensor([4 / 6, 2 / 6, 1 / 4]))

@@ -10,7 +10,7 @@ from bert_multilabel.reading import Row, Table
 
 def table(columns, features=None):
     rows = [dict(zip(columns, cells, strict=True)) for cells in zip(*columns.values(), strict=True)]
-    return Table("table", [Row(number, None, row) for number, row in enumerate(rows, 1)], features)
+    return Table("table", lambda: [Row(number, None, row) for number, row in enumerate(rows, 1)], features=features)
 
 
 # What is known beforehand

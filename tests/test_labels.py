@@ -7,12 +7,11 @@ from hypothesis import strategies as st
 
 from bert_multilabel.labels import (
     BadValue,
+    ColumnFacts,
     DataError,
     Form,
     cell_reader,
     column_reader,
-    holds_zero_one,
-    is_hidden,
     shorten,
     zero_one,
 )
@@ -32,6 +31,13 @@ def reader(cells, names=None, delimiter=None):
 def multi_hot(cells, names=None, delimiter=None):
     its_reader = reader(cells, names, delimiter)
     return [its_reader.read({"labels": cell}) for cell in cells]
+
+
+def facts(*cells):
+    heard = ColumnFacts()
+    for cell in cells:
+        heard.hear(cell)
+    return heard
 
 
 def expected(sets):
@@ -230,7 +236,7 @@ def test_cells_read_as_one(cell):
 @pytest.mark.parametrize("cell", [None, "", " ", math.nan, "nan", -100, -100.0, "-100"])
 def test_cells_read_as_not_annotated(cell):
     assert math.isnan(zero_one(cell))
-    assert is_hidden(cell)
+    assert facts(cell).tells_nothing
 
 
 @pytest.mark.parametrize("cell", [2, -1, 0.5, "yes", "none", [], [1]])
@@ -242,16 +248,15 @@ def test_other_cells_are_no_zero_or_one(cell):
 
 
 def test_a_column_of_gaps_holds_no_zeros_and_ones():
-    assert holds_zero_one(["", "1"])
-    assert not holds_zero_one(["", None])
-    assert not holds_zero_one(["0", "2"])
+    assert facts("", "1").holds_zero_one
+    assert not facts("", None).holds_zero_one
+    assert not facts("0", "2").holds_zero_one
 
 
 def test_hidden_labels():
-    assert is_hidden(-1) and is_hidden("-1")
-    assert not is_hidden(0)
-    assert not is_hidden([])
-    assert not is_hidden("price")
+    assert facts(-1, "-1", None, "").tells_nothing
+    for cell in (0, [], "price"):
+        assert not facts(-1, cell).tells_nothing
 
 
 def test_long_values_are_cut():

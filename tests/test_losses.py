@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from bert_multilabel.frequencies import LabelFrequencies
 from bert_multilabel.losses import LOSSES, make_loss, positive_weights
 
 NAN = math.nan
@@ -179,5 +180,6 @@ def test_positives_weigh_as_many_negatives_as_there_are_for_each():
         [0, 1, 0, -100, None, NAN],
     ]
     expected = torch.tensor([3, 1 / 3, 5, 1 / 5, 5, 2])
-    torch.testing.assert_close(positive_weights(labels, 5.0), expected)
-    torch.testing.assert_close(positive_weights(labels, 1.5), expected.clamp(2 / 3, 1.5))
+    frequencies = LabelFrequencies.of([labels[:1], labels[1:]])
+    torch.testing.assert_close(positive_weights(frequencies, 5.0), expected)
+    torch.testing.assert_close(positive_weights(frequencies, 1.5), expected.clamp(2 / 3, 1.5))

@@ -177,7 +177,7 @@ def test_a_row_that_cannot_be_read_comes_with_its_problem(write, name, content, 
 
 
 def test_a_table_has_the_columns_of_all_rows_and_the_cells_of_readable_ones():
-    table = Table("t", [Row(1, None, {"a": 1}), Row(2, None, {"a": 2}, "broken"), Row(3, None, {"b": 3})])
+    table = Table("t", lambda: [Row(1, None, {"a": 1}), Row(2, None, {"a": 2}, "broken"), Row(3, None, {"b": 3})])
     assert table.columns == ["a", "b"]
     assert list(table.cells("a")) == [1, None]
 
@@ -241,7 +241,7 @@ def test_a_data_set_keeps_its_types(save_dataset):
     name = save_dataset(train=Dataset.from_dict({"text": ["x"], "label": [1]}, features=features))
     table = read_dataset(name, None)["train"]
     assert table.source == f"{name}, split 'train'"
-    assert table.rows == [Row(1, None, {"text": "x", "label": 1})]
+    assert list(table) == [Row(1, None, {"text": "x", "label": 1})]
     assert table.id_names("label") == ["b", "a"]
 
 

@@ -14,6 +14,7 @@ from transformers import DataCollatorWithPadding, Trainer, TrainingArguments
 from bert_multilabel import compute_metrics, from_backbone, hamming_score
 from bert_multilabel.arguments import parse_arguments
 from bert_multilabel.encoding import Collator, encode_rows
+from bert_multilabel.frequencies import LabelFrequencies
 from bert_multilabel.losses import make_loss, positive_weights
 from bert_multilabel.modeling_multilabel import multi_label_loss
 from bert_multilabel.trainer import EpochSeededLengthSampler, MultiLabelTrainer
@@ -58,7 +59,7 @@ def make_trainer(backbone, folder, words, labels=PARTLY, **more):
         model=model,
         args=parse_arguments(options.split())[2],
         train_dataset=partly_annotated_rows(tokenizer, labels),
-        data_collator=Collator(tokenizer.pad_token_id),
+        data_collator=Collator(tokenizer),
         **more,
     )
 
@@ -183,7 +184,7 @@ def test_on_a_cpu_steps_are_the_fast_ones_also_of_a_model_made_late(backbone, tm
             seen.append((model.config._attn_implementation, type(model.classifier.dropout).__name__))
             return super().training_step(model, *rest, **more)
 
-    collator = Collator(tokenizer.pad_token_id)
+    collator = Collator(tokenizer)
     for given in (
         {"model": from_backbone(backbone, LABELS, "cls")[0]},
         {"model_init": lambda: from_backbone(backbone, LABELS, "cls")[0]},
@@ -209,7 +210,9 @@ def loss_by_hand(name, logits):
     labels = torch.tensor(PARTLY)
     loss = {
         "bce": make_loss("bce"),
-        "weighted_bce": make_loss("weighted_bce", 0.25, pos_weight=positive_weights(PARTLY, 5.0)),
+        "weighted_bce": make_loss(
+            "weighted_bce", 0.25, pos_weight=positive_weights(LabelFrequencies.of([PARTLY]), 5.0)
+        ),
         "focal": make_loss("focal", gamma=1.0),
         "zlpr": make_loss("zlpr"),
     }[name]

@@ -1,0 +1,75 @@
+"""Rows that are made once, lie on disk and are mapped into memory from there, so that there may be more than fit.
+
+They lie beside what the datasets library stores (`HF_DATASETS_CACHE`), under a name that stands for all that decides
+what they are: the same rows are not made again, and others never taken for them. The folder may go at any time.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import datasets
+import pyarrow as pa
+from datasets import Dataset, Features
+from transformers.utils import logging
+
+logger = logging.get_logger(__name__)
+
+FOLDER = "bert_multilabel"
+_ROWS_AT_A_TIME = 1000
+
+
+def stored_rows(made_from: Mapping[str, Any] | None, batches: Iterable[dict[str, Any]], features: Features) -> Dataset:
+    """Return rows from disk, where they are put first if they are not there yet.
+
+    Args:
+        made_from: All that decides what the rows are, beside the code of this package; as JSON values. None if that
+            cannot be told: then the rows are held in memory.
+        batches: Columns of some rows each; gone through only if the rows are not there yet. If it raises, nothing
+            is stored.
+        features: The types of the columns.
+    """
+    if made_from is None:
+        table = pa.Table.from_batches(_record_batches(batches, features), features.arrow_schema)
+        return Dataset(table)
+    folder = Path(datasets.config.HF_DATASETS_CACHE) / FOLDER
+    key = json.dumps({**made_from, "code": _code_digest()}, sort_keys=True)
+    path = folder / f"{hashlib.sha256(key.encode('utf-8', 'surrogatepass')).hexdigest()}.arrow"
+    if path.exists():
+        logger.info("reading rows that were stored before: %s", path)
+    else:
+        folder.mkdir(parents=True, exist_ok=True)
+        # In a folder of its own, for another process may be making the same rows.
+        with TemporaryDirectory(prefix="unfinished-", dir=folder) as unfinished:
+            made = Path(unfinished) / path.name
+            with pa.OSFile(str(made), "wb") as file, pa.ipc.new_stream(file, features.arrow_schema) as stream:
+                for batch in _record_batches(batches, features):
+                    stream.write_batch(batch)
+            made.replace(path)
+    return Dataset.from_file(str(path))
+
+
+def rows_digest(rows: Dataset) -> str:
+    """Return what tells rows from others: SHA-256 of all that they hold, in hexadecimal."""
+    digest = hashlib.sha256()
+    for table in rows.with_format("arrow").iter(batch_size=_ROWS_AT_A_TIME):
+        for batch in table.combine_chunks().to_batches():
+            digest.update(batch.serialize())
+    return digest.hexdigest()
+
+
+def _record_batches(batches: Iterable[dict[str, Any]], features: Features) -> Iterable[pa.RecordBatch]:
+    return (pa.RecordBatch.from_pydict(batch, schema=features.arrow_schema) for batch in batches)
+
+
+@cache
+def _code_digest() -> str:
+    """Return what tells the code of this package from that of other versions, released or not."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
