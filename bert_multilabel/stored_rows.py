@@ -55,7 +55,7 @@ def stored_rows(made_from: Mapping[str, Any] | None, batches: Iterable[dict[str,
 
 def rows_digest(rows: Dataset) -> str:
     """Return what tells rows from others: SHA-256 of all that they hold, in hexadecimal."""
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(json.dumps(rows.features.to_dict()).encode())
     for table in rows.with_format("arrow").iter(batch_size=_ROWS_AT_A_TIME):
         for batch in table.combine_chunks().to_batches():
             digest.update(batch.serialize())

@@ -274,5 +274,5 @@ def test_all_layers_and_none_given_are_the_same_label_form(backbone, tmp_path):
 def test_a_new_head_begins_at_the_frequencies_of_the_labels(checkpoints, strategy):
     model, _ = from_backbone(checkpoints["uncased"], LABELS, strategy)
     labels = torch.tensor([[1.0, 0, 0], [1, 0, torch.nan], [1, 1, -100], [0, 0, 0]])
-    start_bias_from_frequencies(model, LabelFrequencies.of([labels[:3], labels[3:]]))
+    start_bias_from_frequencies(model, LabelFrequencies.of([labels[:3].tolist(), labels[3:].tolist()]))
     torch.testing.assert_close(model.label_bias.sigmoid(), torch.tensor([4 / 6, 2 / 6, 1 / 4]))

@@ -1,0 +1,130 @@
+import json
+from pathlib import Path
+
+import datasets
+import numpy as np
+import pytest
+from datasets import Dataset, Features, Value
+
+from bert_multilabel import MultiLabelTokenizer
+from bert_multilabel.columns import DataSpec
+from bert_multilabel.data import load_splits
+from bert_multilabel.encoding import encode_rows
+from bert_multilabel.reading import BadRows
+from bert_multilabel.stored_rows import FOLDER, rows_digest, stored_rows
+from bert_multilabel.windows_multilabel import Windows
+
+from .conftest import LABELS, make_rows
+
+FEATURES = Features({"text": Value("string")})
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    return tmp_path / "cache" / FOLDER
+
+
+def names(folder):
+    return {path.name for path in folder.iterdir()}
+
+
+def test_rows_are_made_once(folder):
+    made = stored_rows({"from": "a"}, ({"text": [text]} for text in "xy"), FEATURES)
+    assert made.to_list() == [{"text": "x"}, {"text": "y"}]
+    assert made.cache_files[0]["filename"] == str(next(folder.iterdir()))
+    again = stored_rows({"from": "a"}, iter([{"text": ["never read"]}]), FEATURES)
+    assert again.to_list() == made.to_list() and again.features == FEATURES
+    assert stored_rows({"from": "b"}, [{"text": ["z"]}], FEATURES)["text"][:] == ["z"]
+    assert len(names(folder)) == 2
+
+
+def test_what_fails_half_way_leaves_nothing(folder):
+    def batches():
+        yield {"text": ["x"]}
+        raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        stored_rows({"from": "a"}, batches(), FEATURES)
+    assert names(folder) == set()
+
+
+def test_rows_of_unknown_origin_are_not_stored(folder):
+    assert stored_rows(None, [{"text": ["x"]}], FEATURES).to_list() == [{"text": "x"}]
+    assert not folder.exists()
+
+
+def test_the_digest_is_of_what_the_rows_hold():
+    rows = Dataset.from_dict({"text": list("abcdef"), "labels": [[0.0, 1.0]] * 6})
+    half = Dataset.from_dict({"text": list("def"), "labels": [[0.0, 1.0]] * 3})
+    assert rows_digest(rows.select([3, 4, 5])) == rows_digest(half)
+    others = [rows, rows.select([4, 3, 5]), half.select_columns("text"), half.rename_column("text", "pair")]
+    assert len({rows_digest(one) for one in [half, *others]}) == 5
+
+
+def test_clean_rows_are_stored_by_all_that_decides_what_they_are(folder, tmp_path):
+    path = tmp_path / "train.jsonl"
+    path.write_text("\n".join(json.dumps(row) for row in make_rows(8)))
+
+    def load(split="train", **spec):
+        load_splits(DataSpec(**spec), {split: str(path)})
+        return len(names(folder))
+
+    assert load() == 1 == load()
+    assert load(label_names=sorted(LABELS)) == 1  # as they were found
+    assert load(label_names=LABELS) == 2  # in another order
+    assert load(text_column="id") == 3
+    assert load("test", label_names=LABELS) == 4
+    path.write_text(path.read_text().replace("quality", "qualitY"))
+    assert load() == 5
+    path.write_text(path.read_text() + '\n{"text": ""}')
+    with pytest.raises(BadRows):
+        load()
+    assert len(names(folder)) == 5
+
+
+def test_token_ids_are_stored_by_all_that_decides_what_they_are(folder, checkpoints):
+    def tokenizer(backbone="uncased", names=LABELS, strategy="label_tokens", **settings):
+        settings = {"model_max_length": 64, **settings}
+        return MultiLabelTokenizer.from_pretrained(
+            checkpoints[backbone], label_names=names, strategy=strategy, **settings
+        )
+
+    rows = Dataset.from_dict({"text": ["The good price", "not"], "labels": [[1.0], [np.nan]]})
+
+    def encode(rows, reader, *limits):
+        encode_rows(rows, reader, *limits)
+        return len(names(folder))
+
+    reader = tokenizer()
+    assert encode(rows, reader) == 1 == encode(rows, reader)
+    reader("the same tokenizer, called in another way", truncation=True, max_length=10, padding="max_length")
+    assert encode(rows, reader) == 1 == encode(rows, tokenizer())
+    assert encode(rows, tokenizer(), 64) == 1  # what is the default
+    assert encode(rows, tokenizer(), 10) == 2
+    assert encode(rows, tokenizer(), None, Windows(2)) == 3
+    assert encode(rows, tokenizer(names=LABELS[:2])) == 4
+    assert encode(rows, tokenizer(strategy="cls")) == 5
+    assert encode(rows, tokenizer("cased")) == 6
+    assert encode(rows, tokenizer(do_lower_case=False)) == 7
+    assert encode(rows, reader.without_label_tokens(), 61) == 8
+    assert encode(rows.select([1, 0]), tokenizer()) == 9
+    relabelled = Dataset.from_dict({"text": rows["text"][:], "labels": [[0.0], [np.nan]]})
+    assert encode(relabelled, tokenizer()) == 10
+    assert encode(relabelled.select_columns("text"), tokenizer()) == 11
+
+
+def test_a_change_of_the_code_makes_rows_anew(folder, tmp_path, monkeypatch):
+    from bert_multilabel import stored_rows as module
+
+    stored_rows({"from": "a"}, [{"text": ["old"]}], FEATURES)
+    (tmp_path / "package").mkdir()
+    for path in Path(module.__file__).parent.glob("*.py"):
+        (tmp_path / "package" / path.name).write_bytes(path.read_bytes())
+    monkeypatch.setattr(module, "__file__", str(tmp_path / "package" / "stored_rows.py"))
+    module._code_digest.cache_clear()
+    assert stored_rows({"from": "a"}, [{"text": ["new"]}], FEATURES)["text"][:] == ["old"]  # the same code elsewhere
+    (tmp_path / "package" / "labels.py").write_text("changed")
+    module._code_digest.cache_clear()
+    assert stored_rows({"from": "a"}, [{"text": ["new"]}], FEATURES)["text"][:] == ["new"]
+    module._code_digest.cache_clear()
