@@ -9,12 +9,12 @@ import json
 from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import datasets
 import pyarrow as pa
 from datasets import Dataset, Features
+from filelock import FileLock
 from transformers.utils import logging
 
 logger = logging.get_logger(__name__)
@@ -29,8 +29,8 @@ def stored_rows(made_from: Mapping[str, Any] | None, batches: Iterable[dict[str,
     Args:
         made_from: All that decides what the rows are, beside the code of this package; as JSON values. None if that
             cannot be told: then the rows are held in memory.
-        batches: Columns of some rows each; gone through only if the rows are not there yet. If it raises, nothing
-            is stored.
+        batches: Columns of some rows each; gone through only if the rows are not there yet. If that fails, the next
+            call begins anew.
         features: The types of the columns.
     """
     if made_from is None:
@@ -38,18 +38,17 @@ def stored_rows(made_from: Mapping[str, Any] | None, batches: Iterable[dict[str,
         return Dataset(table)
     folder = Path(datasets.config.HF_DATASETS_CACHE) / FOLDER
     key = json.dumps({**made_from, "code": _code_digest()}, sort_keys=True)
-    path = folder / f"{hashlib.sha256(key.encode('utf-8', 'surrogatepass')).hexdigest()}.arrow"
-    if path.exists():
-        logger.info("reading rows that were stored before: %s", path)
-    else:
-        folder.mkdir(parents=True, exist_ok=True)
-        # In a folder of its own, for another process may be making the same rows.
-        with TemporaryDirectory(prefix="unfinished-", dir=folder) as unfinished:
-            made = Path(unfinished) / path.name
-            with pa.OSFile(str(made), "wb") as file, pa.ipc.new_stream(file, features.arrow_schema) as stream:
+    path = folder / f"{hashlib.sha256(key.encode()).hexdigest()}.arrow"
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_suffix(".lock")):  # of several processes, one makes the rows
+        if path.exists():
+            logger.info("reading rows that were stored before: %s", path)
+        else:
+            unfinished = path.with_suffix(".unfinished")
+            with pa.OSFile(str(unfinished), "wb") as file, pa.ipc.new_stream(file, features.arrow_schema) as stream:
                 for batch in _record_batches(batches, features):
                     stream.write_batch(batch)
-            made.replace(path)
+            unfinished.replace(path)
     return Dataset.from_file(str(path))
 
 

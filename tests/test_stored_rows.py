@@ -1,4 +1,6 @@
 import json
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import datasets
@@ -26,20 +28,20 @@ def folder(tmp_path, monkeypatch):
 
 
 def names(folder):
-    return {path.name for path in folder.iterdir()}
+    return {path.name for path in folder.glob("*.arrow")}
 
 
 def test_rows_are_made_once(folder):
     made = stored_rows({"from": "a"}, ({"text": [text]} for text in "xy"), FEATURES)
     assert made.to_list() == [{"text": "x"}, {"text": "y"}]
-    assert made.cache_files[0]["filename"] == str(next(folder.iterdir()))
+    assert made.cache_files[0]["filename"] == str(next(folder.glob("*.arrow")))
     again = stored_rows({"from": "a"}, iter([{"text": ["never read"]}]), FEATURES)
     assert again.to_list() == made.to_list() and again.features == FEATURES
     assert stored_rows({"from": "b"}, [{"text": ["z"]}], FEATURES)["text"][:] == ["z"]
     assert len(names(folder)) == 2
 
 
-def test_what_fails_half_way_leaves_nothing(folder):
+def test_what_fails_half_way_is_begun_anew(folder):
     def batches():
         yield {"text": ["x"]}
         raise OSError("disk full")
@@ -47,6 +49,21 @@ def test_what_fails_half_way_leaves_nothing(folder):
     with pytest.raises(OSError, match="disk full"):
         stored_rows({"from": "a"}, batches(), FEATURES)
     assert names(folder) == set()
+    assert stored_rows({"from": "a"}, [{"text": ["y"]}], FEATURES).to_list() == [{"text": "y"}]
+
+
+def test_of_several_at_once_one_makes_the_rows(folder):
+    made = []
+
+    def batches():
+        made.append(1)
+        time.sleep(0.2)
+        yield {"text": ["x"]}
+
+    with ThreadPoolExecutor(4) as pool:
+        stored = list(pool.map(lambda _: stored_rows({"from": "a"}, batches(), FEATURES).to_list(), range(4)))
+    assert stored == [[{"text": "x"}]] * 4
+    assert len(made) == 1
 
 
 def test_rows_of_unknown_origin_are_not_stored(folder):
