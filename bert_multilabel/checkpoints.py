@@ -19,6 +19,8 @@ RUN_FILE = "training_run.json"
 TUNED_ON = "tuned_on"
 RESULTS_FILE = "all_results.json"
 PREDICTIONS_FILE = "predictions.jsonl"
+# Of predictions, while not all are done.
+PARTS_FOLDER = "predictions.unfinished"
 SEARCH_FILE = "hyperparameter_search.json"
 # A page and its figures; both hold texts of the rows.
 REPORT_FILES = ("report.html", "report.json")
@@ -79,6 +81,18 @@ def read_run(output_dir: Path) -> dict[str, Any] | None:
         return None
     run: dict[str, Any] = json.loads(run_file.read_text(encoding="utf-8"))
     return run
+
+
+def trained_pair_column(model_dir: Path) -> str | None:
+    """Return the pair column that a model was trained with, "" if it had none, or None if nothing is known.
+
+    Without it, a model trained on single texts would be given pairs wherever a column happens to be called like one.
+
+    Args:
+        model_dir: A folder that this script trained, or anything else.
+    """
+    run = read_run(model_dir)
+    return None if run is None else run["arguments"]["text_pair_column"]
 
 
 def add_to_run(output_dir: Path, **entries: Any) -> None:

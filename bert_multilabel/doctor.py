@@ -13,11 +13,11 @@ from transformers import AutoConfig, HfArgumentParser
 from . import auto as auto  # our own folders load through AutoConfig
 from .arguments import DataArguments, ModelArguments, MultiLabelTrainingArguments, unknown_arguments
 from .backbone import read_tokenizer
+from .checkpoints import trained_pair_column
 from .examination import Examination, LoadModel, examine
 from .files import write_json
 from .findings import Finding, Severity, count, number_rows
 from .label_checks import LabelCount
-from .training import trained_pair_column
 
 # What the doctor takes of the script's options, with their types, defaults and help texts.
 _OPTIONS: dict[type, str] = {

@@ -3,7 +3,6 @@
 import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,6 @@ from transformers.utils import logging
 from .scoring_multilabel import cutting, pad_batch
 from .stored_rows import rows_digest, stored_rows
 from .tokenization_multilabel import MultiLabelTokenizer
-from .windows_multilabel import Windows
 
 logger = logging.get_logger(__name__)
 
@@ -23,10 +21,8 @@ _FEATURES = {"input_ids": List(Value("int32")), "token_type_ids": List(Value("in
 _ROWS_AT_A_TIME = 1000
 
 
-def encode_rows(
-    rows: Dataset, tokenizer: MultiLabelTokenizer, max_length: int | None = None, windows: Windows | None = None
-) -> Dataset:
-    """Tokenize the texts of a data set, cut to the longest input allowed; or whole, if there are to be windows.
+def encode_rows(rows: Dataset, tokenizer: MultiLabelTokenizer, max_length: int | None = None) -> Dataset:
+    """Tokenize the texts of a data set, cut to the longest input allowed.
 
     The token ids are stored on disk, and read from there when the same rows are tokenized alike again. Masks are left
     out: they come when a batch is padded.
@@ -35,14 +31,12 @@ def encode_rows(
         rows: Columns `text`, and `pair` if there are pairs; `labels` and `id` are passed through.
         tokenizer: The model's tokenizer.
         max_length: Longest input in tokens, label tokens included; by default what the model can take.
-        windows: Into which longer texts will be cut before they are scored.
 
     Returns:
         The columns `input_ids`, `token_type_ids`, `length` (in tokens), and what was passed through.
 
     Raises:
-        ValueError: If `max_length` is more than the model can take, or leaves no room beside the label tokens, or, in
-            windows, beside the pair of a text.
+        ValueError: If `max_length` is more than the model can take, or leaves no room beside the label tokens.
     """
     max_length = _limit(tokenizer, max_length)
     passed = {name: kind for name, kind in rows.features.items() if name not in ("text", "pair")}
@@ -51,10 +45,7 @@ def encode_rows(
     def encode() -> Iterator[dict[str, Any]]:
         with logging.tqdm(total=len(rows), unit=" rows", desc="Tokenizing") as bar:
             for part in rows.iter(batch_size=_ROWS_AT_A_TIME):
-                input_ids, token_type_ids = _encode(tokenizer, part["text"], part.get("pair"), max_length, windows)
-                if windows is not None:
-                    # Now, and not hours later when the rows are scored, is the time to refuse one.
-                    windows.cut(input_ids, token_type_ids, tokenizer, max_length)
+                input_ids, token_type_ids = _encode(tokenizer, part["text"], part.get("pair"), max_length)
                 lengths = [len(ids) for ids in input_ids]
                 others = {name: part[name] for name in passed}
                 yield {"input_ids": input_ids, "token_type_ids": token_type_ids, "length": lengths, **others}
@@ -62,15 +53,11 @@ def encode_rows(
 
     made_from = {
         "rows": rows_digest(rows),
-        "tokenizer": _tokenizer_digest(tokenizer),
+        "tokenizer": tokenizer_digest(tokenizer),
         "max_length": max_length,
-        "windows": None if windows is None else asdict(windows),
     }
     encoded_rows = stored_rows(made_from, encode(), features)
-    lengths = lengths_of(encoded_rows)
-    if windows is not None:
-        logger.info(f"{np.sum(lengths > max_length)} of {len(rows)} texts exceed {max_length} tokens: read in windows")
-    elif full := int(np.sum(lengths == max_length)):
+    if full := int(np.sum(lengths_of(encoded_rows) == max_length)):
         logger.warning(f"{full} of {len(rows)} texts fill or exceed {max_length} tokens: what is beyond was cut off")
     return encoded_rows
 
@@ -104,14 +91,10 @@ class Collator:
 
 
 def _encode(
-    tokenizer: MultiLabelTokenizer,
-    texts: list[str],
-    pairs: list[str] | None,
-    max_length: int,
-    windows: Windows | None = None,
+    tokenizer: MultiLabelTokenizer, texts: list[str], pairs: list[str] | None, max_length: int
 ) -> tuple[list[list[int]], list[list[int]]]:
     """Return token ids and segment ids of texts."""
-    encoded = tokenizer(texts, pairs, return_attention_mask=False, **cutting(max_length, windows))
+    encoded = tokenizer(texts, pairs, return_attention_mask=False, **cutting(max_length))
     return encoded["input_ids"], encoded["token_type_ids"]
 
 
@@ -122,7 +105,7 @@ def _limit(tokenizer: MultiLabelTokenizer, max_length: int | None) -> int:
     return limit if max_length is None else max_length
 
 
-def _tokenizer_digest(tokenizer: MultiLabelTokenizer) -> str:
+def tokenizer_digest(tokenizer: MultiLabelTokenizer) -> str:
     """Return what tells a tokenizer from those that make other tokens of a text."""
     backend = json.loads(tokenizer.backend_tokenizer.to_str())
     # A call sets these, and the next one sets them anew.

@@ -16,11 +16,11 @@ from transformers import HfArgumentParser
 
 from .arguments import ColumnArguments, unknown_arguments
 from .backbone import load_trained
+from .checkpoints import trained_pair_column
 from .data import load_splits, multi_hot
 from .files import creating_folder, write_json
 from .parity import Parity, Sample, compare, made_up_sample, original_logits
 from .scoring_multilabel import text_reader
-from .training import trained_pair_column
 
 PARITY_FILE = "parity.json"
 QUANTIZATIONS = ("int8",)

@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
@@ -21,6 +21,13 @@ def replacing(path: Path) -> Iterator[TextIO]:
     with unfinished.open("w", encoding="utf-8") as file:
         yield file
     os.replace(unfinished, path)
+
+
+def write_json_lines(path: Path, records: Iterable[Any]) -> None:
+    """Write records as JSON lines, all of them or none."""
+    with replacing(path) as file:
+        for record in records:
+            file.write(json.dumps(record, ensure_ascii=False) + "\n")
 
 
 def write_json(path: Path, content: Any) -> None:

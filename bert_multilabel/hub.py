@@ -33,7 +33,14 @@ logger = logging.get_logger(__name__)
 
 # What stays here of an output folder: checkpoints, the paths of this machine, and rows that may be private, with what
 # was said of them.
-NOT_OF_THE_MODEL = [f"{PREFIX_CHECKPOINT_DIR}-*", RUN_FILE, PREDICTIONS_FILE, *REPORT_FILES, "*.unfinished"]
+NOT_OF_THE_MODEL = [
+    f"{PREFIX_CHECKPOINT_DIR}-*",
+    RUN_FILE,
+    PREDICTIONS_FILE,
+    *REPORT_FILES,
+    "*.unfinished",
+    "*.unfinished/*",
+]
 # Where a checkpoint waits, in the output folder: Trainer may remove the checkpoint itself at the next save.
 _WAITING = "_push"
 # What training goes on with, beside the model; and what it does not need even for that.

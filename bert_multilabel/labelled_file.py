@@ -9,12 +9,11 @@ from numpy.typing import NDArray
 
 from .arguments import ColumnArguments
 from .backbone import load_trained
+from .checkpoints import trained_pair_column
 from .configuration_multilabel import MultiLabelConfig
 from .data import load_splits, multi_hot
-from .encoding import encode_rows
 from .prediction import predict_rows
-from .scoring_multilabel import PRECISIONS, MultiLabelScorer, text_reader
-from .training import trained_pair_column
+from .scoring_multilabel import PRECISIONS, MultiLabelScorer
 
 
 @dataclass
@@ -62,8 +61,6 @@ def score_labelled_file(model_dir: Path, source: LabelledFile) -> ScoredFile:
     if source.text_pair_column is None:
         source = replace(source, text_pair_column=trained_pair_column(model_dir))
     rows = load_splits(source.spec(config.label_names), {"validation": source.file}).splits["validation"]
-    scorer = MultiLabelScorer(model, tokenizer, source.precision)
-    encoded = encode_rows(rows, text_reader(tokenizer, config), source.max_seq_length)
-    logits, predicted = predict_rows(scorer, encoded)  # (N, L)
-    metrics = {name.removeprefix("test_"): value for name, value in predicted.items()}
-    return ScoredFile(config, rows, logits, multi_hot(encoded), metrics)
+    scorer = MultiLabelScorer(model, tokenizer, source.precision, source.max_seq_length)
+    logits, metrics = predict_rows(scorer, rows)  # (N, L)
+    return ScoredFile(config, rows, logits.numpy(), multi_hot(rows), metrics)

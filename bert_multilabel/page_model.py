@@ -7,14 +7,14 @@ from pathlib import Path
 import torch
 
 from .backbone import load_trained
+from .checkpoints import trained_pair_column
 from .columns import DataSpec
 from .configuration_multilabel import MultiLabelConfig
 from .data import load_splits
 from .explanation import Explainer
-from .prediction import write_predictions
+from .files import write_json_lines
 from .records_multilabel import prediction_records
 from .scoring_multilabel import MultiLabelScorer, score_rows
-from .training import trained_pair_column
 
 # Rows of a file that are scored before the progress bar moves.
 ROWS_AT_A_TIME = 256
@@ -84,7 +84,7 @@ class PageModel:
             part = rows[start : start + ROWS_AT_A_TIME]
             parts.append(self.scorer.logits(part["text"], part.get("pair")))
         ids = list(rows["id"]) if "id" in rows.column_names else None
-        write_predictions(target, prediction_records(torch.cat(parts), config, ids))
+        write_json_lines(target, prediction_records(torch.cat(parts), config, ids))
         yield len(rows), len(rows)
 
 

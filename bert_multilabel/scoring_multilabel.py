@@ -83,14 +83,30 @@ class MultiLabelScorer:
         size = texts_at_a_time(windows)
         for start in range(0, len(texts), size):
             part = slice(start, start + size)
-            encoded = self.tokenizer(
-                list(texts[part]),
-                None if pairs is None else list(pairs[part]),
-                return_attention_mask=False,
-                **cutting(self.max_length, windows),
-            )
-            parts.append(self.logits_of_tokens(encoded["input_ids"], encoded["token_type_ids"], windows))
+            tokens = self.tokens(texts[part], None if pairs is None else pairs[part], windows)
+            parts.append(self.logits_of_tokens(*tokens, windows))
         return torch.cat(parts) if parts else torch.empty(0, len(self.config.label_names))
+
+    def tokens(
+        self, texts: Sequence[str], pairs: Sequence[str] | None = None, windows: Windows | None = None
+    ) -> tuple[list[list[int]], list[list[int]]]:
+        """Tokenize texts as `logits_of_tokens` takes them.
+
+        Args:
+            texts: N texts.
+            pairs: N second texts, for a model trained on pairs.
+            windows: How texts longer than `max_length` will be read; without them, what is beyond is cut off.
+
+        Returns:
+            Token ids of the N texts, and segment ids of the same tokens.
+        """
+        encoded = self.tokenizer(
+            list(texts),
+            None if pairs is None else list(pairs),
+            return_attention_mask=False,
+            **cutting(self.max_length, windows),
+        )
+        return encoded["input_ids"], encoded["token_type_ids"]
 
     def logits_of_tokens(
         self,
@@ -164,7 +180,7 @@ def joining_labels(config: MultiLabelConfig) -> int:
     return len(config.label_names) if config.labels_join_late and config.label_attention == "full" else 0
 
 
-def cutting(max_length: int, windows: Windows | None) -> dict[str, Any]:
+def cutting(max_length: int, windows: Windows | None = None) -> dict[str, Any]:
     """Return what to tell a tokenizer of texts that are too long: to cut them off, or to leave them to windows."""
     # It would warn of texts that the model cannot take; but no window is one.
     return {"truncation": True, "max_length": max_length} if windows is None else {"verbose": False}

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from datasets import Dataset
 from transformers import AutoConfig, EarlyStoppingCallback, PreTrainedConfig, Trainer, set_seed
 from transformers.utils import logging
@@ -15,7 +14,7 @@ from transformers.utils import logging
 from . import auto as auto  # our own folders load through AutoConfig
 from .adapters import add_adapters
 from .arguments import DataArguments, DecisionArguments, ModelArguments, MultiLabelTrainingArguments
-from .backbone import from_backbone, start_bias_from_frequencies
+from .backbone import from_backbone, load_trained, start_bias_from_frequencies
 from .checkpoints import (
     PREDICTIONS_FILE,
     REPORT_FILES,
@@ -26,8 +25,8 @@ from .checkpoints import (
     find_damage,
     mark_finished,
     read_history,
-    read_run,
     start_or_resume,
+    trained_pair_column,
     write_results,
 )
 from .configuration_multilabel import MultiLabelConfig
@@ -39,19 +38,17 @@ from .hub import HubPush
 from .metrics import score_decisions
 from .model_card import write_model_card
 from .modeling_multilabel import MultiLabelPreTrainedModel
-from .prediction import predict_rows, write_predictions
+from .prediction import PredictionOptions, predict_split
 from .progress import summary
-from .records_multilabel import prediction_records
 from .report_figures import Evaluation
 from .report_page import write_report
 from .run_facts import gather_facts, store_facts, validation_source
-from .scoring_multilabel import MultiLabelScorer, text_reader
+from .scoring_multilabel import text_reader
 from .search import search
 from .splitting import split_validation
 from .thresholds import Goal
 from .tokenization_multilabel import MultiLabelTokenizer
 from .trainer import MultiLabelTrainer
-from .windows_multilabel import Windows
 
 logger = logging.get_logger(__name__)
 
@@ -117,9 +114,13 @@ def run(
         start_bias_from_frequencies(model, label_frequencies(data.train))
     adapters = None if model_args.lora_rank is None else add_adapters(model, model_args.lora_rank)
     reader = text_reader(tokenizer, model.config)
+    if training_args.windows is not None:
+        # Now, and not hours later when they are cut, is the time to refuse them.
+        training_args.windows.check_room(reader, data_args.max_seq_length or reader.model_max_length)
     splits = {
-        name: encode_rows(rows, reader, data_args.max_seq_length, training_args.windows if name == "test" else None)
+        name: encode_rows(rows, reader, data_args.max_seq_length)
         for name, rows in data.splits.items()
+        if name != "test"  # whose texts are tokenized as they are scored
     }
     stream = None if data.stream is None else training_args.ordered(data.stream)
     if "validation" in splits:
@@ -186,9 +187,13 @@ def run(
         )
         write_report(output_dir, output_dir.resolve().name, evaluation)
     if training_args.do_predict:
-        precision, windows = str(training_args.predict_precision), training_args.windows
-        scorer = MultiLabelScorer(model, tokenizer, precision, data_args.max_seq_length)
-        results |= _predict(trainer, scorer, splits["test"], output_dir, data_args.top_scores, windows)
+        if training_args.do_train:
+            # Of the one in memory, each process may have a piece.
+            trainer.accelerator.wait_for_everyone()
+            model, tokenizer = load_trained(output_dir)
+            model.to(training_args.device)  # type: ignore[arg-type]  # the declared type has lost its self
+        predicted = _predict(model, tokenizer, data.splits["test"], data_args, training_args)
+        results |= _report(trainer, output_dir, "test", predicted)
     if training_args.do_train and trainer.is_world_process_zero():
         mark_finished(output_dir)
     if trainer.is_world_process_zero():
@@ -196,18 +201,6 @@ def run(
     if push is not None:
         push.push_run()  # nothing comes after it that it could prevent
     return results
-
-
-def trained_pair_column(model_dir: Path) -> str | None:
-    """Return the pair column that a model was trained with, "" if it had none, or None if nothing is known.
-
-    Without it, a model trained on single texts would be given pairs wherever a column happens to be called like one.
-
-    Args:
-        model_dir: A folder that this script trained, or anything else.
-    """
-    run = read_run(model_dir)
-    return None if run is None else run["arguments"]["text_pair_column"]
 
 
 def load_run_data(
@@ -362,17 +355,14 @@ def _report(trainer: Trainer, output_dir: Path, split: str, metrics: dict[str, f
 
 
 def _predict(
-    trainer: Trainer,
-    scorer: MultiLabelScorer,
+    model: MultiLabelPreTrainedModel,
+    tokenizer: MultiLabelTokenizer,
     rows: Dataset,
-    output_dir: Path,
-    top_scores: int | None,
-    windows: Windows | None,
+    data_args: DataArguments,
+    args: MultiLabelTrainingArguments,
 ) -> dict[str, float]:
-    logits, metrics = predict_rows(scorer, rows, windows)
-    if trainer.is_world_process_zero():
-        output_dir.mkdir(parents=True, exist_ok=True)
-        ids = rows["id"] if "id" in rows.column_names else None
-        records = prediction_records(torch.from_numpy(logits), scorer.config, ids, top_scores)
-        write_predictions(output_dir / PREDICTIONS_FILE, records)
-    return _report(trainer, output_dir, "test", {**metrics, "test_samples": len(rows)})
+    precision = str(args.predict_precision)
+    options = PredictionOptions(precision, data_args.max_seq_length, args.windows, data_args.top_scores)
+    source = data_args.test_file or f"{data_args.dataset_name}, split 'test'"
+    metrics = predict_split(model, tokenizer, rows, source, Path(str(args.output_dir)), options)
+    return {**metrics, "test_samples": len(rows)}

@@ -17,6 +17,19 @@ POOLINGS = ("max", "mean")
 _QUOTED = 40
 
 
+class NoRoom(ValueError):
+    """A pair that leaves windows no room for its text.
+
+    Args:
+        message: Says so.
+        row: Which of the texts that were cut together it is, from 0.
+    """
+
+    def __init__(self, message: str, row: int) -> None:
+        super().__init__(message)
+        self.row = row
+
+
 @dataclass(frozen=True)
 class Windows:
     """How a text that is too long is cut, and how the probabilities of its windows become one.
@@ -61,7 +74,29 @@ class Windows:
             Token ids and segment ids of W windows, text by text, and how many windows each of the N texts has.
 
         Raises:
-            ValueError: If a window has no more room for text than the stride: at all, or beside a certain pair.
+            NoRoom: If a window has no more room for text, beside a certain pair, than the stride.
+            ValueError: If it has not even without a pair.
+        """
+        self.check_room(tokenizer, max_length)
+        cut_ids, cut_types, counts = [], [], []
+        for row, (ids, types) in enumerate(zip(input_ids, token_type_ids, strict=True)):
+            end = _end_of_text(ids, tokenizer)
+            spans = [(1, end)] if len(ids) <= max_length else self._spans(row, ids, end, tokenizer, max_length)
+            for start, stop in spans:
+                cut_ids.append([*ids[:1], *ids[start:stop], *ids[end:]])
+                cut_types.append([*types[:1], *types[start:stop], *types[end:]])
+            counts.append(len(spans))
+        return cut_ids, cut_types, counts
+
+    def check_room(self, tokenizer: MultiLabelTokenizer, max_length: int) -> None:
+        """Refuse windows that have no more room for text than the stride, even without a pair.
+
+        Args:
+            tokenizer: That of the model.
+            max_length: Of a window, in tokens.
+
+        Raises:
+            ValueError: If it is so.
         """
         room = max_length - int(tokenizer.num_special_tokens_to_add(pair=False))
         if self.stride >= room:
@@ -69,28 +104,20 @@ class Windows:
                 f"stride={self.stride} must be less than the {room} tokens of text for which windows of {max_length} "
                 "tokens have room"
             )
-        cut_ids, cut_types, counts = [], [], []
-        for ids, types in zip(input_ids, token_type_ids, strict=True):
-            end = _end_of_text(ids, tokenizer)
-            spans = [(1, end)] if len(ids) <= max_length else self._spans(ids, end, tokenizer, max_length)
-            for start, stop in spans:
-                cut_ids.append([*ids[:1], *ids[start:stop], *ids[end:]])
-                cut_types.append([*types[:1], *types[start:stop], *types[end:]])
-            counts.append(len(spans))
-        return cut_ids, cut_types, counts
 
     def _spans(
-        self, ids: Sequence[int], end: int, tokenizer: MultiLabelTokenizer, max_length: int
+        self, row: int, ids: Sequence[int], end: int, tokenizer: MultiLabelTokenizer, max_length: int
     ) -> list[tuple[int, int]]:
         """Return from where to where the windows of one text go; its tokens stand from 1 to `end`."""
         room = max_length - 1 - (len(ids) - end)
         if self.stride >= room:
             # Without a pair there is room, as was checked before.
             pair = str(tokenizer.decode(list(ids[end + 1 :]), skip_special_tokens=True))
-            raise ValueError(
+            raise NoRoom(
                 f"a text of {end - 1} tokens cannot be cut into windows of {max_length}: beside its pair, which "
                 f"begins {pair[:_QUOTED]!r}, they have room for {max(room, 0)} tokens of it, and that must be more "
-                f"than stride={self.stride}: shorten the pair, or lower the stride"
+                f"than stride={self.stride}: shorten the pair, or lower the stride",
+                row,
             )
         starts = range(1, end - self.stride, room - self.stride)
         return [(start, min(start + room, end)) for start in starts]
