@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from .metrics import make_compute_metrics as make_compute_metrics
     from .modeling_multilabel import BertForMultiLabelCLS as BertForMultiLabelCLS
     from .modeling_multilabel import BertForMultiLabelLabelTokens as BertForMultiLabelLabelTokens
+    from .predictor import MultiLabelPredictor as MultiLabelPredictor
     from .tokenization_multilabel import MultiLabelTokenizer as MultiLabelTokenizer
 
 # Names are loaded on first use, so that importing the package costs no more than importing Transformers.
@@ -21,6 +22,7 @@ _MODULES = {
     "BertForMultiLabelLabelTokens": "modeling_multilabel",
     "Explainer": "explanation",
     "MultiLabelConfig": "configuration_multilabel",
+    "MultiLabelPredictor": "predictor",
     "MultiLabelTokenizer": "tokenization_multilabel",
     "__version__": "configuration_multilabel",
     "compute_metrics": "metrics",

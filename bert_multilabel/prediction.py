@@ -32,9 +32,9 @@ from .windows_multilabel import NoRoom, Windows
 logger = logging.get_logger(__name__)
 
 # So many parts or more, that processes may share them evenly and a kill costs little; but of so many rows or more, for
-# fewer are scored in worse batches.
-PARTS = 64
-ROWS_PER_PART = 512
+# of fewer, few are of like length.
+PARTS = 32
+ROWS_PER_PART = 1024
 
 
 @dataclass(frozen=True)

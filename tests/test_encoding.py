@@ -3,7 +3,6 @@ from datasets import Dataset
 
 from bert_multilabel import MultiLabelTokenizer
 from bert_multilabel.encoding import encode_rows, longest_first
-from bert_multilabel.windows_multilabel import Windows
 
 from .conftest import LABELS
 
@@ -32,16 +31,6 @@ def test_texts_are_cut_at_the_limit_but_never_a_label_token(tokenizer):
     cut = encode_rows(rows, tokenizer, max_length=10)
     assert list(cut["length"]) == [10, 6]
     assert set(tokenizer.label_token_ids) <= set(cut["input_ids"][0])
-
-
-def test_texts_stay_whole_where_there_are_to_be_windows(tokenizer):
-    rows = Dataset.from_dict({"text": ["good " * 100, "good"]})
-    assert list(encode_rows(rows, tokenizer, windows=Windows(4))["length"]) == [105, 6]
-    with pytest.raises(ValueError, match="stride=5 must be less than the 5 tokens of text"):
-        encode_rows(rows, tokenizer, max_length=10, windows=Windows(5))
-    rows = Dataset.from_dict({"text": ["good", "good " * 100], "pair": ["gift " * 56, "gift " * 56]})
-    with pytest.raises(ValueError, match="a text of 100 tokens cannot be cut into windows of 64"):
-        encode_rows(rows, tokenizer, windows=Windows(4))
 
 
 def test_limits_that_cannot_be_kept_are_refused(tokenizer):

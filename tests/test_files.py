@@ -1,6 +1,6 @@
 import pytest
 
-from bert_multilabel.files import creating_folder
+from bert_multilabel.files import creating_folder, write_json_lines
 
 
 def test_a_folder_comes_when_all_is_in_it(tmp_path):
@@ -27,3 +27,17 @@ def test_what_is_there_stays(tmp_path):
             with creating_folder(taken):
                 pass
     assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path):
+    path = tmp_path / "predictions.jsonl"
+    write_json_lines(path, [{"labels": ["é"]}])
+    assert path.read_text(encoding="utf-8") == '{"labels": ["é"]}\n'
+
+    def broken():
+        yield {"labels": []}
+        raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        write_json_lines(path, broken())
+    assert path.read_text(encoding="utf-8") == '{"labels": ["é"]}\n'
