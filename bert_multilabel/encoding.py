@@ -90,21 +90,6 @@ class Collator:
         return batch
 
 
-def _encode(
-    tokenizer: MultiLabelTokenizer, texts: list[str], pairs: list[str] | None, max_length: int
-) -> tuple[list[list[int]], list[list[int]]]:
-    """Return token ids and segment ids of texts."""
-    encoded = tokenizer(texts, pairs, return_attention_mask=False, **cutting(max_length))
-    return encoded["input_ids"], encoded["token_type_ids"]
-
-
-def _limit(tokenizer: MultiLabelTokenizer, max_length: int | None) -> int:
-    limit = int(tokenizer.model_max_length)
-    if max_length is not None and max_length > limit:
-        raise ValueError(f"max_seq_length={max_length} is more than the {limit} tokens that this model can take")
-    return limit if max_length is None else max_length
-
-
 def tokenizer_digest(tokenizer: MultiLabelTokenizer) -> str:
     """Return what tells a tokenizer from those that make other tokens of a text."""
     backend = json.loads(tokenizer.backend_tokenizer.to_str())
@@ -124,3 +109,18 @@ def longest_first(encoded_rows: Dataset) -> np.ndarray:
     Batches then carry little padding, and too little memory shows at once instead of at the end.
     """
     return np.argsort(-lengths_of(encoded_rows), kind="stable")
+
+
+def _encode(
+    tokenizer: MultiLabelTokenizer, texts: list[str], pairs: list[str] | None, max_length: int
+) -> tuple[list[list[int]], list[list[int]]]:
+    """Return token ids and segment ids of texts."""
+    encoded = tokenizer(texts, pairs, return_attention_mask=False, **cutting(max_length))
+    return encoded["input_ids"], encoded["token_type_ids"]
+
+
+def _limit(tokenizer: MultiLabelTokenizer, max_length: int | None) -> int:
+    limit = int(tokenizer.model_max_length)
+    if max_length is not None and max_length > limit:
+        raise ValueError(f"max_seq_length={max_length} is more than the {limit} tokens that this model can take")
+    return limit if max_length is None else max_length

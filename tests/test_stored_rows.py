@@ -14,7 +14,6 @@ from bert_multilabel.data import load_splits
 from bert_multilabel.encoding import encode_rows
 from bert_multilabel.reading import BadRows
 from bert_multilabel.stored_rows import FOLDER, rows_digest, stored_rows
-from bert_multilabel.windows_multilabel import Windows
 
 from .conftest import LABELS, make_rows
 
@@ -119,16 +118,15 @@ def test_token_ids_are_stored_by_all_that_decides_what_they_are(folder, checkpoi
     assert encode(rows, reader) == 1 == encode(rows, tokenizer())
     assert encode(rows, tokenizer(), 64) == 1  # what is the default
     assert encode(rows, tokenizer(), 10) == 2
-    assert encode(rows, tokenizer(), None, Windows(2)) == 3
-    assert encode(rows, tokenizer(names=LABELS[:2])) == 4
-    assert encode(rows, tokenizer(strategy="cls")) == 5
-    assert encode(rows, tokenizer("cased")) == 6
-    assert encode(rows, tokenizer(do_lower_case=False)) == 7
-    assert encode(rows, reader.without_label_tokens(), 61) == 8
-    assert encode(rows.select([1, 0]), tokenizer()) == 9
+    assert encode(rows, tokenizer(names=LABELS[:2])) == 3
+    assert encode(rows, tokenizer(strategy="cls")) == 4
+    assert encode(rows, tokenizer("cased")) == 5
+    assert encode(rows, tokenizer(do_lower_case=False)) == 6
+    assert encode(rows, reader.without_label_tokens(), 61) == 7
+    assert encode(rows.select([1, 0]), tokenizer()) == 8
     relabelled = Dataset.from_dict({"text": rows["text"][:], "labels": [[0.0], [np.nan]]})
-    assert encode(relabelled, tokenizer()) == 10
-    assert encode(relabelled.select_columns("text"), tokenizer()) == 11
+    assert encode(relabelled, tokenizer()) == 9
+    assert encode(relabelled.select_columns("text"), tokenizer()) == 10
 
 
 def test_a_change_of_the_code_makes_rows_anew(folder, tmp_path, monkeypatch):
