@@ -10,6 +10,7 @@ import difflib
 import json
 import math
 import re
+import sys
 from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -173,7 +174,7 @@ def cell_reader(
 
 def zero_one(value: object) -> float | None:
     """Read a cell of a 0/1 column: 0.0, 1.0, NaN for "not annotated" (empty, null, NaN, -100), None for all else."""
-    return _ZERO_ONE.get("" if value is None else str(value).strip().lower())
+    return _ZERO_ONE.get(_as_text(value))
 
 
 @dataclass
@@ -203,20 +204,34 @@ class ColumnFacts:
         is_missing = number is not None and math.isnan(number)
         self.is_zero_one = self.is_zero_one and number is not None
         self.is_annotated = self.is_annotated or (number is not None and not is_missing)
-        self.tells_nothing = self.tells_nothing and (is_missing or str(cell).strip() == "-1")
+        self.tells_nothing = self.tells_nothing and (is_missing or _as_text(cell) == "-1")
+
+
+def _as_text(cell: object) -> str:
+    """Write a cell in lower case, without blanks around it; a list or an object is not written out."""
+    if cell is None:
+        return ""
+    return "[...]" if isinstance(cell, (list, dict)) else str(cell).strip().lower()
 
 
 def shorten(value: object, width: int = 80) -> str:
     """Quote a value for a message, cut to about `width` characters."""
-    text = repr(value)
+    try:
+        text = repr(value)
+    except RecursionError:
+        return "a value that is nested too deeply"
+    except ValueError:  # Python writes no number of more digits
+        return f"a number of more than {sys.get_int_max_str_digits()} digits"
     return text if len(text) <= width else f"{text[: width - 4]}...{text[-1]}"
 
 
 def unknown_label(name: str, label_names: list[str]) -> str:
     """Say that there is no such label, and which may be meant."""
     by_lower = {known.lower(): known for known in label_names}
-    close = difflib.get_close_matches(name.lower(), by_lower, n=1)
-    hint = f"did you mean {by_lower[close[0]]!r}?" if close else f"the labels are {shorten(label_names)}"
+    # What is far longer than every label is none of them misspelt, and a document would be compared for seconds.
+    is_short = len(name) <= 3 * max(map(len, by_lower), default=0)
+    close = difflib.get_close_matches(name.lower(), by_lower, n=1) if is_short else []
+    hint = f"did you mean {shorten(by_lower[close[0]])}?" if close else f"the labels are {shorten(label_names)}"
     return f"unknown label {shorten(name)}; {hint}"
 
 
@@ -254,13 +269,13 @@ def _parse_list(text: str, column: str) -> Any:
     """Parse a text in square brackets as a JSON list, else as a Python one."""
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         pass
     # Python glues neighbouring strings together: a printed array, ['a' 'b'], would become the one label 'ab'.
     if not _ADJACENT_STRINGS.search(text):
         try:
             return ast.literal_eval(text)
-        except (ValueError, SyntaxError):
+        except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):  # the last two: nested too deeply
             pass
     raise BadValue(f'{shorten(text)} looks like a list but cannot be read; write it like ["a", "b"]', column)
 
@@ -271,7 +286,7 @@ def _is_id(item: object) -> bool:
 
 def _name_of_id(item: int, id_names: list[str], column: str) -> str:
     if not 0 <= item < len(id_names):
-        raise BadValue(f"id {item} is out of range; ids run from 0 to {len(id_names) - 1}", column)
+        raise BadValue(f"id {shorten(item)} is out of range; ids run from 0 to {len(id_names) - 1}", column)
     return id_names[item]
 
 

@@ -1,5 +1,6 @@
 import json
 import math
+import time
 
 import pytest
 from hypothesis import given, settings
@@ -63,7 +64,15 @@ def test_a_list_may_stand_in_a_text(cell):
     assert multi_hot([cell], NAMES) == [[1, 1, 0]]
 
 
-@pytest.mark.parametrize("cell", ["['price' 'quality']", "[price, quality]", "[0 1]", "['price',"[:-1] + "]]"])
+@pytest.mark.parametrize(
+    "cell",
+    [
+        *("['price' 'quality']", "[price, quality]", "[0 1]", "['price']]", "[{[]: 1}]"),
+        "[" * 100_000 + "]" * 100_000,
+        "[" + "9" * 5000 + "]",
+    ],
+    ids=lambda cell: cell[:12],
+)
 def test_a_text_that_only_looks_like_a_list_is_refused(cell):
     with pytest.raises(BadValue, match="looks like a list but cannot be read"):
         reader(["price"], NAMES).read({"labels": cell})
@@ -210,6 +219,13 @@ def test_names_come_from_training_rows_only():
         cell_reader("labels", {"test": [["c"]]})
 
 
+def test_a_column_of_texts_and_ids_takes_the_form_of_the_first():
+    its_reader = reader(["price", [7], 7, "price|quality"])
+    assert (its_reader.label_names, its_reader.delimiter) == (["price", "quality"], "|")
+    with pytest.raises(BadValue, match=r"\[7\] is a list of ids, but other rows hold a text"):
+        its_reader.read({"labels": [7]})
+
+
 # 0/1 columns
 
 
@@ -262,6 +278,29 @@ def test_hidden_labels():
 def test_long_values_are_cut():
     assert shorten("a" * 200) == "'" + "a" * 75 + "...'"
     assert shorten("a") == "'a'"
+
+
+def nested(depth):
+    value = []
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+def test_values_that_python_cannot_write_are_named_all_the_same():
+    assert shorten(nested(100_000)) == "a value that is nested too deeply"
+    assert shorten([16**6000]) == "a number of more than 4300 digits"
+    with pytest.raises(BadValue, match="id a number of more than 4300 digits is out of range"):
+        multi_hot(["[0x" + "f" * 6000 + "]"], NAMES)
+    assert zero_one(nested(100_000)) is None and not facts(nested(100_000)).tells_nothing
+
+
+def test_a_document_in_place_of_a_label_is_not_compared_with_the_labels():
+    document = "the price and the quality of it, " * 300_000  # to find the letters of so many takes seconds
+    start = time.perf_counter()
+    with pytest.raises(BadValue, match="unknown label 'the price and .*; the labels are"):
+        multi_hot([[document]], NAMES)
+    assert time.perf_counter() - start < 1
 
 
 # The same label sets in every form
