@@ -331,7 +331,7 @@ def _read_json(path: str) -> Iterator[Row]:
         yield from _read_json_lines(path)
         return
     try:
-        objects = json.loads("".join(read_lines(path)))
+        objects = parse_json("".join(read_lines(path)))
     except ValueError as error:
         raise DataError(f"{path}: broken JSON: {error}") from error
     for number, values in enumerate(objects, 1):
@@ -344,9 +344,21 @@ def _read_json_lines(path: str) -> Iterator[Row]:
         if text.strip():
             number += 1
             try:
-                yield _object_row(number, line, json.loads(text))
+                yield _object_row(number, line, parse_json(text))
             except ValueError as error:
                 yield Row(number, line, {}, f"broken JSON: {error}")
+
+
+def parse_json(text: str, **options: Any) -> Any:
+    """Parse JSON as `json.loads` does, with its options.
+
+    Raises:
+        ValueError: If it is broken, or nested too deeply to be read.
+    """
+    try:
+        return json.loads(text, **options)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
 
 
 def _object_row(number: int, line: int | None, values: Any) -> Row:

@@ -35,6 +35,7 @@ def test_every_form_gives_the_same_descriptions(write, name, content):
         ("a.json", '{"gift": "x", "gift": "y"}', "row 2, label 'gift' is described already"),
         ("a.json", '["gift"]', 'must hold one object such as {"gift": "..."}, got a list'),
         ("a.json", '{"gift": ', "broken JSON"),
+        ("a.json", '{"gift":' * 100_000, "broken JSON: nested too deeply"),
         ("a.json", "{}", "has no rows"),
         ("a.csv", "label,text\ngift,x\n", "columns 'label' and 'description', but it has ['label', 'text']"),
         (
