@@ -372,14 +372,29 @@ def _read_parquet(path: str) -> Iterator[Row]:
         with pq.ParquetFile(path) as file:
             _check_header(path, file.schema_arrow.names)
             yield from _batch_rows(file.iter_batches())
-    except (pa.ArrowInvalid, OSError) as error:
+    except DataError:
+        raise
+    # Names that are not UTF-8, and times that Python cannot tell, are no errors of Arrow's.
+    except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
         raise DataError(f"{path} is no parquet file that can be read: {error}") from error
 
 
 def _parquet_features(path: str) -> Features:
-    """Return the column types that the datasets library writes into parquet files; none if it did not write this."""
+    """Return the column types that the datasets library writes into parquet files; none if it did not write this.
+
+    Raises:
+        DataError: If they cannot be read.
+    """
     schema = pq.read_schema(path)
-    return Features.from_arrow_schema(schema) if b"huggingface" in (schema.metadata or {}) else Features()
+    if b"huggingface" not in (schema.metadata or {}):
+        return Features()
+    try:
+        return Features.from_arrow_schema(schema)
+    # The datasets library does not check what it reads there.
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+        raise DataError(
+            f"{path} says of its columns, for the datasets library, what that cannot read ({error}): write it again"
+        ) from error
 
 
 def _batch_rows(batches: Iterable[Any]) -> Iterator[Row]:

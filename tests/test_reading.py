@@ -127,6 +127,30 @@ def test_files_that_cannot_be_read(write, name, content, message):
         read_files({"train": write(name, content)})
 
 
+@pytest.mark.parametrize(
+    ("column", "message"),
+    [
+        (pa.array([2**62], pa.timestamp("us")), "date value out of range"),
+        (pa.array([b"caf\xe9"]).cast(pa.string(), safe=False), "'utf-8' codec can't decode byte 0xe9"),
+    ],
+)
+def test_parquet_cells_that_python_cannot_hold_are_told(tmp_path, column, message):
+    path = str(tmp_path / "a.parquet")
+    pq.write_table(pa.table({"text": ["good"], "more": column}), path)
+    with pytest.raises(DataError, match=f"is no parquet file that can be read: {message}"):
+        read_files({"train": path})
+
+
+@pytest.mark.parametrize(
+    "features", [b"\xff", b"{", b"7", b'{"info": {"features": {"text": {"_type": "ClassLabel"}}}}']
+)
+def test_column_types_that_cannot_be_read_are_told(tmp_path, features):
+    path = str(tmp_path / "a.parquet")
+    pq.write_table(pa.table({"text": ["good"]}).replace_schema_metadata({"huggingface": features}), path)
+    with pytest.raises(DataError, match="says of its columns, for the datasets library, what that cannot read"):
+        read_files({"train": path})
+
+
 def test_a_missing_file_is_quoted(tmp_path):
     with pytest.raises(DataError, match="there is no file 'nowhere/train.csv'"):
         read_files({"train": "nowhere/train.csv"})
