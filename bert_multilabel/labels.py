@@ -14,6 +14,7 @@ import sys
 from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import cached_property
 from typing import Any
 
 DELIMITERS = ("|", ";", ",")
@@ -22,6 +23,8 @@ _ZERO_ONE = {"0": 0.0, "0.0": 0.0, "false": 0.0, "1": 1.0, "1.0": 1.0, "true": 1
     ("", "nan", "-100", "-100.0"), math.nan
 )
 _SURROGATE = re.compile("[\ud800-\udfff]")
+# More different labels are texts or ids, of a column that is none of labels: every row would become as long a vector.
+_MOST_NAMES_FOUND = 10_000
 _ADJACENT_STRINGS = re.compile(r"""['"]\s+['"]""")
 
 
@@ -65,6 +68,10 @@ class LabelReader:
     delimiter: str | None = None
     repeated: int = 0
 
+    @cached_property
+    def _known(self) -> frozenset[str]:
+        return frozenset(self.label_names)
+
     def read(self, cells: dict[str, Any], id_names: list[str] | None = None) -> list[float]:
         """Read the labels of one row.
 
@@ -83,7 +90,7 @@ class LabelReader:
         names = self.names_in(cells.get(self.columns[0]), id_names or self.label_names)
         present = set(names)
         for name in names:
-            if name not in self.label_names:
+            if name not in self._known:
                 raise BadValue(unknown_label(name, self.label_names), self.columns[0])
         return [float(name in present) for name in self.label_names]
 
@@ -94,7 +101,7 @@ class LabelReader:
             BadValue: If the cell has another form than the data set, or holds an empty label or an id out of range.
         """
         column = self.columns[0]
-        form, items = _look(cell, column, self.label_names)
+        form, items = _look(cell, column, self._known)
         # An empty list looks like one of names, but serves among lists of ids as well.
         is_empty_list = form is Form.NAMES and not items
         if form is not self.form and not (is_empty_list and self.form is Form.IDS):
@@ -104,7 +111,7 @@ class LabelReader:
             )
         if self.form in (Form.IDS, Form.ONE_ID):
             return [_name_of_id(item, id_names, column) for item in items]
-        if self.form is Form.TEXT and items and self.delimiter is not None and items[0] not in self.label_names:
+        if self.form is Form.TEXT and items and self.delimiter is not None and items[0] not in self._known:
             items = items[0].split(self.delimiter)
         return [_clean_name(item, cell, column) for item in items]
 
@@ -149,12 +156,14 @@ def cell_reader(
         delimiter: What separates the labels of a text; default: the first of `DELIMITERS` that occurs in the column.
 
     Raises:
-        DataError: If nothing tells the label names, or the lists are multi-hot vectors.
+        DataError: If nothing tells the label names, there are more than anybody means, or the lists are multi-hot
+            vectors.
     """
     known = label_names or []
+    names_known = frozenset(known)
     facts = _LabelFacts(known)
     for split, cells in cells_by_split.items():
-        for form, items in _readable(cells, column, known):
+        for form, items in _readable(cells, column, names_known):
             facts.hear(split, form, items)
     if facts.form in (Form.IDS, Form.ONE_ID) and not known:
         raise DataError(f"column {column!r} holds ids, but nothing says what they stand for; give the label names")
@@ -169,6 +178,11 @@ def cell_reader(
         delimiter = facts.delimiter
     reader = LabelReader(facts.form, [column], known, delimiter)
     names, repeated = _names_in_cells(reader, cells_by_split)
+    if not known and len(names) > _MOST_NAMES_FOUND:
+        raise DataError(
+            f"column {column!r} holds {len(names)} different labels, such as {shorten(names[0])}: take another column, "
+            "or give the label names, if these are meant"
+        )
     return replace(reader, label_names=known or names, repeated=repeated)
 
 
@@ -317,7 +331,7 @@ class _LabelFacts:
     """
 
     def __init__(self, known: list[str]) -> None:
-        self._known = known
+        self._known = frozenset(known)
         self._first_form: Form | None = None
         self._first_label_form: Form | None = None
         self._are_vectors, self._repeats = True, False

@@ -226,6 +226,13 @@ def test_a_column_of_texts_and_ids_takes_the_form_of_the_first():
         its_reader.read({"labels": [7]})
 
 
+def test_a_column_in_which_nearly_every_cell_is_another_is_none_of_labels():
+    names = [f"row {number}" for number in range(10_001)]
+    with pytest.raises(DataError, match="holds 10001 different labels, such as 'row 0': take another column"):
+        reader(names)
+    assert sum(reader([names], names).read({"labels": names})) == len(names)
+
+
 # 0/1 columns
 
 
