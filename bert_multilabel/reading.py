@@ -318,11 +318,13 @@ def _csv_records(path: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
 
 
 def _check_header(path: str, header: list[str]) -> None:
+    before: set[str] = set()
     for position, name in enumerate(header, 1):
         if not name.strip():
             raise DataError(f"{path}: column {position} has no name; give it one or remove it")
-        if name in header[: position - 1]:
-            raise DataError(f"{path}: column name {name!r} stands there twice; rename one")
+        if name in before:
+            raise DataError(f"{path}: column name {shorten(name)} stands there twice; rename one")
+        before.add(name)
 
 
 def _read_json(path: str) -> Iterator[Row]:
