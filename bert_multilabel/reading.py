@@ -25,6 +25,15 @@ PROBLEMS_SHOWN = 20  # in the message, of each source
 _ESCAPED_BYTE = re.compile("[\udc80-\udcff]")
 _LONGEST_FIELD = 2**31 - 1
 
+# Parquet files can be bombs: a few bytes that are gigabytes once they are read. Rows of text become 10 times as large,
+# perhaps 50 times where many are the same; more is refused, if it also is more than these bytes.
+_MOST_TIMES_LARGER = 200
+_SMALL_COLUMN = 2**22
+_SMALL_FILE = 2**27
+# In memory at a time: few, as each may hold the same cell of `_SMALL_COLUMN` bytes, which is stored but once.
+_PARQUET_ROWS = 64
+_BYTES_PER_ROW = 100  # which it takes in Python beside its cells
+
 
 class BadRows(DataError):
     """Rows that cannot be used; the message shows the first `PROBLEMS_SHOWN` of each source.
@@ -373,12 +382,48 @@ def _read_parquet(path: str) -> Iterator[Row]:
     try:
         with pq.ParquetFile(path) as file:
             _check_header(path, file.schema_arrow.names)
-            yield from _batch_rows(file.iter_batches())
+            _check_compression(path, file.metadata)
+            yield from _batch_rows(_limited(path, map(_decoded, file.iter_batches(_PARQUET_ROWS))))
     except DataError:
         raise
     # Names that are not UTF-8, and times that Python cannot tell, are no errors of Arrow's.
     except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
         raise DataError(f"{path} is no parquet file that can be read: {error}") from error
+
+
+def _check_compression(path: str, metadata: pq.FileMetaData) -> None:
+    """Refuse a column that would be far larger than it is stored, before any of it is read."""
+    for group in range(metadata.num_row_groups):
+        for index in range(metadata.num_columns):
+            column = metadata.row_group(group).column(index)
+            size = column.total_uncompressed_size
+            if size > max(_SMALL_COLUMN, _MOST_TIMES_LARGER * column.total_compressed_size):
+                raise DataError(
+                    f"{path}, column {column.path_in_schema!r}: {column.total_compressed_size} bytes that become "
+                    f"{size} when they are read, as no text does; if it is meant, write the file without compression"
+                )
+
+
+def _decoded(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Write out the cells of columns that are stored as places in a list of values, as pandas stores categories."""
+    columns = [
+        column.dictionary_decode() if isinstance(column, pa.DictionaryArray) else column for column in batch.columns
+    ]
+    return pa.RecordBatch.from_arrays(columns, batch.schema.names)
+
+
+def _limited(path: str, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Pass rows on until they are far larger than their file: a cell that many rows share is stored once."""
+    limit = max(_SMALL_FILE, _MOST_TIMES_LARGER * Path(path).stat().st_size)
+    size = 0
+    for batch in batches:
+        size += batch.nbytes + _BYTES_PER_ROW * batch.num_rows
+        if size > limit:
+            raise DataError(
+                f"{path}: its {Path(path).stat().st_size} bytes become more than {limit} when they are read, as no "
+                "rows of text do; if it is meant, write the rows as jsonl"
+            )
+        yield batch
 
 
 def _parquet_features(path: str) -> Features:

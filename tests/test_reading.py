@@ -141,6 +141,43 @@ def test_parquet_cells_that_python_cannot_hold_are_told(tmp_path, column, messag
         read_files({"train": path})
 
 
+def write_parquet(path, column, **options):
+    pq.write_table(pa.table({"text": column, "labels": ["a"] * len(column)}), path, **options)
+    return str(path)
+
+
+def shared(text, count):
+    """A column of which every cell is the same text, stored once."""
+    return pa.DictionaryArray.from_arrays(pa.array([0] * count, pa.int32()), pa.array([text]))
+
+
+def test_parquet_bombs_are_refused_before_they_go_off(tmp_path, monkeypatch):
+    monkeypatch.setattr("bert_multilabel.reading._SMALL_FILE", 2**24)  # less to wait for
+    page = write_parquet(tmp_path / "page.parquet", ["a" * 50_000_000], compression="zstd", use_dictionary=False)
+    cells = [
+        write_parquet(tmp_path / "cell.parquet", shared("a" * 1_000_000, 100_000)),
+        write_parquet(tmp_path / "plain.parquet", shared("a" * 1_000_000, 1000), store_schema=False),
+        write_parquet(tmp_path / "rows.parquet", shared("a", 2_000_000)),
+    ]
+    with pytest.raises(DataError, match=r"column 'text': \d{4} bytes that become 500000\d\d when they are read"):
+        list(read_rows(page))
+    for path in cells:
+        with pytest.raises(DataError, match=r"its \d{4,5} bytes become more than 16777216 when they are read, as no"):
+            list(read_rows(path))
+
+
+def test_parquet_columns_of_categories_are_columns_of_texts(tmp_path):
+    path = str(tmp_path / "a.parquet")
+    pq.write_table(pa.table({"text": pa.array(["good", None]).dictionary_encode()}), path)
+    assert read_values(path) == [{"text": "good"}, {"text": ""}]
+
+
+def test_what_is_large_or_repeats_itself_is_no_bomb(tmp_path):
+    text = " ".join(str(number**3) for number in range(600_000))  # 10 MB that compress to a third
+    assert read_values(write_parquet(tmp_path / "a.parquet", [text, text], compression="zstd"))[1]["text"] == text
+    assert len(read_values(write_parquet(tmp_path / "b.parquet", ["the same text"] * 200_000))) == 200_000
+
+
 @pytest.mark.parametrize(
     "features", [b"\xff", b"{", b"7", b'{"info": {"features": {"text": {"_type": "ClassLabel"}}}}']
 )
