@@ -58,7 +58,9 @@ def to_pickle(folder, sharded=False, **more):
 @pytest.mark.parametrize(("sharded", "name"), [(False, "pytorch_model.bin"), (True, "pytorch_model.bin.index.json")])
 def test_a_pickle_is_refused_unless_asked_for(backbone, folder, sharded, name):
     to_pickle(folder, sharded)
-    with pytest.raises(ValueError, match=rf"holds its weights as a pickle \({name}\), which may run code .*allow_pick"):
+    with pytest.raises(
+        ValueError, match=rf"holds its weights as a pickle \({name}\), which may run code .*allow_pick"
+    ):
         from_backbone(folder, LABELS, "cls")
     model, _ = from_backbone(folder, LABELS, "cls", allow_pickle=True)
     expected, _ = from_backbone(backbone, LABELS, "cls")
