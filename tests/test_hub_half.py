@@ -20,7 +20,18 @@ HUB_HALF = sorted([*FOLDER.glob("*_multilabel.py"), FOLDER / "handler.py"])
 HARMLESS = {"collections", "copy", "dataclasses", "functools", "itertools", "json", "math", "numbers", "pathlib", "re"}
 HARMLESS |= {"statistics", "typing", "unicodedata", "torch", "transformers", "tokenizers", "huggingface_hub"}
 NAMES = {"open", "exec", "eval", "compile", "__import__", "input", "breakpoint"}
-METHODS = {"open", "read_text", "read_bytes", "write_text", "write_bytes", "touch", "mkdir", "unlink", "rename", "rmdir"}
+METHODS = {
+    "open",
+    "read_text",
+    "read_bytes",
+    "write_text",
+    "write_bytes",
+    "touch",
+    "mkdir",
+    "unlink",
+    "rename",
+    "rmdir",
+}
 METHODS |= {"load_file", "save_file", "from_file", "fromfile", "tofile", "memmap", "import_module", "load_url"}
 
 SCRIPT = """
