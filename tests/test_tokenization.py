@@ -6,6 +6,7 @@ from transformers import AutoTokenizer, DataCollatorWithPadding
 
 from bert_multilabel import MultiLabelTokenizer
 
+from . import hostile
 from .conftest import LABELS
 
 TEXTS = {
@@ -109,25 +110,7 @@ def test_no_text_makes_or_loses_a_label_token(label_tokenizer, text, pair):
         assert len(encoded["input_ids"][0]) <= 16
 
 
-# What people send, and what spells a special token in any way.
-CHARACTERS = st.characters(exclude_categories=["Cs"]) | st.sampled_from(
-    "\0\x1b\u200b\u200d\u202e\u2066\ufeff\u0301\x85"
-)
-SPELLINGS = st.sampled_from(
-    ["[OPINION1]", "[OPINION3]", "[CLS]", "[SEP]", "[PAD]", "[MASK]", "[UNK]", "##[SEP]"]
-).flatmap(
-    lambda token: st.sampled_from(
-        [
-            *(token, token.lower(), token.replace("[", "[ "), "".join(f"{letter} " for letter in token)),
-            *("".join(chr(ord(letter) + 0xFEE0) for letter in token), f"[{token}]", f"[SEP{token}]"),
-            *("\u200b".join(token), token.replace("I", "I\u0301"), f"\u202e{token[::-1]}\u202c"),
-        ]
-    )
-)
-HOSTILE = st.lists(SPELLINGS | st.text(CHARACTERS, max_size=8), max_size=6).map("".join)
-
-
-@given(st.lists(HOSTILE, min_size=1, max_size=3), HOSTILE, st.integers(8, 40))
+@given(st.lists(hostile.texts, min_size=1, max_size=3), hostile.texts, st.integers(8, 40))
 @settings(max_examples=60, deadline=None)
 def test_every_way_of_calling_it_gives_each_label_one_vector(label_tokenizer, texts, pair, length):
     asked = {"padding": True, "truncation": True, "max_length": length}
@@ -138,16 +121,8 @@ def test_every_way_of_calling_it_gives_each_label_one_vector(label_tokenizer, te
         label_tokenizer([text.split(" ") for text in texts], is_split_into_words=True, **asked),
         label_tokenizer.pad([label_tokenizer(text, pair) for text in texts]),
     ]
-    special = {*label_tokenizer.all_special_ids} - {label_tokenizer.unk_token_id, label_tokenizer.pad_token_id}
     for number, batch in enumerate(batches):
-        separators = 2 if number in (1, 2, 4) else 1
-        for ids, mask, labels in zip(batch["input_ids"], batch["attention_mask"], batch["label_mask"], strict=True):
-            real = [token for token, is_real in zip(ids, mask, strict=True) if is_real]
-            assert [
-                token for token, is_label in zip(ids, labels, strict=True) if is_label
-            ] == label_tokenizer.label_token_ids
-            assert sum(token in special for token in real) == 1 + separators + len(label_tokenizer.label_token_ids)
-            assert label_tokenizer.pad_token_id not in real
+        hostile.check_tokens(label_tokenizer, batch, are_pairs=number in (1, 2, 4))
 
 
 @pytest.mark.parametrize("text", ["\ud83d", "a\udfffb"])
