@@ -123,8 +123,8 @@ def _loading(path: str | PathLike[str]) -> Iterator[None]:
         raise ValueError(f"the weights in {path} are not whole ({error}): copy or train the model again") from error
     except UnpicklingError as error:
         raise ValueError(
-            f"the weights in {path} are a pickle with more in it than tensors, which was not read: take the model from "
-            "a source that you trust"
+            f"the weights in {path} are a pickle with more in it than tensors, which was not read: take the model "
+            "from a source that you trust"
         ) from error
 
 

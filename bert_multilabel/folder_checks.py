@@ -1,7 +1,7 @@
 """What a model may make this process read: the files of its own folder, and no pickle.
 
-What stands in a folder was written by whoever made it. Checked are the entries that Transformers follows. Symbolic links
-are left alone: the cache of the Hub is made of them.
+What stands in a folder was written by whoever made it. Checked are the entries that Transformers follows. Symbolic
+links are left alone: the cache of the Hub is made of them.
 """
 
 import json

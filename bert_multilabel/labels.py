@@ -180,8 +180,8 @@ def cell_reader(
     names, repeated = _names_in_cells(reader, cells_by_split)
     if not known and len(names) > _MOST_NAMES_FOUND:
         raise DataError(
-            f"column {column!r} holds {len(names)} different labels, such as {shorten(names[0])}: take another column, "
-            "or give the label names, if these are meant"
+            f"column {column!r} holds {len(names)} different labels, such as {shorten(names[0])}: take another "
+            "column, or give the label names, if these are meant"
         )
     return replace(reader, label_names=known or names, repeated=repeated)
 

@@ -399,8 +399,9 @@ def _check_compression(path: str, metadata: pq.FileMetaData) -> None:
             size = column.total_uncompressed_size
             if size > max(_SMALL_COLUMN, _MOST_TIMES_LARGER * column.total_compressed_size):
                 raise DataError(
-                    f"{path}, column {column.path_in_schema!r}: {column.total_compressed_size} bytes that become "
-                    f"{size} when they are read, as no text does; if it is meant, write the file without compression"
+                    f"{path}, column {column.path_in_schema!r}: what is stored becomes {size >> 20} MB when it is "
+                    f"read, more than {_MOST_TIMES_LARGER} times as much, as no text does; if it is meant, write the "
+                    "file without compression"
                 )
 
 

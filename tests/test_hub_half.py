@@ -45,7 +45,7 @@ site = sysconfig.get_paths()["purelib"]
 events = {}
 
 def look(event, arguments):
-    if event != "open" and event.split(".")[0] not in ("socket", "subprocess", "os", "shutil", "urllib", "http", "pty"):
+    if event != "open" and event.split(".")[0] not in ("socket", "subprocess", "os", "shutil", "urllib", "http"):
         return
     # Whose code asks: the innermost that is not of the standard library, which acts for others.
     frame = sys._getframe(1)
@@ -58,7 +58,8 @@ def look(event, arguments):
         frame = frame.f_back
     if frame is not None:
         name = os.path.basename(name)
-        events.setdefault(name if name in code else "others", []).append(f"{event} {arguments!r:.200} {frame.f_lineno}")
+        seen = f"{event} {arguments!r:.200} in line {frame.f_lineno}"
+        events.setdefault(name if name in code else "others", []).append(seen)
 
 sys.addaudithook(look)
 tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=True)
