@@ -2,29 +2,25 @@
 
 from hypothesis import strategies as st
 
-# Characters that terminals, browsers or other programs stumble over, beside all others but half surrogates.
-_CHARACTERS = st.characters(exclude_categories=["Cs"]) | st.sampled_from(
-    "\0\x1b\x85\xad\u0301\u200b\u200d\u202e\u2066\u2028\ufeff\U000e0041"
-)
-_TOKENS = st.sampled_from(
-    ["[OPINION1]", "[OPINION3]", "[OPINION28]", "[CLS]", "[SEP]", "[PAD]", "[MASK]", "[UNK]", "##[SEP]"]
-)
+# What terminals, browsers or other programs stumble over.
+ODD_CHARACTERS = "\0\x1b\x85\xad\u0301\u200b\u200d\u202e\u2066\u2028\ufeff\U000e0041"
+TOKENS = ["[OPINION1]", "[OPINION3]", "[OPINION28]", "[CLS]", "[SEP]", "[PAD]", "[MASK]", "[UNK]", "##[SEP]"]
 
 
-def _spellings(token: str) -> st.SearchStrategy[str]:
+def spellings(token: str) -> list[str]:
     """Ways to spell a token that a tokenizer, or what cleans texts for it, could take for the token itself."""
-    return st.sampled_from(
-        [
-            *(token, token.lower(), token.title(), token.replace("[", "[ "), " ".join(token)),
-            "".join(chr(ord(letter) + 0xFEE0) for letter in token),  # full-width
-            *(f"[{token}]", f"[SEP{token}]", f"{token[:3]}{token}{token[3:]}", token * 20),
-            *("\u200b".join(token), "\xad".join(token), token.replace("I", "I\u0301"), f"\u202e{token[::-1]}\u202c"),
-            *(f"\0{token}\0", f"\n{token}\t", token.replace("[", "\\["), f"<{token}>", f"##{token}"),
-        ]
-    )
+    return [
+        *(token, token.lower(), token.title(), token.replace("[", "[ "), " ".join(token)),
+        "".join(chr(ord(letter) + 0xFEE0) for letter in token),  # full-width
+        *(f"[{token}]", f"[SEP{token}]", f"{token[:3]}{token}{token[3:]}", token * 20),
+        *("\u200b".join(token), "\xad".join(token), token.replace("I", "I\u0301"), f"\u202e{token[::-1]}\u202c"),
+        *(f"\0{token}\0", f"\n{token}\t", token.replace("[", "\\["), f"<{token}>", f"##{token}"),
+    ]
 
 
-texts = st.lists(_TOKENS.flatmap(_spellings) | st.text(_CHARACTERS, max_size=8), max_size=6).map("".join)
+_pieces = st.sampled_from([spelling for token in TOKENS for spelling in spellings(token)])
+_characters = st.characters(exclude_categories=["Cs"]) | st.sampled_from(ODD_CHARACTERS)
+texts = st.lists(_pieces | st.text(_characters, max_size=8), max_size=6).map("".join)
 any_texts = texts | st.text()  # with half surrogates
 
 json_values = st.recursive(

@@ -17,6 +17,8 @@ from bert_multilabel.labels import (
     zero_one,
 )
 
+from . import hostile
+
 NAMES = ["price", "quality", "service"]
 
 names_without_delimiters = st.text(
@@ -337,3 +339,25 @@ def test_a_joined_text_is_split_into_its_names(names, delimiter):
     its_reader = reader([delimiter.join(names)], delimiter=delimiter)
     assert its_reader.label_names == sorted({part for name in names for part in name.split(delimiter)})
     assert its_reader.read({"labels": delimiter.join(names)}) == [1.0] * len(names)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    cells=st.lists(hostile.json_values | hostile.json_values.map(json.dumps), min_size=1, max_size=4),
+    names=st.sampled_from([None, NAMES]),
+)
+def test_any_cell_becomes_a_vector_or_is_quoted(cells, names):
+    try:
+        its_reader = reader(cells, names)
+    except DataError as error:
+        assert len(str(error)) < 500
+        return
+    for cell in cells:
+        try:
+            vector = its_reader.read({"labels": cell})
+        except BadValue as error:
+            assert (error.column, len(str(error)) < 500) == ("labels", True)
+        else:
+            given = {name for name, bit in zip(its_reader.label_names, vector, strict=True) if bit}
+            assert given == set(its_reader.names_in(cell, its_reader.label_names))
+            assert set(vector) <= {0.0, 1.0}

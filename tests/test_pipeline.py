@@ -1,10 +1,10 @@
 import copy
 from itertools import count, islice
 
+import hypothesis
 import pytest
 import torch
 from datasets import Dataset
-from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import BertConfig, BertForSequenceClassification, pipeline
 from transformers.pipelines.pt_utils import KeyDataset, KeyPairDataset
@@ -241,7 +241,7 @@ def test_bad_requests_are_refused(handler, request_, phrase):
         handler(request_)
 
 
-@given(
+@hypothesis.given(
     inputs=st.lists(
         hostile.texts | st.fixed_dictionaries({"text": hostile.texts, "text_pair": hostile.texts}), max_size=5
     ),
@@ -250,7 +250,7 @@ def test_bad_requests_are_refused(handler, request_, phrase):
     ),
     order=st.randoms(use_true_random=False),
 )
-@settings(max_examples=25, deadline=None)
+@hypothesis.settings(max_examples=25, deadline=None)
 def test_any_texts_are_answered_alike_in_any_company(pipe, inputs, asked, order):
     # Windows need room, which long pairs leave none.
     inputs = [given if isinstance(given, str) else {**given, "text_pair": given["text_pair"][:20]} for given in inputs]
@@ -261,8 +261,8 @@ def test_any_texts_are_answered_alike_in_any_company(pipe, inputs, asked, order)
     assert all(set(answer["labels"]) <= set(LABELS) for answer in alone)
 
 
-@given(value=hostile.json_values)
-@settings(max_examples=60, deadline=None)
+@hypothesis.given(value=hostile.json_values)
+@hypothesis.settings(max_examples=30, deadline=None)
 def test_anything_is_answered_or_refused_by_its_number(pipe, value):
     try:
         (answer,) = pipe([value])
@@ -272,11 +272,11 @@ def test_anything_is_answered_or_refused_by_its_number(pipe, value):
         assert set(answer["scores"]) == set(LABELS)
 
 
-@given(
+@hypothesis.given(
     request=hostile.json_values
     | st.fixed_dictionaries({"inputs": hostile.json_values}, optional={"parameters": hostile.json_values})
 )
-@settings(max_examples=60, deadline=None)
+@hypothesis.settings(max_examples=30, deadline=None)
 def test_an_endpoint_answers_or_refuses_anything(built, pipe, request):
     handler = EndpointHandler.__new__(EndpointHandler)
     handler.pipeline = pipe
