@@ -86,6 +86,13 @@ class ModelArguments:
             "--label_names_file or the training data must name its own, too."
         },
     )
+    allow_pickle: bool = field(
+        default=False,
+        metadata={
+            "help": "Take the weights from a pickle (pytorch_model.bin) where the checkpoint has no safetensors: only "
+            "from a source that you trust."
+        },
+    )
     lora_rank: int | None = field(
         default=None,
         metadata={

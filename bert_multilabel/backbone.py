@@ -1,9 +1,11 @@
 """A plain BERT checkpoint in, one of our models and its tokenizer out."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import fields
 from os import PathLike
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any, cast
 
 import torch
@@ -13,6 +15,7 @@ from transformers.utils import logging
 
 from . import auto as auto  # our own folders load through AutoConfig
 from .configuration_multilabel import MultiLabelConfig, check_strategy
+from .folder_checks import check_is_no_pickle, check_paths
 from .frequencies import LabelFrequencies
 from .modeling_multilabel import MODEL_CLASSES, MultiLabelPreTrainedModel
 from .naming_multilabel import check_descriptions
@@ -33,6 +36,7 @@ def from_backbone(
     strategy: str,
     label_descriptions: Mapping[str, str] | None = None,
     add_labels: bool = False,
+    allow_pickle: bool = False,
     **config: Any,
 ) -> tuple[MultiLabelPreTrainedModel, MultiLabelTokenizer]:
     """Build a model and its tokenizer from a BERT checkpoint, or take one of ours up again.
@@ -52,6 +56,8 @@ def from_backbone(
             a model of ours has trained have started, so theirs are not read.
         add_labels: Let a model of ours know the labels that it lacks, too: `model.add_labels`. Its own keep their
             places and the others follow in the order given, so the logits have the order of `config.label_names`.
+        allow_pickle: Take weights from a pickle (`pytorch_model.bin`) where there are no safetensors. PyTorch then
+            admits tensors and nothing else.
         **config: Other fields of `MultiLabelConfig`, such as `classifier_dropout=0.1`.
 
     Returns:
@@ -60,15 +66,18 @@ def from_backbone(
     Raises:
         ValueError: If the checkpoint has another architecture, if it is one of ours with other labels or another
             strategy, if the names are one text, if a field is unknown, if nothing would read the descriptions, if
-            there is nothing to which labels could be added, or if `MultiLabelConfig` refuses a value.
+            there is nothing to which labels could be added, if `MultiLabelConfig` refuses a value, if the weights are
+            not whole or a pickle, or if a file of the checkpoint names others outside its folder.
     """
     source = _read_config(path, label_names, strategy, config)
+    if not allow_pickle:
+        check_is_no_pickle(path)
     descriptions = label_descriptions or {}
     check_descriptions(descriptions, label_names)
     if source.model_type == MultiLabelConfig.model_type:
         added = _find_added(path, source, list(label_names), add_labels)
         _check_are_read(path, descriptions, added)
-        model = _take_up(path, strategy, config)
+        model = _take_up(path, strategy, config, allow_pickle)
         tokenizer = MultiLabelTokenizer.from_pretrained(path)
         if added:
             _note_undescribed(descriptions, added)
@@ -76,7 +85,13 @@ def from_backbone(
         return model, tokenizer
     if add_labels:
         raise ValueError(f"{path} was not trained on labels to which others could be added: leave add_labels out")
-    return _from_bert(path, *_read_plain(path, source, list(label_names), strategy, config), descriptions)
+    own_config, tokenizer = _read_plain(path, source, list(label_names), strategy, config)
+    with _loading(path):
+        # At the checkpoint's own vocabulary: loading it into a larger one would fail or lose the rows.
+        encoder = BertModel.from_pretrained(
+            path, config=own_config, dtype=torch.float32, use_safetensors=not allow_pickle or None
+        )
+    return _from_bert(encoder, tokenizer, descriptions), tokenizer
 
 
 def load_trained(path: str | PathLike[str]) -> tuple[MultiLabelPreTrainedModel, MultiLabelTokenizer]:
@@ -96,10 +111,21 @@ def load_trained(path: str | PathLike[str]) -> tuple[MultiLabelPreTrainedModel, 
     if config.model_type != MultiLabelConfig.model_type:
         raise ValueError(f"{path} is a {config.model_type!r} model without labels: give a folder that was trained")
     _check_is_there(path, "tokenizer.json")  # Transformers would go on with an empty vocabulary
+    return from_backbone(path, config.label_names, config.strategy)
+
+
+@contextmanager
+def _loading(path: str | PathLike[str]) -> Iterator[None]:
+    """Say of weights that cannot be loaded where they are, and what to do about it."""
     try:
-        return from_backbone(path, config.label_names, config.strategy)
+        yield
     except SafetensorError as error:
         raise ValueError(f"the weights in {path} are not whole ({error}): copy or train the model again") from error
+    except UnpicklingError as error:
+        raise ValueError(
+            f"the weights in {path} are a pickle with more in it than tensors, which was not read: take the model "
+            "from a source that you trust"
+        ) from error
 
 
 def _check_is_there(path: str | PathLike[str], name: str) -> None:
@@ -144,6 +170,7 @@ def _read_config(
         raise ValueError(f"MultiLabelConfig has no field {', '.join(map(repr, unknown))}: check the spelling")
     check_strategy(strategy)
     source: PreTrainedConfig = AutoConfig.from_pretrained(path)
+    check_paths(path)
     if source.model_type == MultiLabelConfig.model_type:
         _check_same_form(path, source, {"strategy": strategy, **config})
     elif source.model_type != "bert":
@@ -172,15 +199,12 @@ def _read_plain(
 
 
 def _from_bert(
-    path: str | PathLike[str],
-    own_config: MultiLabelConfig,
-    tokenizer: MultiLabelTokenizer,
-    descriptions: Mapping[str, str],
-) -> tuple[MultiLabelPreTrainedModel, MultiLabelTokenizer]:
-    # At the checkpoint's own vocabulary: loading it into a larger one would fail or lose the rows.
-    encoder = BertModel.from_pretrained(path, config=own_config, dtype=torch.float32)
+    encoder: BertModel, tokenizer: MultiLabelTokenizer, descriptions: Mapping[str, str]
+) -> MultiLabelPreTrainedModel:
+    """Build a model around an encoder that was loaded by the configuration of the model."""
+    config = cast(MultiLabelConfig, encoder.config)
     pooler, encoder.pooler = encoder.pooler, None
-    model = MODEL_CLASSES[own_config.strategy](cast(MultiLabelConfig, encoder.config)).eval()
+    model = MODEL_CLASSES[config.strategy](config).eval()
     model.bert.load_state_dict(encoder.state_dict())
     if pooler is not None and pooler.dense.bias.any():
         model.classifier.dense.load_state_dict(pooler.dense.state_dict())
@@ -188,9 +212,9 @@ def _from_bert(
         # Training moves a pooler's bias off zero. One that is absent or was never trained is noise: passing the
         # encoder's vector through learns much faster.
         torch.nn.init.eye_(model.classifier.dense.weight)
-    _note_undescribed(descriptions, own_config.label_names)
+    _note_undescribed(descriptions, config.label_names)
     model.start_labels(tokenizer, descriptions)
-    return model, tokenizer
+    return model
 
 
 @torch.no_grad()
@@ -208,10 +232,13 @@ def start_bias_from_frequencies(model: MultiLabelPreTrainedModel, frequencies: L
     model.label_bias.copy_(torch.logit(torch.from_numpy(shares)))
 
 
-def _take_up(path: str | PathLike[str], strategy: str, config: dict[str, Any]) -> MultiLabelPreTrainedModel:
-    loaded: Any = MODEL_CLASSES[strategy].from_pretrained(
-        path, dtype=torch.float32, output_loading_info=True, **config
-    )
+def _take_up(
+    path: str | PathLike[str], strategy: str, config: dict[str, Any], allow_pickle: bool
+) -> MultiLabelPreTrainedModel:
+    with _loading(path):
+        loaded: Any = MODEL_CLASSES[strategy].from_pretrained(
+            path, dtype=torch.float32, output_loading_info=True, use_safetensors=not allow_pickle or None, **config
+        )
     model, info = loaded
     missing = sorted(info["missing_keys"])
     if missing:  # these would begin at random

@@ -1,5 +1,6 @@
 """Which column is the text, which the pair, which the labels and which the id."""
 
+from collections import Counter
 from dataclasses import dataclass, replace
 
 from transformers.utils import logging
@@ -8,6 +9,8 @@ from .labels import DataError, shorten
 from .reading import Table
 
 logger = logging.get_logger(__name__)
+
+_COLUMNS_SHOWN = 30  # in a message
 
 # The columns taken where none is named, best first; compared in lower case.
 COMMON_COLUMNS = {
@@ -107,8 +110,8 @@ def find_columns(table: Table, spec: DataSpec, labels_needed: bool = True) -> Co
     if labels_needed and not labels:
         raise DataError(f"{table.source}: no column looks like the labels: give label_column{_listed(table)}")
     used = [column for column in (text, pair, row_id, *labels) if column is not None]
-    for column in used:
-        if used.count(column) > 1:
+    for column, times in Counter(used).items():
+        if times > 1:
             raise DataError(f"{table.source}: column {column!r} cannot serve two of text, pair, labels and id at once")
     return Columns(text, pair, labels, row_id, one_per_label)
 
@@ -119,7 +122,8 @@ def _find_column(table: Table, role: str, named: str | None, spec: DataSpec) -> 
         if named not in table.columns:
             raise missing_column(table, role, named)
         return named
-    free = [column for column in table.columns if column not in spec.named_columns]
+    taken = spec.named_columns
+    free = [column for column in table.columns if column not in taken]
     common = [column for name in COMMON_COLUMNS[role] for column in free if column.lower() == name]
     if role in ("text", "pair"):
         # A label may be called "product" or "review": zeros and ones are no text, unless there is no other.
@@ -139,7 +143,8 @@ def _find_id(table: Table, spec: DataSpec) -> str | None:
 def _named_labels(table: Table, spec: DataSpec, labels_needed: bool) -> tuple[list[str], bool]:
     """Return the named label columns, and whether they are 0/1 columns; if not needed, all of them may be missing."""
     columns = spec.label_columns
-    missing = [column for column in columns if column not in table.columns]
+    there = set(table.columns)
+    missing = [column for column in columns if column not in there]
     if missing == columns and not labels_needed:
         return [], False
     if missing:
@@ -180,8 +185,9 @@ def columns_in_split(split: str, table: Table, columns: Columns, spec: DataSpec)
     if labels and split == "test" and all(table.facts(column).tells_nothing for column in labels):
         logger.info("%s has no labels", table.source)
         labels = []
+    there = set(table.columns)
     for column in labels:
-        if column not in table.columns:
+        if column not in there:
             raise missing_column(table, "labels", column)
     return replace(columns, labels=labels, id=_find_id(table, spec))
 
@@ -192,4 +198,6 @@ def missing_column(table: Table, role: str, column: str) -> DataError:
 
 
 def _listed(table: Table) -> str:
-    return f"; name one of {', '.join(repr(column) for column in table.columns)}"
+    names = [shorten(column) for column in table.columns[:_COLUMNS_SHOWN]]
+    more = len(table.columns) - len(names)
+    return f"; name one of {', '.join(names)}" + (f" or {more} more" if more else "")

@@ -1,11 +1,10 @@
 """A file of label descriptions in, a sentence per label out."""
 
-import json
 from collections.abc import Container, Iterator
 from pathlib import Path
 
 from .labels import DataError, unknown_label
-from .reading import Row, Table, check_is_file, describe_problem, raise_problems, read_lines, read_rows
+from .reading import Row, Table, check_is_file, describe_problem, parse_json, raise_problems, read_lines, read_rows
 
 
 def read_label_descriptions(path: str, label_names: list[str]) -> dict[str, str]:
@@ -40,7 +39,7 @@ def _object_rows(path: str) -> Iterator[Row]:
     check_is_file(path)
     try:
         # As pairs, which keep a name that stands there twice.
-        pairs = json.loads("".join(read_lines(path)), object_pairs_hook=tuple)
+        pairs = parse_json("".join(read_lines(path)), object_pairs_hook=tuple)
     except ValueError as error:
         raise DataError(f"{path}: broken JSON: {error}") from error
     if not isinstance(pairs, tuple):

@@ -10,9 +10,11 @@ import difflib
 import json
 import math
 import re
+import sys
 from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import cached_property
 from typing import Any
 
 DELIMITERS = ("|", ";", ",")
@@ -21,6 +23,8 @@ _ZERO_ONE = {"0": 0.0, "0.0": 0.0, "false": 0.0, "1": 1.0, "1.0": 1.0, "true": 1
     ("", "nan", "-100", "-100.0"), math.nan
 )
 _SURROGATE = re.compile("[\ud800-\udfff]")
+# More different labels are texts or ids, of a column that is none of labels: every row would become as long a vector.
+_MOST_NAMES_FOUND = 10_000
 _ADJACENT_STRINGS = re.compile(r"""['"]\s+['"]""")
 
 
@@ -64,6 +68,10 @@ class LabelReader:
     delimiter: str | None = None
     repeated: int = 0
 
+    @cached_property
+    def _known(self) -> frozenset[str]:
+        return frozenset(self.label_names)
+
     def read(self, cells: dict[str, Any], id_names: list[str] | None = None) -> list[float]:
         """Read the labels of one row.
 
@@ -82,7 +90,7 @@ class LabelReader:
         names = self.names_in(cells.get(self.columns[0]), id_names or self.label_names)
         present = set(names)
         for name in names:
-            if name not in self.label_names:
+            if name not in self._known:
                 raise BadValue(unknown_label(name, self.label_names), self.columns[0])
         return [float(name in present) for name in self.label_names]
 
@@ -93,7 +101,7 @@ class LabelReader:
             BadValue: If the cell has another form than the data set, or holds an empty label or an id out of range.
         """
         column = self.columns[0]
-        form, items = _look(cell, column, self.label_names)
+        form, items = _look(cell, column, self._known)
         # An empty list looks like one of names, but serves among lists of ids as well.
         is_empty_list = form is Form.NAMES and not items
         if form is not self.form and not (is_empty_list and self.form is Form.IDS):
@@ -103,7 +111,7 @@ class LabelReader:
             )
         if self.form in (Form.IDS, Form.ONE_ID):
             return [_name_of_id(item, id_names, column) for item in items]
-        if self.form is Form.TEXT and items and self.delimiter is not None and items[0] not in self.label_names:
+        if self.form is Form.TEXT and items and self.delimiter is not None and items[0] not in self._known:
             items = items[0].split(self.delimiter)
         return [_clean_name(item, cell, column) for item in items]
 
@@ -148,12 +156,14 @@ def cell_reader(
         delimiter: What separates the labels of a text; default: the first of `DELIMITERS` that occurs in the column.
 
     Raises:
-        DataError: If nothing tells the label names, or the lists are multi-hot vectors.
+        DataError: If nothing tells the label names, there are more than anybody means, or the lists are multi-hot
+            vectors.
     """
     known = label_names or []
+    names_known = frozenset(known)
     facts = _LabelFacts(known)
     for split, cells in cells_by_split.items():
-        for form, items in _readable(cells, column, known):
+        for form, items in _readable(cells, column, names_known):
             facts.hear(split, form, items)
     if facts.form in (Form.IDS, Form.ONE_ID) and not known:
         raise DataError(f"column {column!r} holds ids, but nothing says what they stand for; give the label names")
@@ -168,12 +178,17 @@ def cell_reader(
         delimiter = facts.delimiter
     reader = LabelReader(facts.form, [column], known, delimiter)
     names, repeated = _names_in_cells(reader, cells_by_split)
+    if not known and len(names) > _MOST_NAMES_FOUND:
+        raise DataError(
+            f"column {column!r} holds {len(names)} different labels, such as {shorten(names[0])}: take another "
+            "column, or give the label names, if these are meant"
+        )
     return replace(reader, label_names=known or names, repeated=repeated)
 
 
 def zero_one(value: object) -> float | None:
     """Read a cell of a 0/1 column: 0.0, 1.0, NaN for "not annotated" (empty, null, NaN, -100), None for all else."""
-    return _ZERO_ONE.get("" if value is None else str(value).strip().lower())
+    return _ZERO_ONE.get(_as_text(value))
 
 
 @dataclass
@@ -203,20 +218,34 @@ class ColumnFacts:
         is_missing = number is not None and math.isnan(number)
         self.is_zero_one = self.is_zero_one and number is not None
         self.is_annotated = self.is_annotated or (number is not None and not is_missing)
-        self.tells_nothing = self.tells_nothing and (is_missing or str(cell).strip() == "-1")
+        self.tells_nothing = self.tells_nothing and (is_missing or _as_text(cell) == "-1")
+
+
+def _as_text(cell: object) -> str:
+    """Write a cell in lower case, without blanks around it; a list or an object is not written out."""
+    if cell is None:
+        return ""
+    return "[...]" if isinstance(cell, (list, dict)) else str(cell).strip().lower()
 
 
 def shorten(value: object, width: int = 80) -> str:
     """Quote a value for a message, cut to about `width` characters."""
-    text = repr(value)
+    try:
+        text = repr(value)
+    except RecursionError:
+        return "a value that is nested too deeply"
+    except ValueError:  # Python writes no number of more digits
+        return f"a number of more than {sys.get_int_max_str_digits()} digits"
     return text if len(text) <= width else f"{text[: width - 4]}...{text[-1]}"
 
 
 def unknown_label(name: str, label_names: list[str]) -> str:
     """Say that there is no such label, and which may be meant."""
     by_lower = {known.lower(): known for known in label_names}
-    close = difflib.get_close_matches(name.lower(), by_lower, n=1)
-    hint = f"did you mean {by_lower[close[0]]!r}?" if close else f"the labels are {shorten(label_names)}"
+    # What is far longer than every label is none of them misspelt, and a document would be compared for seconds.
+    is_short = len(name) <= 3 * max(map(len, by_lower), default=0)
+    close = difflib.get_close_matches(name.lower(), by_lower, n=1) if is_short else []
+    hint = f"did you mean {shorten(by_lower[close[0]])}?" if close else f"the labels are {shorten(label_names)}"
     return f"unknown label {shorten(name)}; {hint}"
 
 
@@ -254,13 +283,13 @@ def _parse_list(text: str, column: str) -> Any:
     """Parse a text in square brackets as a JSON list, else as a Python one."""
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         pass
     # Python glues neighbouring strings together: a printed array, ['a' 'b'], would become the one label 'ab'.
     if not _ADJACENT_STRINGS.search(text):
         try:
             return ast.literal_eval(text)
-        except (ValueError, SyntaxError):
+        except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):  # the last two: nested too deeply
             pass
     raise BadValue(f'{shorten(text)} looks like a list but cannot be read; write it like ["a", "b"]', column)
 
@@ -271,7 +300,7 @@ def _is_id(item: object) -> bool:
 
 def _name_of_id(item: int, id_names: list[str], column: str) -> str:
     if not 0 <= item < len(id_names):
-        raise BadValue(f"id {item} is out of range; ids run from 0 to {len(id_names) - 1}", column)
+        raise BadValue(f"id {shorten(item)} is out of range; ids run from 0 to {len(id_names) - 1}", column)
     return id_names[item]
 
 
@@ -302,7 +331,7 @@ class _LabelFacts:
     """
 
     def __init__(self, known: list[str]) -> None:
-        self._known = known
+        self._known = frozenset(known)
         self._first_form: Form | None = None
         self._first_label_form: Form | None = None
         self._are_vectors, self._repeats = True, False

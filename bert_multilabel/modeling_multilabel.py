@@ -137,7 +137,10 @@ class MultiLabelPreTrainedModel(PushedInParts, BertPreTrainedModel):
 
         Two folders of the same name share their code in one process. Once the Auto classes know it from a folder of
         one strategy, they offer that strategy's class for the other folder too.
+
+        Only safetensors are loaded; `use_safetensors=None` also admits a pickle, `pytorch_model.bin`.
         """
+        kwargs.setdefault("use_safetensors", True)
         model: MultiLabelPreTrainedModel = super(MultiLabelPreTrainedModel, cls._for(config)).from_pretrained(
             *args, config=config, **kwargs
         )

@@ -49,7 +49,8 @@ class OnnxModel:
         min_labels: At least this many labels are given to every text.
 
     Raises:
-        ValueError: If the folder is none that the exporter wrote, or there cannot be so many threads.
+        ValueError: If the folder is none that the exporter wrote, or one of its files is broken or names others
+            outside of it, or if there cannot be so many threads.
     """
 
     def __init__(self, folder: str | PathLike[str], threads: int | None = None) -> None:
@@ -61,7 +62,11 @@ class OnnxModel:
             raise ValueError(f"threads must be at least 1, got {threads}")
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads or 0  # onnxruntime's own way of saying "as many as there are cores"
-        self._session = onnxruntime.InferenceSession(model_file, options, providers=["CPUExecutionProvider"])
+        try:
+            self._session = onnxruntime.InferenceSession(model_file, options, providers=["CPUExecutionProvider"])
+            self._tokenizer = Tokenizer.from_file(str(tokenizer_file))
+        except Exception as error:  # neither library has a class for all that it raises
+            raise ValueError(f"{folder} does not hold a whole export ({error}): export the model again") from error
         stored = self._session.get_modelmeta().custom_metadata_map
         missing = [name for name in _FIELDS if name not in stored]
         if missing:
@@ -77,7 +82,6 @@ class OnnxModel:
         self.min_labels: int = fields["min_labels"]
         # Labels that stand apart from the text are not in its length, but are computed with it.
         self._beside_text = len(self.label_names) if fields["labels_stand_apart"] else 0
-        self._tokenizer = Tokenizer.from_file(str(tokenizer_file))
         # The file cannot say so: a text that spells a special token, or a label's, must not become one.
         self._tokenizer.encode_special_tokens = True
         self._tokenizer.no_padding()

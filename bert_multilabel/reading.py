@@ -25,6 +25,15 @@ PROBLEMS_SHOWN = 20  # in the message, of each source
 _ESCAPED_BYTE = re.compile("[\udc80-\udcff]")
 _LONGEST_FIELD = 2**31 - 1
 
+# Parquet files can be bombs: a few bytes that are gigabytes once they are read. Rows of text become 10 times as large,
+# perhaps 50 times where many are the same; more is refused, if it also is more than these bytes.
+_MOST_TIMES_LARGER = 200
+_SMALL_COLUMN = 2**22
+_SMALL_FILE = 2**27
+# In memory at a time: few, as each may hold the same cell of `_SMALL_COLUMN` bytes, which is stored but once.
+_PARQUET_ROWS = 64
+_BYTES_PER_ROW = 100  # which it takes in Python beside its cells
+
 
 class BadRows(DataError):
     """Rows that cannot be used; the message shows the first `PROBLEMS_SHOWN` of each source.
@@ -318,11 +327,13 @@ def _csv_records(path: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
 
 
 def _check_header(path: str, header: list[str]) -> None:
+    before: set[str] = set()
     for position, name in enumerate(header, 1):
         if not name.strip():
             raise DataError(f"{path}: column {position} has no name; give it one or remove it")
-        if name in header[: position - 1]:
-            raise DataError(f"{path}: column name {name!r} stands there twice; rename one")
+        if name in before:
+            raise DataError(f"{path}: column name {shorten(name)} stands there twice; rename one")
+        before.add(name)
 
 
 def _read_json(path: str) -> Iterator[Row]:
@@ -331,7 +342,7 @@ def _read_json(path: str) -> Iterator[Row]:
         yield from _read_json_lines(path)
         return
     try:
-        objects = json.loads("".join(read_lines(path)))
+        objects = parse_json("".join(read_lines(path)))
     except ValueError as error:
         raise DataError(f"{path}: broken JSON: {error}") from error
     for number, values in enumerate(objects, 1):
@@ -344,9 +355,21 @@ def _read_json_lines(path: str) -> Iterator[Row]:
         if text.strip():
             number += 1
             try:
-                yield _object_row(number, line, json.loads(text))
+                yield _object_row(number, line, parse_json(text))
             except ValueError as error:
                 yield Row(number, line, {}, f"broken JSON: {error}")
+
+
+def parse_json(text: str, **options: Any) -> Any:
+    """Parse JSON as `json.loads` does, with its options.
+
+    Raises:
+        ValueError: If it is broken, or nested too deeply to be read.
+    """
+    try:
+        return json.loads(text, **options)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
 
 
 def _object_row(number: int, line: int | None, values: Any) -> Row:
@@ -359,15 +382,67 @@ def _read_parquet(path: str) -> Iterator[Row]:
     try:
         with pq.ParquetFile(path) as file:
             _check_header(path, file.schema_arrow.names)
-            yield from _batch_rows(file.iter_batches())
-    except (pa.ArrowInvalid, OSError) as error:
+            _check_compression(path, file.metadata)
+            yield from _batch_rows(_limited(path, map(_decoded, file.iter_batches(_PARQUET_ROWS))))
+    except DataError:
+        raise
+    # Names that are not UTF-8, and times that Python cannot tell, are no errors of Arrow's.
+    except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
         raise DataError(f"{path} is no parquet file that can be read: {error}") from error
 
 
+def _check_compression(path: str, metadata: pq.FileMetaData) -> None:
+    """Refuse a column that would be far larger than it is stored, before any of it is read."""
+    for group in range(metadata.num_row_groups):
+        for index in range(metadata.num_columns):
+            column = metadata.row_group(group).column(index)
+            size = column.total_uncompressed_size
+            if size > max(_SMALL_COLUMN, _MOST_TIMES_LARGER * column.total_compressed_size):
+                raise DataError(
+                    f"{path}, column {column.path_in_schema!r}: what is stored becomes {size >> 20} MB when it is "
+                    f"read, more than {_MOST_TIMES_LARGER} times as much, as no text does; if it is meant, write the "
+                    "file without compression"
+                )
+
+
+def _decoded(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Write out the cells of columns that are stored as places in a list of values, as pandas stores categories."""
+    columns = [
+        column.dictionary_decode() if isinstance(column, pa.DictionaryArray) else column for column in batch.columns
+    ]
+    return pa.RecordBatch.from_arrays(columns, batch.schema.names)
+
+
+def _limited(path: str, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Pass rows on until they are far larger than their file: a cell that many rows share is stored once."""
+    limit = max(_SMALL_FILE, _MOST_TIMES_LARGER * Path(path).stat().st_size)
+    size = 0
+    for batch in batches:
+        size += batch.nbytes + _BYTES_PER_ROW * batch.num_rows
+        if size > limit:
+            raise DataError(
+                f"{path}: its {Path(path).stat().st_size} bytes become more than {limit} when they are read, as no "
+                "rows of text do; if it is meant, write the rows as jsonl"
+            )
+        yield batch
+
+
 def _parquet_features(path: str) -> Features:
-    """Return the column types that the datasets library writes into parquet files; none if it did not write this."""
+    """Return the column types that the datasets library writes into parquet files; none if it did not write this.
+
+    Raises:
+        DataError: If they cannot be read.
+    """
     schema = pq.read_schema(path)
-    return Features.from_arrow_schema(schema) if b"huggingface" in (schema.metadata or {}) else Features()
+    if b"huggingface" not in (schema.metadata or {}):
+        return Features()
+    try:
+        return Features.from_arrow_schema(schema)
+    # The datasets library does not check what it reads there.
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+        raise DataError(
+            f"{path} says of its columns, for the datasets library, what that cannot read ({error}): write it again"
+        ) from error
 
 
 def _batch_rows(batches: Iterable[Any]) -> Iterator[Row]:

@@ -81,7 +81,7 @@ def write_readme(path: Path, repo_id: str, files: Collection[str], tags: Collect
         _lacks(repo_id, lacking) if lacking else f"## Use\n\n{usage(repo_id)}",
         _MARK,
     ]
-    path.write_text("\n\n".join(section for section in sections if section) + "\n", encoding="utf-8")
+    ModelCard("\n\n".join(section for section in sections if section) + "\n").save(path)
 
 
 def _lacks(repo_id: str, parts: list[str]) -> str:

@@ -2,7 +2,8 @@
 """Tokenizer of a multi-label BERT: puts one label token per label behind the text and marks them in `label_mask`."""
 
 import copy
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from tokenizers import AddedToken, Encoding
@@ -19,6 +20,9 @@ _NORMALIZER_FIELDS = {
     "strip_accents": "strip_accents",
     "tokenize_chinese_chars": "handle_chinese_chars",
 }
+
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class MultiLabelTokenizer(PushedInParts, BertTokenizer):
@@ -40,7 +44,8 @@ class MultiLabelTokenizer(PushedInParts, BertTokenizer):
 
     Raises:
         ValueError: If the strategy is unknown, if it needs label names and has none, or on calls that would break
-            the promises above: a `max_length` with no room for text, or `split_special_tokens=False`.
+            the promises above: a `max_length` with no room for text, or `split_special_tokens=False`; or where a
+            text holds half of a surrogate pair.
     """
 
     def __init__(
@@ -167,7 +172,16 @@ class MultiLabelTokenizer(PushedInParts, BertTokenizer):
                     f"max_length={max_length} leaves no room for text beside {len(self.label_token_ids)} label "
                     f"tokens: it must be at least {needed}"
                 )
-        return super()._encode_plus(text, text_pair, add_special_tokens=add_special_tokens, **kwargs)
+        try:
+            return super()._encode_plus(text, text_pair, add_special_tokens=add_special_tokens, **kwargs)
+        except TypeError as error:
+            # Of what is no valid Unicode the backend says that it is no text.
+            for given in _texts_in([text, text_pair]):
+                if _SURROGATE.search(given):
+                    raise ValueError(
+                        f"a text holds a lone surrogate, which is no valid text: {repr(given)[:80]}; remove it"
+                    ) from error
+            raise
 
     def _convert_encoding(
         self, encoding: Encoding, *args: Any, **kwargs: Any
@@ -189,6 +203,15 @@ class MultiLabelTokenizer(PushedInParts, BertTokenizer):
                 right = (kwargs.get("padding_side") or self.padding_side) == "right"
                 padded["label_mask"] = [*mask, *padding] if right else [*padding, *mask]
         return padded
+
+
+def _texts_in(given: Any) -> Iterator[str]:
+    """Yield all texts of what a tokenizer is called with."""
+    if isinstance(given, str):
+        yield given
+    elif isinstance(given, (list, tuple)):
+        for item in given:
+            yield from _texts_in(item)
 
 
 def _holds_pairs(text: Any) -> bool:

@@ -59,7 +59,7 @@ _NOT_OF_THE_RUN = {
     *("report", "disable_tqdm", "log_level", "log_level_replica", "logging_steps", "report_to", "run_name", "project"),
     *("card_examples", "card_language", "card_license"),
     *("push_to_hub", "hub_token", "hub_model_id", "hub_revision", "hub_strategy", "hub_private_repo"),
-    "hub_always_push",
+    *("hub_always_push", "allow_pickle"),
 }
 
 
@@ -278,7 +278,13 @@ def _build(
     path = model_args.label_descriptions
     descriptions = None if path is None else read_label_descriptions(path, label_names)
     return from_backbone(
-        model_args.model_name_or_path, label_names, strategy, descriptions, model_args.add_labels, **given
+        model_args.model_name_or_path,
+        label_names,
+        strategy,
+        descriptions,
+        model_args.add_labels,
+        model_args.allow_pickle,
+        **given,
     )
 
 

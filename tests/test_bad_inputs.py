@@ -2,11 +2,15 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
+from safetensors.torch import load_file
 from transformers import EvalPrediction, RobertaConfig, pipeline
 
 from bert_multilabel import (
@@ -112,6 +116,12 @@ def _(folder, backbone):
 
 @case
 def _(folder, backbone):
+    """tokenizer: half of a surrogate pair"""
+    MultiLabelTokenizer.from_pretrained(backbone, label_names=LABELS)("good \ud83d")
+
+
+@case
+def _(folder, backbone):
     """model: a label token masked out in one row"""
     model, tokenizer = from_backbone(backbone, LABELS, "label_tokens")
     batch = tokenizer(["good", "price"], return_tensors="pt")
@@ -173,6 +183,31 @@ def _(folder, backbone):
     for part in from_backbone(backbone, LABELS, "label_tokens"):
         part.save_pretrained(folder)
     from_backbone(folder, [*LABELS, "new"], "label_tokens")
+
+
+@case
+def _(folder, backbone):
+    """backbone: weights as a pickle"""
+    shutil.copytree(backbone, folder, dirs_exist_ok=True)
+    torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
+    from_backbone(folder, LABELS, "cls")
+
+
+@case
+def _(folder, backbone):
+    """backbone: weights outside the folder"""
+    shutil.copytree(backbone, folder, dirs_exist_ok=True)
+    (folder / "model.safetensors.index.json").write_text('{"weight_map": {"a": "../../other.safetensors"}}')
+    from_backbone(folder, LABELS, "cls")
+
+
+@case
+def _(folder, backbone):
+    """backbone: adapters of another model"""
+    shutil.copytree(backbone, folder, dirs_exist_ok=True)
+    (folder / "adapter_config.json").write_text('{"base_model_name_or_path": "google-bert/bert-base-uncased"}')
+    from_backbone(folder, LABELS, "cls")
 
 
 def answer(backbone, inputs, **arguments):
@@ -305,6 +340,27 @@ def _(folder, backbone):
 def _(folder, backbone):
     """data: a field too many"""
     load(folder, "train.csv", "text,labels\ngood, really good,price\n")
+
+
+@case
+def _(folder, backbone):
+    """data: JSON that is nested too deeply"""
+    load(folder, "train.json", "[" * 100_000)
+
+
+@case
+def _(folder, backbone):
+    """data: a column of ids for labels"""
+    rows = "".join(f"good,row {number}\n" for number in range(10_001))
+    load(folder, "train.csv", f"text,labels\n{rows}")
+
+
+@case
+def _(folder, backbone):
+    """data: a parquet file that expands"""
+    table = pa.table({"text": ["a" * 2**23], "labels": ["price"]})
+    pq.write_table(table, folder / "train.parquet", compression="zstd", use_dictionary=False)
+    load(folder, "train.parquet", (folder / "train.parquet").read_bytes())
 
 
 @case

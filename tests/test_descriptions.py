@@ -1,9 +1,13 @@
 import json
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from bert_multilabel.descriptions import read_label_descriptions
 from bert_multilabel.labels import DataError
+
+from . import hostile
 
 NAMES = ["gift", "price", "quality"]
 TEXTS = {"price": "It costs too much, or little.", "gift": "Bought for somebody else"}
@@ -35,6 +39,7 @@ def test_every_form_gives_the_same_descriptions(write, name, content):
         ("a.json", '{"gift": "x", "gift": "y"}', "row 2, label 'gift' is described already"),
         ("a.json", '["gift"]', 'must hold one object such as {"gift": "..."}, got a list'),
         ("a.json", '{"gift": ', "broken JSON"),
+        ("a.json", '{"gift":' * 100_000, "broken JSON: nested too deeply"),
         ("a.json", "{}", "has no rows"),
         ("a.csv", "label,text\ngift,x\n", "columns 'label' and 'description', but it has ['label', 'text']"),
         (
@@ -56,3 +61,16 @@ def test_bad_files_are_refused_by_row(write, name, content, phrase):
 def test_a_file_that_is_not_there_is_refused():
     with pytest.raises(DataError, match="there is no file 'missing.json'"):
         read_label_descriptions("missing.json", NAMES)
+
+
+@given(value=hostile.json_values | st.dictionaries(st.sampled_from(NAMES), hostile.json_values), rows=st.booleans())
+@settings(max_examples=30, deadline=None)
+def test_any_value_is_read_or_an_error_that_names_the_file(tmp_path_factory, value, rows):
+    path = tmp_path_factory.getbasetemp() / ("a.jsonl" if rows else "a.json")
+    path.write_text(json.dumps({"label": "gift", "description": value} if rows else value))
+    try:
+        found = read_label_descriptions(str(path), NAMES)
+    except DataError as error:
+        assert str(path) in str(error)
+    else:
+        assert set(found) <= set(NAMES) and all(text.strip() for text in found.values())

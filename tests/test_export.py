@@ -1,10 +1,12 @@
 import json
+import shutil
 import subprocess
 import sys
 from collections import Counter
 from contextlib import redirect_stdout
 from functools import cache
 from io import StringIO
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -261,4 +263,25 @@ def test_a_file_that_does_not_say_its_labels_is_refused(exported, tmp_path):
     onnx.save(graph, tmp_path / "model.onnx")
     (tmp_path / "tokenizer.json").write_bytes((exported("cls")[1] / "tokenizer.json").read_bytes())
     with pytest.raises(ValueError, match="model.onnx does not say its label_names, strategy, .*: write it with"):
+        OnnxModel(tmp_path)
+
+
+def test_an_export_that_is_broken_or_names_weights_outside_is_refused(exported, tmp_path):
+    tokenizer = shutil.copy(exported("full")[1] / "tokenizer.json", tmp_path)
+    file, graph = tmp_path / "model.onnx", onnx.load(exported("full")[1] / "model.onnx")
+    onnx.save_model(graph, file, save_as_external_data=True, location="data.bin", size_threshold=1024)
+    OnnxModel(tmp_path)  # beside it they may stand
+    outside = onnx.load(file, load_external_data=False)
+    for tensor in outside.graph.initializer:
+        for entry in tensor.external_data:
+            if entry.key == "location":
+                entry.value = f"../{tmp_path.name}-data.bin"
+    shutil.move(tmp_path / "data.bin", f"{tmp_path}-data.bin")
+    for content in (outside.SerializeToString(), b"\x08"):
+        file.write_bytes(content)
+        with pytest.raises(ValueError, match="does not hold a whole export"):
+            OnnxModel(tmp_path)
+    shutil.copy(exported("full")[1] / "model.onnx", file)
+    Path(tokenizer).write_text("{")
+    with pytest.raises(ValueError, match="does not hold a whole export"):
         OnnxModel(tmp_path)

@@ -1,5 +1,6 @@
 import json
 import math
+import time
 
 import pytest
 from hypothesis import given, settings
@@ -15,6 +16,8 @@ from bert_multilabel.labels import (
     shorten,
     zero_one,
 )
+
+from . import hostile
 
 NAMES = ["price", "quality", "service"]
 
@@ -63,7 +66,15 @@ def test_a_list_may_stand_in_a_text(cell):
     assert multi_hot([cell], NAMES) == [[1, 1, 0]]
 
 
-@pytest.mark.parametrize("cell", ["['price' 'quality']", "[price, quality]", "[0 1]", "['price',"[:-1] + "]]"])
+@pytest.mark.parametrize(
+    "cell",
+    [
+        *("['price' 'quality']", "[price, quality]", "[0 1]", "['price']]", "[{[]: 1}]"),
+        "[" * 100_000 + "]" * 100_000,
+        "[" + "9" * 5000 + "]",
+    ],
+    ids=lambda cell: cell[:12],
+)
 def test_a_text_that_only_looks_like_a_list_is_refused(cell):
     with pytest.raises(BadValue, match="looks like a list but cannot be read"):
         reader(["price"], NAMES).read({"labels": cell})
@@ -210,6 +221,20 @@ def test_names_come_from_training_rows_only():
         cell_reader("labels", {"test": [["c"]]})
 
 
+def test_a_column_of_texts_and_ids_takes_the_form_of_the_first():
+    its_reader = reader(["price", [7], 7, "price|quality"])
+    assert (its_reader.label_names, its_reader.delimiter) == (["price", "quality"], "|")
+    with pytest.raises(BadValue, match=r"\[7\] is a list of ids, but other rows hold a text"):
+        its_reader.read({"labels": [7]})
+
+
+def test_a_column_in_which_nearly_every_cell_is_another_is_none_of_labels():
+    names = [f"row {number}" for number in range(10_001)]
+    with pytest.raises(DataError, match="holds 10001 different labels, such as 'row 0': take another column"):
+        reader(names)
+    assert sum(reader([names], names).read({"labels": names})) == len(names)
+
+
 # 0/1 columns
 
 
@@ -264,6 +289,29 @@ def test_long_values_are_cut():
     assert shorten("a") == "'a'"
 
 
+def nested(depth):
+    value = []
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+def test_values_that_python_cannot_write_are_named_all_the_same():
+    assert shorten(nested(100_000)) == "a value that is nested too deeply"
+    assert shorten([16**6000]) == "a number of more than 4300 digits"
+    with pytest.raises(BadValue, match="id a number of more than 4300 digits is out of range"):
+        multi_hot(["[0x" + "f" * 6000 + "]"], NAMES)
+    assert zero_one(nested(100_000)) is None and not facts(nested(100_000)).tells_nothing
+
+
+def test_a_document_in_place_of_a_label_is_not_compared_with_the_labels():
+    document = "the price and the quality of it, " * 300_000  # to find the letters of so many takes seconds
+    start = time.perf_counter()
+    with pytest.raises(BadValue, match="unknown label 'the price and .*; the labels are"):
+        multi_hot([[document]], NAMES)
+    assert time.perf_counter() - start < 1
+
+
 # The same label sets in every form
 
 
@@ -291,3 +339,25 @@ def test_a_joined_text_is_split_into_its_names(names, delimiter):
     its_reader = reader([delimiter.join(names)], delimiter=delimiter)
     assert its_reader.label_names == sorted({part for name in names for part in name.split(delimiter)})
     assert its_reader.read({"labels": delimiter.join(names)}) == [1.0] * len(names)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    cells=st.lists(hostile.json_values | hostile.json_values.map(json.dumps), min_size=1, max_size=4),
+    names=st.sampled_from([None, NAMES]),
+)
+def test_any_cell_becomes_a_vector_or_is_quoted(cells, names):
+    try:
+        its_reader = reader(cells, names)
+    except DataError as error:
+        assert len(str(error)) < 500
+        return
+    for cell in cells:
+        try:
+            vector = its_reader.read({"labels": cell})
+        except BadValue as error:
+            assert (error.column, len(str(error)) < 500) == ("labels", True)
+        else:
+            given = {name for name, bit in zip(its_reader.label_names, vector, strict=True) if bit}
+            assert given == set(its_reader.names_in(cell, its_reader.label_names))
+            assert set(vector) <= {0.0, 1.0}

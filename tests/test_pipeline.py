@@ -1,9 +1,11 @@
 import copy
 from itertools import count, islice
 
+import hypothesis
 import pytest
 import torch
 from datasets import Dataset
+from hypothesis import strategies as st
 from transformers import BertConfig, BertForSequenceClassification, pipeline
 from transformers.pipelines.pt_utils import KeyDataset, KeyPairDataset
 
@@ -11,6 +13,7 @@ from bert_multilabel import from_backbone, pipeline_multilabel
 from bert_multilabel.handler import EndpointHandler
 from bert_multilabel.windows_multilabel import Windows
 
+from . import hostile
 from .conftest import LABELS
 
 TASK = "multilabel-classification"
@@ -236,3 +239,48 @@ def test_the_handler_answers_requests(handler, pipe):
 def test_bad_requests_are_refused(handler, request_, phrase):
     with pytest.raises(ValueError, match=phrase):
         handler(request_)
+
+
+@hypothesis.given(
+    inputs=st.lists(
+        hostile.texts | st.fixed_dictionaries({"text": hostile.texts, "text_pair": hostile.texts}), max_size=5
+    ),
+    asked=st.fixed_dictionaries(
+        {}, optional={"top_k": st.integers(1, 5), "stride": st.just(2), "min_labels": st.integers(0, 3)}
+    ),
+    order=st.randoms(use_true_random=False),
+)
+@hypothesis.settings(max_examples=25, deadline=None)
+def test_any_texts_are_answered_alike_in_any_company(pipe, inputs, asked, order):
+    # Windows need room, which long pairs leave none.
+    inputs = [given if isinstance(given, str) else {**given, "text_pair": given["text_pair"][:20]} for given in inputs]
+    alone = [pipe(given, **asked) for given in inputs]
+    places = list(range(len(inputs)))
+    order.shuffle(places)
+    close(pipe([inputs[place] for place in places], **asked), [alone[place] for place in places])
+    assert all(set(answer["labels"]) <= set(LABELS) for answer in alone)
+
+
+@hypothesis.given(value=hostile.json_values)
+@hypothesis.settings(max_examples=30, deadline=None)
+def test_anything_is_answered_or_refused_by_its_number(pipe, value):
+    try:
+        (answer,) = pipe([value])
+    except ValueError as error:
+        assert str(error).startswith("input 0 ")
+    else:
+        assert set(answer["scores"]) == set(LABELS)
+
+
+@hypothesis.given(
+    request=hostile.json_values
+    | st.fixed_dictionaries({"inputs": hostile.json_values}, optional={"parameters": hostile.json_values})
+)
+@hypothesis.settings(max_examples=30, deadline=None)
+def test_an_endpoint_answers_or_refuses_anything(built, pipe, request):
+    handler = EndpointHandler.__new__(EndpointHandler)
+    handler.pipeline = pipe
+    try:
+        handler(request)
+    except ValueError as error:
+        assert 0 < len(str(error)) < 2000

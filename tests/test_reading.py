@@ -21,6 +21,8 @@ from bert_multilabel.reading import (
     read_rows,
 )
 
+from . import hostile
+
 TWO_ROWS = "text,labels\ngood,price|quality\nbad,\n"
 
 
@@ -117,6 +119,7 @@ def test_a_field_may_be_longer_than_the_csv_module_likes(write):
         ("a.csv", 'text,labels\n"so" good,a\n', r"row 1 \(line 2\): broken quoting"),
         ("a.csv", '"text,labels\ngood,a\n', r"header \(line 1\): broken quoting"),
         ("a.json", '[{"text": "good"},\n{"text" "bad"}]', r"broken JSON: Expecting ':' delimiter: line 2 column 9"),
+        ("a.json", "[" * 100_000, "broken JSON: nested too deeply"),
         ("a.parquet", "text,labels\n", "is no parquet file that can be read"),
         ("a.parquet", "", "is no parquet file that can be read"),
     ],
@@ -124,6 +127,67 @@ def test_a_field_may_be_longer_than_the_csv_module_likes(write):
 def test_files_that_cannot_be_read(write, name, content, message):
     with pytest.raises(DataError, match=message):
         read_files({"train": write(name, content)})
+
+
+@pytest.mark.parametrize(
+    ("column", "message"),
+    [
+        (pa.array([2**62], pa.timestamp("us")), "date value out of range"),
+        (pa.array([b"caf\xe9"]).cast(pa.string(), safe=False), "'utf-8' codec can't decode byte 0xe9"),
+    ],
+)
+def test_parquet_cells_that_python_cannot_hold_are_told(tmp_path, column, message):
+    path = str(tmp_path / "a.parquet")
+    pq.write_table(pa.table({"text": ["good"], "more": column}), path)
+    with pytest.raises(DataError, match=f"is no parquet file that can be read: {message}"):
+        read_files({"train": path})
+
+
+def write_parquet(path, column, **options):
+    pq.write_table(pa.table({"text": column, "labels": ["a"] * len(column)}), path, **options)
+    return str(path)
+
+
+def shared(text, count):
+    """A column of which every cell is the same text, stored once."""
+    return pa.DictionaryArray.from_arrays(pa.array([0] * count, pa.int32()), pa.array([text]))
+
+
+def test_parquet_bombs_are_refused_before_they_go_off(tmp_path, monkeypatch):
+    monkeypatch.setattr("bert_multilabel.reading._SMALL_FILE", 2**24)  # less to wait for
+    page = write_parquet(tmp_path / "page.parquet", ["a" * 50_000_000], compression="zstd", use_dictionary=False)
+    cells = [
+        write_parquet(tmp_path / "cell.parquet", shared("a" * 1_000_000, 100_000)),
+        write_parquet(tmp_path / "plain.parquet", shared("a" * 1_000_000, 1000), store_schema=False),
+        write_parquet(tmp_path / "rows.parquet", shared("a", 2_000_000)),
+    ]
+    with pytest.raises(DataError, match="column 'text': what is stored becomes 47 MB when it is read, more than 200"):
+        list(read_rows(page))
+    for path in cells:
+        with pytest.raises(DataError, match=r"its \d{4,5} bytes become more than 16777216 when they are read, as no"):
+            list(read_rows(path))
+
+
+def test_parquet_columns_of_categories_are_columns_of_texts(tmp_path):
+    path = str(tmp_path / "a.parquet")
+    pq.write_table(pa.table({"text": pa.array(["good", None]).dictionary_encode()}), path)
+    assert read_values(path) == [{"text": "good"}, {"text": ""}]
+
+
+def test_what_is_large_or_repeats_itself_is_no_bomb(tmp_path):
+    text = " ".join(str(number**3) for number in range(600_000))  # 10 MB that compress to a third
+    assert read_values(write_parquet(tmp_path / "a.parquet", [text, text], compression="zstd"))[1]["text"] == text
+    assert len(read_values(write_parquet(tmp_path / "b.parquet", ["the same text"] * 200_000))) == 200_000
+
+
+@pytest.mark.parametrize(
+    "features", [b"\xff", b"{", b"7", b'{"info": {"features": {"text": {"_type": "ClassLabel"}}}}']
+)
+def test_column_types_that_cannot_be_read_are_told(tmp_path, features):
+    path = str(tmp_path / "a.parquet")
+    pq.write_table(pa.table({"text": ["good"]}).replace_schema_metadata({"huggingface": features}), path)
+    with pytest.raises(DataError, match="says of its columns, for the datasets library, what that cannot read"):
+        read_files({"train": path})
 
 
 def test_a_missing_file_is_quoted(tmp_path):
@@ -164,6 +228,11 @@ def test_files_go_by_split_name(files):
             "a.jsonl",
             '{"text": "good"}\n{"text": "good"\n[1]\n"x"\n',
             ["", "broken JSON: Expecting ',' delimiter", "[1] is no JSON object", "'x' is no JSON object"],
+        ),
+        (
+            "a.jsonl",
+            '{"text": "good"}\n{"a": ' + "[" * 100_000 + "\n" + '{"a": ' + "9" * 5000 + "}\n",
+            ["", "broken JSON: nested too deeply", "broken JSON: Exceeds the limit (4300"],
         ),
         ("a.json", '[{"text": "good"}, 7]', ["", "7 is no JSON object"]),
     ],
@@ -331,3 +400,35 @@ def test_any_text_comes_back(tmp_path_factory, cells):
             writer.writerows(rows)
     for name in ("a.jsonl", "b.jsonl", "a.json", "a.csv", "a.tsv"):
         assert read_values(str(folder / name)) == rows
+
+
+_PIECES = st.sampled_from(
+    ['"', ",", "\t", "\n", "\r\n", "{", "}", "[", "]", ":", '"text"', "text", "labels", "\\", "\0", "null"]
+)
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    content=st.lists(_PIECES.map(str.encode) | hostile.texts.map(str.encode) | st.binary(max_size=4)).map(b"".join),
+    name=st.sampled_from(["a.csv", "a.tsv", "a.json", "a.jsonl", "a.parquet"]),
+)
+def test_any_bytes_are_rows_or_an_error_that_names_the_file(tmp_path_factory, content, name):
+    path = tmp_path_factory.getbasetemp() / name
+    path.write_bytes(content)
+    for read in (lambda: list(read_rows(str(path))), lambda: read_label_names(str(path))):
+        try:
+            found = read()
+        except DataError as error:
+            assert str(path) in str(error)
+            continue
+        if found and isinstance(found[0], Row):
+            assert [row.number for row in found] == list(range(1, len(found) + 1))
+            if name == "a.jsonl":
+                assert len(found) == sum(bool(line.strip()) for line in _lines(content))
+        else:
+            assert len(set(found)) == len(found)
+
+
+def _lines(content):
+    """Lines as files have them, which are fewer than those of `str.splitlines`."""
+    return content.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n").split("\n")

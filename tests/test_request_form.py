@@ -1,9 +1,13 @@
 import math
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from bert_multilabel.request_form import PredictRequest, describe
+
+from . import hostile
 
 FORM = 'must be a text, an object with "text", or a list of these'
 BAD = [
@@ -63,3 +67,18 @@ def test_one_text_or_many_with_or_without_pairs():
     assert rows("a") == [("a", None)]
     assert rows({"text": "a", "text_pair": "b"}) == [("a", "b")]
     assert rows(["", {"text": "a"}, {"text": "a", "text_pair": ""}]) == [("", None), ("a", None), ("a", "")]
+
+
+@given(
+    body=hostile.json_values
+    | st.fixed_dictionaries({"inputs": hostile.json_values}, optional={"parameters": hostile.json_values})
+)
+@settings(max_examples=60, deadline=None)
+def test_any_body_is_a_request_or_told_what_is_wrong(body):
+    try:
+        request = PredictRequest.model_validate(body)
+    except ValidationError as refused:
+        message = describe([{**error, "loc": ("body", *error["loc"])} for error in refused.errors()])
+        assert 0 < len(message.encode()) < 5000
+    else:
+        assert all((text + (pair or "")).encode() is not None for text, pair in request.rows)

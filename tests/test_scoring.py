@@ -2,10 +2,13 @@ import copy
 
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from bert_multilabel import from_backbone, scoring_multilabel
 from bert_multilabel.scoring_multilabel import PRECISIONS, MultiLabelScorer, PackedLinear, pack
 
+from . import hostile
 from .conftest import LABELS
 
 TEXTS = ["the price is good", "not good", "", "quality too expensive, not a gift to buy", "good", "the gift is good"]
@@ -42,6 +45,25 @@ def test_logits_are_those_of_the_model_in_the_order_of_the_texts(built, pairs, t
     model, tokenizer = built
     scorer = MultiLabelScorer(model, tokenizer, tokens_per_batch=tokens_per_batch)
     torch.testing.assert_close(scorer.logits(TEXTS, pairs), one_by_one(model, tokenizer, pairs), atol=1e-5, rtol=0)
+
+
+@given(
+    rows=st.lists(st.tuples(hostile.texts, hostile.texts), min_size=1, max_size=6),
+    order=st.randoms(use_true_random=False),
+    tokens_per_batch=st.sampled_from([1, 40, 10_000]),
+)
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_scores_do_not_depend_on_padding_neighbours_or_order(built, rows, order, tokens_per_batch):
+    model, tokenizer = built
+    scorer = MultiLabelScorer(model, tokenizer, tokens_per_batch=tokens_per_batch)
+    alone = torch.cat([scorer.logits([text], [pair]) for text, pair in rows])  # (N, L)
+    places = list(range(len(rows)))
+    order.shuffle(places)
+    together = scorer.logits([rows[place][0] for place in places], [rows[place][1] for place in places])
+    torch.testing.assert_close(together, alone[places], atol=1e-5, rtol=0)
+    padded = tokenizer(*zip(*rows, strict=True), padding="max_length", truncation=True, return_tensors="pt")
+    with torch.inference_mode():
+        torch.testing.assert_close(model(**padded).logits, alone, atol=1e-5, rtol=0)
 
 
 def test_windows_change_nothing(built, monkeypatch):

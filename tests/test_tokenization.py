@@ -6,6 +6,7 @@ from transformers import AutoTokenizer, DataCollatorWithPadding
 
 from bert_multilabel import MultiLabelTokenizer
 
+from . import hostile
 from .conftest import LABELS
 
 TEXTS = {
@@ -107,6 +108,39 @@ def test_no_text_makes_or_loses_a_label_token(label_tokenizer, text, pair):
         assert encoded["input_ids"][0].count(label_tokenizer.cls_token_id) == 1
         assert encoded["input_ids"][0].count(label_tokenizer.sep_token_id) == 2
         assert len(encoded["input_ids"][0]) <= 16
+
+
+@given(st.lists(hostile.texts, min_size=1, max_size=3), hostile.texts, st.integers(8, 40))
+@settings(max_examples=60, deadline=None)
+def test_every_way_of_calling_it_gives_each_label_one_vector(label_tokenizer, texts, pair, length):
+    asked = {"padding": True, "truncation": True, "max_length": length}
+    batches = [
+        label_tokenizer(texts, **asked),
+        label_tokenizer(texts, [pair] * len(texts), **asked),
+        label_tokenizer([(text, pair) for text in texts], **asked),
+        label_tokenizer([text.split(" ") for text in texts], is_split_into_words=True, **asked),
+        label_tokenizer.pad([label_tokenizer(text, pair) for text in texts]),
+    ]
+    for number, batch in enumerate(batches):
+        hostile.check_tokens(label_tokenizer, batch, are_pairs=number in (1, 2, 4))
+
+
+@pytest.mark.parametrize("text", ["\ud83d", "a\udfffb"])
+@pytest.mark.parametrize("strategy", ["cls", "label_tokens"])
+def test_half_of_a_surrogate_pair_is_quoted(backbone, strategy, text):
+    tokenizer = MultiLabelTokenizer.from_pretrained(backbone, label_names=LABELS, strategy=strategy)
+    message = "a text holds a lone surrogate, which is no valid text: '"
+    for call in (
+        lambda: tokenizer(text),
+        lambda: tokenizer(["good", text]),
+        lambda: tokenizer("good", text),
+        lambda: tokenizer([("good", text)]),
+        lambda: tokenizer([["good", text]], is_split_into_words=True),
+        lambda: tokenizer.tokenize(text),
+    ):
+        with pytest.raises(ValueError, match=message) as caught:
+            call()
+        assert repr(text) in str(caught.value)
 
 
 @pytest.mark.parametrize("side", ["right", "left"])

@@ -1,6 +1,9 @@
 import json
+import os
 import shutil
+from contextlib import nullcontext
 from pathlib import Path
+from pickle import UnpicklingError
 
 import pytest
 import torch
@@ -426,6 +429,34 @@ def test_a_named_checkpoint_is_gone_on_from(backbone, files, tmp_path):
     # What Trainer measured is not all of it.
     assert "time: not known" in (tmp_path / "again" / "README.md").read_text()
     assert "time: not known" not in (tmp_path / "whole" / "README.md").read_text()
+
+
+class Payload:
+    """Makes a folder when it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path),)
+
+
+def test_nothing_of_a_checkpoint_runs_code(backbone, files, tmp_path):
+    common = {"model_name_or_path": backbone, "train_file": files["train"], "do_train": True, "save_strategy": "steps"}
+    common |= {"per_device_train_batch_size": 8, "max_steps": 2, "save_steps": 1, "save_total_limit": 9}
+    run_script(**common, output_dir=tmp_path / "whole")
+    ran = tmp_path / "ran"
+    # Trainer reads the first three by PyTorch, which admits tensors and plain values, and nothing reads the last.
+    for name in ("optimizer.pt", "scheduler.pt", "rng_state.pth", "training_args.bin"):
+        checkpoint = shutil.copytree(tmp_path / "whole" / "checkpoint-1", tmp_path / name)
+        assert (checkpoint / name).is_file()
+        torch.save({"state": Payload(ran)}, checkpoint / name)
+        refused = nullcontext() if name == "training_args.bin" else pytest.raises(UnpicklingError, match="mkdir")
+        with refused:
+            run_script(**common, output_dir=tmp_path / f"{name}-out", resume_from_checkpoint=checkpoint)
+        assert not ran.exists(), name
+    torch.load(checkpoint / "training_args.bin", weights_only=False)
+    assert ran.exists()  # so it would have run
 
 
 def test_a_file_that_changed_since_is_noticed(backbone, files, tmp_path):

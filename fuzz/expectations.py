@@ -1,0 +1,21 @@
+"""What all targets ask of an answer to bad input, and a file for those that read one."""
+
+import tempfile
+from pathlib import Path
+
+LONGEST_MESSAGE = 10_000  # characters: 20 rows with what is wrong in each
+
+_FOLDER = tempfile.TemporaryDirectory(prefix="fuzz-")
+
+
+def check_message(error: Exception) -> None:
+    """Refuse a message that nobody could read, or that cannot be printed."""
+    message = str(error)
+    assert 0 < len(message) <= LONGEST_MESSAGE, f"a message of {len(message)} characters"
+
+
+def write(name: str, data: bytes) -> str:
+    """Write a file that the next call of the same name replaces, and return its path."""
+    path = Path(_FOLDER.name) / name
+    path.write_bytes(data)
+    return str(path)

@@ -1,0 +1,27 @@
+"""Bytes as a file of label names: names that are all different and not blank, or a `DataError`."""
+
+from bert_multilabel.columns import DataSpec
+from bert_multilabel.labels import DataError
+from bert_multilabel.reading import read_label_names
+
+from .expectations import check_message, write
+
+SEEDS = [
+    b"price\nquality\n",
+    b"\xef\xbb\xbfprice\r\n\r\n quality ",
+    b"a\na\n",
+    b"\xff\xfea\0",
+    "\u2028a\u2028b".encode(),
+]
+
+
+def run(data: bytes) -> None:
+    """Read the names, and hand them on as a run does."""
+    try:
+        names = read_label_names(write("names.txt", data))
+        DataSpec(label_names=names)
+    except DataError as error:
+        check_message(error)
+    else:
+        assert names and len(set(names)) == len(names)
+        assert all(name == name.strip() and name.encode() in data for name in names)
