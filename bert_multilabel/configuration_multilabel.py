@@ -335,9 +335,9 @@ def _check_version(version: Any) -> None:
     # Patches read each other's folders: only a minor version adds to what a folder may hold.
     if _minor(version) > _minor(__version__):
         raise ValueError(
-            f"this configuration was written by bert-multilabel {version}, newer than this {__version__}: upgrade with "
-            "`pip install -U bert-multilabel`, or load the folder by the code in it, with trust_remote_code=True in a "
-            "process that does not import bert_multilabel"
+            f"this configuration was written by bert-multilabel {version}, newer than this {__version__}: upgrade "
+            "with `pip install -U bert-multilabel`, or load the folder by the code in it, with trust_remote_code=True "
+            "in a process that does not import bert_multilabel"
         )
 
 
