@@ -1,9 +1,10 @@
 # Everything sets itself up: each target needs only Python 3.11 or later and a package index.
 PYTHON ?= python3
 BIN := .venv/bin
+PYTEST := python -m pytest -n auto --dist loadfile -m "not slow and not gpu"
 export HF_HUB_OFFLINE := 1
 
-.PHONY: demo test lint clean
+.PHONY: demo test test-wheel test-lowest .venv-wheel/tree .venv-lowest/tree lint clean
 
 .venv/installed: setup.cfg constraints.txt
 	$(PYTHON) -m venv .venv
@@ -14,9 +15,42 @@ export HF_HUB_OFFLINE := 1
 demo: .venv/installed  ## fine-tune on the bundled example and answer three new sentences
 	$(BIN)/python examples/purchase_intent/demo.py
 
-test: export OMP_NUM_THREADS := 1
+test test-wheel test-lowest: export OMP_NUM_THREADS := 1
 test: .venv/installed  ## run the tests, one process on each core
-	$(BIN)/python -m pytest -n auto --dist loadfile -m "not slow and not gpu"
+	$(BIN)/$(PYTEST)
+
+# What users install: the wheel, into an environment of its own.
+dist/built: $(wildcard bert_multilabel bert_multilabel/*.*) run_multilabel.py setup.cfg pyproject.toml README.md
+	rm -rf build dist
+	$(PYTHON) -m pip wheel --quiet --no-deps --wheel-dir dist .
+	touch $@
+
+.venv-lowest/constraints.txt: .ci/lowest.py setup.cfg constraints.txt
+	mkdir -p $(@D)
+	$(PYTHON) .ci/lowest.py > $@
+
+.venv-wheel/installed: constraints.txt
+.venv-lowest/installed: .venv-lowest/constraints.txt
+.venv-wheel/installed .venv-lowest/installed: dist/built
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/pip install --quiet --upgrade pip
+	$(@D)/bin/pip install --quiet -c $(filter %constraints.txt,$^) "$$(echo dist/*.whl)[test]"
+	$(@D)/bin/pip install --quiet --no-deps --force-reinstall dist/*.whl
+	touch $@
+
+# A copy of this tree in which no package stands in front of the installed one, and the script is the installed one.
+.venv-wheel/tree .venv-lowest/tree: .venv-%/tree: .venv-%/installed
+	rm -rf $@
+	mkdir $@
+	tar -c --exclude='./.*' --exclude=./bert_multilabel --exclude=./build --exclude='./*.egg-info' . | tar -x -C $@
+	ln -sf "$$(cd / && $(CURDIR)/$(<D)/bin/python -c 'import run_multilabel; print(run_multilabel.__file__)')" $@
+
+test-wheel: .venv-wheel/tree .venv/installed  ## run the tests that start commands and read files of the package, on the wheel
+	cd $< && $(CURDIR)/$(BIN)/mypy --config-file= --follow-imports skip --python-executable ../bin/python -c 'import bert_multilabel'
+	cd $< && $(CURDIR)/$(<D)/bin/$(PYTEST) $(addprefix tests/test_,package.py anywhere.py readme.py example.py)
+
+test-lowest: .venv-lowest/tree  ## run the tests on the installed wheel with the lowest versions that setup.cfg promises
+	cd $< && $(CURDIR)/$(<D)/bin/$(PYTEST)
 
 lint: .venv/installed  ## style and types
 	$(BIN)/ruff check .
@@ -24,4 +58,4 @@ lint: .venv/installed  ## style and types
 	$(BIN)/mypy
 
 clean:
-	rm -rf .venv runs build dist *.egg-info
+	rm -rf .venv .venv-wheel .venv-lowest runs build dist *.egg-info

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from numbers import Real
 from statistics import median
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 from huggingface_hub.dataclasses import strict
@@ -16,7 +16,7 @@ from transformers import BertConfig
 
 from .readme_multilabel import PushedInParts
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 # The model class of each strategy.
 STRATEGIES = {"cls": "BertForMultiLabelCLS", "label_tokens": "BertForMultiLabelLabelTokens"}
@@ -128,6 +128,13 @@ class MultiLabelConfig(PushedInParts, BertConfig):
         self.id2label = dict(enumerate(self.label_names))
         self.label2id = {name: index for index, name in self.id2label.items()}
         self.label_token_ids = list(label_token_ids)
+
+    @classmethod
+    def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Self:
+        """Read the fields of a folder; raise a ValueError if a newer version of these files wrote it."""
+        # Before any other field: a newer version may have given it a value that would be refused for its own sake.
+        _check_version(config_dict.get("bert_multilabel_version", __version__))
+        return super().from_dict(config_dict, **kwargs)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as a dictionary, stamped with the version of the code that writes it."""
@@ -248,11 +255,7 @@ class MultiLabelConfig(PushedInParts, BertConfig):
         num_labels = len(self.label_names)
         if not 0 <= self.min_labels <= num_labels:
             raise ValueError(f"min_labels must be from 0 to the number of labels, {num_labels}, got {self.min_labels}")
-        if _minor(self.bert_multilabel_version) > _minor(__version__):
-            raise ValueError(
-                f"this configuration was written by bert-multilabel {self.bert_multilabel_version}, newer than this "
-                f"{__version__}: upgrade with `pip install -U bert-multilabel`"
-            )
+        _check_version(self.bert_multilabel_version)
 
     def _check_label_token_ids(self, ids: list[int]) -> None:
         if self.strategy != "label_tokens":
@@ -327,13 +330,27 @@ def _number(field: str, value: Any) -> float:
     return float(value)
 
 
+def _check_version(version: Any) -> None:
+    """Raise a ValueError if these files are too old for a folder that this version of them wrote."""
+    # Patches read each other's folders: only a minor version adds to what a folder may hold.
+    if _minor(version) > _minor(__version__):
+        raise ValueError(
+            f"this configuration was written by bert-multilabel {version}, newer than this {__version__}: upgrade "
+            "with `pip install -U bert-multilabel`, or load the folder by the code in it, with trust_remote_code=True "
+            "in a process that does not import bert_multilabel"
+        )
+
+
+def _minor(version: Any) -> tuple[int, int]:
+    """Return the major and the minor number of a version."""
+    found = re.fullmatch(r"(\d{1,9})\.(\d{1,9})([.+a-z]\S*)?", str(version))
+    if found is None:
+        raise ValueError(f"bert_multilabel_version must be a version such as {__version__!r}, got {version!r}")
+    return int(found[1]), int(found[2])
+
+
 def _custom_pipelines() -> dict[str, Any]:
     return {TASK: {"impl": _PIPELINE_CLASS, "pt": ["AutoModelForSequenceClassification"]}}
-
-
-def _minor(version: str) -> list[int]:
-    """Major and minor number: patch versions of these files read each other's configurations."""
-    return [int(number) for number in re.findall(r"\d+", version)[:2]]
 
 
 MultiLabelConfig.register_for_auto_class()

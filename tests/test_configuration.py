@@ -76,11 +76,32 @@ def test_saving_stamps_the_version_of_the_code_that_writes(tmp_path):
         ({"strategy": "label_tokens", "label_token_ids": [7, 8]}, "must be 3 different ids, one per label"),
         ({"strategy": "label_tokens", "label_token_ids": [7, 8, 99], "vocab_size": 99}, r"\[99\] lie outside"),
         ({"bert_multilabel_version": "99.0.0"}, "written by bert-multilabel 99.0.0, newer than this"),
+        ({"bert_multilabel_version": "next"}, "bert_multilabel_version must be a version such as .*, got 'next'"),
     ],
 )
 def test_bad_fields_are_refused_with_the_value(fields, phrase):
     with pytest.raises(ValueError, match=phrase):
         MultiLabelConfig(**{"label_names": NAMES, **fields})
+
+
+def test_the_next_minor_version_is_newer_and_the_next_patch_is_not():
+    major, minor, patch = map(int, __version__.split("."))
+    for version in (f"{major}.{minor}.{patch + 1}", f"{major}.{minor}.{patch}rc1", f"{major}.{minor - 1}.99"):
+        config = MultiLabelConfig.from_dict({"label_names": NAMES, "bert_multilabel_version": version})
+        assert config.bert_multilabel_version == version
+    for version in (f"{major}.{minor + 1}.0", f"{major}.{minor + 10}.0.dev1", f"{major + 1}.0.0"):
+        # Before a value that only that version knows.
+        fields = {"label_names": NAMES, "strategy": "new", "threshold": "new", "bert_multilabel_version": version}
+        with pytest.raises(ValueError, match=f"written by bert-multilabel {version}, newer than this {__version__}"):
+            MultiLabelConfig.from_dict(fields)
+
+
+@pytest.mark.parametrize(
+    "version", ["", "2", "v0.2.0", "0.2.0 or later", "-1.0", None, 3, ["0.2.0"], "9" * 5000 + ".0"]
+)
+def test_what_is_no_version_is_refused(version):
+    with pytest.raises(ValueError, match="bert_multilabel_version must be a version such as"):
+        MultiLabelConfig.from_dict({"label_names": NAMES, "bert_multilabel_version": version})
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,9 @@
 import subprocess
 import sys
+import sysconfig
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification
@@ -10,6 +14,18 @@ from bert_multilabel import BertForMultiLabelCLS, BertForMultiLabelLabelTokens, 
 from .conftest import LABELS
 
 SIZE = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8}
+
+
+def test_what_is_tested_lies_beside_the_tests_or_else_is_what_was_installed():
+    beside = Path(__file__).resolve().parents[1]
+    package = Path(bert_multilabel.__file__).parent
+    script = Path(find_spec("run_multilabel").origin).resolve()
+    if (beside / "bert_multilabel").exists():
+        assert (package.parent, script.parent) == (beside, beside)
+    else:  # a copy of the tests alone, to try a wheel
+        installed = Path(sysconfig.get_path("purelib"))
+        assert (package.parent, script.parent) == (installed, installed)
+        assert version("bert-multilabel") == bert_multilabel.__version__
 
 
 def test_every_public_name_is_there():

@@ -9,7 +9,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import bert_multilabel
+
 ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = Path(bert_multilabel.__file__).parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
@@ -62,4 +65,4 @@ def test_every_file_that_the_readme_names_exists():
     for name in links:
         assert (ROOT / name).exists(), name
     for name in modules:
-        assert (ROOT / "bert_multilabel" / name).exists() or (ROOT / name).exists(), name
+        assert (PACKAGE / name).exists() or (ROOT / name).exists(), name
