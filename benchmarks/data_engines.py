@@ -12,8 +12,10 @@ over from this one. All should give the same labels.
 
 import os
 
-# Before anything reads them, and for all processes that are started here.
-os.environ |= {"OMP_NUM_THREADS": "1", "RAYON_NUM_THREADS": "1", "RAY_USAGE_STATS_ENABLED": "0"}
+# Before anything reads them, and for all processes that are started here. By default, Ray's workers give way to all
+# other processes, and are ended when memory is short, whoever has taken it.
+os.environ |= {"OMP_NUM_THREADS": "1", "RAYON_NUM_THREADS": "1"}
+os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0", "RAY_memory_monitor_refresh_ms": "0"}
 
 import argparse
 import json

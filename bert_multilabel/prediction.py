@@ -17,7 +17,7 @@ from transformers import EvalPrediction
 from transformers.utils import logging
 
 from .checkpoints import PARTS_FOLDER, PREDICTIONS_FILE
-from .configuration_multilabel import MultiLabelConfig, __version__
+from .configuration_multilabel import MultiLabelConfig
 from .data import multi_hot
 from .encoding import tokenizer_digest
 from .labels import DataError
@@ -26,6 +26,7 @@ from .modeling_multilabel import MultiLabelPreTrainedModel, multi_label_loss
 from .parts import Parts
 from .records_multilabel import prediction_records
 from .scoring_multilabel import MultiLabelScorer, texts_at_a_time
+from .stored_rows import code_digest
 from .tokenization_multilabel import MultiLabelTokenizer
 from .windows_multilabel import NoRoom, Windows
 
@@ -91,8 +92,8 @@ def predict_split(
     scorer = MultiLabelScorer(model, tokenizer, options.precision, options.max_length)
     is_labelled = "labels" in rows.column_names
     rows_per_part = min(max(ROWS_PER_PART, -(-len(rows) // PARTS)), texts_at_a_time(options.windows))
-    settings = [is_labelled, options, scorer.max_length, _digest(model, tokenizer), model.device.type]
-    parts = Parts(output_dir / PARTS_FOLDER, rows, rows_per_part, f"{settings} {__version__} {torch.__version__}")
+    settings = [is_labelled, options, scorer.max_length, _digest(model, tokenizer), model.device.type, code_digest()]
+    parts = Parts(output_dir / PARTS_FOLDER, rows, rows_per_part, f"{settings} {torch.__version__}")
     started = time.perf_counter()
     own = range(state.process_index, len(parts), state.num_processes)
     tally = _score_parts(scorer, parts, own, source, options, is_shown=state.is_main_process)

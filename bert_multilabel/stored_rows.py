@@ -37,7 +37,7 @@ def stored_rows(made_from: Mapping[str, Any] | None, batches: Iterable[dict[str,
         table = pa.Table.from_batches(_record_batches(batches, features), features.arrow_schema)
         return Dataset(table)
     folder = Path(datasets.config.HF_DATASETS_CACHE) / FOLDER
-    key = json.dumps({**made_from, "code": _code_digest()}, sort_keys=True)
+    key = json.dumps({**made_from, "code": code_digest()}, sort_keys=True)
     path = folder / f"{hashlib.sha256(key.encode()).hexdigest()}.arrow"
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_suffix(".lock")):  # of several processes, one makes the rows
@@ -66,7 +66,7 @@ def _record_batches(batches: Iterable[dict[str, Any]], features: Features) -> It
 
 
 @cache
-def _code_digest() -> str:
+def code_digest() -> str:
     """Return what tells the code of this package from that of other versions, released or not."""
     digest = hashlib.sha256()
     for path in sorted(Path(__file__).parent.glob("*.py")):

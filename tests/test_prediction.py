@@ -127,7 +127,7 @@ def test_a_call_goes_on_where_one_was_stopped(built, small_parts, tmp_path, monk
         ({"labels": None}, [0, 1, 2]),
         ({"threshold": 0.4}, [0, 1, 2]),
         ({"weights": 1e-6}, [0, 1, 2]),
-        ({"version": "9.9"}, [0, 1, 2]),
+        ({"code": "another"}, [0, 1, 2]),
     ],
 )
 def test_what_was_changed_is_scored_again(backbone, small_parts, tmp_path, monkeypatch, changed, done_again):
@@ -145,8 +145,8 @@ def test_what_was_changed_is_scored_again(backbone, small_parts, tmp_path, monke
     if "weights" in changed:
         with torch.no_grad():
             next(built[0].parameters())[7, 3] += changed["weights"]
-    if "version" in changed:
-        monkeypatch.setattr("bert_multilabel.prediction.__version__", changed["version"])
+    if "code" in changed:
+        monkeypatch.setattr("bert_multilabel.prediction.code_digest", lambda: changed["code"])
     written.clear()
     stop_before_part(monkeypatch, None, written)
     predict(built, rows, tmp_path, **changed.get("options", {}))

@@ -211,6 +211,9 @@ def test_datasets_know_results_of_another_state_of_the_folder(folder, tmp_path, 
 def ray(monkeypatch):
     """A local Ray cluster, quiet and without a dashboard."""
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    # By default its workers give way to all others, and are ended when memory is short, whoever has taken it.
+    monkeypatch.setenv("RAY_worker_niceness", "0")
+    monkeypatch.setenv("RAY_memory_monitor_refresh_ms", "0")
     ray = pytest.importorskip("ray")
     pytest.importorskip("ray.data")
     ray.init(num_cpus=2, include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
