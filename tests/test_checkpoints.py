@@ -41,7 +41,7 @@ def cut(path):
         (lambda folder: (folder / "model.safetensors").unlink(), "without model.safetensors"),
         (lambda folder: cut(folder / "trainer_state.json"), "Expecting value"),
         (lambda folder: cut(folder / "model.safetensors"), "incomplete"),
-        (lambda folder: cut(folder / "optimizer.pt"), "cut short: optimizer.pt"),
+        (lambda folder: cut(folder / "optimizer.pt"), "optimizer.pt: cut short"),
     ],
 )
 def test_a_damaged_checkpoint_is_removed_and_the_one_before_it_taken(tmp_path, damage, phrase, caplog):
