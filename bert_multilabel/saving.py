@@ -16,16 +16,17 @@ from transformers.trainer_utils import sort_checkpoints
 from .files import sync, write_checksums, writing
 
 UNFINISHED = "saving.unfinished"
-# What the Auto classes read first: without them there is neither a model nor a tokenizer.
-_ENTRANCES = ("tokenizer_config.json", "config.json")
+# In the order in which they come, the last of all; they go in the opposite one, the first of all. No model loads without
+# `config.json`. A tokenizer does with `tokenizer.json`, but knows no labels without `tokenizer_config.json`.
+_ENTRANCES = ("tokenizer_config.json", "tokenizer.json", "config.json")
 
 
 @contextmanager
 def saving_model(output_dir: Path) -> Iterator[Path]:
     """Fill a folder with a model whose files then come into `output_dir`, beside what else is there.
 
-    Whoever finds a `config.json` in `output_dir`, or for the tokenizer alone a `tokenizer_config.json`, finds all
-    files of one save.
+    Whoever finds a `config.json` in `output_dir`, or for the tokenizer alone a `tokenizer.json`, finds all files of
+    one save.
 
     Args:
         output_dir: Where the model is to be; it exists.
@@ -43,17 +44,18 @@ def saving_model(output_dir: Path) -> Iterator[Path]:
             yield unfinished
             _sync_all(unfinished)
             withdraw_model(output_dir)
-            for path in sorted(unfinished.iterdir(), key=lambda path: path.name in _ENTRANCES):
-                os.replace(path, output_dir / path.name)
+            others = [path.name for path in unfinished.iterdir() if path.name not in _ENTRANCES]
+            for name in (*others, *_ENTRANCES):
+                os.replace(unfinished / name, output_dir / name)
             sync(output_dir)
     finally:
         clear_unfinished(output_dir)
 
 
 def withdraw_model(output_dir: Path) -> None:
-    """Take a model out of its folder: its entrances first, then what a new one could be mixed up with."""
-    weights = sorted(output_dir.glob("*.safetensors*"))
-    for path in (*(output_dir / name for name in reversed(_ENTRANCES)), *weights, output_dir / "tokenizer.json"):
+    """Take a model out of its folder: its entrances first, then the weights, which the new ones may not replace."""
+    entrances = [output_dir / name for name in reversed(_ENTRANCES)]
+    for path in (*entrances, *output_dir.glob("*.safetensors*")):
         path.unlink(missing_ok=True)
 
 
