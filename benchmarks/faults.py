@@ -92,6 +92,10 @@ class Watcher:
         yield watcher
         mine.send(None)
 
+    def look_away(self) -> None:
+        """Look where nothing is."""
+        self.look_at(Path("nowhere") / OUT)
+
     def look_at(self, output_dir: Path, damaged: Path | None = None) -> None:
         """Look at an output folder from now on, but not at a checkpoint in it that was damaged on purpose."""
         self.connection.send((output_dir, damaged and identity(damaged)))
@@ -411,7 +415,7 @@ def strike_often(
             run.finish()
         check(sha256(run.output_dir / "model.safetensors") == whole.weights, "other weights", run.logs)
         check(not (run.output_dir / UNFINISHED).exists(), f"{UNFINISHED} is left", run.logs)
-        watcher.look_at(folder / "nothing" / OUT)
+        watcher.look_away()
         check(not watcher.wrong, "\n".join(watcher.wrong[:9]), run.logs)
         shutil.rmtree(run.output_dir)
         in_save += run.struck_in_save
@@ -435,6 +439,7 @@ def strike_once(
         if FAULTS[fault](run):
             return run
         print(f"{fault} {number}: over before the moment came, once more", flush=True)
+        watcher.look_away()
         shutil.rmtree(output_dir)
     raise AssertionError("unreachable")
 

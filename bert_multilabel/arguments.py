@@ -283,6 +283,10 @@ class MultiLabelTrainingArguments(TrainingArguments):
         default=2,
         metadata={"help": "Checkpoints to keep; the newest and the best always stay."},
     )
+    restore_callback_states_from_checkpoint: bool = field(
+        default=True,
+        metadata={"help": "Go on counting, where a run goes on, evaluations without a better one."},
+    )
     load_best_model_at_end: bool | None = field(  # type: ignore[assignment]  # None until __post_init__ decides
         default=None,
         metadata={"help": "End with the best checkpoint. Default: where evaluations and checkpoints coincide."},

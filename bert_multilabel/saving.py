@@ -16,8 +16,8 @@ from transformers.trainer_utils import sort_checkpoints
 from .files import sync, write_checksums, writing
 
 UNFINISHED = "saving.unfinished"
-# In the order in which they come, the last of all; they go in the opposite one, the first of all. No model loads without
-# `config.json`. A tokenizer does with `tokenizer.json`, but knows no labels without `tokenizer_config.json`.
+# The last files to come, in this order, and the first to go, in the opposite one. No model loads without `config.json`.
+# A tokenizer loads with a `tokenizer.json`, but knows no labels without `tokenizer_config.json`.
 _ENTRANCES = ("tokenizer_config.json", "tokenizer.json", "config.json")
 
 

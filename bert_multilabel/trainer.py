@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import torch
 from datasets import Dataset
-from transformers import PreTrainedModel, PrinterCallback, ProgressCallback, Trainer
+from transformers import EarlyStoppingCallback, PreTrainedModel, PrinterCallback, ProgressCallback, Trainer
 from transformers.modeling_outputs import SequenceClassifierOutput
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_pt_utils import LengthGroupedSampler
@@ -64,6 +64,18 @@ class MultiLabelTrainer(Trainer):
         with cpu_training(cast(PreTrainedModel, self.model)) if self._is_alone_on_cpu else nullcontext():
             output: TrainOutput = super()._inner_training_loop(*args, **kwargs)
         return output
+
+    def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
+        # Trainer would make one more step of a run that was interrupted after its last.
+        stoppers = [
+            callback for callback in self.callback_handler.callbacks if isinstance(callback, EarlyStoppingCallback)
+        ]
+        if self.state.global_step >= self.state.max_steps or any(
+            stopper.early_stopping_patience_counter >= stopper.early_stopping_patience for stopper in stoppers
+        ):
+            self.control.should_training_stop = True
+        else:
+            super()._run_epoch(*args, **kwargs)
 
     def _make_loss(self) -> Loss:
         settings: dict[str, Any] = {}

@@ -428,13 +428,45 @@ def test_a_named_checkpoint_is_gone_on_from(backbone, files, tmp_path):
     assert "time: not known" not in (tmp_path / "whole" / "README.md").read_text()
 
 
+def mark_unfinished(output_dir):
+    """As a kill would leave the folder."""
+    record = output_dir / "training_run.json"
+    record.write_text(json.dumps({**json.loads(record.read_text()), "finished": False}))
+
+
+def test_a_run_that_was_interrupted_after_its_last_step_makes_no_more(backbone, files, tmp_path):
+    # The last step, the eleventh, is in the middle of an epoch.
+    common = {"model_name_or_path": backbone, "train_file": files["train"], "per_device_train_batch_size": 8}
+    common |= {"do_train": True, "max_steps": 11, "save_strategy": "steps", "save_steps": 11, "output_dir": tmp_path}
+    run_script(**common)
+    weights = (tmp_path / "model.safetensors").read_bytes()
+    mark_unfinished(tmp_path)
+    run_script(**common)
+    assert (tmp_path / "model.safetensors").read_bytes() == weights
+
+
+@pytest.mark.parametrize("lost", [[], ["checkpoint-6"], ["checkpoint-6", "checkpoint-4"]])
+def test_early_stopping_goes_on_counting(backbone, files, tmp_path, lost):
+    common = {"model_name_or_path": backbone, "train_file": files["train"], "do_train": True, "do_eval": True}
+    # Nothing is learned, so the second and the third evaluation are no better than the first.
+    common |= {"learning_rate": 1e-12, "head_learning_rate": 1e-12, "early_stopping_patience": 2}
+    common |= {"save_total_limit": 9, "num_train_epochs": 6, "output_dir": tmp_path}
+    checkpoints = ["checkpoint-2", "checkpoint-4", "checkpoint-6"]
+    run_script(**common)
+    assert sorted(path.name for path in tmp_path.glob("checkpoint-*")) == checkpoints
+    mark_unfinished(tmp_path)
+    for name in lost:
+        shutil.rmtree(tmp_path / name)
+    run_script(**common)
+    assert sorted(path.name for path in tmp_path.glob("checkpoint-*")) == checkpoints
+
+
 def test_a_file_that_changed_since_is_noticed(backbone, files, tmp_path):
     path = tmp_path / "train.jsonl"
     path.write_bytes(Path(files["train"]).read_bytes())
     common = {"model_name_or_path": backbone, "train_file": path, "do_train": True, "num_train_epochs": 1}
     run_script(**common, output_dir=tmp_path / "out")
-    record = tmp_path / "out" / "training_run.json"
-    record.write_text(json.dumps({**json.loads(record.read_text()), "finished": False}))  # as after a kill
+    mark_unfinished(tmp_path / "out")
     path.write_text(path.read_text().replace("price", "value"))  # as long as before
     with pytest.raises(ValueError, match=rf"other arguments .what {path} holds was changed.: go back"):
         run_script(**common, output_dir=tmp_path / "out")
