@@ -16,8 +16,8 @@ from transformers.trainer_utils import sort_checkpoints
 from .files import sync, write_checksums, writing
 
 UNFINISHED = "saving.unfinished"
-# The last files to come, in this order, and the first to go, in the opposite one. No model loads without `config.json`.
-# A tokenizer loads with a `tokenizer.json`, but knows no labels without `tokenizer_config.json`.
+# The last files to come, in this order, and the first to go, in the opposite one. No model loads without the last.
+# With the second a tokenizer loads, but it knows no labels without the first.
 _ENTRANCES = ("tokenizer_config.json", "tokenizer.json", "config.json")
 
 

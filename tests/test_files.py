@@ -1,5 +1,3 @@
-import resource
-
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -16,14 +14,6 @@ from bert_multilabel.files import (
     write_json,
     writing,
 )
-
-
-@pytest.fixture
-def limit_files():
-    """Let no file of this process grow beyond some bytes, as on a disk that is full."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 @pytest.mark.parametrize("kind", ["text", "weights", "torch", "tokenizer"])

@@ -1,4 +1,5 @@
 import json
+import resource
 import shutil
 from pathlib import Path
 
@@ -11,7 +12,9 @@ from transformers import AutoModel, AutoTokenizer, pipeline
 from bert_multilabel import from_backbone, hamming_score
 from bert_multilabel.arguments import parse_arguments
 from bert_multilabel.checkpoints import read_run
+from bert_multilabel.files import FileError
 from bert_multilabel.model_card import plain
+from bert_multilabel.trainer import MultiLabelTrainer
 from bert_multilabel.training import run
 
 from .conftest import LABELS, make_rows
@@ -435,9 +438,10 @@ def mark_unfinished(output_dir):
 
 
 def test_a_run_that_was_interrupted_after_its_last_step_makes_no_more(backbone, files, tmp_path):
-    # The last step, the eleventh, is in the middle of an epoch.
+    # The last step, the eleventh, is in the middle of an epoch, and another would have a learning rate.
     common = {"model_name_or_path": backbone, "train_file": files["train"], "per_device_train_batch_size": 8}
     common |= {"do_train": True, "max_steps": 11, "save_strategy": "steps", "save_steps": 11, "output_dir": tmp_path}
+    common["lr_scheduler_type"] = "constant"
     run_script(**common)
     weights = (tmp_path / "model.safetensors").read_bytes()
     mark_unfinished(tmp_path)
@@ -459,6 +463,66 @@ def test_early_stopping_goes_on_counting(backbone, files, tmp_path, lost):
         shutil.rmtree(tmp_path / name)
     run_script(**common)
     assert sorted(path.name for path in tmp_path.glob("checkpoint-*")) == checkpoints
+
+
+def test_a_full_disk_is_named_and_the_run_goes_on_when_there_is_room(backbone, files, tmp_path, limit_files):
+    common = {"model_name_or_path": backbone, "train_file": files["train"], "do_train": True, "num_train_epochs": 2}
+    run_script(**common, output_dir=tmp_path / "alone")
+    full = tmp_path / "full"
+    limit_files(200_000)  # holds the weights, and not the state of the optimizer
+    with pytest.raises(FileError, match=f"{full}/checkpoint-2 could not be written: .*run the same command again"):
+        run_script(**common, output_dir=full)
+    assert [path.name for path in full.iterdir()] == ["training_run.json"]
+    limit_files(resource.RLIM_INFINITY)
+    run_script(**common, output_dir=full)
+    ends = [(folder / "model.safetensors").read_bytes() for folder in (tmp_path / "alone", full)]
+    assert ends[0] == ends[1]
+
+
+def test_a_damaged_best_checkpoint_is_not_ended_with(backbone, files, tmp_path, monkeypatch):
+    common = {"model_name_or_path": backbone, "train_file": files["train"], "do_train": True, "do_eval": True}
+    # Nothing is learned, so the first stays the best.
+    common |= {"learning_rate": 1e-12, "head_learning_rate": 1e-12, "num_train_epochs": 2, "output_dir": tmp_path}
+    best = tmp_path / "checkpoint-2"
+    write_over = MultiLabelTrainer._load_best_model
+
+    def damage_and_load(trainer):
+        path = best / "model.safetensors"
+        path.write_bytes(path.read_bytes()[::-1])
+        write_over(trainer)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(MultiLabelTrainer, "_load_best_model", damage_and_load)
+        with pytest.raises(
+            FileError, match=f"{best}, the best checkpoint, is not whole .not as it was saved: model.sa"
+        ):
+            run_script(**common)
+    run_script(**common)
+    assert read_run(tmp_path)["finished"]
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "tokenizer.json"])
+def test_a_damaged_model_to_start_from_is_named(backbone, files, tmp_path, name):
+    shutil.copytree(backbone, tmp_path / "bert")
+    path = tmp_path / "bert" / name
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(FileError, match=f"{path.parent} is not whole .{name}: .*: copy it again"):
+        run_script(
+            model_name_or_path=path.parent, train_file=files["train"], do_train=True, output_dir=tmp_path / "out"
+        )
+
+
+def test_a_run_into_the_folder_that_it_starts_from_is_refused(backbone, files, tmp_path):
+    shutil.copytree(backbone, tmp_path / "bert")
+    with pytest.raises(ValueError, match="nothing would be left to start from: choose another --output_dir"):
+        run_script(
+            model_name_or_path=tmp_path / "bert",
+            train_file=files["train"],
+            do_train=True,
+            output_dir=tmp_path / "bert",
+            overwrite_output_dir=True,
+        )
+    assert (tmp_path / "bert" / "config.json").exists()
 
 
 def test_a_file_that_changed_since_is_noticed(backbone, files, tmp_path):
