@@ -1,6 +1,6 @@
 """Training that is killed, starved and damaged for real, and goes on by the same command to the same weights.
 
-`python benchmarks/faults.py [--times 6] [--seed 0] [--faults NAME ...] [--folder DIR]`
+`python benchmarks/faults.py [--times 5] [--seed 0] [--faults NAME ...] [--folder DIR]`
 
 A small run, with checkpoints after 20, 40 and 60 steps, is left alone once. Then each fault strikes it `--times`
 times, at moments drawn by the seed: in turn at any moment, and within a save. After that it is started again with the
@@ -459,7 +459,7 @@ def disk_of(megabytes: int, folder: Path) -> Iterator[Path]:
 def main() -> None:
     """Strike, compare and print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--times", type=int, default=6, help="of each fault")
+    parser.add_argument("--times", type=int, default=5, help="of each fault")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--faults", nargs="+", default=list(FAULTS), choices=list(FAULTS))
     parser.add_argument("--folder", type=Path, help="where the runs go; by default a temporary one")
