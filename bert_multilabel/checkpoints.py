@@ -152,7 +152,9 @@ def check_can_go_on(checkpoint: Path) -> None:
     Raises:
         ValueError: If it was saved without the state of the optimizer.
     """
-    if not any(checkpoint.glob("optimizer*")) or not any(checkpoint.glob("rng_state*.pth")):
+    # In one file or several, by Trainer, FSDP or DeepSpeed.
+    has_optimizer = any(checkpoint.glob("optimizer*")) or any(checkpoint.glob("global_step*"))
+    if not has_optimizer or not any(checkpoint.glob("rng_state*.pth")):
         raise ValueError(
             f"{checkpoint} holds weights alone (saved with --save_only_model?), so training cannot go on from it: "
             "give it as --model_name_or_path of a new run, or start anew with --overwrite_output_dir"

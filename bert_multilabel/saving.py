@@ -38,6 +38,7 @@ def saving_model(output_dir: Path) -> Iterator[Path]:
         FileError: If the model cannot be written; `output_dir` stays as it is.
     """
     unfinished = output_dir / UNFINISHED / output_dir.resolve().name
+    clear_unfinished(output_dir)
     try:
         with writing(output_dir / "model.safetensors"):
             unfinished.mkdir(parents=True)
@@ -91,14 +92,14 @@ def discard_old(output_dir: Path, limit: int | None, kept: Collection[str]) -> N
     Args:
         output_dir: The folder with the checkpoints.
         limit: How many may stay; None or 0 for all.
-        kept: Which stay in any case.
+        kept: Names of those that stay in any case.
     """
     if limit is None or limit <= 0:
         return
     checkpoints = sort_checkpoints(str(output_dir))
-    old = [path for path in checkpoints if path not in kept]
+    old = [path for path in map(Path, checkpoints) if path.name not in kept]
     for path in old[: max(0, len(checkpoints) - limit)]:
-        discard(Path(path))
+        discard(path)
 
 
 def clear_unfinished(output_dir: Path) -> None:

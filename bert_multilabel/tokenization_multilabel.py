@@ -54,7 +54,7 @@ class MultiLabelTokenizer(PushedInParts, BertTokenizer):
         check_strategy(strategy)
         if strategy == "label_tokens" and not label_names:
             raise ValueError(f"strategy 'label_tokens' needs label_names, got {label_names!r}")
-        if vocab is None and not (kwargs.get("tokenizer_object") or kwargs.get("tokenizer_file")):
+        if vocab is None and kwargs.get("tokenizer_object") is None and kwargs.get("tokenizer_file") is None:
             raise ValueError("there is no vocabulary: the folder lacks its tokenizer.json, or vocab must be given")
         self.label_names = label_names
         self.strategy = strategy

@@ -65,6 +65,14 @@ class MultiLabelTrainer(Trainer):
             output: TrainOutput = super()._inner_training_loop(*args, **kwargs)
         return output
 
+    def _init_training_state(self, *args: Any, **kwargs: Any) -> tuple[int, int]:
+        done: tuple[int, int] = super()._init_training_state(*args, **kwargs)
+        # The state says where the best one was when it was saved. The folder may have been moved since.
+        best = Path(str(self.args.output_dir)) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.best_global_step}"
+        if best.is_dir():
+            self.state.best_model_checkpoint = str(best)
+        return done
+
     def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
         # Trainer would make one more step of a run that was interrupted after its last.
         stoppers = [
@@ -173,7 +181,7 @@ class MultiLabelTrainer(Trainer):
                 if self.args.should_save:
                     self.state.save_to_json(str(unfinished / TRAINER_STATE_NAME))  # with the place of the best
                     bring_in(checkpoint)
-                    kept = [str(checkpoint), str(self.state.best_model_checkpoint)]
+                    kept = [checkpoint.name, Path(str(self.state.best_model_checkpoint)).name]
                     discard_old(folder, self.args.save_total_limit, kept)
         finally:
             self._is_saving = False
@@ -192,7 +200,7 @@ class MultiLabelTrainer(Trainer):
         super()._load_best_model()
         if self.args.should_save and self.args.save_total_limit == 1:
             # Trainer is about to remove the newest as well, if it is another, but file by file.
-            discard_old(best.parent, limit=1, kept=[str(best)])
+            discard_old(best.parent, limit=1, kept=[best.name])
 
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> torch.utils.data.Sampler[int] | None:
         if self.args.train_sampling_strategy != "group_by_length":

@@ -140,5 +140,5 @@ def test_a_checkpoint_goes_in_one_step(tmp_path, monkeypatch):
 def test_old_checkpoints_go_and_those_to_keep_stay(tmp_path, limit, kept, left):
     for step in range(1, 5):
         (tmp_path / f"checkpoint-{step}").mkdir()
-    discard_old(tmp_path, limit, [str(tmp_path / f"checkpoint-{step}") for step in kept])
+    discard_old(tmp_path, limit, [f"checkpoint-{step}" for step in kept])
     assert sorted(tmp_path.glob("checkpoint-*")) == [tmp_path / f"checkpoint-{step}" for step in left]

@@ -501,6 +501,23 @@ def test_a_damaged_best_checkpoint_is_not_ended_with(backbone, files, tmp_path, 
     assert read_run(tmp_path)["finished"]
 
 
+def test_a_run_that_goes_on_elsewhere_ends_with_its_best_checkpoint(backbone, files, tmp_path, monkeypatch):
+    common = {"model_name_or_path": backbone, "train_file": files["train"], "do_train": True, "do_eval": True}
+    common |= {"learning_rate": 1e-12, "head_learning_rate": 1e-12, "num_train_epochs": 3}  # the first stays the best
+    run_script(**common, output_dir=tmp_path / "here")
+    mark_unfinished(tmp_path / "here")
+    (tmp_path / "here").rename(tmp_path / "there")
+    ends = []
+    load = MultiLabelTrainer._load_best_model
+    monkeypatch.setattr(
+        MultiLabelTrainer,
+        "_load_best_model",
+        lambda trainer: (ends.append(trainer.state.best_model_checkpoint), load(trainer)),
+    )
+    run_script(**common, output_dir=tmp_path / "there")
+    assert ends == [str(tmp_path / "there" / "checkpoint-2")]
+
+
 @pytest.mark.parametrize("name", ["model.safetensors", "config.json", "tokenizer.json"])
 def test_a_damaged_model_to_start_from_is_named(backbone, files, tmp_path, name):
     shutil.copytree(backbone, tmp_path / "bert")
