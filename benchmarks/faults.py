@@ -6,7 +6,8 @@ A small run, with checkpoints after 20, 40 and 60 steps, is left alone once. The
 times, at moments drawn by the seed: in turn at any moment, and within a save. After that it is started again with the
 same command until it ends, and its weights are held against those of the run that was left alone. All the while
 another process loads every model folder that it can see, the output folder and the checkpoints, over and over: each
-must be a whole model of one save. For a full disk, a file system of limited size is mounted; only root can do that.
+must be a whole model of one save. The processes are forked from one that has imported what they need, and are real
+ones in all else. For a full disk, a file system of limited size is mounted; only root can do that.
 """
 
 import argparse
@@ -14,6 +15,7 @@ import json
 import multiprocessing
 import os
 import random
+import runpy
 import shutil
 import signal
 import subprocess
@@ -26,6 +28,7 @@ from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from itertools import count
 from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, BertConfig, BertModel, BertTokenizer
@@ -37,6 +40,7 @@ from bert_multilabel.files import CHECKSUMS_FILE, sha256
 from bert_multilabel.saving import UNFINISHED
 
 SCRIPT = Path(__file__).resolve().parents[1] / "run_multilabel.py"
+FORKS = multiprocessing.get_context("forkserver")
 CHECKPOINTS = ["checkpoint-20", "checkpoint-40", "checkpoint-60"]
 OUT = "out"
 
@@ -59,7 +63,16 @@ def make_command(folder: Path) -> list[str]:
     options = f"""--model_name_or_path {folder / "bert"} --train_file {folder / "train.jsonl"} --do_train --do_eval
         --use_cpu --max_steps 60 --per_device_train_batch_size 4 --save_strategy steps --save_steps 20
         --eval_strategy steps --eval_steps 20 --disable_tqdm true --validation_fraction 0.2"""
-    return [sys.executable, str(SCRIPT), *options.split(), "--output_dir"]
+    return [str(SCRIPT), *options.split(), "--output_dir"]
+
+
+def run_script(words: list[str], log: str) -> None:
+    """Be the process of a command, from its first line on: imports alone, which take longer than it, have been made."""
+    with open(log, "w", encoding="utf-8") as file:
+        for stream in (sys.stdout, sys.stderr):
+            os.dup2(file.fileno(), stream.fileno())
+    sys.argv = words
+    runpy.run_path(words[0], run_name="__main__")
 
 
 # The watcher
@@ -200,52 +213,49 @@ class Run:
     struck_in_save: bool = False
 
     @contextmanager
-    def process(self) -> Iterator[subprocess.Popen[bytes]]:
+    def process(self) -> Iterator[BaseProcess]:
         """Start the command; at the end it must be over, and has said what is in `logs`."""
-        environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
-        with tempfile.TemporaryFile() as log:
-            process = subprocess.Popen([*self.command, str(self.output_dir)], stdout=log, stderr=log, env=environment)
+        with tempfile.NamedTemporaryFile() as log:
+            process = FORKS.Process(target=run_script, args=([*self.command, str(self.output_dir)], log.name))
+            process.start()
             try:
                 yield process
-                process.wait(300)
+                process.join(600)
             finally:
                 process.kill()
-                process.wait()
-                log.seek(0)
-                self.logs.append(log.read().decode())
+                process.join()
+                self.logs.append(Path(log.name).read_text(encoding="utf-8"))
 
-    def wait_for_moment(self, process: subprocess.Popen[bytes], after: str | None = None) -> bool:
+    def wait_for_moment(self, process: BaseProcess, after: str | None = None) -> bool:
         """Wait until the fault is to strike; return whether the process is still there to be struck."""
-        last = after or (
-            RUN_FILE if self.newest is None else self.newest.name
-        )  # what it has done already, or is to do
+        # What it has done already, or is to do before.
+        last = after or (RUN_FILE if self.newest is None else self.newest.name)
         if self.in_save:
             name = self.draw.choice([*CHECKPOINTS[CHECKPOINTS.index(last) + 1 if last in CHECKPOINTS else 0 :], OUT])
             began, seconds = self.output_dir / UNFINISHED / name, self.whole.seconds[f"saving {name}"]
         else:
-            began, seconds = (
-                self.output_dir / (after or RUN_FILE),
-                self.whole.seconds["end"] - self.whole.seconds[last],
-            )
+            began = self.output_dir / (after or RUN_FILE)
+            seconds = self.whole.seconds["end"] - self.whole.seconds[last]
         of_before = identity(began)
-        while identity(began) in (None, of_before) and process.poll() is None:
+        while identity(began) in (None, of_before) and process.is_alive():
             time.sleep(0.001)
         time.sleep(self.draw.uniform(0, seconds))
         self.struck_in_save = self.struck_in_save or (self.output_dir / UNFINISHED).exists()
-        return process.poll() is None
+        return process.is_alive()
 
     def strike(self, number: signal.Signals, after: str | None = None) -> bool:
         """Run until a moment, which may be after a checkpoint, and send a signal; return if it came before the end."""
         with self.process() as process:
             is_there = self.wait_for_moment(process, after)
-            process.send_signal(number)
-        return is_there and process.returncode == -number and not self.is_finished
+            if is_there:
+                os.kill(process.pid or 0, number)
+        return is_there and process.exitcode == -number and not self.is_finished
 
     def finish(self) -> None:
         """Run to the end."""
         with self.process() as process:
             pass
-        check(process.returncode == 0, f"exit code {process.returncode}", self.logs)
+        check(process.exitcode == 0, f"exit code {process.exitcode}", self.logs)
 
     @property
     def is_finished(self) -> bool:
@@ -295,11 +305,11 @@ def fill_disk(run: Run) -> bool:
         with suppress(OSError):  # the run may write as well
             filler.write_bytes(bytes(max(0, shutil.disk_usage(filler.parent).free - rest)))
     filler.unlink()
-    if not is_there or process.returncode == 0:
+    if not is_there or process.exitcode == 0:
         return False
     log = run.logs[-1]
     check("could not be written" in log and "run the same command again" in log, "the disk is not named", run.logs)
-    check("Traceback" not in log and process.returncode == 1, f"exit code {process.returncode}", run.logs)
+    check("Traceback" not in log and process.exitcode == 1, f"exit code {process.exitcode}", run.logs)
     return True
 
 
@@ -361,7 +371,7 @@ def remove_data(run: Run) -> bool:
         pass
     elsewhere.rename(path)
     log = run.logs[-1]
-    check(process.returncode == 1 and str(path) in log and "Traceback" not in log, f"{path} is not named", run.logs)
+    check(process.exitcode == 1 and str(path) in log and "Traceback" not in log, f"{path} is not named", run.logs)
     return True
 
 
@@ -386,7 +396,7 @@ def leave_alone(command: list[str], output_dir: Path, watcher: Watcher) -> Whole
     output_dir.parent.mkdir()
     watcher.look_at(output_dir)
     with run.process() as process:
-        while process.poll() is None:
+        while process.is_alive():
             for name, path in places.items():
                 if path.exists():
                     came.setdefault(name, time.monotonic())
@@ -394,7 +404,7 @@ def leave_alone(command: list[str], output_dir: Path, watcher: Watcher) -> Whole
                     went.setdefault(name, time.monotonic())
             time.sleep(0.001)
         came["end"] = time.monotonic()
-    check(process.returncode == 0, f"exit code {process.returncode}", run.logs)
+    check(process.exitcode == 0, f"exit code {process.exitcode}", run.logs)
     seconds = {
         name: went[name] - moment if name.startswith("saving") else moment - came[RUN_FILE]
         for name, moment in came.items()
@@ -465,6 +475,8 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="where the runs go; by default a temporary one")
     arguments = parser.parse_args()
     disable_progress_bar()
+    os.environ |= {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+    FORKS.set_forkserver_preload(["bert_multilabel.training"])
     with tempfile.TemporaryDirectory(dir=arguments.folder) as name, Watcher.start() as watcher:
         folder = Path(name)
         command = make_command(folder)
