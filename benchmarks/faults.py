@@ -67,7 +67,7 @@ def make_command(folder: Path) -> list[str]:
 
 
 def run_script(words: list[str], log: str) -> None:
-    """Be the process of a command, from its first line on: imports alone, which take longer than it, have been made."""
+    """Be the process of a command, from its first line on; what it imports, which takes longest, is there already."""
     with open(log, "w", encoding="utf-8") as file:
         for stream in (sys.stdout, sys.stderr):
             os.dup2(file.fileno(), stream.fileno())
