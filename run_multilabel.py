@@ -6,6 +6,7 @@ import sys
 from transformers.utils.logging import disable_progress_bar
 
 from bert_multilabel.arguments import parse_arguments
+from bert_multilabel.files import FileError
 from bert_multilabel.hub import PushError
 from bert_multilabel.labels import DataError
 from bert_multilabel.training import run
@@ -22,6 +23,7 @@ if __name__ == "__main__":
         disable_progress_bar()
     try:
         run(*arguments)
-    except (DataError, PushError) as error:
-        # The message says where in the data or on the Hub the fault is; a traceback would only show where in our code.
+    except (DataError, FileError, PushError) as error:
+        # The message says where in the data, on the disk or on the Hub the fault is; a traceback would only show where
+        # in our code.
         sys.exit(str(error))

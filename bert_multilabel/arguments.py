@@ -288,7 +288,13 @@ class MultiLabelTrainingArguments(TrainingArguments):
     )
     save_strategy: SaveStrategy | str = field(default="epoch", metadata={"help": "When to save a checkpoint."})
     save_total_limit: int | None = field(
-        default=1, metadata={"help": "Checkpoints to keep; the newest and the best always stay."}
+        # With one there would be none to go on from where that one is damaged.
+        default=2,
+        metadata={"help": "Checkpoints to keep; the newest and the best always stay."},
+    )
+    restore_callback_states_from_checkpoint: bool = field(
+        default=True,
+        metadata={"help": "Go on counting, where a run goes on, evaluations without a better one."},
     )
     load_best_model_at_end: bool | None = field(  # type: ignore[assignment]  # None until __post_init__ decides
         default=None,
@@ -395,6 +401,12 @@ class MultiLabelTrainingArguments(TrainingArguments):
             raise ValueError(
                 f"--early_stopping_patience {self.early_stopping_patience} needs evaluations to stop by: add "
                 "--do_eval, with --eval_strategy the same as --save_strategy"
+            )
+        if self.enable_jit_checkpoint:
+            raise ValueError(
+                "--enable_jit_checkpoint ends training within a step, as if it were finished: drop it; a run that was "
+                "stopped goes on from its last checkpoint by the same command (--save_strategy steps --save_steps N "
+                "for more of them)"
             )
         if self.head_learning_rate is None:
             self.head_learning_rate = 20 * self.learning_rate

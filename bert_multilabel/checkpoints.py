@@ -1,21 +1,21 @@
 """What an output folder holds of a run, and from where the run can go on."""
 
 import json
-import shutil
-import zipfile
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
 from transformers.trainer_utils import sort_checkpoints
 from transformers.utils import logging
 
-from .files import write_json
+from .files import CHECKSUMS_FILE, FileError, find_change, find_cut, write_json
+from .saving import clear_unfinished, discard, withdraw_model
 
 logger = logging.get_logger(__name__)
 
 RUN_FILE = "training_run.json"
-# In the record of the run: to which rows the stored decisions were fitted, as `decisions.fingerprint` has it.
+# In the record of the run, behind the name of an argument that names a file: what the file holds.
+CONTENT = " (SHA-256)"
+# And: to which rows the stored decisions were fitted, as `decisions.fingerprint` has it.
 TUNED_ON = "tuned_on"
 RESULTS_FILE = "all_results.json"
 PREDICTIONS_FILE = "predictions.jsonl"
@@ -29,8 +29,8 @@ REPORT_FILES = ("report.html", "report.json")
 def start_or_resume(output_dir: Path, arguments: dict[str, Any], overwrite: bool) -> Path | None:
     """Decide what a training run may do in its output folder, and write down that it has begun.
 
-    An unfinished run with the same arguments goes on from its newest whole checkpoint. Checkpoints that were cut
-    short are named and removed, for what is written over their remains could look whole and be a mixture.
+    An unfinished run with the same arguments goes on from its newest whole checkpoint. Newer ones, which are damaged,
+    are named and removed: the run comes by them again.
 
     Args:
         output_dir: The folder; it need not exist.
@@ -41,17 +41,19 @@ def start_or_resume(output_dir: Path, arguments: dict[str, Any], overwrite: bool
         The checkpoint to go on from, or None to begin anew.
 
     Raises:
+        FileError: If the record of the run cannot be read, or not written.
         ValueError: If the folder holds a finished run, a run with other arguments, a model of another origin, or
             checkpoints that are whole but lack what training would go on with.
     """
-    run = read_run(output_dir)
+    run = None if overwrite else read_run(output_dir)
     checkpoints = [Path(path) for path in reversed(sort_checkpoints(str(output_dir)))] if output_dir.is_dir() else []
     is_same = False
     if overwrite:
+        withdraw_model(output_dir)
         for name in (RUN_FILE, RESULTS_FILE, PREDICTIONS_FILE, *REPORT_FILES):
             (output_dir / name).unlink(missing_ok=True)
         for checkpoint in checkpoints:
-            shutil.rmtree(checkpoint)
+            discard(checkpoint)
         checkpoints = []
     elif run is not None:
         is_same = _check_same_run(output_dir, run, arguments, has_checkpoints=bool(checkpoints))
@@ -62,24 +64,35 @@ def start_or_resume(output_dir: Path, arguments: dict[str, Any], overwrite: bool
         )
     if not is_same:
         (output_dir / SEARCH_FILE).unlink(missing_ok=True)  # what it found was for another run
+    clear_unfinished(output_dir)
     output_dir.mkdir(parents=True, exist_ok=True)
     write_json(output_dir / RUN_FILE, {"finished": False, "arguments": arguments})
     for checkpoint in checkpoints:
         damage = find_damage(checkpoint)
+        if damage is None and arguments.get("load_best_model_at_end"):
+            damage = _find_damage_of_best(checkpoint)
         if damage is None:
+            check_can_go_on(checkpoint)
             logger.warning(f"going on from {checkpoint}")
             return checkpoint
         logger.warning(f"{checkpoint} is not whole ({damage}): removing it and looking for the one before it")
-        shutil.rmtree(checkpoint)
+        discard(checkpoint)
     return None
 
 
 def read_run(output_dir: Path) -> dict[str, Any] | None:
-    """Return the record of the run in a folder, whether it is `finished` and its `arguments`, or None."""
+    """Return the record of the run in a folder, whether it is `finished` and its `arguments`, or None.
+
+    Raises:
+        FileError: If it is damaged.
+    """
     run_file = output_dir / RUN_FILE
     if not run_file.is_file():
         return None
-    run: dict[str, Any] = json.loads(run_file.read_text(encoding="utf-8"))
+    try:
+        run: dict[str, Any] = json.loads(run_file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise FileError(f"{run_file} is damaged ({error}): mend it, or start anew in another folder") from error
     return run
 
 
@@ -128,40 +141,53 @@ def read_results(output_dir: Path) -> dict[str, float]:
 def read_history(output_dir: Path) -> list[dict[str, float]]:
     """Return what Trainer logged of the run in a folder, up to its newest checkpoint; nothing if none is left."""
     checkpoints = sort_checkpoints(str(output_dir))
-    state = Path(checkpoints[-1]) / "trainer_state.json" if checkpoints else None
-    if state is None or not state.is_file():
+    if not checkpoints or not (Path(checkpoints[-1]) / "trainer_state.json").is_file():
         return []
-    history: list[dict[str, float]] = json.loads(state.read_text(encoding="utf-8"))["log_history"]
+    history: list[dict[str, float]] = _read_state(Path(checkpoints[-1]))["log_history"]
     return history
 
 
 def find_damage(checkpoint: Path) -> str | None:
-    """Say what shows that a checkpoint of Trainer was cut short, or None if it is whole.
+    """Say what shows that a checkpoint is not as it was saved, or None if it is whole.
 
-    Trainer writes `trainer_state.json` last, so a save that was cut short lacks it or has it incomplete.
+    Those of this package have checksums. Of others, Trainer wrote `trainer_state.json` last, so a save that was cut
+    short lacks it or has it incomplete.
+    """
+    change = find_change(checkpoint)
+    if change is not None or (checkpoint / CHECKSUMS_FILE).is_file():
+        return change
+    missing = [name for name in ("trainer_state.json", "model.safetensors") if not (checkpoint / name).is_file()]
+    return f"without {', '.join(missing)}" if missing else find_cut(checkpoint)
+
+
+def check_can_go_on(checkpoint: Path) -> None:
+    """Refuse a whole checkpoint that lacks what training would go on with.
 
     Raises:
-        ValueError: If the checkpoint is whole, but was saved without the state of the optimizer.
+        ValueError: If it was saved without the state of the optimizer.
     """
-    missing = [name for name in ("trainer_state.json", "model.safetensors") if not (checkpoint / name).is_file()]
-    if missing:
-        return f"without {', '.join(missing)}"
-    try:
-        json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
-        with safe_open(checkpoint / "model.safetensors", framework="pt"):
-            pass  # opening compares the header with the length of the file
-    except (ValueError, SafetensorError) as error:
-        return str(error)
-    # The ones that torch writes are zip files, whose table of contents stands at the end.
-    cut = [path.name for path in sorted(checkpoint.glob("*.pt*")) if not zipfile.is_zipfile(path)]
-    if cut:
-        return f"cut short: {', '.join(cut)}"
-    if not (checkpoint / "optimizer.pt").is_file() or not any(checkpoint.glob("rng_state*.pth")):
+    # In one file or several, by Trainer, FSDP or DeepSpeed.
+    has_optimizer = any(checkpoint.glob("optimizer*")) or any(checkpoint.glob("global_step*"))
+    if not has_optimizer or not any(checkpoint.glob("rng_state*.pth")):
         raise ValueError(
             f"{checkpoint} holds weights alone (saved with --save_only_model?), so training cannot go on from it: "
             "give it as --model_name_or_path of a new run, or start anew with --overwrite_output_dir"
         )
-    return None
+
+
+def _find_damage_of_best(checkpoint: Path) -> str | None:
+    """Say what is wrong with the best checkpoint before this one, with which the run is to end."""
+    path = _read_state(checkpoint).get("best_model_checkpoint")
+    best = None if path is None else checkpoint.with_name(Path(path).name)
+    if best is None or best == checkpoint:
+        return None
+    damage = find_damage(best) if best.is_dir() else "it is gone"
+    return None if damage is None else f"the best so far was {best.name}, which is not whole: {damage}"
+
+
+def _read_state(checkpoint: Path) -> dict[str, Any]:
+    state: dict[str, Any] = json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
+    return state
 
 
 def _check_same_run(output_dir: Path, run: dict[str, Any], arguments: dict[str, Any], has_checkpoints: bool) -> bool:
@@ -173,14 +199,16 @@ def _check_same_run(output_dir: Path, run: dict[str, Any], arguments: dict[str, 
         )
     before, now = run["arguments"], json.loads(json.dumps(arguments))
     changed = [
-        f"{name} was {before[name]!r}, now {now[name]!r}"
+        f"what {now[name.removesuffix(CONTENT)]} holds was changed"
+        if name.endswith(CONTENT)
+        else f"{name} was {before[name]!r}, now {now[name]!r}"
         # Another version of Transformers may know options that this one does not.
         for name in sorted(before.keys() & now.keys())
         if before[name] != now[name]
     ]
     if changed and has_checkpoints:  # without one there is nothing to lose
         raise ValueError(
-            f"{output_dir} holds an unfinished run with other arguments ({'; '.join(changed)}): repeat them to go on, "
-            "choose another --output_dir, or replace it with --overwrite_output_dir"
+            f"{output_dir} holds an unfinished run with other arguments ({'; '.join(changed)}): go back to them to go "
+            "on, choose another --output_dir, or replace it with --overwrite_output_dir"
         )
     return not changed

@@ -11,14 +11,14 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from transformers.utils import (
-    ADAPTER_CONFIG_NAME,
     CONFIG_NAME,
     SAFE_WEIGHTS_INDEX_NAME,
     SAFE_WEIGHTS_NAME,
     WEIGHTS_INDEX_NAME,
     WEIGHTS_NAME,
-    cached_file,
 )
+from transformers.utils.hub import cached_file
+from transformers.utils.peft_utils import ADAPTER_CONFIG_NAME
 
 _TOKENIZER_CONFIG_NAME = "tokenizer_config.json"
 

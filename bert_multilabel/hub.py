@@ -27,24 +27,18 @@ from transformers.utils import logging
 
 from .arguments import MultiLabelTrainingArguments
 from .checkpoints import PREDICTIONS_FILE, REPORT_FILES, RUN_FILE
+from .files import CHECKSUMS_FILE
 from .readme_multilabel import write_readme
 
 logger = logging.get_logger(__name__)
 
 # What stays here of an output folder: checkpoints, the paths of this machine, and rows that may be private, with what
 # was said of them.
-NOT_OF_THE_MODEL = [
-    f"{PREFIX_CHECKPOINT_DIR}-*",
-    RUN_FILE,
-    PREDICTIONS_FILE,
-    *REPORT_FILES,
-    "*.unfinished",
-    "*.unfinished/*",
-]
+NOT_OF_THE_MODEL = [f"{PREFIX_CHECKPOINT_DIR}-*", RUN_FILE, PREDICTIONS_FILE, *REPORT_FILES, "*.unfinished*"]
 # Where a checkpoint waits, in the output folder: Trainer may remove the checkpoint itself at the next save.
 _WAITING = "_push"
 # What training goes on with, beside the model; and what it does not need even for that.
-_TRAINING_STATE = ["*.pt", "*.pth", "trainer_state.json"]
+_TRAINING_STATE = ["*.pt", "*.pth", "trainer_state.json", CHECKSUMS_FILE]
 _TRAINING_ARGUMENTS = ["training_args.bin"]
 _NEW_TOKEN = (
     "make one that may write at https://huggingface.co/settings/tokens, and give it to `hf auth login`, HF_TOKEN or "

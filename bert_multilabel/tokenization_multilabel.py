@@ -43,9 +43,9 @@ class MultiLabelTokenizer(PushedInParts, BertTokenizer):
         **kwargs: Whatever `BertTokenizer` takes.
 
     Raises:
-        ValueError: If the strategy is unknown, if it needs label names and has none, or on calls that would break
-            the promises above: a `max_length` with no room for text, or `split_special_tokens=False`; or where a
-            text holds half of a surrogate pair.
+        ValueError: If the strategy is unknown, if it needs label names and has none, if there is no vocabulary, or
+            on calls that would break the promises above: a `max_length` with no room for text, or
+            `split_special_tokens=False`; or where a text holds half of a surrogate pair.
     """
 
     def __init__(
@@ -58,6 +58,8 @@ class MultiLabelTokenizer(PushedInParts, BertTokenizer):
         check_strategy(strategy)
         if strategy == "label_tokens" and not label_names:
             raise ValueError(f"strategy 'label_tokens' needs label_names, got {label_names!r}")
+        if vocab is None and kwargs.get("tokenizer_object") is None and kwargs.get("tokenizer_file") is None:
+            raise ValueError("there is no vocabulary: the folder lacks its tokenizer.json, or vocab must be given")
         self.label_names = label_names
         self.strategy = strategy
         self.label_token_ids: list[int] = []

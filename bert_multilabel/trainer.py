@@ -1,21 +1,26 @@
 """The standard Trainer, with losses, a learning rate for the head, a trusted order of rows, faster steps on a CPU."""
 
 from contextlib import nullcontext
+from pathlib import Path
 from typing import Any, cast
 
 import torch
 from datasets import Dataset
-from transformers import PreTrainedModel, PrinterCallback, ProgressCallback, Trainer
+from transformers import EarlyStoppingCallback, PreTrainedModel, PrinterCallback, ProgressCallback, Trainer
 from transformers.modeling_outputs import SequenceClassifierOutput
+from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_pt_utils import LengthGroupedSampler
-from transformers.trainer_utils import TrainOutput
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, TrainOutput
 
 from .acceleration import cpu_training
 from .arguments import MultiLabelTrainingArguments
+from .checkpoints import find_damage
 from .data import label_frequencies
+from .files import FileError, writing
 from .losses import Loss, make_loss, positive_weights
 from .modeling_multilabel import MultiLabelPreTrainedModel
 from .progress import ShortPrinter, ShortProgress
+from .saving import UNFINISHED, bring_in, clear_unfinished, discard_old
 
 
 class EpochSeededLengthSampler(LengthGroupedSampler):
@@ -52,6 +57,7 @@ class MultiLabelTrainer(Trainer):
         # Theirs print every score of every evaluation.
         self.remove_callback(PrinterCallback if self.args.disable_tqdm else ProgressCallback)
         self.add_callback(ShortPrinter if self.args.disable_tqdm else ShortProgress)
+        self._is_saving = False
 
     def _inner_training_loop(self, *args: Any, **kwargs: Any) -> TrainOutput:
         self._loss = self._make_loss()
@@ -59,6 +65,26 @@ class MultiLabelTrainer(Trainer):
         with cpu_training(cast(PreTrainedModel, self.model)) if self._is_alone_on_cpu else nullcontext():
             output: TrainOutput = super()._inner_training_loop(*args, **kwargs)
         return output
+
+    def _init_training_state(self, *args: Any, **kwargs: Any) -> tuple[int, int]:
+        done: tuple[int, int] = super()._init_training_state(*args, **kwargs)
+        # The state says where the best one was when it was saved. The folder may have been moved since.
+        best = Path(str(self.args.output_dir)) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.best_global_step}"
+        if best.is_dir():
+            self.state.best_model_checkpoint = str(best)
+        return done
+
+    def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
+        # Trainer would make one more step of a run that was interrupted after its last.
+        stoppers = [
+            callback for callback in self.callback_handler.callbacks if isinstance(callback, EarlyStoppingCallback)
+        ]
+        if self.state.global_step >= self.state.max_steps or any(
+            stopper.early_stopping_patience_counter >= stopper.early_stopping_patience for stopper in stoppers
+        ):
+            self.control.should_training_stop = True
+        else:
+            super()._run_epoch(*args, **kwargs)
 
     def _make_loss(self) -> Loss:
         settings: dict[str, Any] = {}
@@ -132,6 +158,50 @@ class MultiLabelTrainer(Trainer):
         if norm > self.args.max_grad_norm:
             torch.nn.utils.clip_grads_with_norm_(parameters, self.args.max_grad_norm, norm)
         return norm
+
+    def _get_output_dir(self, trial: Any) -> str:
+        folder = super()._get_output_dir(trial)
+        return str(Path(folder) / UNFINISHED) if self._is_saving else folder
+
+    def _save_checkpoint(self, model: torch.nn.Module, trial: Any) -> None:
+        """Save as Trainer does, under another name, from which the whole checkpoint comes to its place in one step.
+
+        Raises:
+            FileError: If it cannot be written.
+        """
+        folder = Path(self._get_output_dir(trial))
+        checkpoint = folder / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
+        unfinished = folder / UNFINISHED / checkpoint.name
+        try:
+            with writing(checkpoint):
+                self._is_saving = True
+                super()._save_checkpoint(model, trial)
+                if self.state.best_model_checkpoint == str(unfinished):
+                    self.state.best_model_checkpoint = str(checkpoint)
+                self.accelerator.wait_for_everyone()  # each process writes the state of its random numbers
+                if self.args.should_save:
+                    self.state.save_to_json(str(unfinished / TRAINER_STATE_NAME))  # with the place of the best
+                    bring_in(checkpoint)
+                    kept = [checkpoint.name, Path(str(self.state.best_model_checkpoint)).name]
+                    discard_old(folder, self.args.save_total_limit, kept)
+        finally:
+            self._is_saving = False
+            if self.args.should_save:
+                clear_unfinished(folder)  # makes room, if that was what was missing
+        self.accelerator.wait_for_everyone()  # all read the best one at the end
+
+    def _load_best_model(self) -> None:
+        best = Path(str(self.state.best_model_checkpoint))
+        damage = find_damage(best)
+        if damage is not None:
+            raise FileError(
+                f"{best}, the best checkpoint, is not whole ({damage}): run the same command again, which goes on "
+                "from one before it"
+            )
+        super()._load_best_model()
+        if self.args.should_save and self.args.save_total_limit == 1:
+            # Trainer is about to remove the newest as well, if it is another, but file by file.
+            discard_old(best.parent, limit=1, kept=[best.name])
 
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> torch.utils.data.Sampler[int] | None:
         if self.args.train_sampling_strategy != "group_by_length":

@@ -16,12 +16,14 @@ from .adapters import add_adapters
 from .arguments import DataArguments, DecisionArguments, ModelArguments, MultiLabelTrainingArguments
 from .backbone import from_backbone, load_trained, start_bias_from_frequencies
 from .checkpoints import (
+    CONTENT,
     PREDICTIONS_FILE,
     REPORT_FILES,
     RESULTS_FILE,
     SEARCH_FILE,
     TUNED_ON,
     add_to_run,
+    check_can_go_on,
     find_damage,
     mark_finished,
     read_history,
@@ -34,6 +36,7 @@ from .data import LoadedData, label_frequencies, load_splits
 from .decisions import AS_STORED, Decisions, TunedMetrics, fingerprint
 from .descriptions import read_label_descriptions
 from .encoding import Collator, encode_rows, longest_first
+from .files import FileError, find_cut, sha256
 from .hub import HubPush
 from .metrics import score_decisions
 from .model_card import write_model_card
@@ -43,6 +46,7 @@ from .progress import summary
 from .report_figures import Evaluation
 from .report_page import write_report
 from .run_facts import gather_facts, store_facts, validation_source
+from .saving import saving_model
 from .scoring_multilabel import text_reader
 from .search import search
 from .splitting import split_validation
@@ -55,7 +59,7 @@ logger = logging.get_logger(__name__)
 # What may differ between two calls that continue the same run: where it goes, what it shows and what comes after it.
 _NOT_OF_THE_RUN = {
     *("output_dir", "overwrite_output_dir", "resume_from_checkpoint", "do_predict", "test_file", "top_scores"),
-    *("predict_precision", "stride", "pooling"),
+    *("predict_precision", "stride", "pooling", "save_total_limit", "restore_callback_states_from_checkpoint"),
     *("report", "disable_tqdm", "log_level", "log_level_replica", "logging_steps", "report_to", "run_name", "project"),
     *("card_examples", "card_language", "card_license"),
     *("push_to_hub", "hub_token", "hub_model_id", "hub_revision", "hub_strategy", "hub_private_repo"),
@@ -81,6 +85,7 @@ def run(
         The metrics of this call, by the names under which they stand in `all_results.json`.
 
     Raises:
+        FileError: If the model to start from is damaged, or something cannot be written; the same command goes on.
         ValueError: If arguments, data and model do not fit together, or the output folder holds another run.
         PushError: If --push_to_hub cannot work, before anything is done, or has failed, after everything else.
     """
@@ -90,6 +95,7 @@ def run(
     output_dir = Path(str(training_args.output_dir))
     if model_args.add_labels and not training_args.do_train:
         raise ValueError("--add_labels needs --do_train: labels that were never trained have nothing to say yet")
+    _check_is_whole(Path(model_args.model_name_or_path))
     saved = AutoConfig.from_pretrained(model_args.model_name_or_path)
     if saved.model_type != MultiLabelConfig.model_type and not training_args.do_train:
         raise ValueError(
@@ -167,15 +173,16 @@ def run(
             tuned_metrics.tuned.decisions.store(model.config)
         results |= _report(trainer, output_dir, "eval", {**evaluated, "eval_samples": len(splits["validation"])})
     if training_args.do_train and trainer.is_world_process_zero():
-        model.save_pretrained(output_dir)
-        tokenizer.save_pretrained(output_dir)
         # Trainer measures from where this call began.
         seconds = results["train_runtime"] if checkpoint is None else None
         facts = gather_facts(model_args, data_args, data, trainer, seconds, None if push is None else push.repo_id)
         store_facts(output_dir, facts)
         if tuned_metrics.tuned is not None and tuned_metrics.tuned.is_unseen:
             add_to_run(output_dir, **{TUNED_ON: fingerprint(tuned_metrics.tuned.labels)})
-        write_model_card(output_dir / "README.md", model.config, facts, tuned_metrics.tuned)
+        with saving_model(output_dir) as folder:
+            model.save_pretrained(folder)
+            tokenizer.save_pretrained(folder)
+            write_model_card(folder / "README.md", model.config, facts, tuned_metrics.tuned)
     if training_args.report and tuned_metrics.tuned is not None and trainer.is_world_process_zero():
         evaluation = Evaluation(
             model.config,
@@ -201,6 +208,13 @@ def run(
     if push is not None:
         push.push_run()  # nothing comes after it that it could prevent
     return results
+
+
+def _check_is_whole(model_dir: Path) -> None:
+    """Refuse a folder with a damaged model, of which the libraries do not say what it is."""
+    damage = find_cut(model_dir) if model_dir.is_dir() else None
+    if damage is not None:
+        raise FileError(f"{model_dir} is not whole ({damage}): copy it again, or give another --model_name_or_path")
 
 
 def load_run_data(
@@ -327,11 +341,18 @@ def _claim(
     for name in ("train_file", "validation_file", "label_names_file", "label_descriptions"):
         if arguments[name] is not None:
             # A file that was changed in between would make two halves of different runs into one.
-            arguments[f"{name} (bytes)"] = Path(arguments[name]).stat().st_size
+            arguments[name + CONTENT] = sha256(Path(arguments[name]))
+    if Path(arguments["model_name_or_path"]).resolve() == output_dir.resolve():
+        raise ValueError(
+            f"--output_dir {output_dir} is --model_name_or_path, too, so after an interruption nothing would be left "
+            "to start from: choose another --output_dir"
+        )
     named = training_args.resume_from_checkpoint
     if named is None or named.lower() in ("true", "false"):  # by itself, as always
         return start_or_resume(output_dir, arguments, training_args.overwrite_output_dir)
     damage = find_damage(Path(named))
+    if damage is None:
+        check_can_go_on(Path(named))
     if damage is not None or training_args.overwrite_output_dir:
         reason = damage or "--overwrite_output_dir would remove it"
         raise ValueError(f"cannot go on from --resume_from_checkpoint {named}: {reason}")

@@ -1,6 +1,7 @@
 """Tiny real BERT checkpoints, made here: nothing is downloaded."""
 
 import os
+import resource
 import shutil
 import tempfile
 
@@ -98,3 +99,11 @@ def save_dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         return str(folder)
 
     return save
+
+
+@pytest.fixture
+def limit_files():
+    """Let no file of this process grow beyond some bytes, as on a disk that is full."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)

@@ -108,6 +108,7 @@ def test_several_label_columns_are_a_list():
         ([*TRAIN, "--top_scores", "0"], "--top_scores must be at least 1, got 0"),
         ([*TRAIN, "--threshold_goal", "accuracy"], "or a bound such as precision=0.9 .* got 'accuracy'"),
         ([*TRAIN, "--min_labels", "-1"], "--min_labels must be at least 0, got -1"),
+        ([*TRAIN, "--enable_jit_checkpoint"], "--enable_jit_checkpoint ends training within a step.*: drop it"),
         ([*TRAIN, "--early_stopping_patience", "2"], "--early_stopping_patience 2 needs evaluations to stop by"),
         ([*TRAIN, "--do_eval", "--early_stopping_patience", "0"], "must be at least 1, got 0"),
         ([*TRAIN, "--focal_gamma", "3"], "--focal_gamma 3 is for --loss focal, but --loss is bce: drop it"),

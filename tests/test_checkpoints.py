@@ -1,10 +1,13 @@
 import json
+import shutil
 
 import pytest
 import torch
 from safetensors.torch import save_file
 
-from bert_multilabel.checkpoints import RUN_FILE, SEARCH_FILE, find_damage, mark_finished, start_or_resume
+from bert_multilabel.checkpoints import CONTENT, RUN_FILE, SEARCH_FILE, find_damage, mark_finished, start_or_resume
+from bert_multilabel.files import FileError, write_checksums
+from bert_multilabel.saving import UNFINISHED
 
 ARGUMENTS = {"learning_rate": 0.1, "train_file": "a.csv"}
 
@@ -41,7 +44,7 @@ def cut(path):
         (lambda folder: (folder / "model.safetensors").unlink(), "without model.safetensors"),
         (lambda folder: cut(folder / "trainer_state.json"), "Expecting value"),
         (lambda folder: cut(folder / "model.safetensors"), "incomplete"),
-        (lambda folder: cut(folder / "optimizer.pt"), "cut short: optimizer.pt"),
+        (lambda folder: cut(folder / "optimizer.pt"), "optimizer.pt: cut short"),
     ],
 )
 def test_a_damaged_checkpoint_is_removed_and_the_one_before_it_taken(tmp_path, damage, phrase, caplog):
@@ -52,6 +55,47 @@ def test_a_damaged_checkpoint_is_removed_and_the_one_before_it_taken(tmp_path, d
     assert phrase in str(find_damage(newest))
     assert start_or_resume(tmp_path, ARGUMENTS, overwrite=False) == before
     assert not newest.exists()
+
+
+def test_a_byte_that_changed_is_found_by_checksums(tmp_path, caplog):
+    start_or_resume(tmp_path, ARGUMENTS, overwrite=False)
+    before, newest = save_whole(tmp_path / "checkpoint-2"), save_whole(tmp_path / "checkpoint-4")
+    write_checksums(newest)
+    content = bytearray((newest / "model.safetensors").read_bytes())
+    content[-1] ^= 1
+    (newest / "model.safetensors").write_bytes(content)
+    assert start_or_resume(tmp_path, ARGUMENTS, overwrite=False) == before
+
+
+@pytest.mark.parametrize("is_gone", [False, True])
+def test_a_run_that_ends_with_its_best_goes_back_to_before_it_was_damaged(tmp_path, is_gone):
+    arguments = {**ARGUMENTS, "load_best_model_at_end": True}
+    start_or_resume(tmp_path, arguments, overwrite=False)
+    first, best, newest = (save_whole(tmp_path / f"checkpoint-{step}") for step in (2, 4, 6))
+    for checkpoint, best_then in ((first, first), (best, best), (newest, best)):
+        # Wherever the folder was then.
+        state = {"best_model_checkpoint": f"elsewhere/{best_then.name}"}
+        (checkpoint / "trainer_state.json").write_text(json.dumps(state))
+    assert start_or_resume(tmp_path, arguments, overwrite=False) == newest
+    (best / "model.safetensors").unlink()
+    if is_gone:
+        shutil.rmtree(best)
+    assert start_or_resume(tmp_path, arguments, overwrite=False) == first
+    assert list(tmp_path.glob("checkpoint-*")) == [first]
+
+
+def test_what_a_save_left_that_was_cut_short_is_removed(tmp_path):
+    (tmp_path / UNFINISHED / "checkpoint-2").mkdir(parents=True)
+    assert start_or_resume(tmp_path, ARGUMENTS, overwrite=False) is None
+    assert [path.name for path in tmp_path.iterdir()] == [RUN_FILE]
+
+
+def test_a_damaged_record_is_named(tmp_path):
+    start_or_resume(tmp_path, ARGUMENTS, overwrite=False)
+    cut(tmp_path / RUN_FILE)
+    with pytest.raises(FileError, match=f"{tmp_path / RUN_FILE} is damaged"):
+        start_or_resume(tmp_path, ARGUMENTS, overwrite=False)
+    assert start_or_resume(tmp_path, ARGUMENTS, overwrite=True) is None
 
 
 @pytest.mark.parametrize("name", ["optimizer.pt", "rng_state.pth"])
@@ -76,8 +120,16 @@ def test_other_arguments_are_refused_by_name(tmp_path):
     with pytest.raises(ValueError, match="unfinished run with other arguments .learning_rate was 0.1, now 0.2."):
         start_or_resume(tmp_path, {**ARGUMENTS, "learning_rate": 0.2}, overwrite=False)
     (tmp_path / "all_results.json").write_text('{"test_hamming_score": 0.9}')
+    (tmp_path / "config.json").touch()
     assert start_or_resume(tmp_path, {**ARGUMENTS, "learning_rate": 0.2}, overwrite=True) is None
     assert [path.name for path in tmp_path.iterdir()] == [RUN_FILE]
+
+
+def test_a_file_that_holds_something_else_is_refused_by_name(tmp_path):
+    start_or_resume(tmp_path, {**ARGUMENTS, "train_file" + CONTENT: "1a"}, overwrite=False)
+    save_whole(tmp_path / "checkpoint-2")
+    with pytest.raises(ValueError, match=r"other arguments \(what a.csv holds was changed\): go back to them"):
+        start_or_resume(tmp_path, {**ARGUMENTS, "train_file" + CONTENT: "2b"}, overwrite=False)
 
 
 def test_other_arguments_are_fine_before_the_first_checkpoint(tmp_path):

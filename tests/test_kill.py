@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from bert_multilabel.checkpoints import RUN_FILE, find_damage
+from bert_multilabel.checkpoints import RUN_FILE
+from bert_multilabel.files import CHECKSUMS_FILE
+from bert_multilabel.saving import UNFINISHED
 
 from .conftest import LABELS, save_checkpoint
 
@@ -70,21 +72,22 @@ def test_a_run_killed_between_saves_and_during_a_save_ends_with_the_same_weights
     first = killed / "checkpoint-20"
     kill_when(
         process,
-        lambda: first.exists() and find_damage(first) is None and log.read_text().count("gradient norm") >= 25,
+        lambda: first.exists() and log.read_text().count("gradient norm") >= 25,
         log,
     )
     assert [path.name for path in killed.glob("checkpoint-*")] == ["checkpoint-20"]
     assert not json.loads((killed / RUN_FILE).read_text())["finished"]
 
-    # During a save: the folder of the second checkpoint is there, what is written last is not.
+    # During a save: the weights of the second checkpoint are there, what is written last is not.
     process = start(command, killed)
-    second = killed / "checkpoint-40"
-    kill_when(process, lambda: (second / "model.safetensors").exists(), log)
-    assert find_damage(second) is not None
+    unfinished = killed / UNFINISHED / "checkpoint-40"
+    kill_when(process, lambda: (unfinished / "model.safetensors").exists(), log)
+    assert unfinished.is_dir() and not (unfinished / CHECKSUMS_FILE).exists()
+    assert [path.name for path in killed.glob("checkpoint-*")] == ["checkpoint-20"]
     assert f"going on from {first}" in log.read_text()
 
     output = run_to_the_end(command, killed)
-    assert f"{second} is not whole" in output
+    assert not (killed / UNFINISHED).exists()
     assert output.count(f"going on from {first}") == 2
     assert json.loads((killed / RUN_FILE).read_text())["finished"]
     assert (killed / "model.safetensors").read_bytes() == (alone / "model.safetensors").read_bytes()

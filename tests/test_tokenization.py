@@ -37,6 +37,13 @@ def test_label_tokens_stand_behind_the_pair_and_share_its_segment(label_tokenize
     assert encoded["token_type_ids"] == [0, 0, 0, 1, 1, 1, 1, 1]
 
 
+def test_a_folder_without_a_vocabulary_is_refused(label_tokenizer, tmp_path):
+    label_tokenizer.save_pretrained(tmp_path)
+    (tmp_path / "tokenizer.json").unlink()
+    with pytest.raises(ValueError, match="there is no vocabulary: the folder lacks its tokenizer.json"):
+        AutoTokenizer.from_pretrained(tmp_path)
+
+
 @pytest.mark.parametrize("kind", TEXTS)
 def test_cls_reads_like_the_tokenizer_it_came_from(checkpoints, kind):
     stock = AutoTokenizer.from_pretrained(checkpoints[kind])

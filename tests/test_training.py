@@ -1,5 +1,6 @@
 import json
 import os
+import resource
 import shutil
 from contextlib import nullcontext
 from pathlib import Path
@@ -14,7 +15,9 @@ from transformers import AutoModel, AutoTokenizer, pipeline
 from bert_multilabel import from_backbone, hamming_score
 from bert_multilabel.arguments import parse_arguments
 from bert_multilabel.checkpoints import read_run
+from bert_multilabel.files import FileError
 from bert_multilabel.model_card import plain
+from bert_multilabel.trainer import MultiLabelTrainer
 from bert_multilabel.training import run
 
 from .conftest import LABELS, make_rows
@@ -459,15 +462,125 @@ def test_nothing_of_a_checkpoint_runs_code(backbone, files, tmp_path):
     assert ran.exists()  # so it would have run
 
 
+def mark_unfinished(output_dir):
+    """As a kill would leave the folder."""
+    record = output_dir / "training_run.json"
+    record.write_text(json.dumps({**json.loads(record.read_text()), "finished": False}))
+
+
+def test_a_run_that_was_interrupted_after_its_last_step_makes_no_more(backbone, files, tmp_path):
+    # The last step, the eleventh, is in the middle of an epoch, and another would have a learning rate.
+    common = {"model_name_or_path": backbone, "train_file": files["train"], "per_device_train_batch_size": 8}
+    common |= {"do_train": True, "max_steps": 11, "save_strategy": "steps", "save_steps": 11, "output_dir": tmp_path}
+    common["lr_scheduler_type"] = "constant"
+    run_script(**common)
+    weights = (tmp_path / "model.safetensors").read_bytes()
+    mark_unfinished(tmp_path)
+    run_script(**common)
+    assert (tmp_path / "model.safetensors").read_bytes() == weights
+
+
+@pytest.mark.parametrize("lost", [[], ["checkpoint-6"], ["checkpoint-6", "checkpoint-4"]])
+def test_early_stopping_goes_on_counting(backbone, files, tmp_path, lost):
+    common = {"model_name_or_path": backbone, "train_file": files["train"], "do_train": True, "do_eval": True}
+    # Nothing is learned, so the second and the third evaluation are no better than the first.
+    common |= {"learning_rate": 1e-12, "head_learning_rate": 1e-12, "early_stopping_patience": 2}
+    common |= {"save_total_limit": 9, "num_train_epochs": 6, "output_dir": tmp_path}
+    checkpoints = ["checkpoint-2", "checkpoint-4", "checkpoint-6"]
+    run_script(**common)
+    assert sorted(path.name for path in tmp_path.glob("checkpoint-*")) == checkpoints
+    mark_unfinished(tmp_path)
+    for name in lost:
+        shutil.rmtree(tmp_path / name)
+    run_script(**common)
+    assert sorted(path.name for path in tmp_path.glob("checkpoint-*")) == checkpoints
+
+
+def test_a_full_disk_is_named_and_the_run_goes_on_when_there_is_room(backbone, files, tmp_path, limit_files):
+    common = {"model_name_or_path": backbone, "train_file": files["train"], "do_train": True, "num_train_epochs": 2}
+    run_script(**common, output_dir=tmp_path / "alone")
+    full = tmp_path / "full"
+    limit_files(200_000)  # holds the weights, and not the state of the optimizer
+    with pytest.raises(FileError, match=f"{full}/checkpoint-2 could not be written: .*run the same command again"):
+        run_script(**common, output_dir=full)
+    assert [path.name for path in full.iterdir()] == ["training_run.json"]
+    limit_files(resource.RLIM_INFINITY)
+    run_script(**common, output_dir=full)
+    ends = [(folder / "model.safetensors").read_bytes() for folder in (tmp_path / "alone", full)]
+    assert ends[0] == ends[1]
+
+
+def test_a_damaged_best_checkpoint_is_not_ended_with(backbone, files, tmp_path, monkeypatch):
+    common = {"model_name_or_path": backbone, "train_file": files["train"], "do_train": True, "do_eval": True}
+    # Nothing is learned, so the first stays the best.
+    common |= {"learning_rate": 1e-12, "head_learning_rate": 1e-12, "num_train_epochs": 2, "output_dir": tmp_path}
+    best = tmp_path / "checkpoint-2"
+    write_over = MultiLabelTrainer._load_best_model
+
+    def damage_and_load(trainer):
+        path = best / "model.safetensors"
+        path.write_bytes(path.read_bytes()[::-1])
+        write_over(trainer)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(MultiLabelTrainer, "_load_best_model", damage_and_load)
+        with pytest.raises(
+            FileError, match=f"{best}, the best checkpoint, is not whole .not as it was saved: model.sa"
+        ):
+            run_script(**common)
+    run_script(**common)
+    assert read_run(tmp_path)["finished"]
+
+
+def test_a_run_that_goes_on_elsewhere_ends_with_its_best_checkpoint(backbone, files, tmp_path, monkeypatch):
+    common = {"model_name_or_path": backbone, "train_file": files["train"], "do_train": True, "do_eval": True}
+    common |= {"learning_rate": 1e-12, "head_learning_rate": 1e-12, "num_train_epochs": 3}  # the first stays the best
+    run_script(**common, output_dir=tmp_path / "here")
+    mark_unfinished(tmp_path / "here")
+    (tmp_path / "here").rename(tmp_path / "there")
+    ends = []
+    load = MultiLabelTrainer._load_best_model
+    monkeypatch.setattr(
+        MultiLabelTrainer,
+        "_load_best_model",
+        lambda trainer: (ends.append(trainer.state.best_model_checkpoint), load(trainer)),
+    )
+    run_script(**common, output_dir=tmp_path / "there")
+    assert ends == [str(tmp_path / "there" / "checkpoint-2")]
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "tokenizer.json"])
+def test_a_damaged_model_to_start_from_is_named(backbone, files, tmp_path, name):
+    shutil.copytree(backbone, tmp_path / "bert")
+    path = tmp_path / "bert" / name
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(FileError, match=f"{path.parent} is not whole .{name}: .*: copy it again"):
+        run_script(
+            model_name_or_path=path.parent, train_file=files["train"], do_train=True, output_dir=tmp_path / "out"
+        )
+
+
+def test_a_run_into_the_folder_that_it_starts_from_is_refused(backbone, files, tmp_path):
+    shutil.copytree(backbone, tmp_path / "bert")
+    with pytest.raises(ValueError, match="nothing would be left to start from: choose another --output_dir"):
+        run_script(
+            model_name_or_path=tmp_path / "bert",
+            train_file=files["train"],
+            do_train=True,
+            output_dir=tmp_path / "bert",
+            overwrite_output_dir=True,
+        )
+    assert (tmp_path / "bert" / "config.json").exists()
+
+
 def test_a_file_that_changed_since_is_noticed(backbone, files, tmp_path):
     path = tmp_path / "train.jsonl"
     path.write_bytes(Path(files["train"]).read_bytes())
     common = {"model_name_or_path": backbone, "train_file": path, "do_train": True, "num_train_epochs": 1}
     run_script(**common, output_dir=tmp_path / "out")
-    record = tmp_path / "out" / "training_run.json"
-    record.write_text(json.dumps({**json.loads(record.read_text()), "finished": False}))  # as after a kill
-    path.write_text(path.read_text() + "\n" + json.dumps({"id": "new", "text": "gift", "labels": ["gift"]}))
-    with pytest.raises(ValueError, match=r"other arguments .train_file \(bytes\) was \d+, now \d+"):
+    mark_unfinished(tmp_path / "out")
+    path.write_text(path.read_text().replace("price", "value"))  # as long as before
+    with pytest.raises(ValueError, match=rf"other arguments .what {path} holds was changed.: go back"):
         run_script(**common, output_dir=tmp_path / "out")
 
 
