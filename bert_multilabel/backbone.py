@@ -204,7 +204,7 @@ def _from_bert(
     """Build a model around an encoder that was loaded by the configuration of the model."""
     config = cast(MultiLabelConfig, encoder.config)
     pooler, encoder.pooler = encoder.pooler, None
-    model = MODEL_CLASSES[config.strategy](config).eval()
+    model: MultiLabelPreTrainedModel = MODEL_CLASSES[config.strategy](config).eval()
     model.bert.load_state_dict(encoder.state_dict())
     if pooler is not None and pooler.dense.bias.any():
         model.classifier.dense.load_state_dict(pooler.dense.state_dict())
