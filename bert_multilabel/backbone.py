@@ -204,7 +204,7 @@ def _from_bert(
     """Build a model around an encoder that was loaded by the configuration of the model."""
     config = cast(MultiLabelConfig, encoder.config)
     pooler, encoder.pooler = encoder.pooler, None
-    model: MultiLabelPreTrainedModel = MODEL_CLASSES[config.strategy](config).eval()
+    model: Any = MODEL_CLASSES[config.strategy](config).eval()
     model.bert.load_state_dict(encoder.state_dict())
     if pooler is not None and pooler.dense.bias.any():
         model.classifier.dense.load_state_dict(pooler.dense.state_dict())
@@ -214,7 +214,7 @@ def _from_bert(
         torch.nn.init.eye_(model.classifier.dense.weight)
     _note_undescribed(descriptions, config.label_names)
     model.start_labels(tokenizer, descriptions)
-    return model
+    return cast(MultiLabelPreTrainedModel, model)
 
 
 @torch.no_grad()
