@@ -139,10 +139,13 @@ def find_damage(checkpoint: Path) -> str | None:
     except (ValueError, SafetensorError) as error:
         return str(error)
     # The ones that torch writes are zip files, whose table of contents stands at the end.
-    cut = [path.name for path in sorted(checkpoint.glob("*.pt*")) if not zipfile.is_zipfile(path)]
+    written = sorted([*checkpoint.glob("*.pt*"), *checkpoint.glob("*.bin")])
+    cut = [path.name for path in written if not zipfile.is_zipfile(path)]
     if cut:
         return f"cut short: {', '.join(cut)}"
-    if not (checkpoint / "optimizer.pt").is_file() or not any(checkpoint.glob("rng_state*.pth")):
+    # FSDP names it otherwise.
+    has_optimizer = any((checkpoint / name).is_file() for name in ("optimizer.pt", "optimizer.bin"))
+    if not has_optimizer or not any(checkpoint.glob("rng_state*.pth")):
         raise ValueError(
             f"{checkpoint} holds weights alone (saved with --save_only_model?), so training cannot go on from it: "
             "give it as --model_name_or_path of a new run, or start anew with --overwrite_output_dir"
