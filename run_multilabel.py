@@ -3,27 +3,35 @@
 import logging
 import sys
 
+from datasets import disable_progress_bars
 from transformers.utils.logging import disable_progress_bar
 
 from bert_multilabel.arguments import parse_arguments
 from bert_multilabel.files import FileError
 from bert_multilabel.hub import PushError
 from bert_multilabel.labels import DataError
+from bert_multilabel.processes import OtherProcessError, is_main, wait_for_the_end
 from bert_multilabel.training import run
 
 if __name__ == "__main__":
     # Shows what was found out about the data: columns, label form, rare labels.
     logging.basicConfig(format="%(message)s")
-    logging.getLogger("bert_multilabel").setLevel(logging.INFO)
+    logging.getLogger("bert_multilabel").setLevel(logging.INFO if is_main() else logging.ERROR)
     try:
         arguments = parse_arguments()
     except ValueError as error:
+        if not is_main():
+            wait_for_the_end()
         sys.exit(str(error))
-    if arguments[2].disable_tqdm:
+    if arguments[2].disable_tqdm or not is_main():
         disable_progress_bar()
+        disable_progress_bars()
     try:
         run(*arguments)
     except (DataError, FileError, PushError) as error:
         # The message says where in the data, on the disk or on the Hub the fault is; a traceback would only show where
         # in our code.
+        sys.exit(str(error))
+    except OtherProcessError as error:
+        wait_for_the_end()
         sys.exit(str(error))

@@ -21,17 +21,18 @@ _ATTENTION = "bert_multilabel_training"
 
 
 @contextmanager
-def cpu_training(model: PreTrainedModel) -> Iterator[None]:
+def cpu_training(model: PreTrainedModel, is_alone: bool = True) -> Iterator[None]:
     """Train a BERT within this context and it is faster: same optimizer, same gradients, but other random numbers.
 
     Args:
-        model: On a CPU, to be trained in this process alone: the gradient of the word embeddings has its own way.
+        model: On a CPU.
+        is_alone: Whether it is trained in this process alone. What adds up the gradients of several takes them dense.
     """
     with ExitStack() as stack:
         stack.enter_context(_cheap_dropout(model))
         embedding = model.get_input_embeddings()
         # PEFT's own module, of which only some rows are trained, has no gradient of all rows.
-        if isinstance(embedding, nn.Embedding) and embedding.weight.requires_grad:
+        if is_alone and isinstance(embedding, nn.Embedding) and embedding.weight.requires_grad:
             stack.enter_context(_touched_rows(embedding))
         yield
 

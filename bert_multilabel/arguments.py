@@ -18,6 +18,7 @@ from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 from .columns import DataSpec
 from .configuration_multilabel import LABEL_ATTENTIONS, STRATEGIES
 from .losses import LOSSES
+from .processes import check_launch
 from .reading import read_label_names
 from .scoring_multilabel import PRECISIONS
 from .streaming import SHUFFLED, RowStream
@@ -431,7 +432,11 @@ class MultiLabelTrainingArguments(TrainingArguments):
         if not torch.accelerator.is_available():
             # There is nothing to pin memory for; torch would warn at every data loader.
             self.dataloader_pin_memory = False
+        if self.ddp_find_unused_parameters is None:
+            self.ddp_find_unused_parameters = False  # there are none, and to look for them takes time
         super().__post_init__()
+        check_launch(self.world_size)
+        self._check_deepspeed()
         if self.streaming:
             # Each process reads the rows and takes its share: batches that are padded differently cannot be dealt out.
             cast(AcceleratorConfig, self.accelerator_config).dispatch_batches = False
@@ -454,6 +459,13 @@ class MultiLabelTrainingArguments(TrainingArguments):
             raise ValueError(f"--stride {self.stride} is for --do_predict: add it, or drop --stride")
         if self.stride is None and self.pooling is not None:
             raise ValueError(f"--pooling {self.pooling} is for windows over long texts: add --stride, or drop it")
+
+    def _check_deepspeed(self) -> None:
+        if self.deepspeed_plugin is not None and self.deepspeed_plugin.zero_stage == 3:
+            raise ValueError(
+                "ZeRO stage 3 deals the weights out before label tokens can be put among them: use stage 2, as "
+                "examples/accelerate/deepspeed.yaml does, or shard with examples/accelerate/fsdp.yaml"
+            )
 
     def _check_search(self) -> None:
         asked = f"--hyperparameter_search {self.hyperparameter_search}"

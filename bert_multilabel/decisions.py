@@ -118,6 +118,10 @@ class TunedMetrics:
         self.tuned = tune(*logits_and_references(prediction), self.config, self.arguments)
         return self.tuned.scores
 
+    def decisions(self) -> Decisions:
+        """Return those of the latest evaluation, or what the model has if there was none."""
+        return Decisions.of(self.config) if self.tuned is None else self.tuned.decisions
+
 
 def tune(logits: ArrayLike, labels: ArrayLike, config: MultiLabelConfig, arguments: DecisionArguments) -> Tuned:
     """Fit decisions, and score them on rows that the fit has not seen.

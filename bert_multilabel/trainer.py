@@ -1,16 +1,26 @@
 """The standard Trainer, with losses, a learning rate for the head, a trusted order of rows, faster steps on a CPU."""
 
+import os
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 from datasets import Dataset
-from transformers import EarlyStoppingCallback, PreTrainedModel, PrinterCallback, ProgressCallback, Trainer
+from transformers import (
+    EarlyStoppingCallback,
+    EvalPrediction,
+    PreTrainedModel,
+    PrinterCallback,
+    ProgressCallback,
+    Trainer,
+)
 from transformers.modeling_outputs import SequenceClassifierOutput
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_pt_utils import LengthGroupedSampler
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, TrainOutput
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, TrainOutput, has_length
 
 from .acceleration import cpu_training
 from .arguments import MultiLabelTrainingArguments
@@ -18,7 +28,9 @@ from .checkpoints import find_damage
 from .data import label_frequencies
 from .files import FileError, writing
 from .losses import Loss, make_loss, positive_weights
-from .modeling_multilabel import MultiLabelPreTrainedModel
+from .metrics import logits_and_references
+from .modeling_multilabel import MODEL_CLASSES, MultiLabelPreTrainedModel, multi_label_loss
+from .processes import on_main
 from .progress import ShortPrinter, ShortProgress
 from .saving import UNFINISHED, bring_in, clear_unfinished, discard_old
 
@@ -39,10 +51,29 @@ class EpochSeededLengthSampler(LengthGroupedSampler):
         self.generator = torch.Generator().manual_seed(self.seed + epoch)
 
 
+def computed_once(compute_metrics: Callable[..., dict[str, float]]) -> Callable[..., dict[str, float]]:
+    """Let metrics of the whole evaluation be computed in the main process alone, for all processes.
+
+    Args:
+        compute_metrics: As Trainer calls it, with the logits and labels of all rows, in their order.
+
+    Returns:
+        The same with the loss beside: over all that is annotated. Trainer's own mean, of the means of batches, depends
+        on how rows are dealt out.
+    """
+
+    def compute(prediction: EvalPrediction) -> dict[str, float]:
+        logits, labels = (torch.from_numpy(array) for array in logits_and_references(prediction))  # (N, L) each
+        return {"loss": float(multi_label_loss(logits, labels)), **compute_metrics(prediction)}
+
+    return lambda prediction: on_main(partial(compute, prediction))
+
+
 class MultiLabelTrainer(Trainer):
     """The standard Trainer with losses, a learning rate for the head, a trusted order of rows, faster steps on a CPU.
 
-    It trains with the loss that its arguments name, and evaluates with the model's own, so that runs compare.
+    It trains with the loss that its arguments name, and evaluates with the model's own, so that runs compare. Several
+    processes learn what one learns, and have the metrics of one.
 
     Args:
         *args: Trainer's.
@@ -54,17 +85,78 @@ class MultiLabelTrainer(Trainer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         kwargs.setdefault("compute_loss_func", self._training_loss)
         super().__init__(*args, **kwargs)
+        is_given_logits = not self.args.batch_eval_metrics and self.preprocess_logits_for_metrics is None
+        if self.compute_metrics is not None and is_given_logits:
+            self.compute_metrics = computed_once(self.compute_metrics)
         # Theirs print every score of every evaluation.
         self.remove_callback(PrinterCallback if self.args.disable_tqdm else ProgressCallback)
         self.add_callback(ShortPrinter if self.args.disable_tqdm else ShortProgress)
         self._is_saving = False
+        self._check_sharding()
+
+    def _check_sharding(self) -> None:
+        """Refuse FSDP where it would not happen, or would leave nothing that can be gone on from."""
+        if not (self.args.fsdp or os.environ.get("ACCELERATE_USE_FSDP", "false") == "true"):
+            return
+        if not self.is_fsdp_enabled:
+            raise ValueError(
+                f"FSDP was asked for, but with {self.args.world_size} processes on {self.args.device.type} Accelerate "
+                "would train without: use examples/accelerate/cpu.yaml"
+            )
+        plugin = self.accelerator.state.fsdp_plugin
+        kind = (plugin.fsdp_version, plugin.state_dict_type.name)
+        if kind != (2, "FULL_STATE_DICT"):
+            raise ValueError(
+                f"checkpoints of FSDP version {kind[0]} with {kind[1]} are none that a run goes on from: set "
+                "fsdp_version to 2 and fsdp_state_dict_type to FULL_STATE_DICT, as in examples/accelerate/fsdp.yaml"
+            )
+        if not self.args.do_train:
+            raise ValueError("FSDP is for training: add --do_train, or evaluate with examples/accelerate/ddp.yaml")
 
     def _inner_training_loop(self, *args: Any, **kwargs: Any) -> TrainOutput:
         self._loss = self._make_loss()
         # Not around `train`, which may still make a new model.
-        with cpu_training(cast(PreTrainedModel, self.model)) if self._is_alone_on_cpu else nullcontext():
+        model, is_alone = cast(PreTrainedModel, self.model), self.args.world_size <= 1
+        with cpu_training(model, is_alone) if self._is_itself_on_cpu else nullcontext():
             output: TrainOutput = super()._inner_training_loop(*args, **kwargs)
-        return output
+        if self.args.world_size <= 1:
+            return output
+        # What Trainer returns of the steps since the latest log is the part of this process.
+        part = torch.tensor(output.training_loss, device=self.args.device)
+        loss = float(self.accelerator.reduce(part, reduction="mean"))
+        return TrainOutput(output.global_step, loss, {**output.metrics, "train_loss": loss})
+
+    def _prepare_for_training(self, *args: Any, **kwargs: Any) -> Any:
+        prepared = super()._prepare_for_training(*args, **kwargs)
+        if self.is_fsdp_enabled:
+            # FSDP makes the model one of a class of its own. What is saved is named, and its code found, by the class.
+            sharded, own = type(self.accelerator.unwrap_model(self.model, keep_torch_compile=False)), self._own_class
+            sharded.__name__, sharded.__module__ = own.__name__, own.__module__
+        return prepared
+
+    @property
+    def _own_class(self) -> type[MultiLabelPreTrainedModel]:
+        return MODEL_CLASSES[cast(MultiLabelPreTrainedModel, self.model).config.strategy]
+
+    @property
+    def changes_model(self) -> bool:
+        """Whether the model is not itself while it is trained: FSDP shards its weights, DeepSpeed casts them."""
+        return bool(self.is_fsdp_enabled or self.is_deepspeed_enabled)
+
+    def whole_model(self) -> MultiLabelPreTrainedModel:
+        """Return the model in one piece in every process; all must ask, for each may hold a part of the weights.
+
+        Returns:
+            The model itself, unless it was changed for training: then one of its class with its weights.
+        """
+        model = cast(MultiLabelPreTrainedModel, self.model)
+        if not self.changes_model:
+            return model
+        weights = self.accelerator.get_state_dict(self.model_wrapped)  # of FSDP's, the main process alone has them
+        whole: Any = self._own_class(model.config)
+        whole.load_state_dict(on_main(lambda: weights))
+        moved: MultiLabelPreTrainedModel = whole.to(self.args.device)
+        return moved
 
     def _init_training_state(self, *args: Any, **kwargs: Any) -> tuple[int, int]:
         done: tuple[int, int] = super()._init_training_state(*args, **kwargs)
@@ -120,6 +212,29 @@ class MultiLabelTrainer(Trainer):
         loss: torch.Tensor = terms.sum() / count
         return loss
 
+    def _save_rng_state(self, output_dir: str) -> None:
+        super()._save_rng_state(output_dir)
+        # What is written next says that the checkpoint is whole, and each process has a part of it.
+        self.accelerator.wait_for_everyone()
+
+    def get_batch_samples(
+        self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device
+    ) -> tuple[list[Any], torch.Tensor | int | None]:
+        """Collect the batches of a step as Trainer does it, and leave out of the loss what only fills up the last."""
+        return super().get_batch_samples(self._without_fill(epoch_iterator), num_batches, device)
+
+    def _without_fill(self, batches: Iterator[Any]) -> Iterator[Any]:
+        # At the end of an epoch several processes still have batches of one size: rows that were seen before follow
+        # those that are left, which go to the first processes.
+        rows: Any = self.train_dataset
+        is_filled = self.args.world_size > 1 and has_length(rows) and not self.args.dataloader_drop_last
+        for batch in batches:
+            if is_filled and self.accelerator.gradient_state.end_of_dataloader:
+                size = len(batch["labels"])
+                left = len(rows) % (size * self.args.world_size) or size * self.args.world_size
+                batch["labels"][max(0, left - size * self.args.process_index) :] = -100
+            yield batch
+
     def _get_num_items_in_batch(self, batch_samples: list[Any], device: torch.device) -> torch.Tensor | int | None:
         # Trainer counts, over batches and processes, what is not -100.
         marked = [{"labels": batch["labels"].float().nan_to_num(-100)} for batch in batch_samples]
@@ -145,11 +260,11 @@ class MultiLabelTrainer(Trainer):
         return optimizer
 
     @property
-    def _is_alone_on_cpu(self) -> bool:
-        return self.args.device.type == "cpu" and self.args.world_size <= 1
+    def _is_itself_on_cpu(self) -> bool:
+        return self.args.device.type == "cpu" and not self.changes_model
 
     def _clip_grad_norm(self, model: torch.nn.Module) -> torch.Tensor:
-        if not self._is_alone_on_cpu:
+        if not self._is_itself_on_cpu:
             clipped: torch.Tensor = super()._clip_grad_norm(model)
             return clipped
         parameters = [parameter for parameter in model.parameters() if parameter.grad is not None]
@@ -206,7 +321,8 @@ class MultiLabelTrainer(Trainer):
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> torch.utils.data.Sampler[int] | None:
         if self.args.train_sampling_strategy != "group_by_length":
             return super()._get_train_sampler(train_dataset)
-        rows = self.args.train_batch_size * self.args.gradient_accumulation_steps
+        # Those of a step in all processes: the order does not depend on how they are dealt out.
+        rows = self.args.train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size
         # Not from `train_dataset`: Trainer has taken away the columns that the model does not read.
         rows_with_length: Any = self.train_dataset
         lengths = list(rows_with_length[self.args.length_column_name])
@@ -215,4 +331,5 @@ class MultiLabelTrainer(Trainer):
 
     def _get_eval_sampler(self, eval_dataset: Dataset) -> torch.utils.data.Sampler[int] | None:
         # Grouping by length is for training: here it would return the predictions in another order than the rows'.
+        # Several processes each get the next batch, and Trainer puts the results together in that order.
         return torch.utils.data.SequentialSampler(eval_dataset) if self.args.world_size <= 1 else None

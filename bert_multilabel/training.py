@@ -1,8 +1,8 @@
 """Arguments to Trainer and back; what lands in the output folder."""
 
 import copy
-from collections.abc import Container
-from dataclasses import asdict, replace
+from collections.abc import Callable, Container
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from transformers.utils import logging
 from . import auto as auto  # our own folders load through AutoConfig
 from .adapters import add_adapters
 from .arguments import DataArguments, DecisionArguments, ModelArguments, MultiLabelTrainingArguments
-from .backbone import from_backbone, load_trained, start_bias_from_frequencies
+from .backbone import from_backbone, start_bias_from_frequencies
 from .checkpoints import (
     CONTENT,
     PREDICTIONS_FILE,
@@ -42,6 +42,7 @@ from .metrics import score_decisions
 from .model_card import write_model_card
 from .modeling_multilabel import MultiLabelPreTrainedModel
 from .prediction import PredictionOptions, predict_split
+from .processes import failing_together, on_main
 from .progress import summary
 from .report_figures import Evaluation
 from .report_page import write_report
@@ -67,32 +68,32 @@ _NOT_OF_THE_RUN = {
 }
 
 
-def run(
+@dataclass(frozen=True)
+class _Ready:
+    """All that a run works with, once nothing of it can be refused any more."""
+
+    data: LoadedData
+    model: MultiLabelPreTrainedModel
+    tokenizer: MultiLabelTokenizer
+    splits: dict[str, Dataset]
+    order: np.ndarray
+    adapters: Any
+    tuned_metrics: TunedMetrics
+    push: HubPush | None
+    make_trainer: Callable[..., MultiLabelTrainer]
+    trainer: MultiLabelTrainer
+
+
+def _prepare(
     model_args: ModelArguments,
     data_args: DataArguments,
     training_args: MultiLabelTrainingArguments,
     decision_args: DecisionArguments,
-) -> dict[str, float]:
-    """Train, evaluate and predict, as the arguments ask.
-
-    Args:
-        model_args: Which model to start from.
-        data_args: Where the rows are.
-        training_args: What to do with them, and where the results go.
-        decision_args: What is fitted on the validation rows after training.
-
-    Returns:
-        The metrics of this call, by the names under which they stand in `all_results.json`.
-
-    Raises:
-        FileError: If the model to start from is damaged, or something cannot be written; the same command goes on.
-        ValueError: If arguments, data and model do not fit together, or the output folder holds another run.
-        PushError: If --push_to_hub cannot work, before anything is done, or has failed, after everything else.
-    """
+) -> _Ready:
+    """Look at everything that could be refused, and write nothing yet."""
     set_seed(training_args.seed)
     # Checkpoints with adapters are for going on with the run: they do not load as a model.
     push = HubPush.take_from(training_args, saves_load=model_args.lora_rank is None)
-    output_dir = Path(str(training_args.output_dir))
     if model_args.add_labels and not training_args.do_train:
         raise ValueError("--add_labels needs --do_train: labels that were never trained have nothing to say yet")
     _check_is_whole(Path(model_args.model_name_or_path))
@@ -129,6 +130,7 @@ def run(
         if name != "test"  # whose texts are tokenized as they are scored
     }
     stream = None if data.stream is None else training_args.ordered(data.stream)
+    order = np.arange(0)
     if "validation" in splits:
         # Evaluation does not mind the order, and like lengths spare padding.
         order = longest_first(splits["validation"])
@@ -153,13 +155,53 @@ def run(
         )
 
     trainer = make_trainer(model=model, args=training_args)
+    if adapters is not None and trainer.changes_model:
+        raise ValueError(
+            f"--lora_rank {model_args.lora_rank} cannot be merged into what FSDP or DeepSpeed makes of a model: drop "
+            "it, or train with examples/accelerate/ddp.yaml"
+        )
+    return _Ready(data, model, tokenizer, splits, order, adapters, tuned_metrics, push, make_trainer, trainer)
+
+
+def run(
+    model_args: ModelArguments,
+    data_args: DataArguments,
+    training_args: MultiLabelTrainingArguments,
+    decision_args: DecisionArguments,
+) -> dict[str, float]:
+    """Train, evaluate and predict, as the arguments ask.
+
+    Args:
+        model_args: Which model to start from.
+        data_args: Where the rows are.
+        training_args: What to do with them, and where the results go.
+        decision_args: What is fitted on the validation rows after training.
+
+    Returns:
+        The metrics of this call, by the names under which they stand in `all_results.json`.
+
+    Raises:
+        FileError: If the model to start from is damaged, or something cannot be written; the same command goes on.
+        ValueError: If arguments, data and model do not fit together, or the output folder holds another run.
+        PushError: If --push_to_hub cannot work, before anything is done, or has failed, after everything else.
+        OtherProcessError: If another of several processes has failed before training: that one raises what it was.
+    """
+    with failing_together():
+        ready = _prepare(model_args, data_args, training_args, decision_args)
+    data, splits, order = ready.data, ready.splits, ready.order
+    model, tokenizer, adapters = ready.model, ready.tokenizer, ready.adapters
+    make_trainer, trainer, tuned_metrics, push = ready.make_trainer, ready.trainer, ready.tuned_metrics, ready.push
+    output_dir = Path(str(training_args.output_dir))
     results: dict[str, float] = {}
     if training_args.do_train:
-        if push is not None:
-            push.create_repository()
-        # Not before everything else is known to work: from here on the folder belongs to this run.
-        with training_args.main_process_first(desc="claiming the output folder"):
-            checkpoint = _claim(output_dir, [model_args, data_args, decision_args], training_args, data.pair_column)
+
+        def claim() -> Path | None:
+            if push is not None:
+                push.create_repository()
+            # Not before everything else is known to work: from here on the folder belongs to this run.
+            return _claim(output_dir, [model_args, data_args, decision_args], training_args, data.pair_column)
+
+        checkpoint = on_main(claim)
         if training_args.hyperparameter_search is not None:
             training_args = search(make_trainer, model, training_args, output_dir / SEARCH_FILE)
             trainer = make_trainer(model=model, args=training_args)
@@ -169,9 +211,9 @@ def run(
         results |= _report(trainer, output_dir, "train", {**trained.metrics, "train_samples": len(data.train)})
     if training_args.do_eval:
         evaluated = trainer.evaluate()
-        if tuned_metrics.tuned is not None:
-            tuned_metrics.tuned.decisions.store(model.config)
+        on_main(tuned_metrics.decisions).store(model.config)
         results |= _report(trainer, output_dir, "eval", {**evaluated, "eval_samples": len(splits["validation"])})
+    model = trainer.whole_model()
     if training_args.do_train and trainer.is_world_process_zero():
         # Trainer measures from where this call began.
         seconds = results["train_runtime"] if checkpoint is None else None
@@ -194,11 +236,6 @@ def run(
         )
         write_report(output_dir, output_dir.resolve().name, evaluation)
     if training_args.do_predict:
-        if training_args.do_train:
-            # Of the one in memory, each process may have a piece.
-            trainer.accelerator.wait_for_everyone()
-            model, tokenizer = load_trained(output_dir)
-            model.to(training_args.device)  # type: ignore[arg-type]  # the declared type has lost its self
         predicted = _predict(model, tokenizer, data.splits["test"], data_args, training_args)
         results |= _report(trainer, output_dir, "test", predicted)
     if training_args.do_train and trainer.is_world_process_zero():

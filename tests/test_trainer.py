@@ -1,14 +1,8 @@
 import math
-import os
-import socket
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
 from datasets import Dataset
-from safetensors.torch import load_file
 from transformers import DataCollatorWithPadding, Trainer, TrainingArguments
 
 from bert_multilabel import compute_metrics, from_backbone, hamming_score
@@ -21,7 +15,6 @@ from bert_multilabel.trainer import EpochSeededLengthSampler, MultiLabelTrainer
 
 from .conftest import LABELS, make_rows
 
-ROOT = Path(__file__).resolve().parents[1]
 # Eight rows, of which a step of one batch and one of several are made; the first half is hardly annotated.
 PARTLY = [
     [1.0, math.nan, math.nan],
@@ -278,35 +271,3 @@ def test_a_loss_of_ones_own_is_given_the_count_of_what_is_annotated(backbone, tm
     words = "--per_device_train_batch_size 4 --gradient_accumulation_steps 2 --max_steps 1"
     make_trainer(backbone, tmp_path, words, compute_loss_func=own).train()
     assert counts == [14, 14]
-
-
-def train_two_steps(backbone, folder, processes):
-    """Train on all rows in each step, and save the weights; also called in processes of their own."""
-    dealt = f"--per_device_train_batch_size {4 // processes} --gradient_accumulation_steps 2 --max_steps 2"
-    trainer = make_trainer(backbone, folder, f"{LOSS_WORDS['weighted_bce']} {dealt}")
-    assert trainer.args.world_size == processes
-    trainer.train()
-    trainer.save_model(str(folder))
-
-
-def test_two_processes_learn_what_one_learns(backbone, tmp_path):
-    train_two_steps(backbone, tmp_path / "one", 1)
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port = found.getsockname()[1]
-    code = "import sys; from tests.test_trainer import train_two_steps; train_two_steps(sys.argv[1], sys.argv[2], 2)"
-    running = []
-    try:
-        for rank in ("0", "1"):  # what torchrun does
-            place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1"}
-            environment = {**os.environ, **place, "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
-            command = [sys.executable, "-c", code, str(backbone), str(tmp_path / "two")]
-            log = (tmp_path / f"{rank}.log").open("w")
-            running.append(subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log))
-        for rank, process in enumerate(running):
-            assert process.wait(timeout=180) == 0, (tmp_path / f"{rank}.log").read_text()
-    finally:
-        for process in running:  # one alone would wait for the other
-            process.kill()
-    one, two = (load_file(tmp_path / name / "model.safetensors") for name in ("one", "two"))
-    torch.testing.assert_close(two, one, atol=1e-5, rtol=1e-4)
