@@ -335,13 +335,22 @@ class PackedLinear(nn.Module):
         narrow = vectors.to(self.dtype)
         if self.is_packed:
             algorithm = "none" if self.fused == "gelu" else ""  # the exact gelu, not its approximation by tanh
-            outputs = torch.ops.mkldnn._linear_pointwise(narrow, self.weight, self.bias, self.fused, [], algorithm)
+            rows = narrow.flatten(0, -2)  # (N, inputs)
+            padded = nn.functional.pad(rows, (0, 0, 0, _rounded_up(len(rows)) - len(rows)))  # (M, inputs)
+            products = torch.ops.mkldnn._linear_pointwise(padded, self.weight, self.bias, self.fused, [], algorithm)
+            outputs = products[: len(rows)].unflatten(0, narrow.shape[:-1])  # (M, outputs) -> (..., outputs)
         else:
             outputs = nn.functional.linear(narrow, self.weight, self.bias)
         if self.activation is not None and self.fused == "none":
             outputs = self.activation(outputs)
         converted: torch.Tensor = outputs.to(vectors.dtype)
         return converted
+
+
+def _rounded_up(count: int) -> int:
+    """Round up by an eighth or to 8: oneDNN makes code for each number of rows, and does not give its memory back."""
+    step = 1 << max(3, count.bit_length() - 4)
+    return -(-count // step) * step
 
 
 def _check_plain(linear: nn.Module) -> None:
