@@ -476,6 +476,7 @@ def main() -> None:
     arguments = parser.parse_args()
     disable_progress_bar()
     os.environ |= {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+    os.environ["PYTHONWARNINGS"] = "ignore:resource_tracker"  # those that are killed leave the locks of their bars
     FORKS.set_forkserver_preload(["bert_multilabel.training"])
     with tempfile.TemporaryDirectory(dir=arguments.folder) as name, Watcher.start() as watcher:
         folder = Path(name)
