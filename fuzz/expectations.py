@@ -5,7 +5,7 @@ from pathlib import Path
 
 LONGEST_MESSAGE = 10_000  # characters: 20 rows with what is wrong in each
 
-_FOLDER = tempfile.TemporaryDirectory(prefix="fuzz-")
+_FOLDER = Path(tempfile.mkdtemp())
 
 
 def check_message(error: Exception) -> None:
@@ -16,6 +16,6 @@ def check_message(error: Exception) -> None:
 
 def write(name: str, data: bytes) -> str:
     """Write a file that the next call of the same name replaces, and return its path."""
-    path = Path(_FOLDER.name) / name
+    path = _FOLDER / name
     path.write_bytes(data)
     return str(path)

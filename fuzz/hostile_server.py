@@ -27,7 +27,7 @@ from pathlib import Path
 
 import psutil
 
-SECONDS_TO_ANSWER = 60
+SECONDS_TO_ANSWER = 300
 _VALUES = [
     None,
     True,
@@ -99,7 +99,7 @@ def attack(server: "subprocess.Popen[bytes]", log: Path, requests: int, seed: in
         own = [answer for its_kind, answer in zip(kinds, answers, strict=True) if its_kind == kind]
         bad = [answer for answer in own if not is_fit(kind, answer)]
         found += len(bad)
-        statuses = Counter(answer[:1] and answer.split(b" ")[1].decode() or "none" for answer in own)
+        statuses = Counter(answer.split()[1].decode() if answer else "none" for answer in own)
         print(f"| {kind} | {len(own)} | {', '.join(f'{n} × {s}' for s, n in statuses.most_common())} | {len(bad)} |")
         for answer in bad[:3]:
             print(answer[:500], file=sys.stderr)
@@ -118,6 +118,8 @@ def is_fit(kind: str, answer: bytes) -> bool:
     if not answer:
         return kind in MAY_END_EARLY
     head, _, body = answer.partition(b"\r\n\r\n")
+    if head == b"HTTP/1.1 timeout":
+        return False
     status = int(head.split(b" ")[1])
     if b"application/json" not in head.lower():
         return kind in NOT_HTTP and status == 400  # said by the HTTP server, which knows no JSON
@@ -131,17 +133,20 @@ def is_fit(kind: str, answer: bytes) -> bool:
 def send(address: tuple[str, int], request: "bytes | list[bytes]") -> bytes:
     """Send a request, in parts if it has some, and return all that comes back; nothing if the connection is closed."""
     answer = b""
-    with socket.create_connection(address, timeout=SECONDS_TO_ANSWER) as connection:
-        with suppress(ConnectionError):  # refused while it is being sent: the answer is there all the same
-            for part in request if isinstance(request, list) else [request]:
-                connection.sendall(part)
-                if isinstance(request, list):
-                    time.sleep(0.02)
-            if isinstance(request, list) and request[-1] == b"":
-                connection.shutdown(socket.SHUT_WR)
-        with suppress(ConnectionError):
-            while part := connection.recv(65_536):
-                answer += part
+    try:
+        with socket.create_connection(address, timeout=SECONDS_TO_ANSWER) as connection:
+            with suppress(ConnectionError):  # refused while it is being sent: the answer is there all the same
+                for part in request if isinstance(request, list) else [request]:
+                    connection.sendall(part)
+                    if isinstance(request, list):
+                        time.sleep(0.02)
+                if isinstance(request, list) and request[-1] == b"":
+                    connection.shutdown(socket.SHUT_WR)
+            with suppress(ConnectionError):
+                while part := connection.recv(65_536):
+                    answer += part
+    except TimeoutError:
+        return b"HTTP/1.1 timeout\r\n\r\n"
     return answer
 
 
