@@ -131,6 +131,6 @@ def test_a_failed_write_leaves_the_old_file(tmp_path):
         yield {"labels": []}
         raise OSError("disk full")
 
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(FileError, match="predictions.jsonl could not be written: disk full"):
         write_json_lines(path, broken())
     assert path.read_text(encoding="utf-8") == '{"labels": ["é"]}\n'

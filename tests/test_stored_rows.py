@@ -137,9 +137,9 @@ def test_a_change_of_the_code_makes_rows_anew(folder, tmp_path, monkeypatch):
     for path in Path(module.__file__).parent.glob("*.py"):
         (tmp_path / "package" / path.name).write_bytes(path.read_bytes())
     monkeypatch.setattr(module, "__file__", str(tmp_path / "package" / "stored_rows.py"))
-    module._code_digest.cache_clear()
+    module.code_digest.cache_clear()
     assert stored_rows({"from": "a"}, [{"text": ["new"]}], FEATURES)["text"][:] == ["old"]  # the same code elsewhere
     (tmp_path / "package" / "labels.py").write_text("changed")
-    module._code_digest.cache_clear()
+    module.code_digest.cache_clear()
     assert stored_rows({"from": "a"}, [{"text": ["new"]}], FEATURES)["text"][:] == ["new"]
-    module._code_digest.cache_clear()
+    module.code_digest.cache_clear()
