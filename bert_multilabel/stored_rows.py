@@ -17,6 +17,8 @@ from datasets import Dataset, Features
 from filelock import FileLock
 from transformers.utils import logging
 
+from .files import writing
+
 logger = logging.get_logger(__name__)
 
 FOLDER = "bert_multilabel"
@@ -32,6 +34,9 @@ def stored_rows(made_from: Mapping[str, Any] | None, batches: Iterable[dict[str,
         batches: Columns of some rows each; gone through only if the rows are not there yet. If that fails, the next
             call begins anew.
         features: The types of the columns.
+
+    Raises:
+        FileError: If they cannot be written.
     """
     if made_from is None:
         table = pa.Table.from_batches(_record_batches(batches, features), features.arrow_schema)
@@ -45,7 +50,8 @@ def stored_rows(made_from: Mapping[str, Any] | None, batches: Iterable[dict[str,
             logger.info("reading rows that were stored before: %s", path)
         else:
             unfinished = path.with_suffix(".unfinished")
-            with pa.OSFile(str(unfinished), "wb") as file, pa.ipc.new_stream(file, features.arrow_schema) as stream:
+            schema = features.arrow_schema
+            with writing(path), pa.OSFile(str(unfinished), "wb") as file, pa.ipc.new_stream(file, schema) as stream:
                 for batch in _record_batches(batches, features):
                     stream.write_batch(batch)
             unfinished.replace(path)
