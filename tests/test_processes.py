@@ -57,7 +57,7 @@ def train_every_form(backbone, folder, count):
         args = parse_arguments([*words.split(), "--disable_tqdm", "true"])[2]
         rows = partly_annotated(16, tokenizer)
         MultiLabelTrainer(
-            model=model, args=args, train_dataset=rows, data_collator=Collator(tokenizer.pad_token_id)
+            model=model, args=args, train_dataset=rows, data_collator=Collator(tokenizer)
         ).train()
 
 
@@ -77,7 +77,7 @@ def evaluate(backbone, folder, count):
         model=model,
         args=parse_arguments([*words.split(), "--disable_tqdm", "true"])[2],
         eval_dataset=partly_annotated(VALIDATION_ROWS, tokenizer),
-        data_collator=Collator(tokenizer.pad_token_id),
+        data_collator=Collator(tokenizer),
         compute_metrics=compute_metrics,
     )
     return {"metrics": without_costs(trainer.evaluate()), "seen": seen}
