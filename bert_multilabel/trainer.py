@@ -212,11 +212,6 @@ class MultiLabelTrainer(Trainer):
         loss: torch.Tensor = terms.sum() / count
         return loss
 
-    def _save_rng_state(self, output_dir: str) -> None:
-        super()._save_rng_state(output_dir)
-        # What is written next says that the checkpoint is whole, and each process has a part of it.
-        self.accelerator.wait_for_everyone()
-
     def get_batch_samples(
         self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device
     ) -> tuple[list[Any], torch.Tensor | int | None]:
