@@ -74,6 +74,8 @@ def quantize(path: Path, source: Path) -> None:
     """
     graph = onnx.load(source)
     exact = [node.name for node in graph.graph.node if _KEPT_EXACT.search(node.name)]
+    # Noted shapes, which are inferred anew: before onnxruntime 1.30, weights that are turned around keep the old ones.
+    del graph.graph.value_info[:]
     quantize_dynamic(
         graph,
         path,
