@@ -30,6 +30,8 @@ _FIELDS = (
 _WINDOW = 16_384
 # Tokens in a batch, padding included: enough to keep the matrix products busy, few enough to stay in the cache.
 _TOKENS_PER_BATCH = 512
+# Two texts of which each has this many times as many characters as an input has tokens are cut before that.
+_FAR_BEYOND = 4
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -85,7 +87,8 @@ class OnnxModel:
         # The file cannot say so: a text that spells a special token, or a label's, must not become one.
         self._tokenizer.encode_special_tokens = True
         self._tokenizer.no_padding()
-        self._tokenizer.enable_truncation(self.max_length, direction=fields["truncation_side"])
+        self._truncation_side: str = fields["truncation_side"]
+        self._tokenizer.enable_truncation(self.max_length, direction=self._truncation_side)
 
     def logits(self, texts: Sequence[str], pairs: Sequence[str] | None = None) -> NDArray[np.float32]:
         """Score texts: in batches of like length inside, in the order of the texts outside.
@@ -106,7 +109,7 @@ class OnnxModel:
             window = slice(start, start + _WINDOW)
             some: list[Any] = list(texts[window])
             if pairs is not None:
-                some = list(zip(some, pairs[window], strict=True))
+                some = [self._cut_pair(*pair) for pair in zip(some, pairs[window], strict=True)]
             encodings = self._tokenizer.encode_batch_fast(some)
             for rows in self._batches([len(encoding) for encoding in encodings]):
                 batch = _pad([encodings[row] for row in rows])
@@ -164,6 +167,30 @@ class OnnxModel:
             }
             for scores, given in zip(probabilities.tolist(), decisions.tolist(), strict=True)
         ]
+
+    def _cut_pair(self, first: str, second: str) -> tuple[str, str]:
+        """Cut long texts so that truncation has less to throw away, as `MultiLabelTokenizer` does, and says why."""
+        texts = [first, second]
+        if min(map(len, texts)) <= _FAR_BEYOND * self.max_length:
+            return first, second
+        self._tokenizer.no_truncation()
+        encodings = [self._tokenizer.encode(text, add_special_tokens=False) for text in texts]
+        self._tokenizer.enable_truncation(self.max_length, direction=self._truncation_side)
+        shorter = 1 if len(encodings[0]) > len(encodings[1]) else 0
+        longer = 1 - shorter
+        texts[shorter], kept = self._cut(texts[shorter], encodings[shorter], self.max_length)
+        texts[longer], _ = self._cut(texts[longer], encodings[longer], max(self.max_length, kept + 1))
+        return texts[0], texts[1]
+
+    def _cut(self, text: str, encoding: Encoding, enough: int) -> tuple[str, int]:
+        """Cut a text between two words so that `enough` tokens are left, and say how many are."""
+        words, count, is_left = encoding.word_ids, len(encoding), self._truncation_side == "left"
+        places = range(count - enough, 0, -1) if is_left else range(enough, count)
+        place = next((place for place in places if words[place] != words[place - 1]), None)
+        if place is None:
+            return text, count
+        start = encoding.offsets[place][0]
+        return (text[start:], count - place) if is_left else (text[:start], place)
 
     def _batches(self, lengths: list[int]) -> Iterator[NDArray[np.intp]]:
         """Yield the numbers of texts that go together: of like length, the longest first, as memory shows at once."""

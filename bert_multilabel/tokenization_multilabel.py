@@ -22,6 +22,8 @@ _NORMALIZER_FIELDS = {
 }
 
 
+# Two texts of which each has this many times as many characters as an input has tokens are cut before that.
+_FAR_BEYOND = 4
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -174,6 +176,10 @@ class MultiLabelTokenizer(PushedInParts, BertTokenizer):
                     f"max_length={max_length} leaves no room for text beside {len(self.label_token_ids)} label "
                     f"tokens: it must be at least {needed}"
                 )
+            cuts_both = kwargs.get("truncation_strategy") == TruncationStrategy.LONGEST_FIRST
+            if is_pair and cuts_both and not kwargs.get("return_overflowing_tokens"):
+                are_words = bool(kwargs.get("is_split_into_words"))
+                text, text_pair = self._cut_long_pairs(text, text_pair, max_length, are_words)
         try:
             return super()._encode_plus(text, text_pair, add_special_tokens=add_special_tokens, **kwargs)
         except TypeError as error:
@@ -184,6 +190,54 @@ class MultiLabelTokenizer(PushedInParts, BertTokenizer):
                         f"a text holds a lone surrogate, which is no valid text: {repr(given)[:80]}; remove it"
                     ) from error
             raise
+
+    def _cut_long_pairs(self, text: Any, text_pair: Any, max_length: int, are_words: bool) -> tuple[Any, Any]:
+        """Cut pairs of long texts so that truncation has less to throw away; what it keeps stays the same.
+
+        The backend stores what it throws away: of a pair, every piece of one text with every piece of the other. Two
+        texts of 100 KB would take all memory.
+
+        Args:
+            text: A text, texts, or pairs of texts.
+            text_pair: A text, texts, or None where `text` holds pairs.
+            max_length: Of an input, in tokens.
+            are_words: Whether each text is a list of words.
+        """
+        if text_pair is None:
+            return [self._cut_pair(*pair, max_length) if len(pair) == 2 else pair for pair in text], None
+        if isinstance(text, str) or are_words and not isinstance(text[0], (list, tuple)):
+            return self._cut_pair(text, text_pair, max_length)
+        if len(text) != len(text_pair):
+            return text, text_pair  # which the base class refuses
+        pairs = [self._cut_pair(*pair, max_length) for pair in zip(text, text_pair, strict=True)]
+        return [first for first, _ in pairs], [second for _, second in pairs]
+
+    def _cut_pair(self, first: Any, second: Any, max_length: int) -> tuple[Any, Any]:
+        texts = [first, second]
+        if not all(isinstance(text, (str, list, tuple)) and len(text) > _FAR_BEYOND * max_length for text in texts):
+            return first, second
+        backend = self.backend_tokenizer
+        backend.no_truncation()  # the call that comes sets it anew
+        backend.encode_special_tokens = True
+        encodings = [
+            backend.encode(text, is_pretokenized=not isinstance(text, str), add_special_tokens=False) for text in texts
+        ]
+        # The longer one must stay the longer: it keeps a token more where their number is odd.
+        shorter = 1 if len(encodings[0]) > len(encodings[1]) else 0
+        longer = 1 - shorter
+        texts[shorter], kept = self._cut(texts[shorter], encodings[shorter], max_length)
+        texts[longer], _ = self._cut(texts[longer], encodings[longer], max(max_length, kept + 1))
+        return texts[0], texts[1]
+
+    def _cut(self, text: Any, encoding: Encoding, enough: int) -> tuple[Any, int]:
+        """Cut a text, or a list of words, between words so that `enough` tokens are left; and say how many are."""
+        words, count, is_left = encoding.word_ids, len(encoding), self.truncation_side == "left"
+        places = range(count - enough, 0, -1) if is_left else range(enough, count)
+        place = next((place for place in places if words[place] != words[place - 1]), None)
+        if place is None:
+            return text, count
+        start = encoding.offsets[place][0] if isinstance(text, str) else words[place]
+        return (text[start:], count - place) if is_left else (text[:start], place)
 
     def _convert_encoding(
         self, encoding: Encoding, *args: Any, **kwargs: Any

@@ -44,7 +44,7 @@ TEXTS = [
     ),
     *("the price is not good " * count for count in range(1, 12)),
 ]
-PAIRS = ["gift", "", "[OPINION3]", "the price", "good " * 100, "", *["buy"] * 11]
+PAIRS = ["gift", "", "[OPINION3]", "the price", "good " * 100, "", *["buy"] * 10, "is it?  " * 999]
 
 
 ROWS = [f"the price is {name},gift,{name}" for name in LABELS for _ in range(5)]

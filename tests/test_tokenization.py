@@ -1,3 +1,6 @@
+import itertools
+import time
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -130,6 +133,40 @@ def test_every_way_of_calling_it_gives_each_label_one_vector(label_tokenizer, te
     ]
     for number, batch in enumerate(batches):
         hostile.check_tokens(label_tokenizer, batch, are_pairs=number in (1, 2, 4))
+
+
+@pytest.mark.parametrize("side", ["right", "left"])
+@pytest.mark.parametrize("strategy", ["cls", "label_tokens"])
+def test_long_pairs_are_cut_where_they_always_were(backbone, strategy, side):
+    tokenizer = MultiLabelTokenizer.from_pretrained(
+        backbone, label_names=LABELS, strategy=strategy, truncation_side=side
+    )
+    texts = [
+        "the price is 12345 [SEP] " * 8,
+        "e\u0301xpensive   gift" * 8,
+        " " * 200 + "good buy",
+        "a" * 50 + "!" * 60,
+    ]
+    for first, second in itertools.product(texts, texts):
+        kept = tokenizer(first, second, truncation=True, max_length=21)
+        # What is cut off is asked for here, so nothing is cut beforehand.
+        asked = {"truncation": True, "max_length": 21, "return_overflowing_tokens": True}
+        assert kept["input_ids"] == tokenizer(first, second, **asked)["input_ids"][0]
+        words = (first.split(" "), second.split(" "))
+        for form, (one, other) in (({}, (first, second)), ({"is_split_into_words": True}, words)):
+            expected = tokenizer(one, other, **asked, **form)["input_ids"][0]
+            assert tokenizer(one, other, truncation=True, max_length=21, **form)["input_ids"] == expected
+            batch = tokenizer([one, one], [other, other], truncation=True, max_length=21, **form)
+            assert batch["input_ids"] == [expected, expected]
+        assert tokenizer([(first, second)], truncation=True, max_length=21)["input_ids"] == [kept["input_ids"]]
+
+
+def test_a_pair_of_long_texts_takes_time_and_memory_that_grow_with_them(label_tokenizer):
+    text = "the price is good " * 25_000  # whose pieces, each with each, would be more than fit into memory
+    start = time.process_time()
+    encoded = label_tokenizer([text], [text], truncation=True, max_length=64)
+    assert len(encoded["input_ids"][0]) == 64
+    assert time.process_time() - start < 10
 
 
 @pytest.mark.parametrize("text", ["\ud83d", "a\udfffb"])
