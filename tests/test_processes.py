@@ -56,9 +56,7 @@ def train_every_form(backbone, folder, count):
         words = f"--model_name_or_path x --output_dir {folder} --do_train --use_cpu --max_steps 2 --save_strategy no"
         args = parse_arguments([*words.split(), "--disable_tqdm", "true"])[2]
         rows = partly_annotated(16, tokenizer)
-        MultiLabelTrainer(
-            model=model, args=args, train_dataset=rows, data_collator=Collator(tokenizer)
-        ).train()
+        MultiLabelTrainer(model=model, args=args, train_dataset=rows, data_collator=Collator(tokenizer)).train()
 
 
 def evaluate(backbone, folder, count):
