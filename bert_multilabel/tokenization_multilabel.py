@@ -204,7 +204,7 @@ class MultiLabelTokenizer(PushedInParts, BertTokenizer):
             are_words: Whether each text is a list of words.
         """
         if text_pair is None:
-            return [self._cut_pair(*pair, max_length) if len(pair) == 2 else pair for pair in text], None
+            return [self._cut_pair(pair[0], pair[1], max_length) if len(pair) == 2 else pair for pair in text], None
         if isinstance(text, str) or are_words and not isinstance(text[0], (list, tuple)):
             return self._cut_pair(text, text_pair, max_length)
         if len(text) != len(text_pair):
