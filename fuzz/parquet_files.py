@@ -39,7 +39,7 @@ def run(data: bytes) -> None:
     """Read a file as a split."""
     try:
         table = read_files({"train": write("rows.parquet", data)})["train"]
-        rows = list(table.rows)
+        rows = list(table)
         table.id_names("labels")
     except DataError as error:
         check_message(error)
