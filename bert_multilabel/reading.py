@@ -28,9 +28,9 @@ _LONGEST_FIELD = 2**31 - 1
 # Parquet files can be bombs: a few bytes that are gigabytes once they are read. Rows of text become 10 times as large,
 # perhaps 50 times where many are the same; more is refused, if it also is more than these bytes.
 _MOST_TIMES_LARGER = 200
-_SMALL_COLUMN = 2**22
+_SMALL_GROUP = 2**22
 _SMALL_FILE = 2**27
-# In memory at a time: few, as each may hold the same cell of `_SMALL_COLUMN` bytes, which is stored but once.
+# In memory at a time: few, as each may hold the same cell of `_SMALL_GROUP` bytes, which is stored but once.
 _PARQUET_ROWS = 64
 _BYTES_PER_ROW = 100  # which it takes in Python beside its cells
 
@@ -392,17 +392,18 @@ def _read_parquet(path: str) -> Iterator[Row]:
 
 
 def _check_compression(path: str, metadata: pq.FileMetaData) -> None:
-    """Refuse a column that would be far larger than it is stored, before any of it is read."""
+    """Refuse rows that would be far larger than their file, before any of them are read.
+
+    What is said of each column is not looked at: of broken files, pyarrow ends the process when it is asked for that.
+    """
+    limit = max(_SMALL_GROUP, _MOST_TIMES_LARGER * Path(path).stat().st_size)
     for group in range(metadata.num_row_groups):
-        for index in range(metadata.num_columns):
-            column = metadata.row_group(group).column(index)
-            size = column.total_uncompressed_size
-            if size > max(_SMALL_COLUMN, _MOST_TIMES_LARGER * column.total_compressed_size):
-                raise DataError(
-                    f"{path}, column {column.path_in_schema!r}: what is stored becomes {size >> 20} MB when it is "
-                    f"read, more than {_MOST_TIMES_LARGER} times as much, as no text does; if it is meant, write the "
-                    "file without compression"
-                )
+        size = metadata.row_group(group).total_byte_size
+        if size > limit:
+            raise DataError(
+                f"{path}: its rows become {size >> 20} MB when they are decompressed, more than {_MOST_TIMES_LARGER} "
+                "times the file, as no text does; if it is meant, write the file without compression"
+            )
 
 
 def _decoded(batch: pa.RecordBatch) -> pa.RecordBatch:
