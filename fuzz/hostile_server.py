@@ -215,7 +215,7 @@ def _zipped(generator: random.Random) -> bytes:
 
 
 def _too_long(generator: random.Random) -> bytes:
-    return _post(json.dumps({"inputs": "word " * generator.choice([199_000, 250_000, 1_000_000])}).encode())
+    return _post(json.dumps({"inputs": "word " * generator.choice([20_000, 250_000, 1_000_000])}).encode())
 
 
 def _lengths(generator: random.Random) -> "bytes | list[bytes]":
@@ -259,7 +259,6 @@ def _headers(generator: random.Random) -> bytes:
 def _paths(generator: random.Random) -> bytes:
     path = generator.choice(
         [
-            "/",
             "/../../etc/passwd",
             "/predict/../x",
             "/%00",
