@@ -238,7 +238,7 @@ def test_the_page_in_a_browser(model, browser, write):
 
         tab.get_by_role("button", name="A file of texts").click()
         tab.set_input_files("#file input", write("rows.csv", "text\ngood\ngift\n"))
-        tab.get_by_text("rows.csv").first.wait_for()
+        tab.get_by_label("rows.csv").first.wait_for()
         tab.get_by_role("button", name="Predict its labels").click()
         with tab.expect_download() as download:
             tab.get_by_text("Download predictions.jsonl of tiny").click()
