@@ -197,8 +197,9 @@ def test_a_model_that_differs_is_refused():
 
 @slow
 def test_without_parity_nothing_is_written(exported, tmp_path, monkeypatch, capsys):
+    model_dir, _, _ = exported("cls")
     monkeypatch.setattr(export, "TOLERANCE", 1e-12)
-    assert run(exported("cls")[0], "--output", tmp_path / "out") == 1
+    assert run(model_dir, "--output", tmp_path / "out") == 1
     assert "the exported model differs from the original: probabilities by up to" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 
@@ -237,7 +238,7 @@ def test_a_plain_install_is_told_what_is_missing(exported, tmp_path, monkeypatch
     monkeypatch.setitem(sys.modules, "onnxscript", None)
     with pytest.raises(SystemExit, match="2"):
         run(exported("cls")[0], "--output", tmp_path / "out")
-    assert "needs the packages onnxscript: pip install 'bert-multilabel[onnx]'" in capsys.readouterr().err
+    assert "needs the package onnxscript: pip install 'bert-multilabel[onnx]'" in capsys.readouterr().err
 
 
 def test_the_loader_refuses_what_it_cannot_run(exported, tmp_path):

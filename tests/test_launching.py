@@ -153,7 +153,7 @@ def test_the_config_for_cpu_cores_really_starts_two(options, of_one_process, tmp
     output = finish(process)
     assert process.returncode == 0, output
     check_same(tmp_path / "out", of_one_process)
-    assert len(list((tmp_path / "out").glob("checkpoint-*/rng_state_*.pth"))) == 2  # of two processes
+    assert len(list((tmp_path / "out" / "checkpoint-12").glob("rng_state_*.pth"))) == 2  # of two processes
     for once in ("3 labels with their training rows", "***** eval metrics *****", "written to"):
         assert output.count(once) == 1
 
@@ -173,7 +173,7 @@ def test_fsdp_learns_the_same_and_leaves_an_ordinary_folder(options, of_one_proc
     assert type(model) is BertForMultiLabelCLS
     assert model.config.auto_map["AutoModel"] == "modeling_multilabel.BertForMultiLabelCLS"
     saved = load_file(tmp_path / "out" / "model.safetensors")
-    (checkpoint,) = (tmp_path / "out").glob("checkpoint-*")
+    checkpoint = tmp_path / "out" / "checkpoint-12"
     assert all(
         torch.equal(saved[name], weights) for name, weights in load_file(checkpoint / "model.safetensors").items()
     )
@@ -187,7 +187,7 @@ def test_fsdp_learns_the_same_and_leaves_an_ordinary_folder(options, of_one_proc
         (["--do_train", "false", "--model_name_or_path", tmp_path / "out"], "FSDP is for training"),
     ):
         output = finish(start(*launcher, *options, *refused, *dealt))
-        assert len(re.findall(f"^.*ValueError: {message}", output, re.MULTILINE)) == 1, output
+        assert len(re.findall(f"^{message}", output, re.MULTILINE)) == 1, output
 
 
 def check_same(folder, of_one_process):
