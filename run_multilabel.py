@@ -10,16 +10,19 @@ from bert_multilabel.arguments import parse_arguments
 from bert_multilabel.files import FileError
 from bert_multilabel.hub import PushError
 from bert_multilabel.labels import DataError
+from bert_multilabel.preparing import prepare
 from bert_multilabel.processes import OtherProcessError, is_main, wait_for_the_end
-from bert_multilabel.training import run
+from bert_multilabel.training import carry_out
 
 if __name__ == "__main__":
     # Shows what was found out about the data: columns, label form, rare labels.
     logging.basicConfig(format="%(message)s")
     logging.getLogger("bert_multilabel").setLevel(logging.INFO if is_main() else logging.ERROR)
+    # A message says what is wrong with arguments, data, files or the Hub; a traceback would only show where in our
+    # code.
     try:
         arguments = parse_arguments()
-    except ValueError as error:
+    except (ValueError, ImportError) as error:
         if not is_main():
             wait_for_the_end()
         sys.exit(str(error))
@@ -27,10 +30,12 @@ if __name__ == "__main__":
         disable_progress_bar()
         disable_progress_bars()
     try:
-        run(*arguments)
+        try:
+            prepared = prepare(*arguments)
+        except (ValueError, OSError) as error:
+            sys.exit(str(error))
+        carry_out(*prepared)
     except (DataError, FileError, PushError) as error:
-        # The message says where in the data, on the disk or on the Hub the fault is; a traceback would only show where
-        # in our code.
         sys.exit(str(error))
     except OtherProcessError as error:
         wait_for_the_end()

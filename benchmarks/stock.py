@@ -19,7 +19,7 @@ from transformers import (
 )
 
 from bert_multilabel.arguments import parse_arguments
-from bert_multilabel.training import load_run_data
+from bert_multilabel.preparing import load_run_data
 
 model_args, data_args, training_args, _ = parse_arguments()
 set_seed(training_args.seed)

@@ -9,12 +9,12 @@ from pickle import UnpicklingError
 from typing import Any, cast
 
 import torch
-from safetensors import SafetensorError
 from transformers import AutoConfig, BertModel, PreTrainedConfig
 from transformers.utils import logging
 
 from . import auto as auto  # our own folders load through AutoConfig
 from .configuration_multilabel import MultiLabelConfig, check_strategy
+from .files import FileError, find_cut
 from .folder_checks import check_is_no_pickle, check_paths
 from .frequencies import LabelFrequencies
 from .modeling_multilabel import MODEL_CLASSES, MultiLabelPreTrainedModel
@@ -64,6 +64,7 @@ def from_backbone(
         The model, in evaluation mode, and its tokenizer.
 
     Raises:
+        FileError: If a file of the checkpoint is damaged.
         ValueError: If the checkpoint has another architecture, if it is one of ours with other labels or another
             strategy, if the names are one text, if a field is unknown, if nothing would read the descriptions, if
             there is nothing to which labels could be added, if `MultiLabelConfig` refuses a value, if the weights are
@@ -104,14 +105,31 @@ def load_trained(path: str | PathLike[str]) -> tuple[MultiLabelPreTrainedModel, 
         The model, in evaluation mode, and its tokenizer.
 
     Raises:
+        FileError: If a file of the folder is damaged.
         ValueError: If the folder holds no model of ours, or not all of it.
     """
     _check_is_there(path, "config.json")
-    config = AutoConfig.from_pretrained(path)
+    config = read_config(path)
     if config.model_type != MultiLabelConfig.model_type:
         raise ValueError(f"{path} is a {config.model_type!r} model without labels: give a folder that was trained")
     _check_is_there(path, "tokenizer.json")  # Transformers would go on with an empty vocabulary
     return from_backbone(path, config.label_names, config.strategy)
+
+
+def read_config(path: str | PathLike[str]) -> PreTrainedConfig:
+    """Read the configuration of a model, and see that none of its files is damaged.
+
+    Args:
+        path: Folder or Hub name of a model of any kind.
+
+    Raises:
+        FileError: If a file of the folder is cut short, or cannot be read; the libraries would not say which.
+    """
+    damage = find_cut(Path(path)) if Path(path).is_dir() else None
+    if damage is not None:
+        raise FileError(f"{path} is not whole ({damage}): copy it again, or take another model")
+    config: PreTrainedConfig = AutoConfig.from_pretrained(path)
+    return config
 
 
 @contextmanager
@@ -119,8 +137,6 @@ def _loading(path: str | PathLike[str]) -> Iterator[None]:
     """Say of weights that cannot be loaded where they are, and what to do about it."""
     try:
         yield
-    except SafetensorError as error:
-        raise ValueError(f"the weights in {path} are not whole ({error}): copy or train the model again") from error
     except UnpicklingError as error:
         raise ValueError(
             f"the weights in {path} are a pickle with more in it than tensors, which was not read: take the model "
@@ -169,7 +185,7 @@ def _read_config(
     if unknown:
         raise ValueError(f"MultiLabelConfig has no field {', '.join(map(repr, unknown))}: check the spelling")
     check_strategy(strategy)
-    source: PreTrainedConfig = AutoConfig.from_pretrained(path)
+    source = read_config(path)
     check_paths(path)
     if source.model_type == MultiLabelConfig.model_type:
         _check_same_form(path, source, {"strategy": strategy, **config})

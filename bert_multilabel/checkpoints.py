@@ -1,21 +1,15 @@
-"""What an output folder holds of a run, and from where the run can go on."""
+"""What an output folder holds of a run, and which of its checkpoints the run can go on from."""
 
 import json
 from pathlib import Path
 from typing import Any
 
 from transformers.trainer_utils import sort_checkpoints
-from transformers.utils import logging
 
 from .files import CHECKSUMS_FILE, FileError, find_change, find_cut, write_json
-from .saving import clear_unfinished, discard, withdraw_model
-
-logger = logging.get_logger(__name__)
 
 RUN_FILE = "training_run.json"
-# In the record of the run, behind the name of an argument that names a file: what the file holds.
-CONTENT = " (SHA-256)"
-# And: to which rows the stored decisions were fitted, as `decisions.fingerprint` has it.
+# In the record of the run: to which rows the stored decisions were fitted, as `decisions.fingerprint` has it.
 TUNED_ON = "tuned_on"
 RESULTS_FILE = "all_results.json"
 PREDICTIONS_FILE = "predictions.jsonl"
@@ -24,60 +18,6 @@ PARTS_FOLDER = "predictions.unfinished"
 SEARCH_FILE = "hyperparameter_search.json"
 # A page and its figures; both hold texts of the rows.
 REPORT_FILES = ("report.html", "report.json")
-
-
-def start_or_resume(output_dir: Path, arguments: dict[str, Any], overwrite: bool) -> Path | None:
-    """Decide what a training run may do in its output folder, and write down that it has begun.
-
-    An unfinished run with the same arguments goes on from its newest whole checkpoint. Newer ones, which are damaged,
-    are named and removed: the run comes by them again.
-
-    Args:
-        output_dir: The folder; it need not exist.
-        arguments: Everything that decides the result, as JSON values.
-        overwrite: Begin anew whatever the folder holds.
-
-    Returns:
-        The checkpoint to go on from, or None to begin anew.
-
-    Raises:
-        FileError: If the record of the run cannot be read, or not written.
-        ValueError: If the folder holds a finished run, a run with other arguments, a model of another origin, or
-            checkpoints that are whole but lack what training would go on with.
-    """
-    run = None if overwrite else read_run(output_dir)
-    checkpoints = [Path(path) for path in reversed(sort_checkpoints(str(output_dir)))] if output_dir.is_dir() else []
-    is_same = False
-    if overwrite:
-        withdraw_model(output_dir)
-        for name in (RUN_FILE, RESULTS_FILE, PREDICTIONS_FILE, *REPORT_FILES):
-            (output_dir / name).unlink(missing_ok=True)
-        for checkpoint in checkpoints:
-            discard(checkpoint)
-        checkpoints = []
-    elif run is not None:
-        is_same = _check_same_run(output_dir, run, arguments, has_checkpoints=bool(checkpoints))
-    elif checkpoints or (output_dir / "config.json").exists():
-        raise ValueError(
-            f"{output_dir} holds a model but no record of its training ({RUN_FILE}): choose another --output_dir, or "
-            "replace it with --overwrite_output_dir"
-        )
-    if not is_same:
-        (output_dir / SEARCH_FILE).unlink(missing_ok=True)  # what it found was for another run
-    clear_unfinished(output_dir)
-    output_dir.mkdir(parents=True, exist_ok=True)
-    write_json(output_dir / RUN_FILE, {"finished": False, "arguments": arguments})
-    for checkpoint in checkpoints:
-        damage = find_damage(checkpoint)
-        if damage is None and arguments.get("load_best_model_at_end"):
-            damage = _find_damage_of_best(checkpoint)
-        if damage is None:
-            check_can_go_on(checkpoint)
-            logger.warning(f"going on from {checkpoint}")
-            return checkpoint
-        logger.warning(f"{checkpoint} is not whole ({damage}): removing it and looking for the one before it")
-        discard(checkpoint)
-    return None
 
 
 def read_run(output_dir: Path) -> dict[str, Any] | None:
@@ -175,7 +115,7 @@ def check_can_go_on(checkpoint: Path) -> None:
         )
 
 
-def _find_damage_of_best(checkpoint: Path) -> str | None:
+def find_damage_of_best(checkpoint: Path) -> str | None:
     """Say what is wrong with the best checkpoint before this one, with which the run is to end."""
     path = _read_state(checkpoint).get("best_model_checkpoint")
     best = None if path is None else checkpoint.with_name(Path(path).name)
@@ -188,27 +128,3 @@ def _find_damage_of_best(checkpoint: Path) -> str | None:
 def _read_state(checkpoint: Path) -> dict[str, Any]:
     state: dict[str, Any] = json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
     return state
-
-
-def _check_same_run(output_dir: Path, run: dict[str, Any], arguments: dict[str, Any], has_checkpoints: bool) -> bool:
-    """Return whether a run has the arguments of the one before; refuse it where that one would be lost."""
-    if run["finished"]:
-        raise ValueError(
-            f"{output_dir} holds a finished run: choose another --output_dir, or replace it with "
-            "--overwrite_output_dir"
-        )
-    before, now = run["arguments"], json.loads(json.dumps(arguments))
-    changed = [
-        f"what {now[name.removesuffix(CONTENT)]} holds was changed"
-        if name.endswith(CONTENT)
-        else f"{name} was {before[name]!r}, now {now[name]!r}"
-        # Another version of Transformers may know options that this one does not.
-        for name in sorted(before.keys() & now.keys())
-        if before[name] != now[name]
-    ]
-    if changed and has_checkpoints:  # without one there is nothing to lose
-        raise ValueError(
-            f"{output_dir} holds an unfinished run with other arguments ({'; '.join(changed)}): go back to them to go "
-            "on, choose another --output_dir, or replace it with --overwrite_output_dir"
-        )
-    return not changed

@@ -6,6 +6,7 @@ from transformers import BertConfig, BertForMaskedLM, BertModel, RobertaConfig
 
 from bert_multilabel import MultiLabelConfig, from_backbone
 from bert_multilabel.backbone import load_trained, read_tokenizer, start_bias_from_frequencies
+from bert_multilabel.files import FileError
 from bert_multilabel.frequencies import LabelFrequencies
 
 from .conftest import LABELS, save_checkpoint
@@ -229,10 +230,12 @@ def test_a_trained_folder_that_is_not_whole_is_refused(checkpoints, tmp_path):
     for part in from_backbone(checkpoints["uncased"], LABELS, "cls"):
         part.save_pretrained(tmp_path)
     assert load_trained(tmp_path)[0].config.label_names == LABELS
-    weights = tmp_path / "model.safetensors"
-    weights.write_bytes(weights.read_bytes()[:1000])
-    with pytest.raises(ValueError, match="the weights in .* are not whole .*: copy or train the model again"):
-        load_trained(tmp_path)
+    for name in ("model.safetensors", "tokenizer.json", "tokenizer_config.json", "config.json"):
+        content = (tmp_path / name).read_bytes()
+        (tmp_path / name).write_bytes(content[:-20])
+        with pytest.raises(FileError, match=f"{tmp_path} is not whole .{name}: .*: copy it again"):
+            load_trained(tmp_path)
+        (tmp_path / name).write_bytes(content)
     for name in ("tokenizer.json", "config.json"):
         (tmp_path / name).unlink()
         with pytest.raises(ValueError, match=f"is no folder of a model: there is no .*{name}"):

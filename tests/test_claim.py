@@ -5,11 +5,13 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from bert_multilabel.checkpoints import CONTENT, RUN_FILE, SEARCH_FILE, find_damage, mark_finished, start_or_resume
+from bert_multilabel.checkpoints import RUN_FILE, SEARCH_FILE, find_damage, mark_finished
+from bert_multilabel.claim import CONTENT, check_folder
 from bert_multilabel.files import FileError, write_checksums
 from bert_multilabel.saving import UNFINISHED
 
-ARGUMENTS = {"learning_rate": 0.1, "train_file": "a.csv"}
+ARGUMENTS = {"model_name_or_path": "bert", "learning_rate": 0.1, "train_file": "a.csv"}
+OTHERS = {**ARGUMENTS, "learning_rate": 0.2}
 
 
 def save_whole(folder):
@@ -21,16 +23,23 @@ def save_whole(folder):
     return folder
 
 
+def start_or_resume(folder, arguments, overwrite=False, named=None):
+    before = sorted(folder.rglob("*"))
+    claim = check_folder(folder, arguments, overwrite, named)
+    assert sorted(folder.rglob("*")) == before  # looking changes nothing
+    return claim.take()
+
+
 def test_a_new_run_claims_its_folder(tmp_path):
-    assert start_or_resume(tmp_path / "out", ARGUMENTS, overwrite=False) is None
+    assert start_or_resume(tmp_path / "out", ARGUMENTS) is None
     assert json.loads((tmp_path / "out" / RUN_FILE).read_text()) == {"finished": False, "arguments": ARGUMENTS}
 
 
 def test_an_unfinished_run_goes_on_from_its_newest_checkpoint(tmp_path):
-    start_or_resume(tmp_path, ARGUMENTS, overwrite=False)
+    start_or_resume(tmp_path, ARGUMENTS)
     save_whole(tmp_path / "checkpoint-9")
     newest = save_whole(tmp_path / "checkpoint-10")
-    assert start_or_resume(tmp_path, ARGUMENTS, overwrite=False) == newest
+    assert start_or_resume(tmp_path, ARGUMENTS) == newest
 
 
 def cut(path):
@@ -48,101 +57,101 @@ def cut(path):
     ],
 )
 def test_a_damaged_checkpoint_is_removed_and_the_one_before_it_taken(tmp_path, damage, phrase, caplog):
-    start_or_resume(tmp_path, ARGUMENTS, overwrite=False)
+    start_or_resume(tmp_path, ARGUMENTS)
     before, newest = save_whole(tmp_path / "checkpoint-2"), save_whole(tmp_path / "checkpoint-4")
     assert find_damage(newest) is None
     damage(newest)
     assert phrase in str(find_damage(newest))
-    assert start_or_resume(tmp_path, ARGUMENTS, overwrite=False) == before
+    assert start_or_resume(tmp_path, ARGUMENTS) == before
     assert not newest.exists()
 
 
 def test_a_byte_that_changed_is_found_by_checksums(tmp_path, caplog):
-    start_or_resume(tmp_path, ARGUMENTS, overwrite=False)
+    start_or_resume(tmp_path, ARGUMENTS)
     before, newest = save_whole(tmp_path / "checkpoint-2"), save_whole(tmp_path / "checkpoint-4")
     write_checksums(newest)
     content = bytearray((newest / "model.safetensors").read_bytes())
     content[-1] ^= 1
     (newest / "model.safetensors").write_bytes(content)
-    assert start_or_resume(tmp_path, ARGUMENTS, overwrite=False) == before
+    assert start_or_resume(tmp_path, ARGUMENTS) == before
 
 
 @pytest.mark.parametrize("is_gone", [False, True])
 def test_a_run_that_ends_with_its_best_goes_back_to_before_it_was_damaged(tmp_path, is_gone):
     arguments = {**ARGUMENTS, "load_best_model_at_end": True}
-    start_or_resume(tmp_path, arguments, overwrite=False)
+    start_or_resume(tmp_path, arguments)
     first, best, newest = (save_whole(tmp_path / f"checkpoint-{step}") for step in (2, 4, 6))
     for checkpoint, best_then in ((first, first), (best, best), (newest, best)):
         # Wherever the folder was then.
         state = {"best_model_checkpoint": f"elsewhere/{best_then.name}"}
         (checkpoint / "trainer_state.json").write_text(json.dumps(state))
-    assert start_or_resume(tmp_path, arguments, overwrite=False) == newest
+    assert start_or_resume(tmp_path, arguments) == newest
     (best / "model.safetensors").unlink()
     if is_gone:
         shutil.rmtree(best)
-    assert start_or_resume(tmp_path, arguments, overwrite=False) == first
+    assert start_or_resume(tmp_path, arguments) == first
     assert list(tmp_path.glob("checkpoint-*")) == [first]
 
 
 def test_what_a_save_left_that_was_cut_short_is_removed(tmp_path):
     (tmp_path / UNFINISHED / "checkpoint-2").mkdir(parents=True)
-    assert start_or_resume(tmp_path, ARGUMENTS, overwrite=False) is None
+    assert start_or_resume(tmp_path, ARGUMENTS) is None
     assert [path.name for path in tmp_path.iterdir()] == [RUN_FILE]
 
 
 def test_a_damaged_record_is_named(tmp_path):
-    start_or_resume(tmp_path, ARGUMENTS, overwrite=False)
+    start_or_resume(tmp_path, ARGUMENTS)
     cut(tmp_path / RUN_FILE)
     with pytest.raises(FileError, match=f"{tmp_path / RUN_FILE} is damaged"):
-        start_or_resume(tmp_path, ARGUMENTS, overwrite=False)
+        start_or_resume(tmp_path, ARGUMENTS)
     assert start_or_resume(tmp_path, ARGUMENTS, overwrite=True) is None
 
 
 @pytest.mark.parametrize("name", ["optimizer.pt", "rng_state.pth"])
 def test_a_whole_checkpoint_of_weights_alone_is_refused_and_kept(tmp_path, name):
-    start_or_resume(tmp_path, ARGUMENTS, overwrite=False)
+    start_or_resume(tmp_path, ARGUMENTS)
     checkpoint = save_whole(tmp_path / "checkpoint-2")
     (checkpoint / name).unlink()
     with pytest.raises(ValueError, match="holds weights alone .saved with --save_only_model"):
-        start_or_resume(tmp_path, ARGUMENTS, overwrite=False)
+        start_or_resume(tmp_path, ARGUMENTS)
     assert checkpoint.exists()
 
 
 def test_options_of_another_version_do_not_count(tmp_path):
-    start_or_resume(tmp_path, {**ARGUMENTS, "gone": 1}, overwrite=False)
+    start_or_resume(tmp_path, {**ARGUMENTS, "gone": 1})
     newest = save_whole(tmp_path / "checkpoint-2")
-    assert start_or_resume(tmp_path, {**ARGUMENTS, "new": 1}, overwrite=False) == newest
+    assert start_or_resume(tmp_path, {**ARGUMENTS, "new": 1}) == newest
 
 
 def test_other_arguments_are_refused_by_name(tmp_path):
-    start_or_resume(tmp_path, ARGUMENTS, overwrite=False)
+    start_or_resume(tmp_path, ARGUMENTS)
     save_whole(tmp_path / "checkpoint-2")
     with pytest.raises(ValueError, match="unfinished run with other arguments .learning_rate was 0.1, now 0.2."):
-        start_or_resume(tmp_path, {**ARGUMENTS, "learning_rate": 0.2}, overwrite=False)
+        start_or_resume(tmp_path, OTHERS)
     (tmp_path / "all_results.json").write_text('{"test_hamming_score": 0.9}')
     (tmp_path / "config.json").touch()
-    assert start_or_resume(tmp_path, {**ARGUMENTS, "learning_rate": 0.2}, overwrite=True) is None
+    assert start_or_resume(tmp_path, OTHERS, overwrite=True) is None
     assert [path.name for path in tmp_path.iterdir()] == [RUN_FILE]
 
 
 def test_a_file_that_holds_something_else_is_refused_by_name(tmp_path):
-    start_or_resume(tmp_path, {**ARGUMENTS, "train_file" + CONTENT: "1a"}, overwrite=False)
+    start_or_resume(tmp_path, {**ARGUMENTS, "train_file" + CONTENT: "1a"})
     save_whole(tmp_path / "checkpoint-2")
     with pytest.raises(ValueError, match=r"other arguments \(what a.csv holds was changed\): go back to them"):
-        start_or_resume(tmp_path, {**ARGUMENTS, "train_file" + CONTENT: "2b"}, overwrite=False)
+        start_or_resume(tmp_path, {**ARGUMENTS, "train_file" + CONTENT: "2b"})
 
 
 def test_other_arguments_are_fine_before_the_first_checkpoint(tmp_path):
-    start_or_resume(tmp_path, ARGUMENTS, overwrite=False)
-    assert start_or_resume(tmp_path, {"learning_rate": 0.2}, overwrite=False) is None
-    assert json.loads((tmp_path / RUN_FILE).read_text())["arguments"] == {"learning_rate": 0.2}
+    start_or_resume(tmp_path, ARGUMENTS)
+    assert start_or_resume(tmp_path, OTHERS) is None
+    assert json.loads((tmp_path / RUN_FILE).read_text())["arguments"] == OTHERS
 
 
 def test_a_finished_run_is_not_run_again(tmp_path):
-    start_or_resume(tmp_path, ARGUMENTS, overwrite=False)
+    start_or_resume(tmp_path, ARGUMENTS)
     mark_finished(tmp_path)
     with pytest.raises(ValueError, match="holds a finished run: choose another --output_dir"):
-        start_or_resume(tmp_path, ARGUMENTS, overwrite=False)
+        start_or_resume(tmp_path, ARGUMENTS)
     assert start_or_resume(tmp_path, ARGUMENTS, overwrite=True) is None
 
 
@@ -150,15 +159,15 @@ def test_a_finished_run_is_not_run_again(tmp_path):
 def test_a_model_of_another_origin_is_not_written_over(tmp_path, content):
     save_whole(tmp_path / content) if content.startswith("checkpoint") else (tmp_path / content).touch()
     with pytest.raises(ValueError, match="holds a model but no record of its training"):
-        start_or_resume(tmp_path, ARGUMENTS, overwrite=False)
+        start_or_resume(tmp_path, ARGUMENTS)
 
 
 @pytest.mark.parametrize(
     ("arguments", "overwrite", "kept"),
-    [(ARGUMENTS, False, True), ({"learning_rate": 0.2}, False, False), (ARGUMENTS, True, False)],
+    [(ARGUMENTS, False, True), (OTHERS, False, False), (ARGUMENTS, True, False)],
 )
 def test_what_a_search_found_is_kept_for_the_same_run_alone(tmp_path, arguments, overwrite, kept):
-    start_or_resume(tmp_path, ARGUMENTS, overwrite=False)
+    start_or_resume(tmp_path, ARGUMENTS)
     (tmp_path / SEARCH_FILE).write_text("{}")
     start_or_resume(tmp_path, arguments, overwrite)
     assert (tmp_path / SEARCH_FILE).exists() is kept
@@ -166,5 +175,22 @@ def test_what_a_search_found_is_kept_for_the_same_run_alone(tmp_path, arguments,
 
 def test_a_search_that_no_run_is_known_for_is_removed(tmp_path):
     (tmp_path / SEARCH_FILE).write_text("{}")
-    start_or_resume(tmp_path, ARGUMENTS, overwrite=False)
+    start_or_resume(tmp_path, ARGUMENTS)
     assert not (tmp_path / SEARCH_FILE).exists()
+
+
+def test_a_run_goes_on_from_the_checkpoint_that_is_named(tmp_path):
+    start_or_resume(tmp_path, ARGUMENTS)
+    named = save_whole(tmp_path / "checkpoint-2")
+    save_whole(tmp_path / "checkpoint-4")
+    assert start_or_resume(tmp_path, ARGUMENTS, named=named) == named
+    with pytest.raises(ValueError, match="cannot go on from .*checkpoint-2: --overwrite_output_dir would remove it"):
+        start_or_resume(tmp_path, ARGUMENTS, overwrite=True, named=named)
+    cut(named / "model.safetensors")
+    with pytest.raises(ValueError, match=r"cannot go on from --resume_from_checkpoint .*checkpoint-2: model.safetens"):
+        start_or_resume(tmp_path, ARGUMENTS, named=named)
+
+
+def test_what_is_trained_is_not_written_over_what_it_started_from(tmp_path):
+    with pytest.raises(ValueError, match="is --model_name_or_path, too, so after an interruption nothing would be le"):
+        check_folder(tmp_path, {**ARGUMENTS, "model_name_or_path": f"{tmp_path}/."})

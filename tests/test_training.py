@@ -1,7 +1,9 @@
 import json
 import os
 import resource
+import runpy
 import shutil
+import sys
 from contextlib import nullcontext
 from pathlib import Path
 from pickle import UnpicklingError
@@ -21,6 +23,8 @@ from bert_multilabel.trainer import MultiLabelTrainer
 from bert_multilabel.training import run
 
 from .conftest import LABELS, make_rows
+
+SCRIPT = Path(__file__).resolve().parents[1] / "run_multilabel.py"
 
 CONTRACT_FILES = {
     *("model.safetensors", "config.json", "tokenizer.json", "tokenizer_config.json", "README.md", "all_results.json"),
@@ -550,15 +554,12 @@ def test_a_run_that_goes_on_elsewhere_ends_with_its_best_checkpoint(backbone, fi
     assert ends == [str(tmp_path / "there" / "checkpoint-2")]
 
 
-@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "tokenizer.json"])
-def test_a_damaged_model_to_start_from_is_named(backbone, files, tmp_path, name):
-    shutil.copytree(backbone, tmp_path / "bert")
-    path = tmp_path / "bert" / name
-    path.write_bytes(path.read_bytes()[:-20])
-    with pytest.raises(FileError, match=f"{path.parent} is not whole .{name}: .*: copy it again"):
-        run_script(
-            model_name_or_path=path.parent, train_file=files["train"], do_train=True, output_dir=tmp_path / "out"
-        )
+def test_the_script_ends_with_the_message_of_what_it_refuses(backbone, files, tmp_path, monkeypatch):
+    (tmp_path / "config.json").touch()
+    words = f"--model_name_or_path {backbone} --train_file {files['train']} --do_train --output_dir {tmp_path}"
+    monkeypatch.setattr(sys, "argv", ["run_multilabel.py", *words.split(), "--use_cpu"])
+    with pytest.raises(SystemExit, match=f"{tmp_path} holds a model but no record of its training"):
+        runpy.run_path(str(SCRIPT), run_name="__main__")
 
 
 def test_a_run_into_the_folder_that_it_starts_from_is_refused(backbone, files, tmp_path):

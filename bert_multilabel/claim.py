@@ -1,0 +1,210 @@
+"""What a training run may do in its output folder: begin, or go on where another call of the same run has ended."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from transformers.trainer_utils import sort_checkpoints
+from transformers.utils import logging
+
+from .arguments import DataArguments, DecisionArguments, ModelArguments, MultiLabelTrainingArguments
+from .checkpoints import (
+    PREDICTIONS_FILE,
+    REPORT_FILES,
+    RESULTS_FILE,
+    RUN_FILE,
+    SEARCH_FILE,
+    check_can_go_on,
+    find_damage,
+    find_damage_of_best,
+    read_run,
+)
+from .files import sha256, write_json, writing
+from .saving import clear_unfinished, discard, withdraw_model
+
+logger = logging.get_logger(__name__)
+
+# In the record of the run, behind the name of an argument that names a file: what the file holds.
+CONTENT = " (SHA-256)"
+
+# What may differ between two calls that continue the same run: where it goes, what it shows and what comes after it.
+_NOT_OF_THE_RUN = {
+    *("output_dir", "overwrite_output_dir", "resume_from_checkpoint", "do_predict", "test_file", "top_scores"),
+    *("predict_precision", "stride", "pooling", "save_total_limit", "restore_callback_states_from_checkpoint"),
+    *("report", "disable_tqdm", "log_level", "log_level_replica", "logging_steps", "report_to", "run_name", "project"),
+    *("card_examples", "card_language", "card_license"),
+    *("push_to_hub", "hub_token", "hub_model_id", "hub_revision", "hub_strategy", "hub_private_repo"),
+    *("hub_always_push", "allow_pickle"),
+}
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What a training run will do in its output folder, once it is sure to begin.
+
+    Attributes:
+        output_dir: The folder; it need not exist.
+        arguments: Everything that decides the result, as JSON values.
+        overwrite: Remove what the folder holds of another run.
+        is_same: Whether the folder belongs to this very run.
+        checkpoint: Where to go on from; None: begin anew.
+        damaged: Newer checkpoints, and what is wrong with each.
+    """
+
+    output_dir: Path
+    arguments: dict[str, Any]
+    overwrite: bool
+    is_same: bool
+    checkpoint: Path | None
+    damaged: dict[Path, str]
+
+    def take(self) -> Path | None:
+        """Take possession of the folder, and write down that the run has begun.
+
+        Damaged checkpoints are named and removed: the run comes by them again.
+
+        Returns:
+            The checkpoint to go on from, or None to begin anew.
+
+        Raises:
+            FileError: If the folder cannot be written.
+        """
+        with writing(self.output_dir):
+            if self.overwrite:
+                withdraw_model(self.output_dir)
+                for name in (RUN_FILE, RESULTS_FILE, PREDICTIONS_FILE, *REPORT_FILES):
+                    (self.output_dir / name).unlink(missing_ok=True)
+                for checkpoint in _newest_first(self.output_dir):
+                    discard(checkpoint)
+            if not self.is_same:
+                (self.output_dir / SEARCH_FILE).unlink(missing_ok=True)  # what it found was for another run
+            clear_unfinished(self.output_dir)
+            self.output_dir.mkdir(parents=True, exist_ok=True)
+            write_json(self.output_dir / RUN_FILE, {"finished": False, "arguments": self.arguments})
+            for checkpoint, damage in self.damaged.items():
+                logger.warning(f"{checkpoint} is not whole ({damage}): removing it and looking for the one before it")
+                discard(checkpoint)
+        if self.checkpoint is not None:
+            logger.warning(f"going on from {self.checkpoint}")
+        return self.checkpoint
+
+
+def deciding_arguments(
+    model_args: ModelArguments,
+    data_args: DataArguments,
+    decision_args: DecisionArguments,
+    training_args: MultiLabelTrainingArguments,
+    pair_column: str | None,
+) -> dict[str, Any]:
+    """Return all that decides what a training run comes to, as JSON values.
+
+    Args:
+        model_args: The arguments of the run, and so are the next three.
+        data_args: See there.
+        decision_args: See there.
+        training_args: See there.
+        pair_column: Where the second texts were found; None: there are none.
+    """
+    arguments = training_args.to_dict()
+    for group in (model_args, data_args, decision_args):
+        arguments |= asdict(group)
+    arguments = {name: value for name, value in arguments.items() if name not in _NOT_OF_THE_RUN}
+    arguments["text_pair_column"] = pair_column or ""  # as found: `trained_pair_column` reads it
+    for name in ("train_file", "validation_file", "label_names_file", "label_descriptions"):
+        if arguments[name] is not None:
+            # A file that was changed in between would make two halves of different runs into one.
+            arguments[name + CONTENT] = sha256(Path(arguments[name]))
+    return arguments
+
+
+def check_folder(
+    output_dir: Path, arguments: dict[str, Any], overwrite: bool = False, named: Path | None = None
+) -> Claim:
+    """Find out what a training run may do in its output folder; nothing is changed yet.
+
+    An unfinished run with the same arguments goes on from its newest whole checkpoint.
+
+    Args:
+        output_dir: The folder; it need not exist.
+        arguments: Everything that decides the result, as JSON values.
+        overwrite: Begin anew whatever the folder holds.
+        named: The checkpoint to go on from, in place of the newest whole one.
+
+    Raises:
+        FileError: If the record of the run cannot be read.
+        ValueError: If the folder holds a finished run, a run with other arguments, a model of another origin, or
+            checkpoints that are whole but lack what training would go on with; or if the named one is no such.
+    """
+    if Path(arguments["model_name_or_path"]).resolve() == output_dir.resolve():
+        raise ValueError(
+            f"--output_dir {output_dir} is --model_name_or_path, too, so after an interruption nothing would be left "
+            "to start from: choose another --output_dir"
+        )
+    if overwrite and named is None:
+        return Claim(output_dir, arguments, overwrite, is_same=False, checkpoint=None, damaged={})
+    if named is not None:
+        _check_named(named, overwrite)
+    checkpoints = _newest_first(output_dir)
+    run = read_run(output_dir)
+    if run is None and (checkpoints or (output_dir / "config.json").exists()):
+        raise ValueError(
+            f"{output_dir} holds a model but no record of its training ({RUN_FILE}): choose another --output_dir, or "
+            "replace it with --overwrite_output_dir"
+        )
+    is_same = run is not None and _check_same_run(output_dir, run, arguments, has_checkpoints=bool(checkpoints))
+    checkpoint, damaged = (named, {}) if named is not None else _find_whole(checkpoints, arguments)
+    return Claim(output_dir, arguments, overwrite, is_same, checkpoint, damaged)
+
+
+def _newest_first(output_dir: Path) -> list[Path]:
+    paths = sort_checkpoints(str(output_dir)) if output_dir.is_dir() else []
+    return [Path(path) for path in reversed(paths)]
+
+
+def _check_named(checkpoint: Path, overwrite: bool) -> None:
+    damage = find_damage(checkpoint)
+    if damage is None:
+        check_can_go_on(checkpoint)
+    if damage is not None or overwrite:
+        reason = damage or "--overwrite_output_dir would remove it"
+        raise ValueError(f"cannot go on from --resume_from_checkpoint {checkpoint}: {reason}")
+
+
+def _find_whole(checkpoints: Iterable[Path], arguments: dict[str, Any]) -> tuple[Path | None, dict[Path, str]]:
+    """Return the first checkpoint that is whole, and what is wrong with those before it."""
+    damaged: dict[Path, str] = {}
+    for checkpoint in checkpoints:
+        damage = find_damage(checkpoint)
+        if damage is None and arguments.get("load_best_model_at_end"):
+            damage = find_damage_of_best(checkpoint)
+        if damage is None:
+            check_can_go_on(checkpoint)
+            return checkpoint, damaged
+        damaged[checkpoint] = damage
+    return None, damaged
+
+
+def _check_same_run(output_dir: Path, run: dict[str, Any], arguments: dict[str, Any], has_checkpoints: bool) -> bool:
+    """Return whether a run has the arguments of the one before; refuse it where that one would be lost."""
+    if run["finished"]:
+        raise ValueError(
+            f"{output_dir} holds a finished run: choose another --output_dir, or replace it with "
+            "--overwrite_output_dir"
+        )
+    before, now = run["arguments"], json.loads(json.dumps(arguments))
+    changed = [
+        f"what {now[name.removesuffix(CONTENT)]} holds was changed"
+        if name.endswith(CONTENT)
+        else f"{name} was {before[name]!r}, now {now[name]!r}"
+        # Another version of Transformers may know options that this one does not.
+        for name in sorted(before.keys() & now.keys())
+        if before[name] != now[name]
+    ]
+    if changed and has_checkpoints:  # without one there is nothing to lose
+        raise ValueError(
+            f"{output_dir} holds an unfinished run with other arguments ({'; '.join(changed)}): go back to them to go "
+            "on, choose another --output_dir, or replace it with --overwrite_output_dir"
+        )
+    return not changed
