@@ -4,9 +4,7 @@ import json
 import math
 import re
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,6 +15,7 @@ from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 
 from .columns import DataSpec
 from .configuration_multilabel import LABEL_ATTENTIONS, STRATEGIES
+from .extras import check_installed
 from .losses import LOSSES
 from .processes import check_launch
 from .reading import read_label_names
@@ -32,9 +31,6 @@ CALIBRATIONS = ("keep", "global", "per_label")
 # What the Hub takes for a language (ISO 639) and for a license; it knows which there are.
 _LANGUAGE = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]+)*|multilingual")
 _LICENSE = re.compile(r"[a-z0-9][a-z0-9.+-]*")
-
-# What the extra `report` installs.
-REPORT_PACKAGES = ("cleanlab", "jinja2", "matplotlib")
 
 # Options that one loss alone reads: which one, the least value, and the default.
 _LOSS_OPTIONS = {"focal_gamma": ("focal", 0.0, 2.0), "max_pos_weight": ("weighted_bce", 1.0, 10.0)}
@@ -105,7 +101,7 @@ class ModelArguments:
     def __post_init__(self) -> None:
         _check_at_least_one("lora_rank", self.lora_rank)
         if self.lora_rank is not None:
-            check_installed("--lora_rank", ["peft"], "lora")
+            check_installed("--lora_rank", "lora")
 
 
 @dataclass
@@ -424,7 +420,7 @@ class MultiLabelTrainingArguments(TrainingArguments):
         if self.report:
             if not self.do_eval:
                 raise ValueError("--report is about an evaluation: add --do_eval")
-            check_installed("--report", REPORT_PACKAGES, "report")
+            check_installed("--report", "report")
         if self.label_names not in (None, ["labels"]):
             raise ValueError(f"--label_names {' '.join(self.label_names)} is not for labels: see --label_names_file")
         # Trainer would take label_mask for a second label.
@@ -482,7 +478,7 @@ class MultiLabelTrainingArguments(TrainingArguments):
                 f"{asked} runs in one process, but there are {self.world_size}: search in one, then train in all with "
                 "the values of hyperparameter_search.json"
             )
-        check_installed("--hyperparameter_search", ["optuna"], "hpo")
+        check_installed("--hyperparameter_search", "hpo")
 
     def _check_loss(self) -> None:
         if self.loss not in LOSSES:
@@ -523,18 +519,6 @@ class MultiLabelTrainingArguments(TrainingArguments):
 def _check_at_least_one(option: str, value: int | None) -> None:
     if value is not None and value < 1:
         raise ValueError(f"--{option} must be at least 1, got {value}")
-
-
-def check_installed(asked: str, packages: Sequence[str], extra: str) -> None:
-    """Refuse what was asked for if packages are missing that one of the extras installs.
-
-    Raises:
-        ValueError: With the missing ones, and what installs them.
-    """
-    missing = [package for package in packages if find_spec(package) is None]
-    if missing:
-        noun = "package" if len(missing) == 1 else "packages"
-        raise ValueError(f"{asked} needs the {noun} {', '.join(missing)}: pip install 'bert-multilabel[{extra}]'")
 
 
 def parse_arguments(

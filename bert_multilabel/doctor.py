@@ -1,6 +1,5 @@
 """The data doctor, `python -m bert_multilabel.doctor FILE`: examines data before training."""
 
-import sys
 import textwrap
 from argparse import ArgumentParser
 from collections.abc import Iterator, Mapping, Sequence
@@ -8,12 +7,12 @@ from dataclasses import field, fields, make_dataclass, replace
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from transformers import AutoConfig, HfArgumentParser
+from transformers import HfArgumentParser
 
-from . import auto as auto  # our own folders load through AutoConfig
-from .arguments import DataArguments, ModelArguments, MultiLabelTrainingArguments, unknown_arguments
-from .backbone import read_tokenizer
+from .arguments import DataArguments, ModelArguments, MultiLabelTrainingArguments
+from .backbone import read_config, read_tokenizer
 from .checkpoints import trained_pair_column
+from .commands import parse, start
 from .examination import Examination, LoadModel, examine
 from .files import write_json
 from .findings import Finding, Severity, count, number_rows
@@ -49,11 +48,7 @@ def main(arguments: list[str] | None = None) -> int:
         SystemExit: From argparse, for `--help` (0) and wrong arguments (2).
     """
     parser = _parser()
-    data, model, training, other, unknown = parser.parse_args_into_dataclasses(
-        arguments, return_remaining_strings=True, look_for_args_file=False
-    )
-    if unknown:
-        parser.error(unknown_arguments(unknown))
+    data, model, training, other = parse(parser, arguments)
     given = [name for name in _MODEL_OPTIONS if getattr(model, name, None) or getattr(data, name, None)]
     if given and other.model_name_or_path is None:
         parser.error(f"--{given[0]} needs --model_name_or_path: without a model, lengths are counted in words")
@@ -125,7 +120,7 @@ def _files(data_args: DataArguments) -> dict[str, str]:
 
 def _model(path: str, options: Mapping[str, Any]) -> tuple[list[str] | None, LoadModel]:
     """Return the label names that a model has, if it has some, and what loads its tokenizer once names are known."""
-    saved = AutoConfig.from_pretrained(path)
+    saved = read_config(path)
     options = {name: value for name, value in options.items() if value is not None}
     strategy = options.pop("strategy", getattr(saved, "strategy", "label_tokens"))
     return getattr(saved, "label_names", None), lambda names: read_tokenizer(path, names, strategy, **options)
@@ -247,4 +242,4 @@ def _table(header: list[str], rows: Sequence[list[str]]) -> Iterator[str]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    start(main)

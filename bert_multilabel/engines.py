@@ -4,7 +4,6 @@ Shapes: N texts, L labels.
 """
 
 from collections.abc import Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Protocol
 
@@ -12,6 +11,7 @@ import torch
 
 from .backbone import load_trained
 from .configuration_multilabel import MultiLabelConfig
+from .extras import check_installed
 from .scoring_multilabel import PRECISIONS, MultiLabelScorer
 
 # Of few texts few are of like length: small batches hold less padding.
@@ -67,12 +67,11 @@ def load_engine(folder: Path, device: str, precision: str | None, threads: int |
         threads: How many threads compute; None: one for each core.
 
     Raises:
-        ValueError: If the folder holds no model of ours, an export is to have another precision, or what runs it is
-            not installed.
+        ImportError: If what runs an export is not installed.
+        ValueError: If the folder holds no model of ours, or an export is to have another precision.
     """
     if is_export(folder):
-        if find_spec("onnxruntime") is None:
-            raise ValueError(f"{folder} is an export, which needs onnxruntime: pip install 'bert-multilabel[onnx]'")
+        check_installed("an export", "onnx", ["onnxruntime"])
         if precision is not None:
             raise ValueError(f"{folder} is an export, whose precision is fixed: leave --precision {precision} out")
         return OnnxEngine(folder, threads)

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from transformers import HfArgumentParser
 
-from .arguments import unknown_arguments
 from .backbone import load_trained
+from .commands import parse, start
 from .explanation import STEPS, Explainer, Explanation, LabelExplanation
 from .files import write_json
 
@@ -124,11 +124,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Explain the text that the command line gives, and print what speaks for and against its labels."""
     parser = HfArgumentParser(ExplainArguments, description=__doc__, allow_abbrev=False)  # type: ignore[arg-type]
     parser.add_argument("model_dir", type=Path, help="Folder of the trained model.")
-    asked, others, unknown = parser.parse_args_into_dataclasses(
-        arguments, return_remaining_strings=True, look_for_args_file=False
-    )
-    if unknown:
-        parser.error(unknown_arguments(unknown))
+    asked, others = parse(parser, arguments)
     explainer = Explainer(*load_trained(others.model_dir), asked.steps)
     explanation = explainer.explain(asked.text, asked.pair, asked.labels)
     if asked.json is not None:
@@ -137,8 +133,4 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except (ValueError, OSError, ImportError) as error:
-        # The message says what is wrong with which input; a traceback would only show where in our code.
-        sys.exit(str(error))
+    start(main)

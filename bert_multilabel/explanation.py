@@ -11,13 +11,13 @@ import copy
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from typing import Any, cast
 
 import torch
 from tokenizers import Encoding
 from transformers.modeling_outputs import SequenceClassifierOutput
 
+from .extras import check_installed
 from .labels import has_lone_surrogate, shorten, unknown_label
 from .modeling_multilabel import MultiLabelPreTrainedModel
 from .scoring_multilabel import joining_labels, text_reader
@@ -142,8 +142,7 @@ class Explainer:
     """
 
     def __init__(self, model: MultiLabelPreTrainedModel, tokenizer: MultiLabelTokenizer, steps: int = STEPS) -> None:
-        if find_spec("captum") is None:
-            raise ImportError("explaining needs the package captum: pip install 'bert-multilabel[explain]'")
+        check_installed("explaining", "explain")
         if type(steps) is not int or steps < 1:
             raise ValueError(f"steps must be a whole number from 1 up, got {steps!r}")
         self.steps = steps

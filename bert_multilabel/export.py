@@ -8,23 +8,23 @@ made-up texts.
 import shutil
 import sys
 from dataclasses import asdict, dataclass, field, replace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from transformers import HfArgumentParser
 
-from .arguments import ColumnArguments, unknown_arguments
+from .arguments import ColumnArguments
 from .backbone import load_trained
 from .checkpoints import trained_pair_column
+from .commands import parse, start
 from .data import load_splits, multi_hot
+from .extras import check_installed
 from .files import creating_folder, write_json
 from .parity import Parity, Sample, compare, made_up_sample, original_logits
 from .scoring_multilabel import text_reader
 
 PARITY_FILE = "parity.json"
 QUANTIZATIONS = ("int8",)
-_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 # How far a probability may be off in float32: many times what rounding explains (some 1e-6), and of no consequence.
 TOLERANCE = 1e-4
 
@@ -163,17 +163,11 @@ def main(arguments: list[str] | None = None) -> int:
         allow_abbrev=False,
     )
     parser.add_argument("model_dir", type=Path, help="Folder of the trained model.")
-    wanted, others, unknown = parser.parse_args_into_dataclasses(
-        arguments, return_remaining_strings=True, look_for_args_file=False
-    )
-    if unknown:
-        parser.error(unknown_arguments(unknown))
-    missing = [package for package in _PACKAGES if find_spec(package) is None]
-    if missing:
-        parser.error(f"exporting needs the packages {', '.join(missing)}: pip install 'bert-multilabel[onnx]'")
+    wanted, others = parse(parser, arguments)
     try:
+        check_installed("exporting", "onnx")
         report = export_folder(others.model_dir, wanted)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, ImportError) as error:
         parser.error(str(error))
     except ParityError as error:
         print(error, file=sys.stderr)
@@ -200,4 +194,4 @@ def render(report: dict[str, Any]) -> list[str]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    start(main)

@@ -5,12 +5,10 @@ that speak for and against it; give a file and take its predictions. Two folders
 this machine. With --space the page is written as a folder to push as a Hugging Face Space instead.
 """
 
-import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +16,9 @@ import torch
 from transformers import HfArgumentParser
 
 from .checkpoints import PREDICTIONS_FILE
+from .commands import parse, start
 from .explanation import check_text
+from .extras import check_installed
 from .page_model import PageModel, moving_thresholds
 from .page_parts import CSS, JS_CLICK, bars_html, message_html, status_html, words_html
 from .space import write_space
@@ -328,10 +328,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser = HfArgumentParser(PageArguments, description=__doc__, allow_abbrev=False)  # type: ignore[arg-type]
     parser.add_argument("model_dir", type=Path, help="Folder of the trained model.")
     parser.add_argument("other_model_dir", type=Path, nargs="?", help="Folder of a model to compare it with.")
-    options, others = parser.parse_args_into_dataclasses(arguments, look_for_args_file=False)
+    options, others = parse(parser, arguments)
     folders = [folder for folder in (others.model_dir, others.other_model_dir) if folder is not None]
-    if find_spec("gradio") is None:
-        raise ImportError("the page needs the package gradio: pip install 'bert-multilabel[page]'")
+    check_installed("the page", "page")
     models = [PageModel.load(folder) for folder in folders]
     if len({model.name for model in models}) < len(models):
         models = [replace(model, name=str(folder)) for model, folder in zip(models, folders, strict=True)]
@@ -351,8 +350,4 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except (ValueError, OSError, ImportError) as error:
-        # The message says what is wrong with which input; a traceback would only show where in our code.
-        sys.exit(str(error))
+    start(main)

@@ -5,14 +5,14 @@ intervals, every label, what is mistaken for what, calibration, learning curves,
 mislabelled. Both files hold texts of the rows: keep them where the data may be.
 """
 
-import sys
 from pathlib import Path
 
 from transformers import HfArgumentParser
 
-from .arguments import REPORT_PACKAGES, check_installed, unknown_arguments
 from .checkpoints import read_history
+from .commands import parse, start
 from .decisions import AS_STORED, tune
+from .extras import check_installed
 from .labelled_file import LabelledFile, score_labelled_file
 from .report_figures import Evaluation
 from .report_page import write_report
@@ -28,12 +28,8 @@ def main(arguments: list[str] | None = None) -> None:
     )
     parser.add_argument("model_dir", type=Path, help="Folder of the trained model.")
     parser.add_argument("--output_dir", type=Path, help="Where the report goes. Default: into the model's folder.")
-    source, others, unknown = parser.parse_args_into_dataclasses(
-        arguments, return_remaining_strings=True, look_for_args_file=False
-    )
-    if unknown:
-        parser.error(unknown_arguments(unknown))
-    check_installed("a report", REPORT_PACKAGES, "report")
+    source, others = parse(parser, arguments)
+    check_installed("a report", "report")
     scored = score_labelled_file(others.model_dir, source)
     evaluation = Evaluation(
         scored.config,
@@ -49,8 +45,4 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except ValueError as error:
-        # The message says what is wrong with which input; a traceback would only show where in our code.
-        sys.exit(str(error))
+    start(main)

@@ -9,12 +9,13 @@ import logging
 import signal
 import sys
 from dataclasses import dataclass, field
-from importlib.util import find_spec
 from pathlib import Path
 
 from transformers import HfArgumentParser
 
+from .commands import parse, start
 from .engines import is_export, load_engine
+from .extras import check_installed
 from .scoring_multilabel import PRECISIONS
 
 # For answering what was accepted: long, but a client that never ends its request must not hold the server forever.
@@ -122,15 +123,10 @@ def main(arguments: list[str] | None = None) -> None:
     """Serve the model that the command line names."""
     parser = HfArgumentParser(ServeArguments, description=__doc__, allow_abbrev=False)  # type: ignore[arg-type]
     parser.add_argument("model_dir", type=Path, help="Folder of the trained model, or of its export.")
-    options, others = parser.parse_args_into_dataclasses(arguments, look_for_args_file=False)
-    if find_spec("litserve") is None:
-        raise ValueError("serving needs the package litserve: pip install 'bert-multilabel[serve]'")
+    options, others = parse(parser, arguments)
+    check_installed("serving", "serve")
     serve(others.model_dir, options)
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except ValueError as error:
-        # The message says what is wrong with which input; a traceback would only show where in our code.
-        sys.exit(str(error))
+    start(main)

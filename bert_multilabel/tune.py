@@ -6,15 +6,15 @@ them, and its card, `README.md`, is written anew. The rows must not be those tha
 
 import copy
 import json
-import sys
 from dataclasses import asdict
 from pathlib import Path
 
 from transformers import HfArgumentParser
 from transformers.utils import logging
 
-from .arguments import DecisionArguments, unknown_arguments
+from .arguments import DecisionArguments
 from .checkpoints import TUNED_ON, add_to_run, read_run, write_results
+from .commands import parse, start
 from .configuration_multilabel import MultiLabelConfig
 from .decisions import FEWEST_ROWS, Decisions, Tuned, fingerprint, tune
 from .files import write_json
@@ -87,11 +87,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Tune, and print what the scores were before and are after."""
     parser = HfArgumentParser((LabelledFile, DecisionArguments), description=__doc__, allow_abbrev=False)  # type: ignore[arg-type]
     parser.add_argument("model_dir", type=Path, help="Folder of the trained model; its config.json is changed.")
-    source, wanted, others, unknown = parser.parse_args_into_dataclasses(
-        arguments, return_remaining_strings=True, look_for_args_file=False
-    )
-    if unknown:
-        parser.error(unknown_arguments(unknown))
+    source, wanted, others = parse(parser, arguments)
     before, tuned = tune_folder(others.model_dir, source, wanted)
     after = (
         "each row by a fit on others"
@@ -106,8 +102,4 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except ValueError as error:
-        # The message says what is wrong with which input; a traceback would only show where in our code.
-        sys.exit(str(error))
+    start(main)

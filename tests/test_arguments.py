@@ -214,7 +214,7 @@ def test_what_an_extra_brings_is_asked_for_by_name(monkeypatch, option, package,
     arguments = [*TRAIN, "--do_eval", f"--{option}", "2"]
     parse_arguments(arguments)
     monkeypatch.setitem(sys.modules, package, None)  # as if it were not installed
-    with pytest.raises(ValueError, match=rf"--{option} needs .* {package}: pip install 'bert-multilabel\[{extra}\]'"):
+    with pytest.raises(ImportError, match=rf"--{option} needs .* {package}: pip install 'bert-multilabel\[{extra}\]'"):
         parse_arguments(arguments)
 
 

@@ -240,7 +240,6 @@ def is_refused(served):
         (["--threads", "0"], "--threads must be at least 1, got 0"),
         (["--port", "80000"], "--port must be from 0 to 65535, got 80000"),
         (["--batch_timeout", "nan"], "--batch_timeout must be 0 or more seconds, got nan"),
-        (["--prot", "80"], r"not used by the HfArgumentParser: \['--prot', '80'\]"),
     ],
 )
 def test_options_that_say_nothing_are_refused(tmp_path, words, message):
