@@ -16,7 +16,7 @@ import torch
 from datasets import Dataset
 from safetensors.torch import load_file, save_file
 
-from .files import replacing, write_json_lines
+from .files import replacing, write_json_lines, writing
 
 
 class Parts:
@@ -62,12 +62,16 @@ class Parts:
             number: Of the part, from 0.
             records: What is predicted of its rows, to be merged.
             logits: (rows of the part, L), for scores over all rows; None if there will be none.
+
+        Raises:
+            FileError: If it cannot be written.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
         path = self.path(number)
-        if logits is not None:
-            save_file({"logits": logits}, path.with_suffix(".safetensors"))
-        write_json_lines(path, records)  # last, for where this file is, the part is done
+        with writing(path):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            if logits is not None:
+                save_file({"logits": logits}, path.with_suffix(".safetensors"))
+            write_json_lines(path, records)  # last, for where this file is, the part is done
 
     def merge(self, target: Path) -> None:
         """Write the lines of all parts, in order, into one file that takes the place of `target` once all are in it.

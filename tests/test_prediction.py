@@ -36,6 +36,7 @@ COUNT = 20_000
 
 @pytest.fixture(scope="module")
 def built(backbone):
+    torch.manual_seed(0)  # average precision ranks rows, and with other weights some would be all but equal
     return from_backbone(backbone, LABELS, "label_tokens")
 
 

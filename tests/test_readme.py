@@ -3,11 +3,14 @@
 import json
 import os
 import re
+import runpy
 import shlex
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 import bert_multilabel
 
@@ -27,15 +30,25 @@ def run_in(folder, *words):
     return done.stdout
 
 
-def test_what_the_readme_says_runs(tmp_path, backbone):
+def test_what_the_readme_says_runs(tmp_path, backbone, monkeypatch, capsys):
     example = ROOT / "examples" / "purchase_intent"
     for name, source in (("train", "train"), ("validation", "validation"), ("new", "test")):
         shutil.copy(example / f"{source}.csv", tmp_path / f"{name}.csv")
     shutil.copytree(backbone, tmp_path / "google-bert" / "bert-base-uncased")
-    commands = [line for block in blocks("sh") for line in block.replace("\\\n", " ").splitlines()]
-    (doctor,) = [shlex.split(line)[1:] for line in commands if "bert_multilabel.doctor" in line]
-    assert "Findings: 0 errors, 0 warnings" in run_in(tmp_path, *doctor)
-    scripts = [shlex.split(line)[1:] for line in commands if line.startswith("python run_multilabel.py")]
+    lines = [line for block in blocks("sh") for line in block.replace("\\\n", " ").splitlines()]
+
+    def run_command(name):
+        """Run a command of the package, in this process: it costs seconds to start another."""
+        (words,) = [shlex.split(line)[2:] for line in lines if line.startswith(f"python -m bert_multilabel.{name} ")]
+        with monkeypatch.context() as patch, pytest.raises(SystemExit) as ended:
+            patch.setattr(sys, "argv", words)
+            patch.chdir(tmp_path)
+            runpy.run_module(words[0], run_name="__main__", alter_sys=True)
+        assert not ended.value.code, ended.value.code
+        return capsys.readouterr().out
+
+    assert "Findings: 0 errors, 0 warnings" in run_command("doctor")
+    scripts = [shlex.split(line)[1:] for line in lines if line.startswith("python run_multilabel.py")]
     assert len(scripts) == 2
     for script, *words in scripts:
         # One epoch instead of three, in tokens that the tiny checkpoint has.
@@ -43,14 +56,10 @@ def test_what_the_readme_says_runs(tmp_path, backbone):
             ["--num_train_epochs", "1"] if "--do_train" in words else []
         )
         run_in(tmp_path, str(ROOT / script), *words, *extra)
-    (tune,) = [shlex.split(line)[1:] for line in commands if "bert_multilabel.tune" in line]
-    assert "stored in runs/opinions/config.json" in run_in(tmp_path, *tune)
-    (export,) = [shlex.split(line)[1:] for line in commands if "bert_multilabel.export" in line]
-    assert "written to runs/exported: model.onnx, onnx_model.py" in run_in(tmp_path, *export)
-    (report,) = [shlex.split(line)[1:] for line in commands if "bert_multilabel.report" in line]
-    assert "report.html" in run_in(tmp_path, *report)
-    (explain,) = [shlex.split(line)[1:] for line in commands if "bert_multilabel.explain" in line]
-    assert "all words" in run_in(tmp_path, *explain)
+    assert "stored in runs/opinions/config.json" in run_command("tune")
+    assert "written to runs/exported: model.onnx, onnx_model.py" in run_command("export")
+    assert "report.html" in run_command("report")
+    assert "all words" in run_command("explain")
     predictions = (tmp_path / "runs" / "opinions" / "predictions.jsonl").read_text(encoding="utf-8").splitlines()
     assert set(json.loads(predictions[0])) == {"id", "labels", "scores"}
     model, pipeline, building = blocks("python")
