@@ -9,6 +9,7 @@ a label cell is read in labels.py.
 
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from itertools import islice
 from typing import Any
 
@@ -21,7 +22,7 @@ from .columns import Columns, DataSpec, columns_in_split, find_columns, missing_
 from .frequencies import LabelFrequencies
 from .labels import BadValue, DataError, LabelReader, cell_reader, column_reader, has_lone_surrogate, shorten
 from .reading import SPLITS, BadRows, Table, describe_problem, raise_problems, read_dataset, read_files
-from .stored_rows import stored_rows
+from .stored_rows import ROWS_AT_A_TIME, mapped_anew, stored_rows
 from .streaming import RowStream
 
 logger = logging.get_logger(__name__)
@@ -29,8 +30,6 @@ logger = logging.get_logger(__name__)
 _LABELS_LOGGED = 30
 
 _ID_TYPES = {str: "string", int: "int64", float: "float64"}
-
-_ROWS_AT_A_TIME = 1000
 
 
 @dataclass(frozen=True)
@@ -53,6 +52,11 @@ class LoadedData:
     def train(self) -> Dataset | RowStream:
         """The training rows."""
         return self.splits["train"] if self.stream is None else self.stream
+
+    @cached_property
+    def frequencies(self) -> LabelFrequencies:
+        """How often each label is given in the training rows."""
+        return label_frequencies(self.train)
 
     def ordered_as(self, label_names: list[str]) -> "LoadedData":
         """Return the same rows with the labels in another order."""
@@ -137,7 +141,7 @@ def load_splits(
         logger.warning("rows that name a label more than once: %d; it counts once", reader.repeated)
     loaded = LoadedData(splits, reader.label_names if reader is not None else spec.label_names, columns.pair, stream)
     if reader is not None and spec.label_names is None and "train" in wanted:
-        _log_labels(reader.label_names, label_frequencies(loaded.train))
+        _log_labels(reader.label_names, loaded.frequencies)
     return loaded
 
 
@@ -150,7 +154,7 @@ def label_frequencies(rows: Dataset | RowStream) -> LabelFrequencies:
     """Count the labels of rows, which need not fit into memory."""
     if isinstance(rows, RowStream):
         return rows.frequencies
-    batches = rows.select_columns("labels").with_format("numpy").iter(batch_size=_ROWS_AT_A_TIME)
+    batches = mapped_anew(rows).select_columns("labels").with_format("numpy").iter(batch_size=ROWS_AT_A_TIME)
     return LabelFrequencies.of(batch["labels"] for batch in batches)
 
 
@@ -244,12 +248,12 @@ class _Cleaner:
 
 
 def _in_columns(rows: Iterator[dict[str, Any]], names: list[str]) -> Iterator[dict[str, list[Any]]]:
-    while part := list(islice(rows, _ROWS_AT_A_TIME)):
+    while part := list(islice(rows, ROWS_AT_A_TIME)):
         yield {name: [row[name] for row in part] for name in names}
 
 
 def _column_parts(rows: Dataset, column: str) -> Iterable[list[Any]]:
-    return (part[column] for part in rows.select_columns(column).iter(batch_size=_ROWS_AT_A_TIME))
+    return (part[column] for part in mapped_anew(rows).select_columns(column).iter(batch_size=ROWS_AT_A_TIME))
 
 
 def _clean_text(cells: dict[str, Any], column: str, needed: bool) -> str:

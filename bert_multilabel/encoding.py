@@ -12,13 +12,12 @@ from numpy.typing import NDArray
 from transformers.utils import logging
 
 from .scoring_multilabel import cutting, pad_batch
-from .stored_rows import rows_digest, stored_rows
+from .stored_rows import ROWS_AT_A_TIME, mapped_anew, rows_digest, stored_rows
 from .tokenization_multilabel import MultiLabelTokenizer
 
 logger = logging.get_logger(__name__)
 
 _FEATURES = {"input_ids": List(Value("int32")), "token_type_ids": List(Value("int8")), "length": Value("int32")}
-_ROWS_AT_A_TIME = 1000
 
 
 def encode_rows(rows: Dataset, tokenizer: MultiLabelTokenizer, max_length: int | None = None) -> Dataset:
@@ -44,7 +43,7 @@ def encode_rows(rows: Dataset, tokenizer: MultiLabelTokenizer, max_length: int |
 
     def encode() -> Iterator[dict[str, Any]]:
         with logging.tqdm(total=len(rows), unit=" rows", desc="Tokenizing") as bar:
-            for part in rows.iter(batch_size=_ROWS_AT_A_TIME):
+            for part in mapped_anew(rows).iter(batch_size=ROWS_AT_A_TIME):
                 input_ids, token_type_ids = _encode(tokenizer, part["text"], part.get("pair"), max_length)
                 lengths = [len(ids) for ids in input_ids]
                 others = {name: part[name] for name in passed}
@@ -100,7 +99,7 @@ def tokenizer_digest(tokenizer: MultiLabelTokenizer) -> str:
 
 def lengths_of(encoded_rows: Dataset) -> NDArray[np.int64]:
     """Return how many tokens each row has, (N,)."""
-    return np.asarray(encoded_rows.with_format("numpy")["length"][:], np.int64)
+    return np.asarray(mapped_anew(encoded_rows).with_format("numpy")["length"][:], np.int64)
 
 
 def longest_first(encoded_rows: Dataset) -> np.ndarray:

@@ -17,10 +17,11 @@ from .backbone import from_backbone, read_config, start_bias_from_frequencies
 from .checkpoints import trained_pair_column
 from .claim import Claim, check_folder, deciding_arguments
 from .configuration_multilabel import MultiLabelConfig
-from .data import LoadedData, label_frequencies, load_splits
+from .data import LoadedData, load_splits
 from .decisions import AS_STORED, Decisions, TunedMetrics
 from .descriptions import read_label_descriptions
 from .encoding import Collator, encode_rows, longest_first
+from .frequencies import LabelFrequencies
 from .hub import HubPush
 from .metrics import score_decisions
 from .modeling_multilabel import MultiLabelPreTrainedModel
@@ -43,7 +44,9 @@ class Prepared:
         data_args: See there.
         training_args: See there.
         claim: What the run will do in its output folder; None if it does not train.
-        data: The clean rows, labels in the order of the model.
+        data: The clean rows, labels in the order of the model; but stored training rows are left out, which nobody
+            reads any more, for their file would count as memory.
+        frequencies: Of the labels in the training rows; None without them.
         encoded: The tokenized ones of the training and validation rows that are stored.
         order: Which of the N validation rows stands at each place of their tokenized ones, (N,), int64.
         model: What is trained, and evaluated.
@@ -58,6 +61,7 @@ class Prepared:
     training_args: MultiLabelTrainingArguments
     claim: Claim | None
     data: LoadedData
+    frequencies: LabelFrequencies | None
     encoded: dict[str, Dataset]
     order: np.ndarray
     model: MultiLabelPreTrainedModel
@@ -137,8 +141,9 @@ def _prepare(
         arguments = deciding_arguments(model_args, data_args, decision_args, training_args, data.pair_column)
         claim = on_main(lambda: _check_folder(training_args, arguments))
     data = data.ordered_as(model.config.label_names)  # added labels stand behind those that were there
-    if training_args.do_train and not is_ours:
-        start_bias_from_frequencies(model, label_frequencies(data.train))
+    frequencies = data.frequencies if training_args.do_train else None
+    if frequencies is not None and not is_ours:
+        start_bias_from_frequencies(model, frequencies)
     adapters = None if model_args.lora_rank is None else add_adapters(model, model_args.lora_rank)
     encoded, order = _encode(data, tokenizer, model.config, data_args, training_args)
     # A model that is not trained here is scored as it is.
@@ -148,7 +153,8 @@ def _prepare(
         data_args,
         training_args,
         claim,
-        data,
+        replace(data, splits={name: rows for name, rows in data.splits.items() if name != "train"}),
+        frequencies,
         encoded,
         order,
         model,

@@ -18,7 +18,8 @@ from transformers.training_args import OptimizerNames
 from .arguments import DataArguments, ModelArguments, MultiLabelTrainingArguments
 from .checkpoints import add_to_run, read_run
 from .configuration_multilabel import __version__
-from .data import LoadedData, label_frequencies
+from .data import LoadedData
+from .frequencies import LabelFrequencies
 from .trainer import MultiLabelTrainer
 
 _LIBRARIES = ("transformers", "torch", "tokenizers", "datasets")
@@ -72,6 +73,7 @@ def gather_facts(
     model_args: ModelArguments,
     data_args: DataArguments,
     data: LoadedData,
+    frequencies: LabelFrequencies,
     trainer: MultiLabelTrainer,
     seconds: float | None,
     hub_name: str | None,
@@ -81,7 +83,8 @@ def gather_facts(
     Args:
         model_args: Which model it started from.
         data_args: Where the rows were.
-        data: The clean rows, labels in the order of the model.
+        data: The clean rows.
+        frequencies: Of the labels in the training rows, in the order of the model.
         trainer: What trained.
         seconds: How long it took, if that is known.
         hub_name: Where the model goes on the Hub, "user/name", if it does.
@@ -94,8 +97,8 @@ def gather_facts(
         base_model=_hub_id(model_args.model_name_or_path) or Path(model_args.model_name_or_path).resolve().name,
         base_model_id=_base_model_id(model_args.model_name_or_path),
         train_source=_train_source(data_args),
-        train_rows=len(data.train),
-        positives=label_frequencies(data.train).positives.astype(int).tolist(),
+        train_rows=frequencies.rows,
+        positives=frequencies.positives.astype(int).tolist(),
         validation_source=validation_source(data_args),
         dataset_id=dataset_id,
         has_pairs=data.pair_column is not None,

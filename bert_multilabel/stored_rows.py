@@ -6,6 +6,7 @@ what they are: the same rows are not made again, and others never taken for them
 
 import hashlib
 import json
+import pickle
 from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
@@ -22,7 +23,7 @@ from .files import writing
 logger = logging.get_logger(__name__)
 
 FOLDER = "bert_multilabel"
-_ROWS_AT_A_TIME = 1000
+ROWS_AT_A_TIME = 1000
 
 
 def stored_rows(made_from: Mapping[str, Any] | None, batches: Iterable[dict[str, Any]], features: Features) -> Dataset:
@@ -58,10 +59,22 @@ def stored_rows(made_from: Mapping[str, Any] | None, batches: Iterable[dict[str,
     return Dataset.from_file(str(path))
 
 
+def mapped_anew(rows: Dataset) -> Dataset:
+    """Return the same rows for going through all of them, once.
+
+    Pages of a file that were read count as this process's memory for as long as the file is mapped. Through a mapping
+    of their own they are given back at the end.
+    """
+    if not rows.cache_files:  # held in memory, and given back with all who hold them
+        return rows
+    anew: Dataset = pickle.loads(pickle.dumps(rows))  # of rows on disk, where they lie is what is pickled
+    return anew
+
+
 def rows_digest(rows: Dataset) -> str:
     """Return what tells rows from others: SHA-256 of all that they hold, in hexadecimal."""
     digest = hashlib.sha256(json.dumps(rows.features.to_dict()).encode())
-    for table in rows.with_format("arrow").iter(batch_size=_ROWS_AT_A_TIME):
+    for table in mapped_anew(rows).with_format("arrow").iter(batch_size=ROWS_AT_A_TIME):
         for batch in table.combine_chunks().to_batches():
             digest.update(batch.serialize())
     return digest.hexdigest()

@@ -33,6 +33,7 @@ from .modeling_multilabel import MODEL_CLASSES, MultiLabelPreTrainedModel, multi
 from .processes import on_main
 from .progress import ShortPrinter, ShortProgress
 from .saving import UNFINISHED, bring_in, clear_unfinished, discard_old
+from .stored_rows import mapped_anew
 
 
 class EpochSeededLengthSampler(LengthGroupedSampler):
@@ -320,7 +321,7 @@ class MultiLabelTrainer(Trainer):
         rows = self.args.train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size
         # Not from `train_dataset`: Trainer has taken away the columns that the model does not read.
         rows_with_length: Any = self.train_dataset
-        lengths = list(rows_with_length[self.args.length_column_name])
+        lengths = list(mapped_anew(rows_with_length)[self.args.length_column_name])
         seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
         return EpochSeededLengthSampler(rows, lengths, seed)
 

@@ -16,7 +16,10 @@ from .checkpoints import (
     read_history,
     write_results,
 )
+from .claim import Claim
 from .decisions import Tuned, fingerprint
+from .frequencies import LabelFrequencies
+from .hub import HubPush
 from .model_card import write_model_card
 from .modeling_multilabel import MultiLabelPreTrainedModel
 from .prediction import PredictionOptions, predict_split
@@ -63,18 +66,19 @@ def carry_out(prepared: Prepared, trainer: MultiLabelTrainer) -> dict[str, float
     output_dir = Path(str(args.output_dir))
     results: dict[str, float] = {}
     seconds = None
-    if prepared.claim is not None:
-        checkpoint = on_main(lambda: _begin(prepared))
+    claim, frequencies = prepared.claim, prepared.frequencies
+    if claim is not None and frequencies is not None:
+        checkpoint = on_main(lambda: _begin(claim, push))
         trainer = _searched(prepared, trainer, output_dir)
-        results |= _train(prepared, trainer, checkpoint, output_dir)
+        results |= _train(prepared, trainer, checkpoint, frequencies.rows, output_dir)
         # Trainer measures from where this call began.
         seconds = results["train_runtime"] if checkpoint is None else None
     if args.do_eval:
         results |= _evaluate(prepared, trainer, output_dir)
     model = trainer.whole_model()
     tuned, is_main = prepared.tuned_metrics.tuned, trainer.is_world_process_zero()
-    if args.do_train and is_main:
-        _save(prepared, trainer, model, seconds, output_dir)
+    if frequencies is not None and is_main:
+        _save(prepared, trainer, model, frequencies, seconds, output_dir)
     if args.report and tuned is not None and is_main:
         _write_report(prepared, trainer, tuned, output_dir)
     if args.do_predict:
@@ -88,11 +92,11 @@ def carry_out(prepared: Prepared, trainer: MultiLabelTrainer) -> dict[str, float
     return results
 
 
-def _begin(prepared: Prepared) -> Path | None:
+def _begin(claim: Claim, push: HubPush | None) -> Path | None:
     """Take possession of what the run writes to, and return the checkpoint to go on from, if there is one."""
-    if prepared.push is not None:
-        prepared.push.create_repository()
-    return prepared.claim.take() if prepared.claim is not None else None
+    if push is not None:
+        push.create_repository()
+    return claim.take()
 
 
 def _searched(prepared: Prepared, trainer: MultiLabelTrainer, output_dir: Path) -> MultiLabelTrainer:
@@ -104,12 +108,12 @@ def _searched(prepared: Prepared, trainer: MultiLabelTrainer, output_dir: Path) 
 
 
 def _train(
-    prepared: Prepared, trainer: MultiLabelTrainer, checkpoint: Path | None, output_dir: Path
+    prepared: Prepared, trainer: MultiLabelTrainer, checkpoint: Path | None, rows: int, output_dir: Path
 ) -> dict[str, float]:
     trained = trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     if prepared.adapters is not None:
         prepared.adapters.merge_and_unload()
-    return _report(trainer, output_dir, "train", {**trained.metrics, "train_samples": len(prepared.data.train)})
+    return _report(trainer, output_dir, "train", {**trained.metrics, "train_samples": rows})
 
 
 def _evaluate(prepared: Prepared, trainer: MultiLabelTrainer, output_dir: Path) -> dict[str, float]:
@@ -123,12 +127,15 @@ def _save(
     prepared: Prepared,
     trainer: MultiLabelTrainer,
     model: MultiLabelPreTrainedModel,
+    frequencies: LabelFrequencies,
     seconds: float | None,
     output_dir: Path,
 ) -> None:
     """Write the model, its tokenizer and its card, and what later commands want to know of the run."""
     hub_name = None if prepared.push is None else prepared.push.repo_id
-    facts = gather_facts(prepared.model_args, prepared.data_args, prepared.data, trainer, seconds, hub_name)
+    facts = gather_facts(
+        prepared.model_args, prepared.data_args, prepared.data, frequencies, trainer, seconds, hub_name
+    )
     store_facts(output_dir, facts)
     tuned = prepared.tuned_metrics.tuned
     if tuned is not None and tuned.is_unseen:

@@ -14,7 +14,7 @@ from bert_multilabel.data import load_splits
 from bert_multilabel.encoding import encode_rows
 from bert_multilabel.files import FileError
 from bert_multilabel.reading import BadRows
-from bert_multilabel.stored_rows import FOLDER, rows_digest, stored_rows
+from bert_multilabel.stored_rows import FOLDER, mapped_anew, rows_digest, stored_rows
 
 from .conftest import LABELS, make_rows
 
@@ -39,6 +39,26 @@ def test_rows_are_made_once(folder):
     assert again.to_list() == made.to_list() and again.features == FEATURES
     assert stored_rows({"from": "b"}, [{"text": ["z"]}], FEATURES)["text"][:] == ["z"]
     assert len(names(folder)) == 2
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="what is mapped is read in /proc")
+def test_a_mapping_of_its_own_gives_the_same_rows_and_ends_with_them(folder):
+    rows = stored_rows({"from": "a"}, [{"text": [*"xyz"]}], FEATURES).select([2, 0])
+    anew = mapped_anew(rows)
+    assert anew.to_list() == rows.to_list() == [{"text": "z"}, {"text": "x"}]
+
+    def mappings():
+        return Path("/proc/self/maps").read_text().count(next(folder.glob("*.arrow")).name)
+
+    both = mappings()
+    del anew
+    assert mappings() == both - 1
+    assert rows["text"][:] == ["z", "x"]
+
+
+def test_rows_in_memory_are_not_copied():
+    rows = Dataset.from_dict({"text": ["x"]})
+    assert mapped_anew(rows) is rows
 
 
 def test_what_fails_half_way_is_begun_anew(folder):
