@@ -81,6 +81,9 @@ class Collator:
         if "text" in rows[0]:
             pairs = [row["pair"] for row in rows] if "pair" in rows[0] else None
             encoded = _encode(self.tokenizer, [row["text"] for row in rows], pairs, self.max_length)
+            if any(len(ids) == self.max_length for ids in encoded[0]):
+                # Once. How many there are is not known before all are read.
+                logger.warning_once(f"some texts fill or exceed {self.max_length} tokens: what is beyond is cut off")
         else:
             encoded = [row["input_ids"] for row in rows], [row["token_type_ids"] for row in rows]
         batch = pad_batch(*encoded, self.tokenizer.pad_token_id)

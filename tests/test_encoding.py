@@ -2,7 +2,7 @@ import pytest
 from datasets import Dataset
 
 from bert_multilabel import MultiLabelTokenizer
-from bert_multilabel.encoding import encode_rows, longest_first
+from bert_multilabel.encoding import Collator, encode_rows, longest_first
 
 from .conftest import LABELS
 
@@ -31,6 +31,17 @@ def test_texts_are_cut_at_the_limit_but_never_a_label_token(tokenizer):
     cut = encode_rows(rows, tokenizer, max_length=10)
     assert list(cut["length"]) == [10, 6]
     assert set(tokenizer.label_token_ids) <= set(cut["input_ids"][0])
+
+
+def test_rows_that_are_encoded_as_they_come_are_cut_alike_and_it_is_said_once(tokenizer, caplog):
+    rows = [{"text": "good " * 100}, {"text": "good"}]
+    collate = Collator(tokenizer, max_length=11)
+    assert collate(rows[1:])["input_ids"].shape == (1, 6) and not caplog.messages
+    expected = encode_rows(Dataset.from_list(rows), tokenizer, max_length=11)["input_ids"][0]
+    caplog.clear()
+    for _ in range(2):
+        assert collate(rows)["input_ids"][0].tolist() == expected
+    assert caplog.messages == ["some texts fill or exceed 11 tokens: what is beyond is cut off"]
 
 
 def test_limits_that_cannot_be_kept_are_refused(tokenizer):
