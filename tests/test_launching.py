@@ -3,9 +3,11 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 import psutil
@@ -131,7 +133,8 @@ def of_one_process(options, tmp_path_factory):
 
 
 def start(*words):
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    paths = [str(ROOT), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(filter(None, paths))}
     return subprocess.Popen(
         list(map(str, words)), env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
@@ -188,6 +191,30 @@ def test_fsdp_learns_the_same_and_leaves_an_ordinary_folder(options, of_one_proc
     ):
         output = finish(start(*launcher, *options, *refused, *dealt))
         assert len(re.findall(f"^{message}", output, re.MULTILINE)) == 1, output
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(find_spec("deepspeed") is None, reason="needs DeepSpeed")
+def test_deepspeed_learns_the_same_and_goes_on_from_a_checkpoint(options, of_one_process, tmp_path, monkeypatch):
+    monkeypatch.setenv("DS_ACCELERATOR", "cpu")
+    out = tmp_path / "out"
+    words = ["--per_device_train_batch_size", "4", "--use_cpu", "--output_dir", out]
+    command = [*ACCELERATE, CONFIGS / "deepspeed.yaml", "--main_process_port", "0", SCRIPT, *options, *words]
+    process = start(*command)
+    output = finish(process)
+    assert process.returncode == 0, output
+    check_same(out, of_one_process)
+    left_alone = load_file(out / "model.safetensors")
+
+    # As a kill after the first of two checkpoints would leave the folder.
+    shutil.rmtree(out / "checkpoint-12")
+    record = json.loads((out / "training_run.json").read_text())
+    (out / "training_run.json").write_text(json.dumps({**record, "finished": False}))
+    process = start(*command)
+    output = finish(process)
+    assert process.returncode == 0 and f"going on from {out / 'checkpoint-6'}" in output, output
+    weights = load_file(out / "model.safetensors")
+    assert all(torch.equal(weights[name], tensor) for name, tensor in left_alone.items())
 
 
 def check_same(folder, of_one_process):
