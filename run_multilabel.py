@@ -21,17 +21,17 @@ if __name__ == "__main__":
     # A message says what is wrong with arguments, data, files or the Hub; a traceback would only show where in our
     # code.
     try:
-        arguments = parse_arguments()
+        model_args, data_args, training_args, decision_args = parse_arguments()
     except (ValueError, ImportError) as error:
         if not is_main():
             wait_for_the_end()
         sys.exit(str(error))
-    if arguments[2].disable_tqdm or not is_main():
+    if training_args.disable_tqdm or not is_main():
         disable_progress_bar()
         disable_progress_bars()
     try:
         try:
-            prepared = prepare(*arguments)
+            prepared = prepare(model_args, data_args, training_args, decision_args)
         except (ValueError, OSError) as error:
             sys.exit(str(error))
         carry_out(*prepared)

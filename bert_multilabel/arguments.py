@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import torch
 from transformers import HfArgumentParser, TrainingArguments
+from transformers.integrations.integration_utils import get_available_reporting_integrations
 from transformers.trainer_pt_utils import AcceleratorConfig
 from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 
@@ -407,6 +408,9 @@ class MultiLabelTrainingArguments(TrainingArguments):
             )
         if self.head_learning_rate is None:
             self.head_learning_rate = 20 * self.learning_rate
+        for name in ("learning_rate", "head_learning_rate", "weight_decay"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"--{name} must be 0 or more, got {getattr(self, name)}")
         if self.predict_precision is None:
             self.predict_precision = "bfloat16" if self.bf16 else "float32"
         self._check_windows()
@@ -433,6 +437,7 @@ class MultiLabelTrainingArguments(TrainingArguments):
         super().__post_init__()
         check_launch(self.world_size)
         self._check_deepspeed()
+        self._check_reports()
         if self.streaming:
             # Each process reads the rows and takes its share: batches that are padded differently cannot be dealt out.
             cast(AcceleratorConfig, self.accelerator_config).dispatch_batches = False
@@ -462,6 +467,15 @@ class MultiLabelTrainingArguments(TrainingArguments):
                 "ZeRO stage 3 deals the weights out before label tokens can be put among them: use stage 2, as "
                 "examples/accelerate/deepspeed.yaml does, or shard with examples/accelerate/fsdp.yaml"
             )
+
+    def _check_reports(self) -> None:
+        available = get_available_reporting_integrations()
+        for name in cast(list[str], self.report_to):
+            if name not in available:
+                raise ValueError(
+                    f"--report_to {name} is none of those that are installed here ({', '.join(available) or 'none'}): "
+                    "install its package, or drop it"
+                )
 
     def _check_search(self) -> None:
         asked = f"--hyperparameter_search {self.hyperparameter_search}"

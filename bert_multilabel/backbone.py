@@ -9,6 +9,7 @@ from pickle import UnpicklingError
 from typing import Any, cast
 
 import torch
+from huggingface_hub.errors import HFValidationError
 from transformers import AutoConfig, BertModel, PreTrainedConfig
 from transformers.utils import logging
 
@@ -124,11 +125,15 @@ def read_config(path: str | PathLike[str]) -> PreTrainedConfig:
 
     Raises:
         FileError: If a file of the folder is cut short, or cannot be read; the libraries would not say which.
+        ValueError: If there is no such model.
     """
     damage = find_cut(Path(path)) if Path(path).is_dir() else None
     if damage is not None:
         raise FileError(f"{path} is not whole ({damage}): copy it again, or take another model")
-    config: PreTrainedConfig = AutoConfig.from_pretrained(path)
+    try:
+        config: PreTrainedConfig = AutoConfig.from_pretrained(path)
+    except (OSError, HFValidationError) as error:
+        raise ValueError(f"{path} is no folder of a model here, and no model that the Hub gives: {error}") from error
     return config
 
 

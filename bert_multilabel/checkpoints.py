@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import sort_checkpoints
 
 from .files import CHECKSUMS_FILE, FileError, find_change, find_cut, write_json
@@ -27,13 +28,7 @@ def read_run(output_dir: Path) -> dict[str, Any] | None:
         FileError: If it is damaged.
     """
     run_file = output_dir / RUN_FILE
-    if not run_file.is_file():
-        return None
-    try:
-        run: dict[str, Any] = json.loads(run_file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise FileError(f"{run_file} is damaged ({error}): mend it, or start anew in another folder") from error
-    return run
+    return _read(run_file, "finished", "arguments") if run_file.is_file() else None
 
 
 def trained_pair_column(model_dir: Path) -> str | None:
@@ -45,7 +40,7 @@ def trained_pair_column(model_dir: Path) -> str | None:
         model_dir: A folder that this script trained, or anything else.
     """
     run = read_run(model_dir)
-    return None if run is None else run["arguments"]["text_pair_column"]
+    return None if run is None else run["arguments"].get("text_pair_column")
 
 
 def add_to_run(output_dir: Path, **entries: Any) -> None:
@@ -72,18 +67,25 @@ def write_results(output_dir: Path, split: str, metrics: dict[str, float]) -> No
 
 
 def read_results(output_dir: Path) -> dict[str, float]:
-    """Return what `all_results.json` holds, or nothing if there is none."""
+    """Return what `all_results.json` holds, or nothing if there is none.
+
+    Raises:
+        FileError: If it is damaged.
+    """
     path = output_dir / RESULTS_FILE
-    results: dict[str, float] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    return results
+    return _read(path) if path.exists() else {}
 
 
 def read_history(output_dir: Path) -> list[dict[str, float]]:
-    """Return what Trainer logged of the run in a folder, up to its newest checkpoint; nothing if none is left."""
+    """Return what Trainer logged of the run in a folder, up to its newest checkpoint; nothing if none is left.
+
+    Raises:
+        FileError: If the record of the newest checkpoint is damaged.
+    """
     checkpoints = sort_checkpoints(str(output_dir))
-    if not checkpoints or not (Path(checkpoints[-1]) / "trainer_state.json").is_file():
+    if not checkpoints or not (Path(checkpoints[-1]) / TRAINER_STATE_NAME).is_file():
         return []
-    history: list[dict[str, float]] = _read_state(Path(checkpoints[-1]))["log_history"]
+    history: list[dict[str, float]] = _read(Path(checkpoints[-1]) / TRAINER_STATE_NAME, "log_history")["log_history"]
     return history
 
 
@@ -96,7 +98,9 @@ def find_damage(checkpoint: Path) -> str | None:
     change = find_change(checkpoint)
     if change is not None or (checkpoint / CHECKSUMS_FILE).is_file():
         return change
-    missing = [name for name in ("trainer_state.json", "model.safetensors") if not (checkpoint / name).is_file()]
+    if not checkpoint.is_dir():
+        return "there is no such folder"
+    missing = [name for name in (TRAINER_STATE_NAME, "model.safetensors") if not (checkpoint / name).is_file()]
     return f"without {', '.join(missing)}" if missing else find_cut(checkpoint)
 
 
@@ -117,7 +121,7 @@ def check_can_go_on(checkpoint: Path) -> None:
 
 def find_damage_of_best(checkpoint: Path) -> str | None:
     """Say what is wrong with the best checkpoint before this one, with which the run is to end."""
-    path = _read_state(checkpoint).get("best_model_checkpoint")
+    path = _read(checkpoint / TRAINER_STATE_NAME).get("best_model_checkpoint")
     best = None if path is None else checkpoint.with_name(Path(path).name)
     if best is None or best == checkpoint:
         return None
@@ -125,6 +129,13 @@ def find_damage_of_best(checkpoint: Path) -> str | None:
     return None if damage is None else f"the best so far was {best.name}, which is not whole: {damage}"
 
 
-def _read_state(checkpoint: Path) -> dict[str, Any]:
-    state: dict[str, Any] = json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
-    return state
+def _read(path: Path, *needed: str) -> dict[str, Any]:
+    """Read the JSON object of a record with the entries that it needs."""
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        missing = [name for name in needed if name not in record]
+        if not isinstance(record, dict) or missing:
+            raise ValueError(f"no object with {', '.join(needed) or 'entries'}")
+    except (ValueError, TypeError) as error:
+        raise FileError(f"{path} is damaged ({error}): mend it, or remove it") from error
+    return record

@@ -33,7 +33,10 @@ CONTENT = " (SHA-256)"
 _NOT_OF_THE_RUN = {
     *("output_dir", "overwrite_output_dir", "resume_from_checkpoint", "do_predict", "test_file", "top_scores"),
     *("predict_precision", "stride", "pooling", "save_total_limit", "restore_callback_states_from_checkpoint"),
-    *("report", "disable_tqdm", "log_level", "log_level_replica", "logging_steps", "report_to", "run_name", "project"),
+    *("per_device_eval_batch_size", "eval_accumulation_steps", "dataloader_num_workers", "dataloader_pin_memory"),
+    *("dataloader_persistent_workers", "dataloader_prefetch_factor", "report", "disable_tqdm", "log_level"),
+    *("log_level_replica", "logging_strategy", "logging_steps", "logging_first_step", "report_to", "run_name"),
+    *("project", "trackio_space_id"),
     *("card_examples", "card_language", "card_license"),
     *("push_to_hub", "hub_token", "hub_model_id", "hub_revision", "hub_strategy", "hub_private_repo"),
     *("hub_always_push", "allow_pickle"),
@@ -47,7 +50,7 @@ class Claim:
     Attributes:
         output_dir: The folder; it need not exist.
         arguments: Everything that decides the result, as JSON values.
-        overwrite: Remove what the folder holds of another run.
+        overwrite: Remove what the folder holds, also of this run.
         is_same: Whether the folder belongs to this very run.
         checkpoint: Where to go on from; None: begin anew.
         damaged: Newer checkpoints, and what is wrong with each.
@@ -101,16 +104,17 @@ def deciding_arguments(
     """Return all that decides what a training run comes to, as JSON values.
 
     Args:
-        model_args: The arguments of the run, and so are the next three.
-        data_args: See there.
-        decision_args: See there.
-        training_args: See there.
+        model_args: Which model the run starts from.
+        data_args: Where its rows are.
+        decision_args: What is fitted on the validation rows.
+        training_args: How it trains, and in how many processes.
         pair_column: Where the second texts were found; None: there are none.
     """
     arguments = training_args.to_dict()
     for group in (model_args, data_args, decision_args):
         arguments |= asdict(group)
     arguments = {name: value for name, value in arguments.items() if name not in _NOT_OF_THE_RUN}
+    arguments["processes"] = training_args.world_size  # a step has the rows of all
     arguments["text_pair_column"] = pair_column or ""  # as found: `trained_pair_column` reads it
     for name in ("train_file", "validation_file", "label_names_file", "label_descriptions"):
         if arguments[name] is not None:
@@ -145,7 +149,7 @@ def check_folder(
     if overwrite and named is None:
         return Claim(output_dir, arguments, overwrite, is_same=False, checkpoint=None, damaged={})
     if named is not None:
-        _check_named(named, overwrite)
+        _check_named(named, arguments, overwrite)
     checkpoints = _newest_first(output_dir)
     run = read_run(output_dir)
     if run is None and (checkpoints or (output_dir / "config.json").exists()):
@@ -163,12 +167,17 @@ def _newest_first(output_dir: Path) -> list[Path]:
     return [Path(path) for path in reversed(paths)]
 
 
-def _check_named(checkpoint: Path, overwrite: bool) -> None:
-    damage = find_damage(checkpoint)
-    if damage is None:
+def _check_named(checkpoint: Path, arguments: dict[str, Any], overwrite: bool) -> None:
+    """Refuse to go on from what is no whole checkpoint of a run with the same arguments, here or elsewhere."""
+    reason = "--overwrite_output_dir would remove it" if overwrite else find_damage(checkpoint)
+    if reason is None:
         check_can_go_on(checkpoint)
-    if damage is not None or overwrite:
-        reason = damage or "--overwrite_output_dir would remove it"
+        run = read_run(checkpoint.parent)
+        if run is None:
+            reason = f"nothing is known of its run, for there is no {checkpoint.parent / RUN_FILE}"
+        elif changed := _find_changes(run, arguments):
+            reason = f"it is of a run with other arguments ({'; '.join(changed)})"
+    if reason is not None:
         raise ValueError(f"cannot go on from --resume_from_checkpoint {checkpoint}: {reason}")
 
 
@@ -193,18 +202,24 @@ def _check_same_run(output_dir: Path, run: dict[str, Any], arguments: dict[str, 
             f"{output_dir} holds a finished run: choose another --output_dir, or replace it with "
             "--overwrite_output_dir"
         )
-    before, now = run["arguments"], json.loads(json.dumps(arguments))
-    changed = [
-        f"what {now[name.removesuffix(CONTENT)]} holds was changed"
-        if name.endswith(CONTENT)
-        else f"{name} was {before[name]!r}, now {now[name]!r}"
-        # Another version of Transformers may know options that this one does not.
-        for name in sorted(before.keys() & now.keys())
-        if before[name] != now[name]
-    ]
+    changed = _find_changes(run, arguments)
     if changed and has_checkpoints:  # without one there is nothing to lose
         raise ValueError(
             f"{output_dir} holds an unfinished run with other arguments ({'; '.join(changed)}): go back to them to go "
             "on, choose another --output_dir, or replace it with --overwrite_output_dir"
         )
     return not changed
+
+
+def _find_changes(run: dict[str, Any], arguments: dict[str, Any]) -> list[str]:
+    """Say which arguments are others than those of a run before."""
+    before, now = run["arguments"], json.loads(json.dumps(arguments))
+    return [
+        f"what {now[name.removesuffix(CONTENT)]} holds was changed"
+        if name.endswith(CONTENT)
+        else f"{name} was {before[name]!r}, now {now[name]!r}"
+        # Another version of Transformers may know options that this one does not.
+        for name in sorted(before.keys() & now.keys())
+        # Of a file it is what it holds that counts, and not where it lies.
+        if before[name] != now[name] and not (name + CONTENT in before and name + CONTENT in now)
+    ]

@@ -10,7 +10,9 @@ from .reading import Table
 
 logger = logging.get_logger(__name__)
 
-_COLUMNS_SHOWN = 30  # in a message
+# In a message.
+_COLUMNS_SHOWN = 30
+_LABEL_COLUMNS_SHOWN = 3
 
 # The columns taken where none is named, best first; compared in lower case.
 COMMON_COLUMNS = {
@@ -81,6 +83,17 @@ class Columns:
     labels: list[str]
     id: str | None
     one_per_label: bool
+
+    def __str__(self) -> str:
+        shown = ", ".join(map(repr, self.labels[:_LABEL_COLUMNS_SHOWN]))
+        more = len(self.labels) - _LABEL_COLUMNS_SHOWN
+        found = {
+            "text": repr(self.text),
+            "pair": self.pair and repr(self.pair),
+            "labels": f"{shown} and {more} more" if more > 0 else shown,
+            "id": self.id and repr(self.id),
+        }
+        return ", ".join(f"{what} {name}" for what, name in found.items() if name)
 
 
 def find_columns(table: Table, spec: DataSpec, labels_needed: bool = True) -> Columns:

@@ -9,6 +9,7 @@ EXTRAS = {
     "lora": ("peft",),
     "onnx": ("onnx", "onnxruntime", "onnxscript"),
     "page": ("captum", "gradio"),
+    "ray": ("ray",),
     "report": ("cleanlab", "jinja2", "matplotlib"),
     "serve": ("litserve",),
 }

@@ -16,7 +16,7 @@ import torch
 from datasets import Dataset
 from safetensors.torch import load_file, save_file
 
-from .files import replacing, write_json_lines, writing
+from .files import FileError, replacing, write_json_lines, writing
 
 
 class Parts:
@@ -77,11 +77,11 @@ class Parts:
         """Write the lines of all parts, in order, into one file that takes the place of `target` once all are in it.
 
         Raises:
-            RuntimeError: If a part is missing, or has not as many lines as rows.
+            FileError: If a part is missing, or has not as many lines as rows; or if `target` cannot be written.
         """
         missing = [number for number in range(len(self)) if not self.is_done(number)]
         if missing:
-            raise RuntimeError(
+            raise FileError(
                 f"of {len(self)} parts in {self.folder}, {len(missing)} are missing, the first {missing[0]}: do all "
                 "processes write to the same disk? Call again to go on"
             )
@@ -92,7 +92,7 @@ class Parts:
                     for line in lines:
                         count += file.write(line) > 0
                 if count != len(self.span(number)):
-                    raise RuntimeError(
+                    raise FileError(
                         f"{path} has {count} lines for {len(self.span(number))} rows: remove it, and call again to go "
                         "on"
                     )

@@ -4,6 +4,7 @@ Shapes: N rows, L labels.
 """
 
 import hashlib
+import os
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from os import PathLike
@@ -27,6 +28,7 @@ from .windows_multilabel import NoRoom
 # Given explicitly, for of a batch in which no row has a label nobody could tell the type.
 _LABELS = pa.list_(pa.string())
 _SCORES = pa.list_(pa.struct([("label", pa.string()), ("score", pa.float32())]))
+_IMPORTED_BY = os.getpid()
 
 
 class MultiLabelPredictor:
@@ -36,7 +38,8 @@ class MultiLabelPredictor:
     `num_proc`, and in `dataset.map_batches(MultiLabelPredictor, fn_constructor_args=["runs/opinions"], ...)` of Ray
     Data, in any of its batch formats. Decisions and scores are those of `predictions.jsonl`.
 
-    The model is loaded at the first call, once per process, by this package's own code. What is pickled is the
+    The model is loaded at the first call, once per process, by this package's own code. A process that was forked, as
+    those of `num_proc` are, computes with one thread. What is pickled is the
     arguments and a digest of the folder: results that were cached for another state of it are not used again.
 
     Args:
@@ -104,6 +107,9 @@ class MultiLabelPredictor:
         texts = _read_texts(batch, self.text_column, names)
         pairs = _read_texts(batch, self.pair_column, names) if self.pair_column else None
         table = _as_table(batch)
+        if os.getpid() != _IMPORTED_BY:
+            # A fork has the threads of this process on its books, but not the threads: it would wait for them forever.
+            torch.set_num_threads(1)
         scorer = _load_scorer(self.model_dir, self.digest, self.precision, self.max_length, self.device)
         try:
             logits = scorer.logits(texts, pairs, self.asked.windows)  # (N, L)

@@ -1,4 +1,4 @@
-"""Everything of a run that could be refused is looked at here, before anything is written or trained."""
+"""Makes all ready for a run. What is wrong with its input shows here, before anything is written or trained."""
 
 import copy
 from collections.abc import Container
@@ -14,7 +14,7 @@ from transformers.utils import logging
 from .adapters import add_adapters
 from .arguments import DataArguments, DecisionArguments, ModelArguments, MultiLabelTrainingArguments
 from .backbone import from_backbone, read_config, start_bias_from_frequencies
-from .checkpoints import trained_pair_column
+from .checkpoints import read_results, trained_pair_column
 from .claim import Claim, check_folder, deciding_arguments
 from .configuration_multilabel import MultiLabelConfig
 from .data import LoadedData, load_splits
@@ -37,12 +37,12 @@ logger = logging.get_logger(__name__)
 
 @dataclass(frozen=True)
 class Prepared:
-    """All that a run works with, once nothing of it can be refused any more.
+    """All that a run works with, once its input was found good.
 
     Attributes:
-        model_args: The arguments of the run, and so are the next two.
-        data_args: See there.
-        training_args: See there.
+        model_args: Which model the run starts from.
+        data_args: Where its rows are.
+        training_args: What it does with them, and where the results go.
         claim: What the run will do in its output folder; None if it does not train.
         data: The clean rows, labels in the order of the model; but stored training rows are left out, which nobody
             reads any more, for their file would count as memory.
@@ -92,7 +92,9 @@ def prepare(
     training_args: MultiLabelTrainingArguments,
     decision_args: DecisionArguments,
 ) -> tuple[Prepared, MultiLabelTrainer]:
-    """Look at everything that could be refused; rows may be stored on disk, but nothing comes into the output folder.
+    """Make all ready for a run, and with that meet whatever is to be refused.
+
+    Rows may be stored on disk, but nothing comes into the output folder.
 
     Args:
         model_args: Which model to start from.
@@ -120,6 +122,10 @@ def _prepare(
     decision_args: DecisionArguments,
 ) -> tuple[Prepared, MultiLabelTrainer]:
     set_seed(training_args.seed)
+    output_dir = Path(str(training_args.output_dir))
+    if output_dir.is_file():
+        raise ValueError(f"--output_dir {output_dir} is a file: choose a folder, or a name that is free")
+    read_results(output_dir)  # to which those of this run are added
     # Checkpoints with adapters are for going on with the run: they do not load as a model.
     push = HubPush.take_from(training_args, saves_load=model_args.lora_rank is None)
     saved = _read_saved(model_args, training_args)
@@ -135,7 +141,7 @@ def _prepare(
         )
     # Rows to train on have labels, and a trained model knows its own: there are always names.
     model, tokenizer = _build(model_args, saved, data.label_names or [])
-    _check_decisions(model.config, decision_args, training_args)
+    _settle_decisions(model.config, decision_args, training_args)
     claim = None
     if training_args.do_train:
         arguments = deciding_arguments(model_args, data_args, decision_args, training_args, data.pair_column)
@@ -169,6 +175,10 @@ def _prepare(
             f"--lora_rank {model_args.lora_rank} cannot be merged into what FSDP or DeepSpeed makes of a model: drop "
             "it, or train with examples/accelerate/ddp.yaml"
         )
+    if training_args.do_train and not trainer.changes_model:
+        # Tried and forgotten: it refuses rates that it cannot have, and may need what is not installed.
+        trainer.create_optimizer()
+        trainer.optimizer = None
     return prepared, trainer
 
 
@@ -261,12 +271,12 @@ def load_run_data(
     )
     splits = dict(loaded.splits)
     _check_splits(splits.keys() | ({"train"} if loaded.stream is not None else set()), wanted)
-    if "validation" in wanted and "validation" not in splits and training_args.streaming:
-        raise ValueError(
-            "--streaming never has all training rows at hand, so none can be split off for --do_eval: give a "
-            "--validation_file, or a --dataset_name with the split 'validation'"
-        )
     if "validation" in wanted and "validation" not in splits:
+        if training_args.streaming:
+            raise ValueError(
+                "--streaming never has all training rows at hand, so none can be split off for --do_eval: give a "
+                "--validation_file, or a --dataset_name with the split 'validation'"
+            )
         splits["train"], splits["validation"] = split_validation(
             splits["train"], data_args.validation_fraction, training_args.seed, loaded.label_names
         )
@@ -306,10 +316,10 @@ def _build(
     )
 
 
-def _check_decisions(
+def _settle_decisions(
     config: MultiLabelConfig, decision_args: DecisionArguments, training_args: MultiLabelTrainingArguments
 ) -> None:
-    """Refuse what cannot be tuned or judged by, before anything is trained; and say what will not be tuned."""
+    """Refuse what cannot be tuned or judged by, say what will not be tuned, and judge checkpoints by the goal."""
     if not (training_args.do_train and training_args.do_eval):
         asked = [name for name, value in asdict(decision_args).items() if value != getattr(DecisionArguments(), name)]
         if asked:
@@ -323,6 +333,8 @@ def _check_decisions(
     goal = Goal.parse(decision_args.threshold_goal)
     if goal.floor is None and training_args.metric_for_best_model == "hamming_score":
         training_args.metric_for_best_model = goal.score
+        if goal.score != "hamming_score" and training_args.load_best_model_at_end:
+            logger.info("the best checkpoint is chosen by %s, the goal of the thresholds", goal.score)
     if decision_args.min_labels is not None:
         Decisions(config.threshold, config.temperature, decision_args.min_labels).store(copy.copy(config))
     nothing = np.zeros((1, len(config.label_names)), dtype=np.float32)

@@ -7,18 +7,52 @@ left there is removed when the next one begins.
 import os
 import shutil
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from transformers.trainer import TRAINING_ARGS_NAME
 from transformers.trainer_utils import sort_checkpoints
 
-from .files import sync, write_checksums, writing
+from .files import FileError, sync, write_checksums, writing
 
 UNFINISHED = "saving.unfinished"
 # The last files to come, in this order, and the first to go, in the opposite one. No model loads without the last.
 # With the second a tokenizer loads, but it knows no labels without the first.
 _ENTRANCES = ("tokenizer_config.json", "tokenizer.json", "config.json")
+
+
+@contextmanager
+def writing_alone(output_dir: Path) -> Iterator[None]:
+    """Let nobody else write into an output folder meanwhile: each would remove what the other has not finished.
+
+    The system lifts this with the process, however that ends. (Windows, and file systems without locks, know no such
+    thing.)
+
+    Args:
+        output_dir: The folder; it is made if need be.
+
+    Raises:
+        FileError: If somebody else is writing there, or it cannot be made.
+    """
+    with writing(output_dir):
+        output_dir.mkdir(parents=True, exist_ok=True)
+    if os.name != "posix":
+        yield
+        return
+    import fcntl
+
+    descriptor = os.open(output_dir, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # of a file system without locks
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise FileError(
+                    f"another run is writing into {output_dir}: wait for its end, or choose another --output_dir"
+                ) from error
+        yield
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager
@@ -35,7 +69,8 @@ def saving_model(output_dir: Path) -> Iterator[Path]:
         The folder to fill. It has the name of `output_dir`, which the model card takes for the model's own.
 
     Raises:
-        FileError: If the model cannot be written; `output_dir` stays as it is.
+        FileError: If the model cannot be written. Then the one in `output_dir` stays as it is, or if the fault comes
+            while files are moved, there is none.
     """
     unfinished = output_dir / UNFINISHED / output_dir.resolve().name
     clear_unfinished(output_dir)

@@ -6,6 +6,7 @@ what they are: the same rows are not made again, and others never taken for them
 
 import hashlib
 import json
+import os
 import pickle
 from collections.abc import Iterable, Mapping
 from functools import cache
@@ -18,12 +19,14 @@ from datasets import Dataset, Features
 from filelock import FileLock
 from transformers.utils import logging
 
-from .files import writing
+from .files import sync, writing
 
 logger = logging.get_logger(__name__)
 
 FOLDER = "bert_multilabel"
 ROWS_AT_A_TIME = 1000
+# A length of 0 where the next part would begin.
+_END_OF_STREAM = b"\xff\xff\xff\xff\x00\x00\x00\x00"
 
 
 def stored_rows(made_from: Mapping[str, Any] | None, batches: Iterable[dict[str, Any]], features: Features) -> Dataset:
@@ -47,15 +50,18 @@ def stored_rows(made_from: Mapping[str, Any] | None, batches: Iterable[dict[str,
     path = folder / f"{hashlib.sha256(key.encode()).hexdigest()}.arrow"
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_suffix(".lock")):  # of several processes, one makes the rows
-        if path.exists():
-            logger.info("reading rows that were stored before: %s", path)
-        else:
+        if path.exists() and not _is_whole(path):
+            logger.warning(f"{path} is not whole: its rows are made anew")
+            path.unlink()
+        if not path.exists():
             unfinished = path.with_suffix(".unfinished")
             schema = features.arrow_schema
-            with writing(path), pa.OSFile(str(unfinished), "wb") as file, pa.ipc.new_stream(file, schema) as stream:
-                for batch in _record_batches(batches, features):
-                    stream.write_batch(batch)
-            unfinished.replace(path)
+            with writing(path):
+                with pa.OSFile(str(unfinished), "wb") as file, pa.ipc.new_stream(file, schema) as stream:
+                    for batch in _record_batches(batches, features):
+                        stream.write_batch(batch)
+                sync(unfinished)
+                unfinished.replace(path)
     return Dataset.from_file(str(path))
 
 
@@ -63,7 +69,7 @@ def mapped_anew(rows: Dataset) -> Dataset:
     """Return the same rows for going through all of them, once.
 
     Pages of a file that were read count as this process's memory for as long as the file is mapped. Through a mapping
-    of their own they are given back at the end.
+    of their own, which pickling makes, they are given back at the end.
     """
     if not rows.cache_files:  # held in memory, and given back with all who hold them
         return rows
@@ -78,6 +84,14 @@ def rows_digest(rows: Dataset) -> str:
         for batch in table.combine_chunks().to_batches():
             digest.update(batch.serialize())
     return digest.hexdigest()
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether a file of rows has the end that is written last: cut between two parts, it would read as fewer rows."""
+    with path.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - len(_END_OF_STREAM)))
+        return file.read() == _END_OF_STREAM
 
 
 def _record_batches(batches: Iterable[dict[str, Any]], features: Features) -> Iterable[pa.RecordBatch]:

@@ -1,5 +1,6 @@
 """A run from its arguments to its results: train, evaluate, save, report, predict."""
 
+from contextlib import ExitStack
 from pathlib import Path
 
 from transformers.utils import logging
@@ -29,7 +30,7 @@ from .progress import summary
 from .report_figures import Evaluation
 from .report_page import write_report
 from .run_facts import gather_facts, store_facts, validation_source
-from .saving import saving_model
+from .saving import saving_model, writing_alone
 from .search import search
 from .trainer import MultiLabelTrainer
 
@@ -50,20 +51,27 @@ def carry_out(prepared: Prepared, trainer: MultiLabelTrainer) -> dict[str, float
     """Do what a run was prepared for.
 
     Args:
-        prepared: What `prepare` has returned, and so is the next.
-        trainer: See there.
+        prepared: As `prepare` returns it.
+        trainer: Which it returns beside.
 
     Returns:
         The metrics of this call, by the names under which they stand in `all_results.json`.
 
     Raises:
-        FileError: If something cannot be written; the same command goes on.
+        FileError: If something cannot be written: then the same command goes on. Or if another run is writing into the
+            output folder.
         DataError: If a text to predict does not fit into windows.
         PushError: If --push_to_hub has failed, after everything else.
         OtherProcessError: If the main one of several processes has failed in what it does for all of them.
     """
+    output_dir = Path(str(prepared.training_args.output_dir))
+    with ExitStack() as stack:
+        on_main(lambda: stack.enter_context(writing_alone(output_dir)))
+        return _carry_out(prepared, trainer, output_dir)
+
+
+def _carry_out(prepared: Prepared, trainer: MultiLabelTrainer, output_dir: Path) -> dict[str, float]:
     args, push = prepared.training_args, prepared.push
-    output_dir = Path(str(args.output_dir))
     results: dict[str, float] = {}
     seconds = None
     claim, frequencies = prepared.claim, prepared.frequencies

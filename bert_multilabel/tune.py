@@ -13,7 +13,7 @@ from transformers import HfArgumentParser
 from transformers.utils import logging
 
 from .arguments import DecisionArguments
-from .checkpoints import TUNED_ON, add_to_run, read_run, write_results
+from .checkpoints import TUNED_ON, add_to_run, read_results, read_run, write_results
 from .commands import parse, start
 from .configuration_multilabel import MultiLabelConfig
 from .decisions import FEWEST_ROWS, Decisions, Tuned, fingerprint, tune
@@ -48,6 +48,7 @@ def tune_folder(model_dir: Path, source: LabelledFile, wanted: DecisionArguments
     Raises:
         ValueError: If the folder holds no model of ours, or if the rows are bad or have no labels.
     """
+    read_results(model_dir)  # to which the scores are added in the end
     scored = score_labelled_file(model_dir, source)
     if len(scored.rows) < FEWEST_ROWS:
         raise ValueError(f"{source.file} has {len(scored.rows)} rows: tuning takes at least {FEWEST_ROWS}")

@@ -207,6 +207,11 @@ def test_an_unknown_loss_is_refused_in_python_too():
         MultiLabelTrainingArguments(output_dir="out", do_train=True, loss="mse")
 
 
+def test_reports_to_what_is_not_installed_are_refused():
+    with pytest.raises(ValueError, match=r"--report_to clearml is none of those that are installed here \(.*\): inst"):
+        parse_arguments([*TRAIN, "--report_to", "clearml"])
+
+
 @pytest.mark.parametrize(
     ("option", "package", "extra"), [("lora_rank", "peft", "lora"), ("hyperparameter_search", "optuna", "hpo")]
 )

@@ -477,6 +477,21 @@ def _(folder, backbone):
 
 @case
 def _(folder, backbone):
+    """script: a learning rate below 0"""
+    script(
+        folder, "--model_name_or_path", backbone, "--do_train", "--train_file", "train.csv", "--learning_rate", -0.1
+    )
+
+
+@case
+def _(folder, backbone):
+    """script: an output folder that is a file"""
+    (folder / "out").touch()
+    script(folder, "--model_name_or_path", backbone, "--do_train", "--train_file", "train.csv")
+
+
+@case
+def _(folder, backbone):
     """script: a folder with a model of another origin"""
     (folder / "out").mkdir()
     (folder / "out" / "config.json").write_text("{}")
@@ -501,7 +516,7 @@ def test_the_message_is_the_one_in_the_table(name, tmp_path, backbone):
     assert rows().get(name) == message(CASES[name], tmp_path, backbone)
     out = tmp_path / "out"
     # Nothing was written: Trainer makes the folder, and a case puts a configuration there.
-    assert not out.exists() or {path.name for path in out.iterdir()} <= {"config.json"}
+    assert not out.is_dir() or {path.name for path in out.iterdir()} <= {"config.json"}
 
 
 def test_the_table_holds_every_case_and_no_other():

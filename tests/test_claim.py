@@ -5,8 +5,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from bert_multilabel.arguments import parse_arguments
 from bert_multilabel.checkpoints import RUN_FILE, SEARCH_FILE, find_damage, mark_finished
-from bert_multilabel.claim import CONTENT, check_folder
+from bert_multilabel.claim import CONTENT, check_folder, deciding_arguments
 from bert_multilabel.files import FileError, write_checksums
 from bert_multilabel.saving import UNFINISHED
 
@@ -99,9 +100,10 @@ def test_what_a_save_left_that_was_cut_short_is_removed(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == [RUN_FILE]
 
 
-def test_a_damaged_record_is_named(tmp_path):
+@pytest.mark.parametrize("damage", [cut, lambda path: path.write_text("{}"), lambda path: path.write_text("7")])
+def test_a_damaged_record_is_named(tmp_path, damage):
     start_or_resume(tmp_path, ARGUMENTS)
-    cut(tmp_path / RUN_FILE)
+    damage(tmp_path / RUN_FILE)
     with pytest.raises(FileError, match=f"{tmp_path / RUN_FILE} is damaged"):
         start_or_resume(tmp_path, ARGUMENTS)
     assert start_or_resume(tmp_path, ARGUMENTS, overwrite=True) is None
@@ -139,6 +141,12 @@ def test_a_file_that_holds_something_else_is_refused_by_name(tmp_path):
     save_whole(tmp_path / "checkpoint-2")
     with pytest.raises(ValueError, match=r"other arguments \(what a.csv holds was changed\): go back to them"):
         start_or_resume(tmp_path, {**ARGUMENTS, "train_file" + CONTENT: "2b"})
+
+
+def test_a_file_may_lie_elsewhere_if_it_holds_the_same(tmp_path):
+    start_or_resume(tmp_path, {**ARGUMENTS, "train_file" + CONTENT: "1a"})
+    newest = save_whole(tmp_path / "checkpoint-2")
+    assert start_or_resume(tmp_path, {**ARGUMENTS, "train_file": "b.csv", "train_file" + CONTENT: "1a"}) == newest
 
 
 def test_other_arguments_are_fine_before_the_first_checkpoint(tmp_path):
@@ -184,11 +192,32 @@ def test_a_run_goes_on_from_the_checkpoint_that_is_named(tmp_path):
     named = save_whole(tmp_path / "checkpoint-2")
     save_whole(tmp_path / "checkpoint-4")
     assert start_or_resume(tmp_path, ARGUMENTS, named=named) == named
+    assert start_or_resume(tmp_path / "other", ARGUMENTS, named=named) == named
+    with pytest.raises(ValueError, match=r"go on from .*checkpoint-2: it is of a run with other arguments .lea"):
+        start_or_resume(tmp_path / "third", OTHERS, named=named)
+    with pytest.raises(ValueError, match="cannot go on from .*checkpoint-3: there is no such folder"):
+        start_or_resume(tmp_path, ARGUMENTS, named=tmp_path / "checkpoint-3")
+    unknown = save_whole(tmp_path / "elsewhere" / "checkpoint-2")
+    with pytest.raises(ValueError, match="nothing is known of its run, for there is no .*elsewhere/training_run.json"):
+        start_or_resume(tmp_path, ARGUMENTS, named=unknown)
     with pytest.raises(ValueError, match="cannot go on from .*checkpoint-2: --overwrite_output_dir would remove it"):
         start_or_resume(tmp_path, ARGUMENTS, overwrite=True, named=named)
     cut(named / "model.safetensors")
     with pytest.raises(ValueError, match=r"cannot go on from --resume_from_checkpoint .*checkpoint-2: model.safetens"):
         start_or_resume(tmp_path, ARGUMENTS, named=named)
+
+
+def test_a_run_goes_on_in_as_many_processes_as_it_began_in(tmp_path):
+    words = f"--model_name_or_path bert --train_file {tmp_path / 'a.csv'} --output_dir {tmp_path} --do_train --use_cpu"
+    (tmp_path / "a.csv").touch()
+    model_args, data_args, training_args, decision_args = parse_arguments(words.split())
+    arguments = deciding_arguments(model_args, data_args, decision_args, training_args, pair_column=None)
+    start_or_resume(tmp_path / "out", {**arguments, "processes": 2})
+    save_whole(tmp_path / "out" / "checkpoint-2")
+    with pytest.raises(
+        ValueError, match=r"unfinished run with other arguments \(processes was 2, now 1\): go back to"
+    ):
+        start_or_resume(tmp_path / "out", arguments)
 
 
 def test_what_is_trained_is_not_written_over_what_it_started_from(tmp_path):

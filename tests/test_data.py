@@ -134,7 +134,7 @@ def test_all_bad_rows_are_listed(write, name, content, messages):
 def test_the_columns_and_the_form_are_logged(write, caplog):
     with caplog.at_level(logging.INFO, logger="bert_multilabel"):
         load(write("a.csv", TWO_ROWS))
-    assert "text='text', pair=None, labels=['labels']" in caplog.text
+    assert "columns in use: text 'text', labels 'labels';" in caplog.text
     assert "a text, split at '|'" in caplog.text
 
 

@@ -1,3 +1,4 @@
+import re
 from configparser import ConfigParser
 from pathlib import Path
 
@@ -12,9 +13,8 @@ def test_each_extra_installs_what_is_asked_of_it():
     setup = ConfigParser()
     setup.read(SETUP)
     for extra, packages in EXTRAS.items():
-        assert {line.split()[0] for line in setup["options.extras_require"][extra].split("\n") if line} == set(
-            packages
-        )
+        lines = setup["options.extras_require"][extra].split("\n")
+        assert {re.split(r"[ \[]", line)[0] for line in lines if line} == set(packages)
 
 
 def test_what_is_missing_is_named_with_what_installs_it():

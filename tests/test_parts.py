@@ -4,6 +4,7 @@ import pytest
 import torch
 from datasets import Dataset
 
+from bert_multilabel.files import FileError
 from bert_multilabel.parts import Parts
 
 TEXTS = ["a", "b", "c", "d", "e"]
@@ -70,12 +71,12 @@ def test_what_is_not_whole_is_not_merged(tmp_path):
     target.write_text("old")
     parts = make_parts(tmp_path / "parts")
     write_all(parts, 1)
-    with pytest.raises(RuntimeError, match="of 3 parts in .*, 1 are missing, the first 1"):
+    with pytest.raises(FileError, match="of 3 parts in .*, 1 are missing, the first 1"):
         parts.merge(target)
     write_all(parts)
     path = parts.path(1)
     path.write_text(path.read_text().splitlines(keepends=True)[0])
-    with pytest.raises(RuntimeError, match="part-000001-.* has 1 lines for 2 rows: remove it"):
+    with pytest.raises(FileError, match="part-000001-.* has 1 lines for 2 rows: remove it"):
         parts.merge(target)
     assert target.read_text() == "old"
 

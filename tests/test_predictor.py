@@ -2,8 +2,11 @@
 
 import json
 import logging
+import os
 import pickle
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pandas as pd
@@ -94,7 +97,9 @@ def test_arguments_are_those_of_the_pipeline(folder):
 
 def test_pairs_are_read_as_the_model_was_trained_on(folder, tmp_path):
     shutil.copytree(folder, tmp_path / "model")
-    (tmp_path / "model" / "training_run.json").write_text(json.dumps({"arguments": {"text_pair_column": "product"}}))
+    (tmp_path / "model" / "training_run.json").write_text(
+        json.dumps({"finished": True, "arguments": {"text_pair_column": "product"}})
+    )
     batch = {"text": ["good"], "product": ["gift"]}
     by_itself = MultiLabelPredictor(tmp_path / "model")(batch)
     assert by_itself["scores"] == MultiLabelPredictor(folder, pair_column="product")(batch)["scores"]
@@ -233,3 +238,28 @@ def test_ray_map_batches(ray, folder, expected):
     )
     rows = sorted(predicted.take_all(), key=lambda row: int(row["id"].removeprefix("row-")))
     check(rows, expected)
+
+
+def test_a_forked_process_computes_with_one_thread(folder, monkeypatch):
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        MultiLabelPredictor(folder)({"text": ["good"]})
+        assert torch.get_num_threads() == 2
+        monkeypatch.setattr(predictor, "_IMPORTED_BY", os.getpid() + 1)
+        MultiLabelPredictor(folder)({"text": ["good"]})
+        assert torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(threads)
+
+
+@pytest.mark.slow
+def test_processes_that_are_forked_after_it_was_used_do_not_wait_forever(folder):
+    script = "import sys; from datasets import Dataset; from bert_multilabel import MultiLabelPredictor\n"
+    script += "rows, predict = Dataset.from_dict({'text': ['good'] * 100}), MultiLabelPredictor(sys.argv[1])\n"
+    script += "predict(rows[:])\nprint(len(rows.map(predict, batched=True, batch_size=25, num_proc=2)))"
+    environment = {**os.environ, "OMP_NUM_THREADS": "2"}
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(folder)], env=environment, capture_output=True, text=True, timeout=120
+    )
+    assert done.stdout == "100\n", done.stderr

@@ -2,6 +2,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from itertools import groupby
 
 import pytest
@@ -9,7 +10,15 @@ from transformers import AutoModel, AutoTokenizer
 
 from bert_multilabel import from_backbone
 from bert_multilabel.files import CHECKSUMS_FILE, FileError, find_change
-from bert_multilabel.saving import UNFINISHED, bring_in, discard, discard_old, saving_model, withdraw_model
+from bert_multilabel.saving import (
+    UNFINISHED,
+    bring_in,
+    discard,
+    discard_old,
+    saving_model,
+    withdraw_model,
+    writing_alone,
+)
 
 
 @pytest.fixture(scope="module")
@@ -142,3 +151,31 @@ def test_old_checkpoints_go_and_those_to_keep_stay(tmp_path, limit, kept, left):
         (tmp_path / f"checkpoint-{step}").mkdir()
     discard_old(tmp_path, limit, [f"checkpoint-{step}" for step in kept])
     assert sorted(tmp_path.glob("checkpoint-*")) == [tmp_path / f"checkpoint-{step}" for step in left]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs locks on folders")
+def test_two_runs_do_not_write_into_one_folder(tmp_path):
+    with writing_alone(tmp_path / "out"):
+        with writing_alone(tmp_path / "other"):
+            pass
+        with (
+            pytest.raises(FileError, match=f"another run is writing into {tmp_path}/out: wait for its end, or choose"),
+            writing_alone(tmp_path / "out"),
+        ):
+            pass
+    with writing_alone(tmp_path / "out"):
+        assert list((tmp_path / "out").iterdir()) == []
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs locks on folders")
+def test_a_process_that_is_killed_leaves_its_folder_to_the_next(tmp_path):
+    script = "import sys, time; from pathlib import Path; from bert_multilabel.saving import writing_alone\n"
+    script += "with writing_alone(Path(sys.argv[1])): print('alone', flush=True); time.sleep(600)"
+    other = subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    assert other.stdout.readline() == "alone\n"
+    with pytest.raises(FileError, match="another run is writing into"), writing_alone(tmp_path):
+        pass
+    other.kill()
+    other.wait()
+    with writing_alone(tmp_path):
+        pass

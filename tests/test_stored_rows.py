@@ -5,6 +5,7 @@ from pathlib import Path
 
 import datasets
 import numpy as np
+import pyarrow as pa
 import pytest
 from datasets import Dataset, Features, Value
 
@@ -70,6 +71,25 @@ def test_what_fails_half_way_is_begun_anew(folder):
         stored_rows({"from": "a"}, batches(), FEATURES)
     assert names(folder) == set()
     assert stored_rows({"from": "a"}, [{"text": ["y"]}], FEATURES).to_list() == [{"text": "y"}]
+
+
+def test_a_file_that_was_cut_is_made_anew(folder, caplog):
+    def batches():
+        return iter([{"text": ["x"]}, {"text": ["y"]}])
+
+    stored_rows({"from": "a"}, batches(), FEATURES)
+    (path,) = folder.glob("*.arrow")
+    whole = path.read_bytes()
+    with pa.ipc.open_stream(path) as stream:  # where the first part ends
+        first = pa.BufferOutputStream()
+        with pa.ipc.new_stream(first, stream.schema) as part:
+            part.write_batch(stream.read_next_batch())
+    for size in (len(first.getvalue()) - 8, len(whole) - 20, 0):
+        path.write_bytes(whole[:size])
+        caplog.clear()
+        assert stored_rows({"from": "a"}, batches(), FEATURES)["text"][:] == ["x", "y"]
+        assert caplog.messages == [f"{path} is not whole: its rows are made anew"]
+    assert path.read_bytes() == whole
 
 
 def test_of_several_at_once_one_makes_the_rows(folder):

@@ -455,7 +455,7 @@ def test_nothing_of_a_checkpoint_runs_code(backbone, files, tmp_path):
     ran = tmp_path / "ran"
     # Trainer reads the first three by PyTorch, which admits tensors and plain values, and nothing reads the last.
     for name in ("optimizer.pt", "scheduler.pt", "rng_state.pth", "training_args.bin"):
-        checkpoint = shutil.copytree(tmp_path / "whole" / "checkpoint-1", tmp_path / name)
+        checkpoint = shutil.copytree(tmp_path / "whole", tmp_path / name) / "checkpoint-1"
         assert (checkpoint / name).is_file()
         (checkpoint / CHECKSUMS_FILE).unlink()  # which would show the change before anything is read
         torch.save({"state": Payload(ran)}, checkpoint / name)

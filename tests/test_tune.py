@@ -73,7 +73,7 @@ def test_the_card_of_a_trained_folder_follows(model_dir, rows):
 
 
 def test_tuning_on_the_rows_of_the_stored_fit_begins_anew(model_dir, rows, caplog):
-    (model_dir / "training_run.json").write_text(json.dumps({"arguments": {"text_pair_column": ""}}))
+    (model_dir / "training_run.json").write_text(json.dumps({"finished": True, "arguments": {"text_pair_column": ""}}))
     asked = ("--file", rows, "--threshold_goal", "recall=0.9")
     tune(model_dir, *asked)
     first = {name: (model_dir / name).read_bytes() for name in ("config.json", "all_results.json")}
