@@ -21,7 +21,7 @@ from .checkpoints import (
     find_damage_of_best,
     read_run,
 )
-from .files import sha256, write_json, writing
+from .files import FileError, sha256, write_json, writing
 from .saving import clear_unfinished, discard, withdraw_model
 
 logger = logging.get_logger(__name__)
@@ -51,6 +51,7 @@ class Claim:
         output_dir: The folder; it need not exist.
         arguments: Everything that decides the result, as JSON values.
         overwrite: Remove what the folder holds, also of this run.
+        named: The checkpoint that was asked for, if one was.
         is_same: Whether the folder belongs to this very run.
         checkpoint: Where to go on from; None: begin anew.
         damaged: Newer checkpoints, and what is wrong with each.
@@ -59,6 +60,7 @@ class Claim:
     output_dir: Path
     arguments: dict[str, Any]
     overwrite: bool
+    named: Path | None
     is_same: bool
     checkpoint: Path | None
     damaged: dict[Path, str]
@@ -72,8 +74,9 @@ class Claim:
             The checkpoint to go on from, or None to begin anew.
 
         Raises:
-            FileError: If the folder cannot be written.
+            FileError: If the folder cannot be written, or somebody has written into it since it was looked at.
         """
+        self._look_again()
         with writing(self.output_dir):
             if self.overwrite:
                 withdraw_model(self.output_dir)
@@ -92,6 +95,15 @@ class Claim:
         if self.checkpoint is not None:
             logger.warning(f"going on from {self.checkpoint}")
         return self.checkpoint
+
+    def _look_again(self) -> None:
+        """Refuse to go on by what no longer holds, because another run was quicker."""
+        try:
+            reason = None if check_folder(self.output_dir, self.arguments, self.overwrite, self.named) == self else ""
+        except ValueError as error:
+            reason = f" ({error})"
+        if reason is not None:
+            raise FileError(f"another run has written into {self.output_dir} meanwhile{reason}: start this one again")
 
 
 def deciding_arguments(
@@ -147,7 +159,7 @@ def check_folder(
             "to start from: choose another --output_dir"
         )
     if overwrite and named is None:
-        return Claim(output_dir, arguments, overwrite, is_same=False, checkpoint=None, damaged={})
+        return Claim(output_dir, arguments, overwrite, named, is_same=False, checkpoint=None, damaged={})
     if named is not None:
         _check_named(named, arguments, overwrite)
     checkpoints = _newest_first(output_dir)
@@ -159,7 +171,7 @@ def check_folder(
         )
     is_same = run is not None and _check_same_run(output_dir, run, arguments, has_checkpoints=bool(checkpoints))
     checkpoint, damaged = (named, {}) if named is not None else _find_whole(checkpoints, arguments)
-    return Claim(output_dir, arguments, overwrite, is_same, checkpoint, damaged)
+    return Claim(output_dir, arguments, overwrite, named, is_same, checkpoint, damaged)
 
 
 def _newest_first(output_dir: Path) -> list[Path]:

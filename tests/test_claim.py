@@ -220,6 +220,18 @@ def test_a_run_goes_on_in_as_many_processes_as_it_began_in(tmp_path):
         start_or_resume(tmp_path / "out", arguments)
 
 
+def test_what_another_run_has_done_meanwhile_is_not_undone(tmp_path):
+    begun, finished = (check_folder(tmp_path, ARGUMENTS) for _ in "12")
+    start_or_resume(tmp_path, ARGUMENTS)
+    newest = save_whole(tmp_path / "checkpoint-2")
+    with pytest.raises(FileError, match=f"another run has written into {tmp_path} meanwhile: start this one again"):
+        begun.take()
+    mark_finished(tmp_path)
+    with pytest.raises(FileError, match=r"meanwhile \(.* holds a finished run: .*\): start this one again"):
+        finished.take()
+    assert newest.is_dir() and json.loads((tmp_path / RUN_FILE).read_text())["finished"]
+
+
 def test_what_is_trained_is_not_written_over_what_it_started_from(tmp_path):
     with pytest.raises(ValueError, match="is --model_name_or_path, too, so after an interruption nothing would be le"):
         check_folder(tmp_path, {**ARGUMENTS, "model_name_or_path": f"{tmp_path}/."})
