@@ -32,7 +32,7 @@ if __name__ == "__main__":
     try:
         try:
             prepared = prepare(model_args, data_args, training_args, decision_args)
-        except (ValueError, OSError) as error:
+        except (ValueError, OSError, ImportError) as error:
             sys.exit(str(error))
         carry_out(*prepared)
     except (DataError, FileError, PushError) as error:

@@ -181,7 +181,8 @@ def test_a_folder_of_links_loads_as_in_the_cache_of_the_hub(folder, tmp_path):
     for number, file in enumerate(folder.iterdir()):
         shutil.move(file, blobs / str(number))
         (snapshot / file.name).symlink_to(Path("../../blobs", str(number)))
-    from_backbone(snapshot, LABELS, "cls")
+    model, tokenizer = from_backbone(snapshot, LABELS, "cls")
+    assert (model.config.label_names, tokenizer.label_names) == (LABELS, LABELS)
 
 
 def test_shards_of_the_folder_load(backbone, folder):

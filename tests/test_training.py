@@ -562,6 +562,15 @@ def test_the_script_ends_with_the_message_of_what_it_refuses(backbone, files, tm
         runpy.run_path(str(SCRIPT), run_name="__main__")
 
 
+def test_the_script_ends_with_the_message_of_what_is_not_installed(backbone, files, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "bitsandbytes", None)
+    words = f"--model_name_or_path {backbone} --train_file {files['train']} --do_train --output_dir {tmp_path / 'out'}"
+    monkeypatch.setattr(sys, "argv", ["run_multilabel.py", *words.split(), "--use_cpu", "--optim", "adamw_bnb_8bit"])
+    with pytest.raises(SystemExit, match="You need to install `bitsandbytes`"):
+        runpy.run_path(str(SCRIPT), run_name="__main__")
+    assert not (tmp_path / "out").exists() or list((tmp_path / "out").iterdir()) == []
+
+
 def test_a_run_into_the_folder_that_it_starts_from_is_refused(backbone, files, tmp_path):
     shutil.copytree(backbone, tmp_path / "bert")
     with pytest.raises(ValueError, match="nothing would be left to start from: choose another --output_dir"):
