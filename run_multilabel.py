@@ -11,7 +11,7 @@ from bert_multilabel.files import FileError
 from bert_multilabel.hub import PushError
 from bert_multilabel.labels import DataError
 from bert_multilabel.preparing import prepare
-from bert_multilabel.processes import OtherProcessError, is_main, wait_for_the_end
+from bert_multilabel.processes import OtherProcessError, is_main, leave_process_group, wait_for_the_end
 from bert_multilabel.training import carry_out
 
 if __name__ == "__main__":
@@ -35,6 +35,8 @@ if __name__ == "__main__":
         except (ValueError, OSError, ImportError) as error:
             sys.exit(str(error))
         carry_out(*prepared)
+        del prepared  # the model, which holds on to the group
+        leave_process_group()
     except (DataError, FileError, PushError) as error:
         sys.exit(str(error))
     except OtherProcessError as error:

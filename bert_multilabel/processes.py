@@ -3,6 +3,7 @@
 In a run of one process, each of these does the plain thing.
 """
 
+import gc
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -102,6 +103,17 @@ def check_launch(num_processes: int, environment: Mapping[str, str] = os.environ
 def wait_for_the_end() -> None:
     """Wait to be ended by the launcher, for the sake of a message that another process is about to show."""
     time.sleep(_PATIENCE)
+
+
+def leave_process_group() -> None:
+    """Leave the other processes of a job that has succeeded, as the last thing before this one ends.
+
+    A thread of gloo that still lets go of a tensor while the interpreter ends would abort the process. This waits for
+    these threads, if nothing holds on to the group any more, as a model does that Trainer has wrapped.
+    """
+    if distributed.is_available() and distributed.is_initialized():
+        gc.collect()  # the model, which is in a cycle with its hooks
+        distributed.destroy_process_group()
 
 
 def _are_several() -> bool:

@@ -42,6 +42,15 @@ PartialState._prepare_backend = lambda *_, **__: ("gloo", DistributedType.MULTI_
 os.environ["ACCELERATE_TORCH_DEVICE"] = "cpu"
 runpy.run_path({str(SCRIPT)!r}, run_name="__main__")
 """
+# Shows the threads of gloo that are left at the end.
+SHOWS_THREADS = f"""
+import atexit, glob, runpy
+def show():
+    names = [open(path).read().strip() for path in glob.glob("/proc/self/task/*/comm")]
+    print("left at the end:", [name for name in names if "gloo" in name], flush=True)
+atexit.register(show)
+runpy.run_path({str(SCRIPT)!r}, run_name="__main__")
+"""
 ONE_RAISES = f"""
 import os, runpy
 from bert_multilabel.trainer import MultiLabelTrainer
@@ -151,10 +160,13 @@ def finish(process):
 
 @pytest.mark.slow
 def test_the_config_for_cpu_cores_really_starts_two(options, of_one_process, tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(SHOWS_THREADS)
     words = ["--per_device_train_batch_size", "4", "--use_cpu", "--output_dir", tmp_path / "out"]
-    process = start(*ACCELERATE_CPU, SCRIPT, *options, *words)
+    process = start(*ACCELERATE_CPU, script, *options, *words)
     output = finish(process)
     assert process.returncode == 0, output
+    assert output.count("left at the end: []") == 2
     check_same(tmp_path / "out", of_one_process)
     assert len(list((tmp_path / "out" / "checkpoint-12").glob("rng_state_*.pth"))) == 2  # of two processes
     for once in ("3 labels with their training rows", "***** eval metrics *****", "written to"):

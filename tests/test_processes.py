@@ -17,7 +17,7 @@ from bert_multilabel import from_backbone
 from bert_multilabel.arguments import DecisionArguments, parse_arguments
 from bert_multilabel.decisions import TunedMetrics
 from bert_multilabel.encoding import Collator, encode_rows
-from bert_multilabel.processes import OtherProcessError, check_launch, failing_together, on_main
+from bert_multilabel.processes import OtherProcessError, check_launch, failing_together, leave_process_group, on_main
 from bert_multilabel.trainer import MultiLabelTrainer
 from bert_multilabel.training import run
 
@@ -141,6 +141,15 @@ def go_through(root, count, rank):
     (folder / f"{rank}.json").write_text(json.dumps(found))
 
 
+def go_through_as_one_of_two(root):
+    """What each of two processes does from its start to its end."""
+    rank = os.environ["RANK"]
+    go_through(root, 2, rank)
+    leave_process_group()
+    names = [path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm")]
+    (Path(root) / "2" / f"{rank}.threads").write_text(json.dumps(names))
+
+
 def without_costs(metrics):
     return {name: value for name, value in metrics.items() if not name.endswith(COSTS)}
 
@@ -165,9 +174,7 @@ def found(tmp_path_factory):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
-    code = (
-        "import os, sys; from tests.test_processes import go_through; go_through(sys.argv[1], 2, os.environ['RANK'])"
-    )
+    code = "import sys; from tests.test_processes import go_through_as_one_of_two as go; go(sys.argv[1])"
     running = []
     try:
         for rank in ("0", "1"):  # what torchrun does
@@ -239,6 +246,12 @@ def test_what_is_done_once_fails_for_all_and_is_known_to_all(found):
     assert one["fail_in_the_first"] == first["fail_in_the_first"] == "ZeroDivisionError: division by zero"
     assert second["fail_in_the_first"] == "OtherProcessError: process 0 has failed, and says why"
     assert first["do_on_main"][0] == first["do_on_main"][1] == second["do_on_main"][0] != second["do_on_main"][1]
+
+
+def test_no_thread_of_the_group_outlives_it(found):
+    for rank in ("0", "1"):  # one that let go of a tensor while the interpreter ends would abort the process
+        names = json.loads((found[0] / "2" / f"{rank}.threads").read_text())
+        assert names and not [name for name in names if "gloo" in name]
 
 
 def test_alone_an_error_is_raised_as_it_is():
