@@ -4,8 +4,6 @@ import json
 import math
 import os
 import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -21,10 +19,10 @@ from bert_multilabel.processes import OtherProcessError, check_launch, failing_t
 from bert_multilabel.trainer import MultiLabelTrainer
 from bert_multilabel.training import run
 
+from . import forked
 from .conftest import LABELS, make_rows, save_checkpoint
 from .test_trainer import LOSS_WORDS, make_trainer
 
-ROOT = Path(__file__).resolve().parents[1]
 # Not a multiple of what two processes take at a time.
 TRAIN_ROWS, VALIDATION_ROWS = 45, 37
 # What a machine takes, and with total_flos how much of that was for padding, is not a score.
@@ -141,9 +139,16 @@ def go_through(root, count, rank):
     (folder / f"{rank}.json").write_text(json.dumps(found))
 
 
-def go_through_as_one_of_two(root):
+def go_through_as_one_of_two(root, rank, port):
     """What each of two processes does from its start to its end."""
-    rank = os.environ["RANK"]
+    # As torchrun says it.
+    os.environ |= {
+        "RANK": rank,
+        "LOCAL_RANK": rank,
+        "WORLD_SIZE": "2",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": port,
+    }
     go_through(root, 2, rank)
     leave_process_group()
     names = [path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm")]
@@ -174,17 +179,12 @@ def found(tmp_path_factory):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
-    code = "import sys; from tests.test_processes import go_through_as_one_of_two as go; go(sys.argv[1])"
-    running = []
+    logs = [root / f"{rank}.log" for rank in ("0", "1")]
+    running = [forked.start(go_through_as_one_of_two, root, log.stem, port, log=log) for log in logs]
     try:
-        for rank in ("0", "1"):  # what torchrun does
-            place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1"}
-            environment = {**os.environ, **place, "MASTER_PORT": port, "OMP_NUM_THREADS": "1"}
-            with (root / f"{rank}.log").open("w") as log:
-                command = [sys.executable, "-c", code, str(root)]
-                running.append(subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log))
-        for rank, process in enumerate(running):
-            assert process.wait(timeout=240) == 0, (root / f"{rank}.log").read_text()
+        for process, log in zip(running, logs, strict=True):
+            process.join(240)
+            assert process.exitcode == 0, log.read_text()
     finally:
         for process in running:  # one alone would wait for the other
             process.kill()

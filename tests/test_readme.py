@@ -6,13 +6,14 @@ import re
 import runpy
 import shlex
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
 import bert_multilabel
+
+from . import forked
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = Path(bert_multilabel.__file__).parent
@@ -23,11 +24,14 @@ def blocks(language):
     return re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
 
 
-def run_in(folder, *words):
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT)}
-    done = subprocess.run([sys.executable, *words], cwd=folder, capture_output=True, text=True, env=environment)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+def run_script(folder, words):
+    os.chdir(folder)
+    forked.run_script(*words)
+
+
+def run_python(folder, code):
+    os.chdir(folder)
+    exec(code, {"__name__": "__main__"})
 
 
 def test_what_the_readme_says_runs(tmp_path, backbone, monkeypatch, capsys):
@@ -35,6 +39,7 @@ def test_what_the_readme_says_runs(tmp_path, backbone, monkeypatch, capsys):
     for name, source in (("train", "train"), ("validation", "validation"), ("new", "test")):
         shutil.copy(example / f"{source}.csv", tmp_path / f"{name}.csv")
     shutil.copytree(backbone, tmp_path / "google-bert" / "bert-base-uncased")
+    log = tmp_path / "log"
     lines = [line for block in blocks("sh") for line in block.replace("\\\n", " ").splitlines()]
 
     def run_command(name):
@@ -50,12 +55,12 @@ def test_what_the_readme_says_runs(tmp_path, backbone, monkeypatch, capsys):
     assert "Findings: 0 errors, 0 warnings" in run_command("doctor")
     scripts = [shlex.split(line)[1:] for line in lines if line.startswith("python run_multilabel.py")]
     assert len(scripts) == 2
-    for script, *words in scripts:
+    for _, *words in scripts:
         # One epoch instead of three, in tokens that the tiny checkpoint has.
         extra = ["--max_seq_length", "64", "--use_cpu"] + (
             ["--num_train_epochs", "1"] if "--do_train" in words else []
         )
-        run_in(tmp_path, str(ROOT / script), *words, *extra)
+        forked.run(run_script, tmp_path, [*words, *extra], log=log)
     assert "stored in runs/opinions/config.json" in run_command("tune")
     assert "written to runs/exported: model.onnx, onnx_model.py" in run_command("export")
     assert "report.html" in run_command("report")
@@ -63,8 +68,9 @@ def test_what_the_readme_says_runs(tmp_path, backbone, monkeypatch, capsys):
     predictions = (tmp_path / "runs" / "opinions" / "predictions.jsonl").read_text(encoding="utf-8").splitlines()
     assert set(json.loads(predictions[0])) == {"id", "labels", "scores"}
     model, pipeline, building = blocks("python")
-    assert "{'labels': [" in run_in(tmp_path, "-c", model + pipeline)  # which goes on with its folder
-    run_in(tmp_path, "-c", building)
+    # The pipeline goes on with the folder of the model.
+    assert "{'labels': [" in forked.run(run_python, tmp_path, model + pipeline, log=tmp_path / "python.log")
+    forked.run(run_python, tmp_path, building, log=log)
 
 
 def test_every_file_that_the_readme_names_exists():

@@ -1,0 +1,45 @@
+"""The script in processes of its own, which share what imports take: each is forked from one that has made them."""
+
+import multiprocessing
+import os
+import runpy
+import sys
+from collections.abc import Callable
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+import torch
+
+SCRIPT = Path(__file__).resolve().parents[1] / "run_multilabel.py"
+_FORKSERVER = multiprocessing.get_context("forkserver")
+_FORKSERVER.set_forkserver_preload(["bert_multilabel.training"])
+
+
+def start(function: Callable[..., None], *arguments: Any, log: Path) -> BaseProcess:
+    """Call a function of a test module in a process of its own, which adds to a log what it prints."""
+    process = _FORKSERVER.Process(target=_call, args=(function, arguments, log), daemon=True)
+    process.start()
+    return process
+
+
+def run(function: Callable[..., None], *arguments: Any, log: Path, exit_code: int = 0) -> str:
+    """Call a function in a process of its own, and return all that its log holds when the process has ended."""
+    process = start(function, *arguments, log=log)
+    process.join(240)
+    assert process.exitcode == exit_code, log.read_text()
+    return log.read_text()
+
+
+def run_script(*words: str) -> None:
+    """Run the script as a command line does."""
+    sys.argv = [str(SCRIPT), *words]
+    runpy.run_path(str(SCRIPT), run_name="__main__")
+
+
+def _call(function: Callable[..., None], arguments: tuple[Any, ...], log: Path) -> None:
+    with log.open("a") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    torch.set_num_threads(1)
+    function(*arguments)
