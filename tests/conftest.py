@@ -10,9 +10,15 @@ os.environ["HF_DATASETS_CACHE"] = tempfile.mkdtemp(prefix="datasets-")  # proces
 
 from pathlib import Path
 
+import hypothesis
 import pytest
 import torch
 from transformers import BertConfig, BertModel, BertTokenizer
+
+# The same examples in each run, or a new one that fails might refuse a change that it has nothing to do with. `fuzz/`
+# tries new ones.
+hypothesis.settings.register_profile("tests", derandomize=True)
+hypothesis.settings.load_profile("tests")
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 LETTERS = [*"abcdefghijklmnopqrstuvwxyz0123456789", *(f"##{c}" for c in "abcdefghijklmnopqrstuvwxyz0123456789")]

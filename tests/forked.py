@@ -12,6 +12,8 @@ from typing import Any
 import torch
 
 SCRIPT = Path(__file__).resolve().parents[1] / "run_multilabel.py"
+# In seconds, of which a machine with other work takes many.
+PATIENCE = 1200
 _FORKSERVER = multiprocessing.get_context("forkserver")
 _FORKSERVER.set_forkserver_preload(["bert_multilabel.training"])
 
@@ -26,7 +28,7 @@ def start(function: Callable[..., None], *arguments: Any, log: Path) -> BaseProc
 def run(function: Callable[..., None], *arguments: Any, log: Path, exit_code: int = 0) -> str:
     """Call a function in a process of its own, and return all that its log holds when the process has ended."""
     process = start(function, *arguments, log=log)
-    process.join(240)
+    process.join(PATIENCE)
     assert process.exitcode == exit_code, log.read_text()
     return log.read_text()
 

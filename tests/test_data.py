@@ -463,10 +463,10 @@ def test_every_form_in_a_file_reads_back_the_same(tmp_path_factory, sets):
 def test_a_file_of_very_many_columns_is_read_in_time_that_grows_with_them(write):
     count = 30_000  # to compare each with all others takes minutes
     columns = ",".join(f"c{number}" for number in range(count))
-    start = time.perf_counter()
+    start = time.process_time()
     (row,) = load_rows(write("a.csv", f"text,{columns}\ngood{',1' * count}\n"))
     assert row["labels"] == [1.0] * count
     with pytest.raises(DataError, match="'c28' or 29971 more") as caught:
         load(write("b.csv", f"text,{columns}\ngood{',1' * count}\n"), text_column="sentence")
     assert len(str(caught.value)) < 1000
-    assert time.perf_counter() - start < 10
+    assert time.process_time() - start < 10

@@ -166,7 +166,7 @@ def talk(hub, backbone, tmp_path_factory):
             --do_train --max_steps 4 --save_steps 2 --save_strategy steps --per_device_train_batch_size 8 --use_cpu
             --disable_tqdm true --output_dir {root / name} --push_to_hub {more}""".split()
 
-    script = [sys.executable, "-c", IMPATIENT, *words("dropped", "--hub_strategy end")]
+    script = [sys.executable, "-c", IMPATIENT, *words("dropped", "--hub_strategy end --seed 1")]
     dropped = start(hub, root / "script", script, HF_TOKEN="hf_write")
     runs = {
         "run": words("run", "--hub_token hf_write --hub_private_repo --hub_strategy checkpoint --do_eval"),

@@ -306,10 +306,10 @@ def test_values_that_python_cannot_write_are_named_all_the_same():
 
 def test_a_document_in_place_of_a_label_is_not_compared_with_the_labels():
     document = "the price and the quality of it, " * 300_000  # to find the letters of so many takes seconds
-    start = time.perf_counter()
+    start = time.process_time()
     with pytest.raises(BadValue, match="unknown label 'the price and .*; the labels are"):
         multi_hot([[document]], NAMES)
-    assert time.perf_counter() - start < 1
+    assert time.process_time() - start < 1
 
 
 # The same label sets in every form

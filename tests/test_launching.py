@@ -44,8 +44,9 @@ runpy.run_path({str(SCRIPT)!r}, run_name="__main__")
 """
 # Shows the threads of gloo that are left at the end.
 SHOWS_THREADS = f"""
-import atexit, glob, runpy
+import atexit, glob, runpy, time
 def show():
+    time.sleep(1)  # the system may list a thread a moment longer
     names = [open(path).read().strip() for path in glob.glob("/proc/self/task/*/comm")]
     print("left at the end:", [name for name in names if "gloo" in name], flush=True)
 atexit.register(show)

@@ -3,13 +3,15 @@
 import json
 import math
 import os
-import socket
+import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 import torch
 from datasets import Dataset
 from safetensors.torch import load_file
+from torch.distributed import TCPStore
 
 from bert_multilabel import from_backbone
 from bert_multilabel.arguments import DecisionArguments, parse_arguments
@@ -141,18 +143,20 @@ def go_through(root, count, rank):
 
 def go_through_as_one_of_two(root, rank, port):
     """What each of two processes does from its start to its end."""
-    # As torchrun says it.
-    os.environ |= {
-        "RANK": rank,
-        "LOCAL_RANK": rank,
-        "WORLD_SIZE": "2",
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": port,
-    }
+    os.environ |= {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": "2"}  # as torchrun says it
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "TORCHELASTIC_USE_AGENT_STORE": "True"}
     go_through(root, 2, rank)
     leave_process_group()
-    names = [path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm")]
-    (Path(root) / "2" / f"{rank}.threads").write_text(json.dumps(names))
+    limit = time.monotonic() + 30  # the system may list a thread a moment longer
+    while any("gloo" in name for name in thread_names()) and time.monotonic() < limit:
+        time.sleep(0.01)
+    (Path(root) / "2" / f"{rank}.threads").write_text(json.dumps(list(thread_names())))
+
+
+def thread_names():
+    for path in Path("/proc/self/task").glob("*/comm"):
+        with suppress(OSError):  # it ends just now
+            yield path.read_text().strip()
 
 
 def without_costs(metrics):
@@ -176,14 +180,12 @@ def found(tmp_path_factory):
     for name, count in (("train", TRAIN_ROWS), ("validation", VALIDATION_ROWS)):
         (root / f"{name}.jsonl").write_text("\n".join(json.dumps(row) for row in make_rows(count)))
     go_through(root, 1, 0)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
+    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)  # holds its port, as torchrun does
     logs = [root / f"{rank}.log" for rank in ("0", "1")]
-    running = [forked.start(go_through_as_one_of_two, root, log.stem, port, log=log) for log in logs]
+    running = [forked.start(go_through_as_one_of_two, root, log.stem, store.port, log=log) for log in logs]
     try:
         for process, log in zip(running, logs, strict=True):
-            process.join(240)
+            process.join(forked.PATIENCE)
             assert process.exitcode == 0, log.read_text()
     finally:
         for process in running:  # one alone would wait for the other

@@ -23,6 +23,7 @@ from .conftest import LABELS, make_rows
 from .test_training import run_script
 
 CHROMIUM = Path("/usr/bin/chromium")
+PATIENCE = 180_000  # milliseconds, of which a machine with other work takes many
 HOSTILE = '</script><script>document.title = "run"</script><img src=x onerror=alert(1)> {{ 7 * 7 }} & $x$'
 
 
@@ -298,7 +299,9 @@ def browser():
     options = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
     with playwright.sync_playwright() as driver:
         chromium = driver.chromium.launch(
-            executable_path=str(CHROMIUM), args=[*options, *(f"--disable-{name}" for name in quiet)]
+            executable_path=str(CHROMIUM),
+            args=[*options, *(f"--disable-{name}" for name in quiet)],
+            timeout=PATIENCE,
         )
         yield chromium
         chromium.close()
@@ -311,6 +314,7 @@ def test_in_a_browser_tables_are_sorted_and_labels_chosen(browser, tmp_path):
     path, _ = write_report(tmp_path, "model", evaluation_of(logits, labels, names, [HOSTILE] * len(labels)))
     seen = []
     page = browser.new_page(viewport={"width": 390, "height": 800})
+    page.set_default_timeout(PATIENCE)
     page.on("console", lambda message: seen.append(message.text))
     page.on("pageerror", lambda error: seen.append(str(error)))
     page.route("**", lambda route: seen.append(route.request.url) or route.continue_())
