@@ -271,8 +271,11 @@ def read_lines(path: str) -> Iterator[str]:
         DataError: On the way, where the file is not UTF-8 or holds a NUL byte.
     """
     # Bytes that are no UTF-8 come in as lone surrogates: an error raised by open itself could not tell the line.
-    with open(path, encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
+    with open(path, encoding="utf-8", errors="surrogateescape", newline="") as file:
         for number, line in enumerate(file, 1):
+            if number == 1:
+                # Not by "utf-8-sig", which takes a file of a part of the mark alone for an empty one.
+                line = line.removeprefix("\ufeff")
             bad = _ESCAPED_BYTE.search(line)
             if bad is not None:
                 byte = ord(bad.group()) - 0xDC00

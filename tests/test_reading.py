@@ -112,6 +112,8 @@ def test_a_field_may_be_longer_than_the_csv_module_likes(write):
         ("a.jsonl", b'{"text": "\xff"}', "line 1: byte 0xff is not UTF-8"),
         ("a.json", b'[\n{"text": "\xff"}]', "line 2: byte 0xff is not UTF-8"),
         ("a.csv", TWO_ROWS.encode("utf-16"), "line 1: byte 0xff is not UTF-8"),
+        ("a.csv", b"\xef\xbb", "line 1: byte 0xef is not UTF-8"),  # a byte order mark that was cut
+        ("a.csv", b"\xef\xbb\xbf", "a.csv has no rows"),
         ("a.csv", "text,labels\ngo\0od,a\n", "line 2: a NUL byte"),
         ("a.csv", "text,,labels\ngood,1,a\n", "column 2 has no name"),
         ("a.csv", "text,labels,text\ngood,a,b\n", "column name 'text' stands there twice"),
