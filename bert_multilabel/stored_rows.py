@@ -56,12 +56,15 @@ def stored_rows(made_from: Mapping[str, Any] | None, batches: Iterable[dict[str,
         if not path.exists():
             unfinished = path.with_suffix(".unfinished")
             schema = features.arrow_schema
-            with writing(path):
-                with pa.OSFile(str(unfinished), "wb") as file, pa.ipc.new_stream(file, schema) as stream:
-                    for batch in _record_batches(batches, features):
-                        stream.write_batch(batch)
-                sync(unfinished)
-                unfinished.replace(path)
+            try:
+                with writing(path):
+                    with pa.OSFile(str(unfinished), "wb") as file, pa.ipc.new_stream(file, schema) as stream:
+                        for batch in _record_batches(batches, features):
+                            stream.write_batch(batch)
+                    sync(unfinished)
+                    unfinished.replace(path)
+            finally:
+                unfinished.unlink(missing_ok=True)  # after a bad row, which will have another name once it is mended
     return Dataset.from_file(str(path))
 
 
