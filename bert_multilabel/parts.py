@@ -14,9 +14,10 @@ from typing import Any
 
 import torch
 from datasets import Dataset
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from .files import FileError, replacing, write_json_lines, writing
+from .files import FileError, replacing, sync, write_json_lines, writing
 
 
 class Parts:
@@ -55,6 +56,14 @@ class Parts:
         """Whether a part is written, by this call or by one before with the same rows and settings."""
         return self.path(number).is_file()
 
+    def least_done_first(self) -> list[int]:
+        """Return the numbers of all parts, those first of which no call has left anything.
+
+        Dealt out in this order, what is left to do falls to all processes alike.
+        """
+        begun = {path.name[: len("part-000000")] for path in self.folder.glob("part-*.jsonl")}
+        return sorted(range(len(self)), key=lambda number: f"part-{number:06}" in begun)
+
     def write(self, number: int, records: Iterable[Any], logits: torch.Tensor | None) -> None:
         """Write a part.
 
@@ -71,6 +80,7 @@ class Parts:
             self.folder.mkdir(parents=True, exist_ok=True)
             if logits is not None:
                 save_file({"logits": logits}, path.with_suffix(".safetensors"))
+                sync(path.with_suffix(".safetensors"))
             write_json_lines(path, records)  # last, for where this file is, the part is done
 
     def merge(self, target: Path) -> None:
@@ -98,9 +108,22 @@ class Parts:
                     )
 
     def logits(self) -> torch.Tensor:
-        """Return the logits of all parts, (N, L), float32."""
-        paths = (self.path(number).with_suffix(".safetensors") for number in range(len(self)))
-        return torch.cat([load_file(path)["logits"] for path in paths])
+        """Return the logits of all parts, (N, L), float32.
+
+        Raises:
+            FileError: If those of a part cannot be read.
+        """
+        logits = []
+        for number in range(len(self)):
+            path = self.path(number).with_suffix(".safetensors")
+            try:
+                logits.append(load_file(path)["logits"])
+            except (OSError, SafetensorError) as error:
+                raise FileError(
+                    f"{path} is damaged ({error}): remove it and {path.with_suffix('.jsonl').name}, and call again to "
+                    "go on"
+                ) from error
+        return torch.cat(logits)
 
     def remove(self) -> None:
         """Remove the folder, and with it what calls with other rows or settings have left."""

@@ -81,6 +81,22 @@ def test_what_is_not_whole_is_not_merged(tmp_path):
     assert target.read_text() == "old"
 
 
+def test_logits_that_were_cut_are_named(tmp_path):
+    parts = make_parts(tmp_path / "parts")
+    write_all(parts)
+    path = parts.path(1).with_suffix(".safetensors")
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(FileError, match="part-000001-.*safetensors is damaged .* remove it and part-000001-.*jsonl"):
+        parts.logits()
+
+
+def test_what_is_left_to_do_is_dealt_out_first(tmp_path):
+    parts = make_parts(tmp_path / "parts")
+    assert parts.least_done_first() == [0, 1, 2]
+    write_all(parts, 1)
+    assert parts.least_done_first() == [1, 0, 2]
+
+
 def test_lines_end_where_json_lines_end(tmp_path):
     parts = make_parts(tmp_path / "parts")
     odd = "\u2028 \x85 \x0c \n \r"
