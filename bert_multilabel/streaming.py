@@ -6,7 +6,7 @@ from itertools import islice
 from typing import Any
 
 import numpy as np
-from torch.utils.data import IterableDataset, get_worker_info
+from torch.utils.data import IterableDataset
 
 from .frequencies import LabelFrequencies
 
@@ -69,8 +69,7 @@ class RowStream(IterableDataset[Row]):
             rows = _shuffled(rows, np.random.default_rng((self._seed, self._epoch)))
         if self._group > 1:
             rows = _grouped(rows, self._group)
-        worker = get_worker_info()  # each of several has a copy of this stream
-        return rows if worker is None else islice(rows, worker.id, None, worker.num_workers)
+        return rows
 
 
 def _shuffled(rows: Iterator[Row], draws: np.random.Generator) -> Iterator[Row]:
