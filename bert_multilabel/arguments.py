@@ -33,6 +33,12 @@ CALIBRATIONS = ("keep", "global", "per_label")
 _LANGUAGE = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]+)*|multilingual")
 _LICENSE = re.compile(r"[a-z0-9][a-z0-9.+-]*")
 
+# Of training rows.
+_ORDERS = ("group_by_length", "random", "sequential")
+
+# In the names of metrics of which less is better.
+_COSTS = ("loss", "brier_score", "calibration_error")
+
 # Options that one loss alone reads: which one, the least value, and the default.
 _LOSS_OPTIONS = {"focal_gamma": ("focal", 0.0, 2.0), "max_pos_weight": ("weighted_bce", 1.0, 10.0)}
 
@@ -307,7 +313,7 @@ class MultiLabelTrainingArguments(TrainingArguments):
     )
     train_sampling_strategy: str = field(
         default="group_by_length",
-        metadata={"help": "Order of the training rows: group_by_length, random, sequential."},
+        metadata={"help": "Order of the training rows.", "choices": list(_ORDERS)},
     )
     streaming: bool = field(
         default=False,
@@ -392,14 +398,21 @@ class MultiLabelTrainingArguments(TrainingArguments):
         if not (self.do_train and self.do_eval):
             # There is nothing to evaluate between, so there is no best checkpoint either.
             self.eval_strategy = "no"
-        if self.load_best_model_at_end is None:
-            self.load_best_model_at_end = self.eval_strategy == self.save_strategy != "no"
+        self._settle_best()
         _check_at_least_one("early_stopping_patience", self.early_stopping_patience)
         if self.early_stopping_patience is not None and not self.load_best_model_at_end:
             raise ValueError(
                 f"--early_stopping_patience {self.early_stopping_patience} needs evaluations to stop by: add "
-                "--do_eval, with --eval_strategy the same as --save_strategy"
+                "--do_eval, with --eval_strategy the same as --save_strategy, and as many steps"
             )
+        for name in ("bf16_full_eval", "fp16_full_eval"):
+            if getattr(self, name):
+                raise ValueError(
+                    f"--{name} would change the weights that are saved: drop it; evaluations take the precision of "
+                    "--bf16 or --fp16, and predictions that of --predict_precision"
+                )
+        if self.save_on_each_node:
+            raise ValueError("--save_on_each_node: all nodes must see one --output_dir, and one writes to it: drop it")
         if self.enable_jit_checkpoint:
             raise ValueError(
                 "--enable_jit_checkpoint ends training within a step, as if it were finished: drop it; a run that was "
@@ -417,6 +430,11 @@ class MultiLabelTrainingArguments(TrainingArguments):
         if self.streaming:
             if not self.do_train:
                 raise ValueError("--streaming is about training rows: add --do_train, or drop it")
+            if self.dataloader_num_workers > 1 or self.dataloader_persistent_workers:
+                raise ValueError(
+                    "--streaming deals each epoch out anew, which several workers, or persistent ones, would not come "
+                    "to know: drop --dataloader_persistent_workers, and give --dataloader_num_workers 0 or 1"
+                )
             # What a model does not read is all that there is before a batch is tokenized.
             self.remove_unused_columns = False
         self._check_loss()
@@ -434,6 +452,8 @@ class MultiLabelTrainingArguments(TrainingArguments):
             self.dataloader_pin_memory = False
         if self.ddp_find_unused_parameters is None:
             self.ddp_find_unused_parameters = False  # there are none, and to look for them takes time
+        if self.greater_is_better is None:
+            self.greater_is_better = not any(cost in str(self.metric_for_best_model) for cost in _COSTS)
         super().__post_init__()
         check_launch(self.world_size)
         self._check_deepspeed()
@@ -454,6 +474,22 @@ class MultiLabelTrainingArguments(TrainingArguments):
         rows_per_step = self.train_batch_size * self.gradient_accumulation_steps * self.world_size
         seed = self.seed if self.data_seed is None else self.data_seed
         return stream.ordered(self.train_sampling_strategy, rows_per_step, seed)
+
+    def _settle_best(self) -> None:
+        """Load the best checkpoint at the end by default, but only if it was saved for sure; say what is better."""
+        has_steps = "steps" in (self.eval_strategy, self.save_strategy)
+        saves_each = self.eval_strategy == self.save_strategy != "no" and not (
+            has_steps and (self.eval_steps or self.logging_steps) != self.save_steps
+        )
+        if self.load_best_model_at_end is None:
+            self.load_best_model_at_end = saves_each
+        elif self.load_best_model_at_end and has_steps and not saves_each and self.save_strategy != SaveStrategy.BEST:
+            raise ValueError(
+                "--load_best_model_at_end needs a checkpoint of each evaluation, or the best one may not be there: "
+                f"make --save_strategy ({SaveStrategy(self.save_strategy).value}) and --save_steps "
+                f"({self.save_steps:g}) those of --eval_strategy ({IntervalStrategy(self.eval_strategy).value}) and "
+                f"--eval_steps ({self.eval_steps or self.logging_steps:g})"
+            )
 
     def _check_windows(self) -> None:
         if self.windows is not None and not self.do_predict:

@@ -82,10 +82,26 @@ def test_json_values_have_the_types_of_their_arguments(tmp_path):
         (["--eval_strategy", "no"], False),
         (["--eval_strategy", "steps"], False),
         (["--eval_strategy", "steps", "--save_strategy", "steps"], True),
+        (["--eval_strategy", "steps", "--save_strategy", "steps", "--eval_steps", "3", "--save_steps", "3"], True),
+        (["--eval_strategy", "steps", "--save_strategy", "steps", "--eval_steps", "3", "--save_steps", "12"], False),
+        (["--save_strategy", "best", "--load_best_model_at_end", "true"], True),
     ],
 )
 def test_the_best_checkpoint_is_kept_where_there_is_one(strategies, best):
     assert parse_arguments([*TRAIN, "--do_eval", *strategies])[2].load_best_model_at_end is best
+
+
+@pytest.mark.parametrize(
+    ("metric", "is_greater"),
+    [
+        *(("macro_f1", True), ("mean_average_precision", True), ("loss", False), ("hamming_loss_at_half", False)),
+        *(("brier_score", False), ("expected_calibration_error_uncalibrated", False)),
+    ],
+)
+def test_of_errors_less_is_better(metric, is_greater):
+    words = [*TRAIN, "--do_eval", "--metric_for_best_model", metric]
+    assert parse_arguments(words)[2].greater_is_better is is_greater
+    assert parse_arguments([*words, "--greater_is_better", "true"])[2].greater_is_better
 
 
 def test_several_label_columns_are_a_list():
@@ -109,6 +125,18 @@ def test_several_label_columns_are_a_list():
         ([*TRAIN, "--threshold_goal", "accuracy"], "or a bound such as precision=0.9 .* got 'accuracy'"),
         ([*TRAIN, "--min_labels", "-1"], "--min_labels must be at least 0, got -1"),
         ([*TRAIN, "--enable_jit_checkpoint"], "--enable_jit_checkpoint ends training within a step.*: drop it"),
+        ([*TRAIN, "--bf16_full_eval", "true"], "--bf16_full_eval would change the weights that are saved: drop it"),
+        ([*TRAIN, "--fp16_full_eval", "true"], "--fp16_full_eval would change the weights that are saved: drop it"),
+        ([*TRAIN, "--save_on_each_node", "true"], "all nodes must see one --output_dir, and one writes to it: drop"),
+        ([*TRAIN, "--streaming", "--dataloader_num_workers", "2"], "give --dataloader_num_workers 0 or 1"),
+        (
+            [*TRAIN, "--streaming", "--dataloader_num_workers", "1", "--dataloader_persistent_workers", "true"],
+            "drop --dataloader_persistent_workers",
+        ),
+        (
+            [*TRAIN, "--do_eval", *"--load_best_model_at_end true --eval_strategy steps --eval_steps 3".split()],
+            r"needs a checkpoint of each evaluation.* --save_strategy \(epoch\) .* --eval_steps \(3\)",
+        ),
         ([*TRAIN, "--early_stopping_patience", "2"], "--early_stopping_patience 2 needs evaluations to stop by"),
         ([*TRAIN, "--do_eval", "--early_stopping_patience", "0"], "must be at least 1, got 0"),
         ([*TRAIN, "--focal_gamma", "3"], "--focal_gamma 3 is for --loss focal, but --loss is bce: drop it"),
