@@ -36,7 +36,7 @@ _NOT_OF_THE_RUN = {
     *("per_device_eval_batch_size", "eval_accumulation_steps", "dataloader_num_workers", "dataloader_pin_memory"),
     *("dataloader_persistent_workers", "dataloader_prefetch_factor", "report", "disable_tqdm", "log_level"),
     *("log_level_replica", "logging_strategy", "logging_steps", "logging_first_step", "report_to", "run_name"),
-    *("project", "trackio_space_id"),
+    *("project", "trackio_space_id", "ddp_timeout", "ddp_backend"),
     *("card_examples", "card_language", "card_license"),
     *("push_to_hub", "hub_token", "hub_model_id", "hub_revision", "hub_strategy", "hub_private_repo"),
     *("hub_always_push", "allow_pickle"),

@@ -8,9 +8,12 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TypeVar
 
 from torch import distributed
+
+from .files import FileError
 
 _Result = TypeVar("_Result")
 # How long, in seconds, a process waits to be ended with a job that has failed elsewhere, by one that may start later.
@@ -74,6 +77,23 @@ def on_main(function: Callable[[], _Result]) -> _Result:
         results = results or [None]  # type: ignore[list-item]  # to be filled by the main process
         distributed.broadcast_object_list(results, src=0)
     return results[0]
+
+
+def check_is_seen(path: Path) -> None:
+    """Refuse to go on where a process does not see a file that the main one has just written; all must ask.
+
+    Raises:
+        FileError: In such a process. Others raise an OtherProcessError.
+    """
+    with failing_together():
+        limit = time.monotonic() + _PATIENCE  # a file system of several machines may take a moment
+        while not path.is_file():
+            if time.monotonic() > limit:
+                raise FileError(
+                    f"process {_rank()} does not see {path}, which process 0 has written: --output_dir must be one "
+                    "folder for all machines"
+                )
+            time.sleep(0.1)
 
 
 def check_launch(num_processes: int, environment: Mapping[str, str] = os.environ) -> None:

@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import torch
 from datasets import Dataset
+from torch.utils.data import DataLoader
 from transformers import (
     EarlyStoppingCallback,
     EvalPrediction,
@@ -93,6 +94,7 @@ class MultiLabelTrainer(Trainer):
         self.remove_callback(PrinterCallback if self.args.disable_tqdm else ProgressCallback)
         self.add_callback(ShortPrinter if self.args.disable_tqdm else ShortProgress)
         self._is_saving = False
+        self._sampler: EpochSeededLengthSampler | None = None
         self._check_sharding()
 
     def _check_sharding(self) -> None:
@@ -148,10 +150,12 @@ class MultiLabelTrainer(Trainer):
         """Return the model in one piece in every process; all must ask, for each may hold a part of the weights.
 
         Returns:
-            The model itself, unless it was changed for training: then one of its class with its weights.
+            The model itself, in its own precision, unless it was changed for training: then one of its class with its
+            weights.
         """
-        model = cast(MultiLabelPreTrainedModel, self.model)
         if not self.changes_model:
+            # Accelerate has put the precision of training around its `forward`.
+            model: MultiLabelPreTrainedModel = self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
             return model
         weights = self.accelerator.get_state_dict(self.model_wrapped)  # of FSDP's, the main process alone has them
         whole: Any = self._own_class(model.config)
@@ -168,6 +172,9 @@ class MultiLabelTrainer(Trainer):
         return done
 
     def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
+        if self._sampler is not None:
+            # Where several processes go on within an epoch, the loader that skips what was seen does not hand it on.
+            self._sampler.set_epoch(kwargs["epoch"])
         # Trainer would make one more step of a run that was interrupted after its last.
         stoppers = [
             callback for callback in self.callback_handler.callbacks if isinstance(callback, EarlyStoppingCallback)
@@ -310,7 +317,8 @@ class MultiLabelTrainer(Trainer):
                 "from one before it"
             )
         super()._load_best_model()
-        if self.args.should_save and self.args.save_total_limit == 1:
+        is_own = best.parent == Path(str(self.args.output_dir))  # or of the run that this one has gone on from
+        if is_own and self.args.should_save and self.args.save_total_limit == 1:
             # Trainer is about to remove the newest as well, if it is another, but file by file.
             discard_old(best.parent, limit=1, kept=[best.name])
 
@@ -323,7 +331,16 @@ class MultiLabelTrainer(Trainer):
         rows_with_length: Any = self.train_dataset
         lengths = list(mapped_anew(rows_with_length)[self.args.length_column_name])
         seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
-        return EpochSeededLengthSampler(rows, lengths, seed)
+        self._sampler = EpochSeededLengthSampler(rows, lengths, seed)
+        return self._sampler
+
+    def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader[Any]:
+        """Give all rows to an evaluation, also where training leaves out those that fill no batch."""
+        drops_last, self.args.dataloader_drop_last = self.args.dataloader_drop_last, False
+        try:
+            return super().get_eval_dataloader(eval_dataset)
+        finally:
+            self.args.dataloader_drop_last = drops_last
 
     def _get_eval_sampler(self, eval_dataset: Dataset) -> torch.utils.data.Sampler[int] | None:
         # Grouping by length is for training: here it would return the predictions in another order than the rows'.

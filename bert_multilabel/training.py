@@ -10,6 +10,7 @@ from .checkpoints import (
     PREDICTIONS_FILE,
     REPORT_FILES,
     RESULTS_FILE,
+    RUN_FILE,
     SEARCH_FILE,
     TUNED_ON,
     add_to_run,
@@ -25,7 +26,7 @@ from .model_card import write_model_card
 from .modeling_multilabel import MultiLabelPreTrainedModel
 from .prediction import PredictionOptions, predict_split
 from .preparing import Prepared, prepare
-from .processes import on_main
+from .processes import check_is_seen, on_main
 from .progress import summary
 from .report_figures import Evaluation
 from .report_page import write_report
@@ -77,6 +78,7 @@ def _carry_out(prepared: Prepared, trainer: MultiLabelTrainer, output_dir: Path)
     claim, frequencies = prepared.claim, prepared.frequencies
     if claim is not None and frequencies is not None:
         checkpoint = on_main(lambda: _begin(claim, push))
+        check_is_seen(output_dir / RUN_FILE)
         trainer = _searched(prepared, trainer, output_dir)
         results |= _train(prepared, trainer, checkpoint, frequencies.rows, output_dir)
         # Trainer measures from where this call began.
@@ -121,6 +123,8 @@ def _train(
     trained = trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     if prepared.adapters is not None:
         prepared.adapters.merge_and_unload()
+    if checkpoint is not None and checkpoint.name.endswith(f"-{trained.global_step}"):
+        return {}  # no step was left to make, so there is nothing to measure
     return _report(trainer, output_dir, "train", {**trained.metrics, "train_samples": rows})
 
 

@@ -13,11 +13,19 @@ from datasets import Dataset
 from safetensors.torch import load_file
 from torch.distributed import TCPStore
 
-from bert_multilabel import from_backbone
+from bert_multilabel import from_backbone, processes
 from bert_multilabel.arguments import DecisionArguments, parse_arguments
 from bert_multilabel.decisions import TunedMetrics
 from bert_multilabel.encoding import Collator, encode_rows
-from bert_multilabel.processes import OtherProcessError, check_launch, failing_together, leave_process_group, on_main
+from bert_multilabel.files import FileError
+from bert_multilabel.processes import (
+    OtherProcessError,
+    check_is_seen,
+    check_launch,
+    failing_together,
+    leave_process_group,
+    on_main,
+)
 from bert_multilabel.trainer import MultiLabelTrainer
 from bert_multilabel.training import run
 
@@ -91,6 +99,16 @@ def run_script(backbone, folder, count):
     return without_costs(run(*parse_arguments(words.split())))
 
 
+def go_on(backbone, folder, count):
+    """A run whole, and from within its second epoch."""
+    words = f"""--model_name_or_path {backbone} --strategy cls --train_file {folder.parent / "train.jsonl"} --use_cpu
+        --do_train --disable_tqdm true --num_train_epochs 2 --save_strategy steps --save_steps 8 --save_total_limit 5
+        --per_device_train_batch_size {8 // count}"""
+    run(*parse_arguments([*words.split(), "--output_dir", str(folder / "whole")]))
+    named = ["--resume_from_checkpoint", str(folder / "whole" / "checkpoint-8")]
+    run(*parse_arguments([*words.split(), "--output_dir", str(folder / "gone_on"), *named]))
+
+
 def run_evaluation(backbone, folder, count):
     """The evaluation of a folder that one process has trained."""
     words = f"""--model_name_or_path {folder.parent / "1" / "run"} --output_dir {folder / "evaluated"} --do_eval
@@ -127,7 +145,7 @@ def do_on_main(backbone, folder, count):
 
 
 SCENARIOS = (
-    *(train_steps, train_epochs, train_every_form, evaluate, run_script, run_evaluation),
+    *(train_steps, train_epochs, train_every_form, evaluate, run_script, go_on, run_evaluation),
     *(fail_in_the_second, fail_in_the_first, do_on_main),
 )
 
@@ -203,6 +221,12 @@ def test_two_processes_learn_what_one_learns(found, name):
     assert (one["bert.encoder.layer.0.output.dense.weight"] - start).abs().max() > 1e-3  # something was learnt
 
 
+@pytest.mark.parametrize("count", ["1", "2"])
+def test_a_run_goes_on_within_its_second_epoch_as_if_it_had_never_stopped(found, count):
+    whole, gone_on = ((found[0] / count / name / "model.safetensors").read_bytes() for name in ("whole", "gone_on"))
+    assert whole == gone_on
+
+
 def test_metrics_are_those_of_all_rows_in_their_order_computed_once(found):
     _, one, first, second = found
     assert len(first["evaluate"]["seen"]) == 1 and second["evaluate"]["seen"] == []
@@ -254,6 +278,14 @@ def test_no_thread_of_the_group_outlives_it(found):
     for rank in ("0", "1"):  # one that let go of a tensor while the interpreter ends would abort the process
         names = json.loads((found[0] / "2" / f"{rank}.threads").read_text())
         assert names and not [name for name in names if "gloo" in name]
+
+
+def test_a_file_that_a_process_does_not_see_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(processes, "_PATIENCE", 0.2)
+    with pytest.raises(FileError, match="process 0 does not see .*nowhere.*must be one folder for all machines"):
+        check_is_seen(tmp_path / "nowhere")
+    (tmp_path / "somewhere").touch()
+    check_is_seen(tmp_path / "somewhere")
 
 
 def test_alone_an_error_is_raised_as_it_is():

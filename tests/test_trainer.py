@@ -57,6 +57,15 @@ def make_trainer(backbone, folder, words, labels=PARTLY, **more):
     )
 
 
+def test_an_evaluation_has_all_rows_also_where_training_leaves_some_out(backbone, tmp_path):
+    words = "--dataloader_drop_last true --per_device_train_batch_size 3 --per_device_eval_batch_size 3"
+    trainer = make_trainer(backbone, tmp_path, words)
+    assert [
+        sum(len(batch["labels"]) for batch in loader)
+        for loader in (trainer.get_train_dataloader(), trainer.get_eval_dataloader(trainer.train_dataset))
+    ] == [6, 8]
+
+
 def test_the_head_has_its_own_learning_rate(backbone, tmp_path):
     model, _ = from_backbone(backbone, LABELS, "cls")
     args = parse_arguments(

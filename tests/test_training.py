@@ -481,8 +481,10 @@ def test_a_run_that_was_interrupted_after_its_last_step_makes_no_more(backbone, 
     run_script(**common)
     weights = (tmp_path / "model.safetensors").read_bytes()
     mark_unfinished(tmp_path)
-    run_script(**common)
+    results = json.loads((tmp_path / "all_results.json").read_text())
+    assert not [name for name in run_script(**common) if name.startswith("train_")]  # nothing was measured
     assert (tmp_path / "model.safetensors").read_bytes() == weights
+    assert json.loads((tmp_path / "all_results.json").read_text()) == results
 
 
 @pytest.mark.parametrize("lost", [[], ["checkpoint-6"], ["checkpoint-6", "checkpoint-4"]])
@@ -552,6 +554,25 @@ def test_a_run_that_goes_on_elsewhere_ends_with_its_best_checkpoint(backbone, fi
     )
     run_script(**common, output_dir=tmp_path / "there")
     assert ends == [str(tmp_path / "there" / "checkpoint-2")]
+
+
+def test_a_run_that_goes_on_from_another_leaves_its_checkpoints_there(backbone, files, tmp_path):
+    common = {"model_name_or_path": backbone, "train_file": files["train"], "do_train": True, "do_eval": True}
+    common |= {"learning_rate": 1e-12, "head_learning_rate": 1e-12, "num_train_epochs": 3}  # the first stays the best
+    run_script(**common, output_dir=tmp_path / "one", save_total_limit=5)
+    before = sorted(path.name for path in (tmp_path / "one").glob("checkpoint-*"))
+    named = tmp_path / "one" / "checkpoint-4"
+    run_script(**common, output_dir=tmp_path / "two", save_total_limit=1, resume_from_checkpoint=named)
+    assert sorted(path.name for path in (tmp_path / "one").glob("checkpoint-*")) == before and len(before) == 3
+
+
+def test_training_in_bfloat16_leaves_predictions_in_float32(backbone, files, tmp_path):
+    common = {"test_file": files["test"], "do_predict": True, "predict_precision": "float32"}
+    train = {"train_file": files["train"], "do_train": True, "max_steps": 2, "bf16": True}
+    run_script(model_name_or_path=backbone, output_dir=tmp_path / "one", **common, **train)
+    run_script(model_name_or_path=tmp_path / "one", output_dir=tmp_path / "two", **common)
+    predictions = [(tmp_path / name / "predictions.jsonl").read_bytes() for name in ("one", "two")]
+    assert predictions[0] == predictions[1]
 
 
 def test_the_script_ends_with_the_message_of_what_it_refuses(backbone, files, tmp_path, monkeypatch):
