@@ -28,7 +28,12 @@ def read_run(output_dir: Path) -> dict[str, Any] | None:
         FileError: If it is damaged.
     """
     run_file = output_dir / RUN_FILE
-    return _read(run_file, "finished", "arguments") if run_file.is_file() else None
+    if not run_file.is_file():
+        return None
+    run = read_record(run_file, "finished", "arguments")
+    if not isinstance(run["arguments"], dict):
+        raise FileError(f"{run_file} is damaged (its arguments are no object): mend it, or remove it")
+    return run
 
 
 def trained_pair_column(model_dir: Path) -> str | None:
@@ -73,7 +78,7 @@ def read_results(output_dir: Path) -> dict[str, float]:
         FileError: If it is damaged.
     """
     path = output_dir / RESULTS_FILE
-    return _read(path) if path.exists() else {}
+    return read_record(path) if path.exists() else {}
 
 
 def read_history(output_dir: Path) -> list[dict[str, float]]:
@@ -85,7 +90,9 @@ def read_history(output_dir: Path) -> list[dict[str, float]]:
     checkpoints = sort_checkpoints(str(output_dir))
     if not checkpoints or not (Path(checkpoints[-1]) / TRAINER_STATE_NAME).is_file():
         return []
-    history: list[dict[str, float]] = _read(Path(checkpoints[-1]) / TRAINER_STATE_NAME, "log_history")["log_history"]
+    history: list[dict[str, float]] = read_record(Path(checkpoints[-1]) / TRAINER_STATE_NAME, "log_history")[
+        "log_history"
+    ]
     return history
 
 
@@ -121,7 +128,7 @@ def check_can_go_on(checkpoint: Path) -> None:
 
 def find_damage_of_best(checkpoint: Path) -> str | None:
     """Say what is wrong with the best checkpoint before this one, with which the run is to end."""
-    path = _read(checkpoint / TRAINER_STATE_NAME).get("best_model_checkpoint")
+    path = read_record(checkpoint / TRAINER_STATE_NAME).get("best_model_checkpoint")
     best = None if path is None else checkpoint.with_name(Path(path).name)
     if best is None or best == checkpoint:
         return None
@@ -129,8 +136,12 @@ def find_damage_of_best(checkpoint: Path) -> str | None:
     return None if damage is None else f"the best so far was {best.name}, which is not whole: {damage}"
 
 
-def _read(path: Path, *needed: str) -> dict[str, Any]:
-    """Read the JSON object of a record with the entries that it needs."""
+def read_record(path: Path, *needed: str) -> dict[str, Any]:
+    """Read the JSON object of a record with the entries that it needs.
+
+    Raises:
+        FileError: If it is damaged.
+    """
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
         missing = [name for name in needed if name not in record]

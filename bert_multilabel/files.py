@@ -118,8 +118,8 @@ def find_change(folder: Path) -> str | None:
     if not path.is_file():
         return None
     try:
-        checksums = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+        checksums = dict(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
         return f"{path.name}: {error}"
     missing = [name for name in checksums if not (folder / name).is_file()]
     if missing:

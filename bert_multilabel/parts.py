@@ -100,7 +100,8 @@ class Parts:
                 path, count = self.path(number), 0
                 with path.open(encoding="utf-8", newline="\n") as lines:
                     for line in lines:
-                        count += file.write(line) > 0
+                        file.write(line)
+                        count += line.endswith("\n")  # one that was cut does not
                 if count != len(self.span(number)):
                     raise FileError(
                         f"{path} has {count} lines for {len(self.span(number))} rows: remove it, and call again to go "

@@ -96,7 +96,7 @@ def predict_split(
     settings = [is_labelled, options, scorer.max_length, _digest(model, tokenizer), model.device.type, code_digest()]
     parts = Parts(output_dir / PARTS_FOLDER, rows, rows_per_part, f"{settings} {torch.__version__}")
     started = time.perf_counter()
-    own = on_main(parts.least_done_first)[state.process_index :: state.num_processes]
+    own = sorted(on_main(parts.least_done_first)[state.process_index :: state.num_processes])
     tally = _score_parts(scorer, parts, own, source, options, is_shown=state.is_main_process)
     tallies = gather_object([tally])  # which waits for all
     metrics: dict[str, float] = {}

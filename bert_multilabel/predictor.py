@@ -154,6 +154,8 @@ def _read_texts(batch: Any, column: str, names: list[str]) -> list[str]:
     if column not in names:
         raise DataError(f"the batch has no column {column!r}; it has {', '.join(map(repr, names))}")
     cells = batch[column]
+    if isinstance(cells, str):
+        raise DataError(f"column {column!r} is one text, {shorten(cells)}, and no column: add batched=True")
     # Of a pyarrow table, or of numpy or pandas.
     own = getattr(cells, "to_pylist", None) or getattr(cells, "tolist", None)
     texts: list[Any] = own() if own is not None else list(cells)

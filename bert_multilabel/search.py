@@ -1,7 +1,6 @@
 """Searches for learning rates and what goes with them, by Trainer's own `hyperparameter_search` with Optuna."""
 
 import copy
-import json
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +11,7 @@ from transformers.trainer_utils import SaveStrategy
 from transformers.utils import logging
 
 from .arguments import MultiLabelTrainingArguments
+from .checkpoints import read_record
 from .files import write_json
 from .modeling_multilabel import MultiLabelPreTrainedModel
 from .trainer import MultiLabelTrainer
@@ -54,7 +54,7 @@ def search(
     """
     if not path.exists():
         write_json(path, _try_values(make_trainer, model, args))
-    best = json.loads(path.read_text(encoding="utf-8"))["best"]
+    best = read_record(path, "best")["best"]
     logger.warning(f"training with what the search found, {best}: all trials stand in {path}")
     args = copy.copy(args)
     for name, value in best.items():

@@ -9,6 +9,7 @@ import numpy as np
 from torch.utils.data import IterableDataset
 
 from .frequencies import LabelFrequencies
+from .labels import DataError
 
 # Among so many rows the next one is drawn: a file that is sorted by label should have been shuffled before.
 SHUFFLED = 10_000
@@ -25,7 +26,8 @@ class RowStream(IterableDataset[Row]):
 
     Args:
         read: Begins to read the rows, in the order of their source.
-        frequencies: Of the labels in all rows, which tell how many rows there are.
+        frequencies: Of the labels in all rows, which tell how many rows there are. Reading raises a DataError if there
+            are more or fewer of them later.
     """
 
     def __init__(self, read: Callable[[], Iterable[Row]], frequencies: LabelFrequencies) -> None:
@@ -64,12 +66,25 @@ class RowStream(IterableDataset[Row]):
         return self.frequencies.rows
 
     def __iter__(self) -> Iterator[Row]:
-        rows: Iterator[Row] = iter(self._read())
+        rows = self._as_many()
         if self._is_shuffled:
             rows = _shuffled(rows, np.random.default_rng((self._seed, self._epoch)))
         if self._group > 1:
             rows = _grouped(rows, self._group)
         return rows
+
+    def _as_many(self) -> Iterator[Row]:
+        """Read the rows, and refuse to go on with others than were counted and checked."""
+        number, count = 0, self.frequencies.rows
+        for number, row in enumerate(self._read(), 1):
+            if number > count:
+                break
+            yield row
+        if number != count:
+            raise DataError(
+                f"there were {count} training rows when they were checked, and now there are "
+                f"{'more' if number > count else number}: leave their files as they are, and start the run again"
+            )
 
 
 def _shuffled(rows: Iterator[Row], draws: np.random.Generator) -> Iterator[Row]:

@@ -68,6 +68,7 @@ def change_byte(path):
         (lambda folder: (folder / "a").write_bytes(b""), "not as it was saved: a"),
         (lambda folder: (folder / "deep" / "b").unlink(), "without deep/b"),
         (lambda folder: (folder / CHECKSUMS_FILE).write_text("{"), f"{CHECKSUMS_FILE}: "),
+        (lambda folder: (folder / CHECKSUMS_FILE).write_text("[1]"), f"{CHECKSUMS_FILE}: "),
         (lambda folder: (folder / CHECKSUMS_FILE).write_bytes(b""), f"{CHECKSUMS_FILE}: "),
     ],
 )

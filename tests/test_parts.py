@@ -78,6 +78,10 @@ def test_what_is_not_whole_is_not_merged(tmp_path):
     path.write_text(path.read_text().splitlines(keepends=True)[0])
     with pytest.raises(FileError, match="part-000001-.* has 1 lines for 2 rows: remove it"):
         parts.merge(target)
+    write_all(parts)
+    path.write_bytes(path.read_bytes()[:-3])
+    with pytest.raises(FileError, match="part-000001-.* has 1 lines for 2 rows: remove it"):
+        parts.merge(target)
     assert target.read_text() == "old"
 
 

@@ -113,6 +113,7 @@ def test_pairs_are_read_as_the_model_was_trained_on(folder, tmp_path):
             {"text": ["good", None]},
             "row 1 of the batch, column 'text': None is no text but of type NoneType; write it",
         ),
+        ({"text": "gift"}, "column 'text' is one text, 'gift', and no column: add batched=True"),
         ({"text": [7]}, "row 0 of the batch, column 'text': 7 is no text but of type int"),
         (
             pd.DataFrame({"text": ["good", np.nan]}),

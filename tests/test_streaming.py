@@ -1,4 +1,5 @@
 import json
+from itertools import cycle, islice
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from bert_multilabel import streaming
 from bert_multilabel.columns import DataSpec
 from bert_multilabel.data import label_frequencies, load_splits
 from bert_multilabel.frequencies import LabelFrequencies
+from bert_multilabel.labels import DataError
 from bert_multilabel.reading import BadRows
 from bert_multilabel.streaming import RowStream
 
@@ -66,6 +68,14 @@ def test_a_worker_gives_each_epoch_its_own_order(stream, workers):
         orders.append([number for batch in loader for number in batch])
         assert sorted(orders[epoch]) == list(range(30))
     assert orders[0] != orders[1]
+
+
+@pytest.mark.parametrize(("count", "told"), [(29, "29"), (31, "more")])
+def test_rows_that_became_others_are_noticed(stream, monkeypatch, count, told):
+    monkeypatch.setattr(streaming, "SHUFFLED", 8)
+    changed = RowStream(lambda: islice(cycle(ROWS), count), stream.frequencies).ordered("random", 4, seed=1)
+    with pytest.raises(DataError, match=f"there were 30 training rows when .*, and now there are {told}: leave their"):
+        list(changed)
 
 
 def test_labels_change_their_places():
