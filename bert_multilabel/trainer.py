@@ -153,10 +153,11 @@ class MultiLabelTrainer(Trainer):
             The model itself, in its own precision, unless it was changed for training: then one of its class with its
             weights.
         """
+        model = cast(MultiLabelPreTrainedModel, self.model)
         if not self.changes_model:
             # Accelerate has put the precision of training around its `forward`.
-            model: MultiLabelPreTrainedModel = self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
-            return model
+            unwrapped: MultiLabelPreTrainedModel = self.accelerator.unwrap_model(model, keep_fp32_wrapper=False)
+            return unwrapped
         weights = self.accelerator.get_state_dict(self.model_wrapped)  # of FSDP's, the main process alone has them
         whole: Any = self._own_class(model.config)
         whole.load_state_dict(on_main(lambda: weights))

@@ -167,7 +167,8 @@ def test_the_config_for_cpu_cores_really_starts_two(options, of_one_process, tmp
     process = start(*ACCELERATE_CPU, script, *options, *words)
     output = finish(process)
     assert process.returncode == 0, output
-    assert output.count("left at the end: []") == 2
+    if find_spec("deepspeed") is None:  # which holds on to the group
+        assert output.count("left at the end: []") == 2
     check_same(tmp_path / "out", of_one_process)
     assert len(list((tmp_path / "out" / "checkpoint-12").glob("rng_state_*.pth"))) == 2  # of two processes
     for once in ("3 labels with their training rows", "***** eval metrics *****", "written to"):
