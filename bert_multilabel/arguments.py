@@ -476,7 +476,7 @@ class MultiLabelTrainingArguments(TrainingArguments):
         return stream.ordered(self.train_sampling_strategy, rows_per_step, seed)
 
     def _settle_best(self) -> None:
-        """Load the best checkpoint at the end by default, but only if it was saved for sure; say what is better."""
+        """Load the best checkpoint at the end if each evaluation is saved; refuse to where it may not be there."""
         has_steps = "steps" in (self.eval_strategy, self.save_strategy)
         saves_each = self.eval_strategy == self.save_strategy != "no" and not (
             has_steps and (self.eval_steps or self.logging_steps) != self.save_steps
