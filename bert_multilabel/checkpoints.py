@@ -88,11 +88,9 @@ def read_history(output_dir: Path) -> list[dict[str, float]]:
         FileError: If the record of the newest checkpoint is damaged.
     """
     checkpoints = sort_checkpoints(str(output_dir))
-    if not checkpoints or not (Path(checkpoints[-1]) / TRAINER_STATE_NAME).is_file():
+    if not checkpoints or not (state_file := Path(checkpoints[-1]) / TRAINER_STATE_NAME).is_file():
         return []
-    history: list[dict[str, float]] = read_record(Path(checkpoints[-1]) / TRAINER_STATE_NAME, "log_history")[
-        "log_history"
-    ]
+    history: list[dict[str, float]] = read_record(state_file, "log_history")["log_history"]
     return history
 
 

@@ -61,8 +61,8 @@ class Parts:
 
         Dealt out in this order, what is left to do falls to all processes alike.
         """
-        begun = {path.name[: len("part-000000")] for path in self.folder.glob("part-*.jsonl")}
-        return sorted(range(len(self)), key=lambda number: f"part-{number:06}" in begun)
+        begun = {path.name.rpartition("-")[0] for path in self.folder.glob("part-*.jsonl")}
+        return sorted(range(len(self)), key=lambda number: _stem(number) in begun)
 
     def write(self, number: int, records: Iterable[Any], logits: torch.Tensor | None) -> None:
         """Write a part.
@@ -132,4 +132,9 @@ class Parts:
 
     def _path(self, number: int) -> Path:
         digest = hashlib.sha256(json.dumps([self._settings, self.columns(number)]).encode()).hexdigest()
-        return self.folder / f"part-{number:06}-{digest}.jsonl"
+        return self.folder / f"{_stem(number)}-{digest}.jsonl"
+
+
+def _stem(number: int) -> str:
+    """Return what the name of a part's file begins with, before the digest."""
+    return f"part-{number:06}"

@@ -16,7 +16,8 @@ from torch import distributed
 from .files import FileError
 
 _Result = TypeVar("_Result")
-# How long, in seconds, a process waits to be ended with a job that has failed elsewhere, by one that may start later.
+# How long, in seconds, a process waits to be ended with a job that has failed elsewhere, by one that may start later;
+# and for what another machine has written to come into sight.
 _PATIENCE = 60.0
 # Set on an error that all processes have heard of.
 _KNOWN = "_is_known_to_all_processes"
