@@ -3,10 +3,10 @@
 import os
 import resource
 import shutil
+import sys
 import tempfile
 
 os.environ["HF_HUB_OFFLINE"] = "1"
-os.environ["HF_DATASETS_CACHE"] = tempfile.mkdtemp(prefix="datasets-")  # processes that tests start inherit it
 
 from pathlib import Path
 
@@ -31,6 +31,17 @@ VOCABULARIES = {
 }
 LABELS = ["good value", "too_expensive", "gift"]
 WORDS = {"good value": "good value", "too_expensive": "too expensive", "gift": "gift"}
+
+
+def pytest_configure() -> None:
+    """Keep rows in a folder of the tests' own, which processes that tests start inherit."""
+    assert "datasets" not in sys.modules, "it has read its settings"
+    os.environ["HF_DATASETS_CACHE"] = tempfile.mkdtemp(prefix="datasets-")
+
+
+def pytest_unconfigure() -> None:
+    """Leave nothing behind."""
+    shutil.rmtree(os.environ["HF_DATASETS_CACHE"])
 
 
 def save_checkpoint(folder: Path, kind: str, seed: int = 0, **config: object) -> Path:
@@ -60,12 +71,6 @@ def make_rows(count):
         names = [name for bit, name in enumerate(LABELS) if number >> bit & 1]
         text = " ".join(["the price is not"] * (number % 4) + [WORDS[name] for name in names]) or "quality"
         yield {"id": f"row-{number}", "text": text, "labels": names}
-
-
-@pytest.fixture(scope="session", autouse=True)
-def stored_rows_go_with_the_tests():
-    yield
-    shutil.rmtree(os.environ["HF_DATASETS_CACHE"])
 
 
 @pytest.fixture(scope="session")
