@@ -1,5 +1,6 @@
 """Tiny real BERT checkpoints, made here: nothing is downloaded."""
 
+import json
 import os
 import resource
 import shutil
@@ -82,6 +83,18 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 @pytest.fixture(scope="session")
 def backbone(checkpoints: dict[str, Path]) -> Path:
     return checkpoints["uncased"]
+
+
+@pytest.fixture(scope="session")
+def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Rows to train on, to validate and to test with, and the last without labels."""
+    folder = tmp_path_factory.mktemp("data")
+    for split, count in (("train", 64), ("validation", 24), ("test", 21)):
+        rows = [json.dumps(row) for row in make_rows(count)]
+        (folder / f"{split}.jsonl").write_text("\n".join(rows))
+    unlabelled = [json.dumps({"id": row["id"], "text": row["text"]}) for row in make_rows(21)]
+    (folder / "unlabelled.jsonl").write_text("\n".join(unlabelled))
+    return {path.stem: str(path) for path in folder.iterdir()}
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from bert_multilabel.modeling_multilabel import MultiLabelPreTrainedModel
 from bert_multilabel.trainer import MultiLabelTrainer
 from bert_multilabel.training import run
 
-from .conftest import LABELS, make_rows
+from .conftest import LABELS
 
 STRATEGIES = {
     "cls": {"strategy": "cls"},
@@ -21,14 +21,6 @@ STRATEGIES = {
     "isolated": {"strategy": "label_tokens", "label_attention": "isolated"},
     "late": {"strategy": "label_tokens", "label_attention": "isolated", "label_layers": 1},
 }
-
-
-@pytest.fixture(scope="module")
-def files(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("data")
-    for split, count in (("train", 64), ("validation", 24)):
-        (folder / f"{split}.jsonl").write_text("\n".join(json.dumps(row) for row in make_rows(count)))
-    return {path.stem: str(path) for path in folder.iterdir()}
 
 
 # In the order of the labels that the training rows hold.
