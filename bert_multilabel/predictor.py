@@ -35,8 +35,8 @@ class MultiLabelPredictor:
     """Says of each row of a batch which labels a trained model gives it: a callable for whatever engine hands it rows.
 
     It works unchanged in `dataset.map(MultiLabelPredictor("runs/opinions"), batched=True)` of `datasets`, also with
-    `num_proc`, and in `dataset.map_batches(MultiLabelPredictor, fn_constructor_args=["runs/opinions"], ...)` of Ray
-    Data, in any of its batch formats. Decisions and scores are those of `predictions.jsonl`.
+    `num_proc` or of a stream, and in `dataset.map_batches(MultiLabelPredictor, fn_constructor_args=["runs/opinions"],
+    ...)` of Ray Data, in any of its batch formats. Decisions and scores are those of `predictions.jsonl`.
 
     The model is loaded at the first call, once per process, by this package's own code. A process that was forked, as
     those of `num_proc` are, computes with one thread. What is pickled is the
@@ -79,7 +79,9 @@ class MultiLabelPredictor:
         self.asked = CallArguments(**arguments)
         self.digest = _digest(self.model_dir)
 
-    def __call__(self, batch: Mapping[str, Sequence[Any]] | pd.DataFrame | pa.Table) -> pa.Table:
+    def __call__(
+        self, batch: Mapping[str, Sequence[Any]] | pd.DataFrame | pa.Table
+    ) -> pa.Table | dict[str, list[Any]]:
         """Predict the rows of a batch.
 
         Args:
@@ -88,8 +90,9 @@ class MultiLabelPredictor:
         Returns:
             The columns of the batch, and `labels`, list<string>: the names of the labels that a row is given; and
             `scores`, list<struct<label: string, score: float>>: probabilities as in Transformers' own pipelines, in
-            label order, or with `top_k` the highest first. The engines take an Arrow table as well as a dictionary,
-            and with it the types, also where no row of a batch is given a label.
+            label order, or with `top_k` the highest first. A dictionary of lists comes back as one, for a stream of
+            `datasets` takes nothing else. All others come back as an Arrow table: with it the engines take the types,
+            also where no row of a batch is given a label.
 
         Raises:
             DataError: If a cell is no text, with its column and the number of its row in the batch, from 0; or if
@@ -124,7 +127,9 @@ class MultiLabelPredictor:
         labels = [answer["labels"] for answer in answers]
         scores = [[{"label": name, "score": score} for name, score in answer["scores"].items()] for answer in answers]
         table = table.append_column(self.labels_column, pa.array(labels, _LABELS))
-        return table.append_column(self.scores_column, pa.array(scores, _SCORES))
+        table = table.append_column(self.scores_column, pa.array(scores, _SCORES))
+        is_lists = isinstance(batch, dict) and all(isinstance(column, list) for column in batch.values())
+        return table.to_pydict() if is_lists else table
 
 
 @lru_cache(maxsize=2)  # two, for whoever compares models

@@ -72,7 +72,8 @@ FORMS = {
 
 @pytest.mark.parametrize("form", FORMS)
 def test_a_batch_in_any_form_gets_the_labels_and_scores_of_predictions(folder, expected, form):
-    table = MultiLabelPredictor(folder)(FORMS[form](ROWS))
+    predicted = MultiLabelPredictor(folder)(FORMS[form](ROWS))
+    table = pa.table(predicted) if form == "lists" else predicted
     assert table.column_names == ["id", "text", "labels", "scores"]
     check(table.to_pylist(), expected)
 
@@ -81,7 +82,7 @@ def test_arguments_are_those_of_the_pipeline(folder):
     predict = MultiLabelPredictor(
         folder, threshold={"gift": 0.0}, top_k=2, prefix="predicted_", text_column="sentence"
     )
-    rows = predict({"sentence": TEXTS, "labels": [0] * 24}).to_pylist()
+    rows = pa.table(predict({"sentence": TEXTS, "labels": [0] * 24})).to_pylist()
     assert all("gift" in row["predicted_labels"] and row["labels"] == 0 for row in rows)
     for row in rows:
         scores = [score["score"] for score in row["predicted_scores"]]
@@ -144,8 +145,9 @@ def test_what_is_no_batch_or_no_model_is_refused(folder, tmp_path):
 
 
 def test_a_batch_without_rows_has_columns_all_the_same(folder):
-    table = MultiLabelPredictor(folder, min_labels=1)({"text": []})
+    table = MultiLabelPredictor(folder, min_labels=1)(pa.table({"text": pa.array([], pa.string())}))
     assert table.num_rows == 0 and table.column_names == ["text", "labels", "scores"]
+    assert MultiLabelPredictor(folder)({"text": []}) == {"text": [], "labels": [], "scores": []}
 
 
 def test_vectors_beside_the_text_are_carried_along(folder):
@@ -192,6 +194,15 @@ def test_datasets_map(folder, expected, tmp_path, monkeypatch, num_proc):
     check(predicted.to_list(), [expected[row] for row in order])
     score = {"label": Value("string"), "score": Value("float32")}
     assert predicted.features == {**features, "labels": List(Value("string")), "scores": List(score)}
+
+
+@pytest.mark.parametrize("form", [None, "arrow"])
+def test_a_stream_of_datasets(folder, expected, form):
+    # The first batches hold rows without labels only.
+    order = sorted(range(24), key=lambda row: len(expected[row]["labels"]))
+    stream = Dataset.from_list([ROWS[row] for row in order]).to_iterable_dataset().with_format(form)
+    predicted = stream.map(MultiLabelPredictor(folder), batched=True, batch_size=3)
+    check(list(predicted.with_format(None)), [expected[row] for row in order])
 
 
 def test_datasets_know_results_of_another_state_of_the_folder(folder, tmp_path, monkeypatch):
