@@ -17,7 +17,7 @@ from .modeling_multilabel import MultiLabelPreTrainedModel
 from .trainer import MultiLabelTrainer
 
 if TYPE_CHECKING:
-    from optuna import Trial
+    from optuna.trial import BaseTrial, FrozenTrial
 
 logger = logging.get_logger(__name__)
 
@@ -43,6 +43,8 @@ def search(
 ) -> MultiLabelTrainingArguments:
     """Find values for the training arguments, or take those that a search of the same run found before.
 
+    A search that was interrupted goes on behind its last finished trial and finds what it would have found.
+
     Args:
         make_trainer: Makes a trainer of `args` and `model_init`.
         model: What every trial starts from a copy of.
@@ -52,9 +54,10 @@ def search(
     Returns:
         A copy of the arguments, with the best values.
     """
-    if not path.exists():
-        write_json(path, _try_values(make_trainer, model, args))
-    best = read_record(path, "best")["best"]
+    record = read_record(path, "trials") if path.exists() else {"trials": []}
+    if "best" not in record:
+        record = _try_values(make_trainer, model, args, path, record["trials"])
+    best = record["best"]
     logger.warning(f"training with what the search found, {best}: all trials stand in {path}")
     args = copy.copy(args)
     for name, value in best.items():
@@ -62,7 +65,7 @@ def search(
     return args
 
 
-def suggest(trial: "Trial", given: MultiLabelTrainingArguments) -> dict[str, float]:
+def suggest(trial: "BaseTrial", given: MultiLabelTrainingArguments) -> dict[str, float]:
     """Choose the values of a trial.
 
     Args:
@@ -94,18 +97,24 @@ def _try_values(
     make_trainer: Callable[..., MultiLabelTrainer],
     model: MultiLabelPreTrainedModel,
     args: MultiLabelTrainingArguments,
+    path: Path,
+    done: list[dict[str, Any]],
 ) -> dict[str, Any]:
-    """Run the trials: what was tried, and what was best."""
+    """Run the trials that are not done, and write after each what was tried, and at the end what was best."""
     # Optuna takes a second to import, and is there only with the extra "hpo".
     import optuna
 
     metric = f"eval_{str(args.metric_for_best_model).removeprefix('eval_')}"
     better = max if args.greater_is_better else min
     direction: Literal["maximize", "minimize"] = "maximize" if args.greater_is_better else "minimize"
-    # Made here and not by Trainer, which does not give it away. Nothing is worse than what was asked for.
+    # Made here and not by Trainer, which does not give it away.
     storage = optuna.storages.InMemoryStorage()
     study = optuna.create_study(storage=storage, direction=direction)
-    study.enqueue_trial({name: getattr(args, name) for name in (*_FACTORS, *_WHOLE_NUMBERS)})
+    if done:
+        logger.warning(f"going on with the search of which {path} holds {len(done)} trials")
+        study.add_trials([_as_trial(trial, args) for trial in done])
+    else:  # Nothing will be worse than what was asked for.
+        study.enqueue_trial({name: getattr(args, name) for name in (*_FACTORS, *_WHOLE_NUMBERS)})
 
     with TemporaryDirectory() as folder:
         trial_args = copy.copy(args)
@@ -117,22 +126,33 @@ def _try_values(
             before = trainer.state.best_metric if args.load_best_model_at_end else None
             return metrics[metric] if before is None else better(metrics[metric], before)
 
-        trainer.hyperparameter_search(
-            hp_space=lambda trial: suggest(trial, args),
-            compute_objective=score,
-            n_trials=cast(int, args.hyperparameter_search),
-            direction=direction,
-            backend="optuna",
-            storage=storage,
-            study_name=study.study_name,
-            load_if_exists=True,
-            sampler=optuna.samplers.TPESampler(seed=args.seed),
-            # After as many steps, trials of other batch sizes and epochs are not equally far.
-            pruner=optuna.pruners.NopPruner(),
-        )
-    return {
-        "metric": metric,
-        "best": study.best_params,
-        "best_score": study.best_value,
-        "trials": [{"score": trial.value, "values": trial.params} for trial in study.trials],
-    }
+        for number in range(len(done), cast(int, args.hyperparameter_search)):
+            trainer.hyperparameter_search(
+                hp_space=lambda trial: suggest(trial, args),
+                compute_objective=score,
+                n_trials=1,
+                direction=direction,
+                backend="optuna",
+                storage=storage,
+                study_name=study.study_name,
+                load_if_exists=True,
+                # Each with a seed of its own: so it depends on the trials before it, and on no interruption.
+                sampler=optuna.samplers.TPESampler(seed=args.seed + number),
+                # After as many steps, trials of other batch sizes and epochs are not equally far.
+                pruner=optuna.pruners.NopPruner(),
+            )
+            done = [{"score": trial.value, "values": trial.params} for trial in study.trials]
+            write_json(path, {"metric": metric, "trials": done})
+    record = {"metric": metric, "best": study.best_params, "best_score": study.best_value, "trials": done}
+    write_json(path, record)
+    return record
+
+
+def _as_trial(tried: dict[str, Any], args: MultiLabelTrainingArguments) -> "FrozenTrial":
+    """Return a finished trial as Optuna would have it, from what stands in the record."""
+    from optuna.trial import FixedTrial, TrialState, create_trial
+
+    values = FixedTrial(tried["values"])
+    suggest(values, args)  # for what the values were chosen from
+    state = TrialState.FAIL if tried["score"] is None else TrialState.COMPLETE
+    return create_trial(state=state, value=tried["score"], params=tried["values"], distributions=values.distributions)

@@ -6,8 +6,10 @@ import torch
 from optuna.trial import FixedTrial
 from safetensors.torch import load_file
 
+import bert_multilabel.search
 from bert_multilabel.arguments import parse_arguments
 from bert_multilabel.search import suggest
+from bert_multilabel.trainer import MultiLabelTrainer
 from bert_multilabel.training import run
 
 from .conftest import make_rows
@@ -99,6 +101,29 @@ def test_an_interrupted_run_goes_on_with_what_was_found(searched, command, monke
     assert run_into(output_dir, command) == found
     again = load_file(output_dir / "model.safetensors")
     assert all(torch.equal(weights, again[name]) for name, weights in whole.items())
+
+
+@pytest.mark.parametrize("finished", [1, 3])
+def test_an_interrupted_search_goes_on_and_finds_the_same(searched, command, tmp_path, monkeypatch, finished):
+    _, found = searched
+    write, trained = bert_multilabel.search.write_json, []
+
+    def write_and_stop(path, record):
+        write(path, record)
+        if len(record["trials"]) == finished:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("bert_multilabel.search.write_json", write_and_stop)
+        with pytest.raises(KeyboardInterrupt):
+            run_into(tmp_path, command)
+    assert "best" not in json.loads((tmp_path / "hyperparameter_search.json").read_text())
+    train = MultiLabelTrainer.train
+    monkeypatch.setattr(
+        MultiLabelTrainer, "train", lambda self, *_, **named: (trained.append(0), train(self, *_, **named))[1]
+    )
+    assert run_into(tmp_path, command) == found
+    assert len(trained) == 3 - finished + 1  # what was left, and the run
 
 
 def test_a_trial_counts_by_the_metric_that_chooses_the_checkpoint(command, tmp_path):
