@@ -6,15 +6,10 @@ import resource
 import shutil
 import sys
 import tempfile
-
-os.environ["HF_HUB_OFFLINE"] = "1"
-
 from pathlib import Path
 
 import hypothesis
 import pytest
-import torch
-from transformers import BertConfig, BertModel, BertTokenizer
 
 # The same examples in each run, or a new one that fails might refuse a change that it has nothing to do with. `fuzz/`
 # tries new ones.
@@ -35,8 +30,9 @@ WORDS = {"good value": "good value", "too_expensive": "too expensive", "gift": "
 
 
 def pytest_configure() -> None:
-    """Keep rows in a folder of the tests' own, which processes that tests start inherit."""
-    assert "datasets" not in sys.modules, "it has read its settings"
+    """Go without the Hub, and keep rows in a folder of the tests' own, also in processes that tests start."""
+    assert not {"datasets", "huggingface_hub"} & {*sys.modules}, "they have read their settings"
+    os.environ["HF_HUB_OFFLINE"] = "1"
     os.environ["HF_DATASETS_CACHE"] = tempfile.mkdtemp(prefix="datasets-")
 
 
@@ -47,6 +43,10 @@ def pytest_unconfigure() -> None:
 
 def save_checkpoint(folder: Path, kind: str, seed: int = 0, **config: object) -> Path:
     """Save a tiny BERT, its pooler trained in the sense that its bias has left zero."""
+    # Not at the top: the process that deals out the tests needs none of it, and those that run them begin after it.
+    import torch
+    from transformers import BertConfig, BertModel, BertTokenizer
+
     torch.manual_seed(seed)
     vocabulary = VOCABULARIES[kind]
     settings = {
