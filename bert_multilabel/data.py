@@ -23,7 +23,7 @@ from .frequencies import LabelFrequencies
 from .labels import BadValue, DataError, LabelReader, cell_reader, column_reader, has_lone_surrogate, shorten
 from .reading import SPLITS, BadRows, Table, describe_problem, raise_problems, read_dataset, read_files
 from .stored_rows import ROWS_AT_A_TIME, mapped_anew, stored_rows
-from .streaming import RowStream
+from .streaming import RowStream, UnchangedRows
 
 logger = logging.get_logger(__name__)
 
@@ -127,8 +127,9 @@ def load_splits(
         clean = _Cleaner(split, tables[split], in_split[split], reader)
         try:
             if streaming and split == "train":
-                parts = _in_columns(clean.rows(), ["labels"])
-                stream = RowStream(clean.rows, LabelFrequencies.of(part["labels"] for part in parts))
+                rows = UnchangedRows(tables[split].source, clean.rows)
+                parts = _in_columns(rows.read(), ["labels"])
+                stream = RowStream(rows.read, LabelFrequencies.of(part["labels"] for part in parts))
             else:
                 splits[split] = clean.stored()
         except BadRows as error:

@@ -1,6 +1,7 @@
 """Training rows that are read anew in each epoch and stored nowhere."""
 
 import copy
+import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import Any
@@ -19,6 +20,42 @@ _BATCHES_GROUPED = 50
 Row = dict[str, Any]
 
 
+class UnchangedRows:
+    """Rows that are read from their source several times: first all of them to the end, and later the same.
+
+    Args:
+        source: Where they are, for messages.
+        read: Begins to read the rows.
+    """
+
+    def __init__(self, source: str, read: Callable[[], Iterable[Row]]) -> None:
+        self._source, self._read = source, read
+        self._known: tuple[int, bytes] | None = None
+
+    def read(self) -> Iterator[Row]:
+        """Read the rows.
+
+        Raises:
+            DataError: On the way or in the end, if they are others than the first time.
+        """
+        number, digest = 0, hashlib.blake2b()
+        for number, row in enumerate(self._read(), 1):
+            if self._known is not None and number > self._known[0]:
+                break
+            digest.update(repr(row).encode())
+            yield row
+        if self._known is None:
+            self._known = number, digest.digest()
+        count, known = self._known
+        if number != count:
+            now = f"{'more than ' if number > count else ''}{min(number, count)} rows, of which {count} were checked"
+        elif digest.digest() != known:
+            now = f"other rows than the {count} that were checked"
+        else:
+            return
+        raise DataError(f"{self._source} now holds {now}: leave it as it is, and start the run again")
+
+
 class RowStream(IterableDataset[Row]):
     """Clean rows (`text`, `labels`, perhaps `pair` and `id`) that are read anew in each epoch.
 
@@ -26,8 +63,7 @@ class RowStream(IterableDataset[Row]):
 
     Args:
         read: Begins to read the rows, in the order of their source.
-        frequencies: Of the labels in all rows, which tell how many rows there are. Reading raises a DataError if there
-            are more or fewer of them later.
+        frequencies: Of the labels in all rows, which tell how many rows there are.
     """
 
     def __init__(self, read: Callable[[], Iterable[Row]], frequencies: LabelFrequencies) -> None:
@@ -66,25 +102,12 @@ class RowStream(IterableDataset[Row]):
         return self.frequencies.rows
 
     def __iter__(self) -> Iterator[Row]:
-        rows = self._as_many()
+        rows = iter(self._read())
         if self._is_shuffled:
             rows = _shuffled(rows, np.random.default_rng((self._seed, self._epoch)))
         if self._group > 1:
             rows = _grouped(rows, self._group)
         return rows
-
-    def _as_many(self) -> Iterator[Row]:
-        """Read the rows, and refuse to go on with others than were counted and checked."""
-        number, count = 0, self.frequencies.rows
-        for number, row in enumerate(self._read(), 1):
-            if number > count:
-                break
-            yield row
-        if number != count:
-            raise DataError(
-                f"there were {count} training rows when they were checked, and now there are "
-                f"{'more' if number > count else number}: leave their files as they are, and start the run again"
-            )
 
 
 def _shuffled(rows: Iterator[Row], draws: np.random.Generator) -> Iterator[Row]:

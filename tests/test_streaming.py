@@ -1,5 +1,4 @@
 import json
-from itertools import cycle, islice
 
 import numpy as np
 import pytest
@@ -12,7 +11,7 @@ from bert_multilabel.data import label_frequencies, load_splits
 from bert_multilabel.frequencies import LabelFrequencies
 from bert_multilabel.labels import DataError
 from bert_multilabel.reading import BadRows
-from bert_multilabel.streaming import RowStream
+from bert_multilabel.streaming import RowStream, UnchangedRows
 
 from .conftest import make_rows
 from .test_training import read_jsonl, run_script
@@ -70,11 +69,24 @@ def test_a_worker_gives_each_epoch_its_own_order(stream, workers):
     assert orders[0] != orders[1]
 
 
-@pytest.mark.parametrize(("count", "told"), [(29, "29"), (31, "more")])
-def test_rows_that_became_others_are_noticed(stream, monkeypatch, count, told):
+@pytest.mark.parametrize(
+    ("later", "told"),
+    [
+        (ROWS[:29], "29 rows, of which 30 were checked"),
+        ([*ROWS, ROWS[0]], "more than 30 rows, of which 30 were checked"),
+        ([*ROWS[:7], {**ROWS[7], "text": "b"}, *ROWS[8:]], "other rows than the 30 that were checked"),
+        ([*ROWS[:7], {**ROWS[7], "labels": [0]}, *ROWS[8:]], "other rows than the 30 that were checked"),
+        (ROWS[::-1], "other rows than the 30 that were checked"),
+    ],
+)
+def test_rows_that_became_others_are_noticed(stream, monkeypatch, later, told):
     monkeypatch.setattr(streaming, "SHUFFLED", 8)
-    changed = RowStream(lambda: islice(cycle(ROWS), count), stream.frequencies).ordered("random", 4, seed=1)
-    with pytest.raises(DataError, match=f"there were 30 training rows when .*, and now there are {told}: leave their"):
+    passes = iter([ROWS, ROWS, later])
+    rows = UnchangedRows("train.csv", lambda: next(passes))
+    assert list(rows.read()) == ROWS
+    changed = RowStream(rows.read, stream.frequencies).ordered("random", 4, seed=1)
+    assert sorted(numbers(changed)) == list(range(30))
+    with pytest.raises(DataError, match=f"train.csv now holds {told}: leave it as it is, and start the run again"):
         list(changed)
 
 
