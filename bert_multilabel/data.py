@@ -141,7 +141,7 @@ def load_splits(
     if reader is not None and reader.repeated:
         logger.warning("rows that name a label more than once: %d; it counts once", reader.repeated)
     loaded = LoadedData(splits, reader.label_names if reader is not None else spec.label_names, columns.pair, stream)
-    if reader is not None and spec.label_names is None and "train" in wanted:
+    if reader is not None and spec.label_names is None and (stream is not None or "train" in splits):
         _log_labels(reader.label_names, loaded.frequencies)
     return loaded
 

@@ -313,6 +313,13 @@ def test_labels_to_predict_may_be_missing(write, spec):
     assert load(write("a.csv", "text\ngood\n"), "test").label_names is None
 
 
+@pytest.mark.parametrize("spec", [{"label_column": ["a"]}, {"label_column": ["a", "b"]}])
+def test_names_of_columns_need_no_training_split(write, spec):
+    loaded = load(write("a.csv", "text,a,b\ngood,1,0\nbad,0,1\n"), "test", **spec)
+    assert loaded.label_names == spec["label_column"]
+    assert loaded.splits["test"]["labels"][0] == [1, 0][: len(loaded.label_names)]
+
+
 @pytest.mark.parametrize("content", ["text,labels\ngood,\nbad, \n", "text,labels\ngood,-100\n"])
 def test_hidden_labels_are_no_labels(write, content):
     train = write("t.csv", TWO_ROWS)
