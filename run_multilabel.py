@@ -12,6 +12,7 @@ from bert_multilabel.hub import PushError
 from bert_multilabel.labels import DataError
 from bert_multilabel.preparing import prepare
 from bert_multilabel.processes import OtherProcessError, is_main, leave_process_group, wait_for_the_end
+from bert_multilabel.trainer import DivergedError
 from bert_multilabel.training import carry_out
 
 if __name__ == "__main__":
@@ -37,7 +38,7 @@ if __name__ == "__main__":
         carry_out(*prepared)
         del prepared  # the model, which holds on to the group
         leave_process_group()
-    except (DataError, FileError, PushError) as error:
+    except (DataError, DivergedError, FileError, PushError) as error:
         sys.exit(str(error))
     except OtherProcessError as error:
         wait_for_the_end()

@@ -3,8 +3,9 @@
 import copy
 import math
 from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from transformers.trainer_utils import SaveStrategy
@@ -12,9 +13,10 @@ from transformers.utils import logging
 
 from .arguments import MultiLabelTrainingArguments
 from .checkpoints import read_record
-from .files import write_json
+from .files import FileError, write_json
 from .modeling_multilabel import MultiLabelPreTrainedModel
-from .trainer import MultiLabelTrainer
+from .saving import UNFINISHED, clear_unfinished
+from .trainer import DivergedError, MultiLabelTrainer
 
 if TYPE_CHECKING:
     from optuna.trial import BaseTrial, FrozenTrial
@@ -53,10 +55,17 @@ def search(
 
     Returns:
         A copy of the arguments, with the best values.
+
+    Raises:
+        DivergedError: If the model has diverged in all trials.
+        FileError: If what is written there is damaged.
     """
-    record = read_record(path, "trials") if path.exists() else {"trials": []}
+    record: dict[str, Any] = {"trials": []}
+    trials: list[FrozenTrial] = []
+    if path.exists():
+        record, trials = _read(path, args)
     if "best" not in record:
-        record = _try_values(make_trainer, model, args, path, record["trials"])
+        record = _try_values(make_trainer, model, args, path, trials)
     best = record["best"]
     logger.warning(f"training with what the search found, {best}: all trials stand in {path}")
     args = copy.copy(args)
@@ -98,38 +107,34 @@ def _try_values(
     model: MultiLabelPreTrainedModel,
     args: MultiLabelTrainingArguments,
     path: Path,
-    done: list[dict[str, Any]],
+    done: "list[FrozenTrial]",
 ) -> dict[str, Any]:
     """Run the trials that are not done, and write after each what was tried, and at the end what was best."""
     # Optuna takes a second to import, and is there only with the extra "hpo".
     import optuna
+    from optuna.trial import TrialState
 
     metric = f"eval_{str(args.metric_for_best_model).removeprefix('eval_')}"
-    better = max if args.greater_is_better else min
     direction: Literal["maximize", "minimize"] = "maximize" if args.greater_is_better else "minimize"
     # Made here and not by Trainer, which does not give it away.
     storage = optuna.storages.InMemoryStorage()
     study = optuna.create_study(storage=storage, direction=direction)
     if done:
         logger.warning(f"going on with the search of which {path} holds {len(done)} trials")
-        study.add_trials([_as_trial(trial, args) for trial in done])
+        study.add_trials(done)
     else:  # Nothing will be worse than what was asked for.
         study.enqueue_trial({name: getattr(args, name) for name in (*_FACTORS, *_WHOLE_NUMBERS)})
 
-    with TemporaryDirectory() as folder:
-        trial_args = copy.copy(args)
-        trial_args.output_dir, trial_args.save_strategy, trial_args.push_to_hub = folder, SaveStrategy.NO, False
-        trainer = make_trainer(args=trial_args, model_init=lambda: copy.deepcopy(model))
-
-        def score(metrics: dict[str, float]) -> float:
-            # Where the run will end with its best checkpoint, a trial counts by its best evaluation.
-            before = trainer.state.best_metric if args.load_best_model_at_end else None
-            return metrics[metric] if before is None else better(metrics[metric], before)
-
-        for number in range(len(done), cast(int, args.hyperparameter_search)):
+    trial_args = copy.copy(args)
+    trial_args.output_dir = str(path.parent / UNFINISHED)
+    trial_args.save_strategy, trial_args.push_to_hub = SaveStrategy.NO, False
+    for number in range(len(done), cast(int, args.hyperparameter_search)):
+        # One for each trial: what stops a trial early goes on counting.
+        trainer = make_trainer(args=copy.copy(trial_args), model_init=lambda: copy.deepcopy(model))
+        with suppress(DivergedError):  # which Optuna notes
             trainer.hyperparameter_search(
                 hp_space=lambda trial: suggest(trial, args),
-                compute_objective=score,
+                compute_objective=partial(_score, trainer, metric),
                 n_trials=1,
                 direction=direction,
                 backend="optuna",
@@ -141,18 +146,48 @@ def _try_values(
                 # After as many steps, trials of other batch sizes and epochs are not equally far.
                 pruner=optuna.pruners.NopPruner(),
             )
-            done = [{"score": trial.value, "values": trial.params} for trial in study.trials]
-            write_json(path, {"metric": metric, "trials": done})
-    record = {"metric": metric, "best": study.best_params, "best_score": study.best_value, "trials": done}
+        write_json(path, {"metric": metric, "trials": _as_records(study.trials)})
+    clear_unfinished(path.parent)
+    if not study.get_trials(states=[TrialState.COMPLETE]):
+        raise DivergedError(
+            f"in all trials the model has diverged ({path}): search around a lower --learning_rate and "
+            "--head_learning_rate, with --overwrite_output_dir"
+        )
+    trials = _as_records(study.trials)
+    record = {"metric": metric, "best": study.best_params, "best_score": study.best_value, "trials": trials}
     write_json(path, record)
     return record
 
 
-def _as_trial(tried: dict[str, Any], args: MultiLabelTrainingArguments) -> "FrozenTrial":
-    """Return a finished trial as Optuna would have it, from what stands in the record."""
+def _score(trainer: MultiLabelTrainer, metric: str, metrics: dict[str, float]) -> float:
+    """Return by what a trial counts: where the run will end with its best checkpoint, by its best evaluation."""
+    before = trainer.state.best_metric if trainer.args.load_best_model_at_end else None
+    better = max if trainer.args.greater_is_better else min
+    return metrics[metric] if before is None else better(metrics[metric], before)
+
+
+def _as_records(trials: "list[FrozenTrial]") -> list[dict[str, Any]]:
+    return [{"score": trial.value, "values": trial.params} for trial in trials]
+
+
+def _read(path: Path, args: MultiLabelTrainingArguments) -> "tuple[dict[str, Any], list[FrozenTrial]]":
+    """Read a record, and its trials as Optuna would have them.
+
+    Raises:
+        FileError: If it is damaged.
+    """
     from optuna.trial import FixedTrial, TrialState, create_trial
 
-    values = FixedTrial(tried["values"])
-    suggest(values, args)  # for what the values were chosen from
-    state = TrialState.FAIL if tried["score"] is None else TrialState.COMPLETE
-    return create_trial(state=state, value=tried["score"], params=tried["values"], distributions=values.distributions)
+    record, trials = read_record(path, "trials"), []
+    try:
+        for tried in record["trials"]:
+            values, score = tried["values"], tried["score"]
+            chosen = FixedTrial(values)
+            suggest(chosen, args)  # for what the values were chosen from
+            state = TrialState.FAIL if score is None else TrialState.COMPLETE
+            trials.append(create_trial(state=state, value=score, params=values, distributions=chosen.distributions))
+        if "best" in record and record["best"] not in [trial.params for trial in trials]:
+            raise ValueError("the best is none of the trials")
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise FileError(f"{path} is damaged ({error}): mend it, or remove it") from error
+    return record, trials

@@ -37,6 +37,10 @@ from .saving import UNFINISHED, bring_in, clear_unfinished, discard_old
 from .stored_rows import mapped_anew
 
 
+class DivergedError(ArithmeticError):
+    """Raised where an evaluation finds that training has left no numbers in the model; the message says what to do."""
+
+
 class EpochSeededLengthSampler(LengthGroupedSampler):
     """Groups rows of like length in an order that depends on the seed and the epoch alone.
 
@@ -61,11 +65,16 @@ def computed_once(compute_metrics: Callable[..., dict[str, float]]) -> Callable[
 
     Returns:
         The same with the loss beside: over all that is annotated. Trainer's own mean, of the means of batches, depends
-        on how rows are dealt out.
+        on how rows are dealt out. It raises a DivergedError if logits are NaN or infinite.
     """
 
     def compute(prediction: EvalPrediction) -> dict[str, float]:
         logits, labels = (torch.from_numpy(array) for array in logits_and_references(prediction))  # (N, L) each
+        if bad := int((~logits.isfinite()).any(dim=1).sum()):
+            raise DivergedError(
+                f"the model has diverged: of {len(logits)} rows, {bad} have logits that are NaN or infinite; train "
+                "with a lower --learning_rate or --head_learning_rate"
+            )
         return {"loss": float(multi_label_loss(logits, labels)), **compute_metrics(prediction)}
 
     return lambda prediction: on_main(partial(compute, prediction))

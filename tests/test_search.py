@@ -8,8 +8,9 @@ from safetensors.torch import load_file
 
 import bert_multilabel.search
 from bert_multilabel.arguments import parse_arguments
+from bert_multilabel.files import FileError
 from bert_multilabel.search import suggest
-from bert_multilabel.trainer import MultiLabelTrainer
+from bert_multilabel.trainer import DivergedError, MultiLabelTrainer
 from bert_multilabel.training import run
 
 from .conftest import make_rows
@@ -103,10 +104,9 @@ def test_an_interrupted_run_goes_on_with_what_was_found(searched, command, monke
     assert all(torch.equal(weights, again[name]) for name, weights in whole.items())
 
 
-@pytest.mark.parametrize("finished", [1, 3])
-def test_an_interrupted_search_goes_on_and_finds_the_same(searched, command, tmp_path, monkeypatch, finished):
-    _, found = searched
-    write, trained = bert_multilabel.search.write_json, []
+def interrupt_search(monkeypatch, finished, output_dir, *words):
+    """Run a command that is interrupted when so many trials are written."""
+    write = bert_multilabel.search.write_json
 
     def write_and_stop(path, record):
         write(path, record)
@@ -116,14 +116,81 @@ def test_an_interrupted_search_goes_on_and_finds_the_same(searched, command, tmp
     with monkeypatch.context() as patched:
         patched.setattr("bert_multilabel.search.write_json", write_and_stop)
         with pytest.raises(KeyboardInterrupt):
-            run_into(tmp_path, command)
-    assert "best" not in json.loads((tmp_path / "hyperparameter_search.json").read_text())
-    train = MultiLabelTrainer.train
-    monkeypatch.setattr(
-        MultiLabelTrainer, "train", lambda self, *_, **named: (trained.append(0), train(self, *_, **named))[1]
-    )
-    assert run_into(tmp_path, command) == found
-    assert len(trained) == 3 - finished + 1  # what was left, and the run
+            run_into(output_dir, *words)
+    assert "best" not in json.loads((output_dir / "hyperparameter_search.json").read_text())
+
+
+@pytest.fixture
+def trainings(monkeypatch):
+    """How many steps each training of this test has made."""
+    train, steps = MultiLabelTrainer.train, []
+
+    def train_and_count(trainer, *arguments, **named):
+        output = train(trainer, *arguments, **named)
+        steps.append(trainer.state.global_step)
+        return output
+
+    monkeypatch.setattr(MultiLabelTrainer, "train", train_and_count)
+    return steps
+
+
+@pytest.mark.parametrize("finished", [1, 3])
+def test_an_interrupted_search_goes_on_and_finds_the_same(
+    searched, command, tmp_path, monkeypatch, trainings, finished
+):
+    interrupt_search(monkeypatch, finished, tmp_path, command)
+    assert run_into(tmp_path, command) == searched[1]
+    assert len(trainings) == 3 + 1  # the trials, each once, and the run
+
+
+def test_trials_that_stop_early_or_diverge_are_trials_of_their_own(command, tmp_path, monkeypatch, trainings):
+    create = MultiLabelTrainer.create_optimizer
+
+    def create_and_ruin(trainer, *arguments):
+        optimizer = create(trainer, *arguments)
+        if trainer.args.learning_rate == ruined:
+            for group in optimizer.param_groups:
+                group["lr"] = 1e30
+        return optimizer
+
+    monkeypatch.setattr(MultiLabelTrainer, "create_optimizer", create_and_ruin)
+    # Nothing is learned, so every trial stops early.
+    words = "--early_stopping_patience 1 --learning_rate 1e-12 --head_learning_rate 1e-12".split()
+    ruined, words = None, [*command, *words]
+    interrupt_search(monkeypatch, 2, tmp_path / "one", words)
+    first = json.loads((tmp_path / "one" / "hyperparameter_search.json").read_text())
+    ruined = first["trials"][1]["values"]["learning_rate"]
+    found = run_into(tmp_path / "two", words)
+    assert [trial["score"] is None for trial in found["trials"]] == [False, True, False]
+    assert 0 not in trainings
+    interrupt_search(monkeypatch, 2, tmp_path / "three", words)
+    assert run_into(tmp_path / "three", words) == found
+
+
+def test_a_search_in_which_all_diverge_says_so(command, tmp_path):
+    words = [*command, "--learning_rate", "1e30", "--hyperparameter_search", "1"]
+    with pytest.raises(DivergedError, match="in all trials the model has diverged .*search around a lower"):
+        run_into(tmp_path, words)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"trials": [{"score": 1}]},
+        {"trials": [{"score": 1, "values": {}}]},
+        {"trials": [{"score": "high", "values": None}]},
+        {"trials": [], "best": {"output_dir": "elsewhere"}},
+        {"trials": [], "best": None},
+        {"trials": 7},
+    ],
+)
+def test_a_damaged_record_is_named(command, tmp_path, damage):
+    path = tmp_path / "hyperparameter_search.json"
+    path.write_text(json.dumps(damage))
+    args = given_values()
+    args.hyperparameter_search = 3
+    with pytest.raises(FileError, match=f"{path} is damaged .*: mend it, or remove it"):
+        bert_multilabel.search.search(pytest.fail, None, args, path)
 
 
 def test_a_trial_counts_by_the_metric_that_chooses_the_checkpoint(command, tmp_path):
