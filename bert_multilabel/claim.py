@@ -140,13 +140,13 @@ def check_folder(
 ) -> Claim:
     """Find out what a training run may do in its output folder; nothing is changed yet.
 
-    An unfinished run with the same arguments goes on from its newest whole checkpoint.
+    An unfinished run with the same arguments goes on from its newest whole checkpoint, or behind its last trial.
 
     Args:
         output_dir: The folder; it need not exist.
         arguments: Everything that decides the result, as JSON values.
         overwrite: Begin anew whatever the folder holds.
-        named: The checkpoint to go on from, in place of the newest whole one.
+        named: The checkpoint to go on from: one here in place of the newest whole one, one elsewhere if none is here.
 
     Raises:
         FileError: If the record of the run cannot be read.
@@ -169,8 +169,14 @@ def check_folder(
             f"{output_dir} holds a model but no record of its training ({RUN_FILE}): choose another --output_dir, or "
             "replace it with --overwrite_output_dir"
         )
-    is_same = run is not None and _check_same_run(output_dir, run, arguments, has_checkpoints=bool(checkpoints))
-    checkpoint, damaged = (named, {}) if named is not None else _find_whole(checkpoints, arguments)
+    is_worth_keeping = bool(checkpoints) or (output_dir / SEARCH_FILE).exists()
+    is_same = run is not None and _check_same_run(output_dir, run, arguments, is_worth_keeping)
+    checkpoint: Path | None = named
+    damaged: dict[Path, str] = {}
+    if named is None or (is_same and named.parent.resolve() != output_dir.resolve()):
+        # Also where the same command has gone on from one elsewhere, and was interrupted in its turn.
+        found, damaged = _find_whole(checkpoints, arguments)
+        checkpoint = found or named
     return Claim(output_dir, arguments, overwrite, named, is_same, checkpoint, damaged)
 
 
@@ -207,15 +213,15 @@ def _find_whole(checkpoints: Iterable[Path], arguments: dict[str, Any]) -> tuple
     return None, damaged
 
 
-def _check_same_run(output_dir: Path, run: dict[str, Any], arguments: dict[str, Any], has_checkpoints: bool) -> bool:
-    """Return whether a run has the arguments of the one before; refuse it where that one would be lost."""
+def _check_same_run(output_dir: Path, run: dict[str, Any], arguments: dict[str, Any], is_worth_keeping: bool) -> bool:
+    """Return whether a run has the arguments of the one before; refuse it where the work of that one would be lost."""
     if run["finished"]:
         raise ValueError(
             f"{output_dir} holds a finished run: choose another --output_dir, or replace it with "
             "--overwrite_output_dir"
         )
     changed = _find_changes(run, arguments)
-    if changed and has_checkpoints:  # without one there is nothing to lose
+    if changed and is_worth_keeping:
         raise ValueError(
             f"{output_dir} holds an unfinished run with other arguments ({'; '.join(changed)}): go back to them to go "
             "on, choose another --output_dir, or replace it with --overwrite_output_dir"

@@ -170,15 +170,20 @@ def test_a_model_of_another_origin_is_not_written_over(tmp_path, content):
         start_or_resume(tmp_path, ARGUMENTS)
 
 
-@pytest.mark.parametrize(
-    ("arguments", "overwrite", "kept"),
-    [(ARGUMENTS, False, True), (OTHERS, False, False), (ARGUMENTS, True, False)],
-)
-def test_what_a_search_found_is_kept_for_the_same_run_alone(tmp_path, arguments, overwrite, kept):
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_what_a_search_found_is_kept_for_the_same_run(tmp_path, overwrite):
     start_or_resume(tmp_path, ARGUMENTS)
     (tmp_path / SEARCH_FILE).write_text("{}")
-    start_or_resume(tmp_path, arguments, overwrite)
-    assert (tmp_path / SEARCH_FILE).exists() is kept
+    start_or_resume(tmp_path, ARGUMENTS, overwrite)
+    assert (tmp_path / SEARCH_FILE).exists() is not overwrite
+
+
+def test_what_a_search_found_is_not_lost_to_another_run(tmp_path):
+    start_or_resume(tmp_path, ARGUMENTS)
+    (tmp_path / SEARCH_FILE).write_text("{}")
+    with pytest.raises(ValueError, match="holds an unfinished run with other arguments"):
+        start_or_resume(tmp_path, OTHERS)
+    assert (tmp_path / SEARCH_FILE).exists()
 
 
 def test_a_search_that_no_run_is_known_for_is_removed(tmp_path):

@@ -13,7 +13,7 @@ import torch
 
 from bert_multilabel.checkpoints import read_run
 from bert_multilabel.files import CHECKSUMS_FILE, FileError
-from bert_multilabel.trainer import MultiLabelTrainer
+from bert_multilabel.trainer import DivergedError, MultiLabelTrainer
 
 from .test_training import run_script
 
@@ -168,6 +168,24 @@ def test_a_run_that_goes_on_from_another_leaves_its_checkpoints_there(backbone, 
     named = tmp_path / "one" / "checkpoint-4"
     run_script(**common, output_dir=tmp_path / "two", save_total_limit=1, resume_from_checkpoint=named)
     assert sorted(path.name for path in (tmp_path / "one").glob("checkpoint-*")) == before and len(before) == 3
+
+
+def test_a_run_that_has_gone_on_from_another_goes_on_from_its_own(backbone, files, tmp_path):
+    common = {"model_name_or_path": backbone, "train_file": files["train"], "do_train": True, "do_eval": True}
+    common |= {"learning_rate": 1e-12, "head_learning_rate": 1e-12, "num_train_epochs": 3}  # the first stays the best
+    common |= {"save_total_limit": 5}
+    run_script(**common, output_dir=tmp_path / "one")
+    common |= {"resume_from_checkpoint": tmp_path / "one" / "checkpoint-4", "output_dir": tmp_path / "two"}
+    assert "train_loss" in run_script(**common)
+    mark_unfinished(tmp_path / "two")
+    assert "train_loss" not in run_script(**common)  # from its last step
+    assert [path.name for path in (tmp_path / "two").glob("checkpoint-*")] == ["checkpoint-6"]
+
+
+def test_a_model_that_has_diverged_is_named(backbone, files, tmp_path):
+    words = {"model_name_or_path": backbone, "train_file": files["train"], "do_train": True, "do_eval": True}
+    with pytest.raises(DivergedError, match="of .* rows, .* have logits that are NaN or infinite; train with a lower"):
+        run_script(**words, learning_rate=1e30, output_dir=tmp_path)
 
 
 def test_a_file_that_changed_since_is_noticed(backbone, files, tmp_path):
