@@ -92,7 +92,8 @@ class MultiLabelPredictor:
             `scores`, list<struct<label: string, score: float>>: probabilities as in Transformers' own pipelines, in
             label order, or with `top_k` the highest first. A dictionary of lists comes back as one, for a stream of
             `datasets` takes nothing else. All others come back as an Arrow table: with it the engines take the types,
-            also where no row of a batch is given a label.
+            also where no row of a batch is given a label. As all columns come back, `remove_columns` of
+            `datasets.map` removes none: remove them from what it returns.
 
         Raises:
             DataError: If a cell is no text, with its column and the number of its row in the batch, from 0; or if
@@ -104,12 +105,15 @@ class MultiLabelPredictor:
         if not isinstance(batch, Mapping | pd.DataFrame | pa.Table):
             raise TypeError(f"a batch must be columns by name, got {shorten(batch)} of type {type(batch).__name__}")
         names = batch.column_names if isinstance(batch, pa.Table) else list(batch)
+        if repeated := {name for name in names if names.count(name) > 1}:
+            raise DataError(f"the batch has several columns {', '.join(map(repr, repeated))}: rename all but one")
         for name in (self.labels_column, self.scores_column):
             if name in names:
                 raise DataError(f"the batch has a column {name!r} of its own: rename it, or give a prefix")
         texts = _read_texts(batch, self.text_column, names)
         pairs = _read_texts(batch, self.pair_column, names) if self.pair_column else None
-        table = _as_table(batch)
+        is_lists = isinstance(batch, dict) and all(isinstance(column, list) for column in batch.values())
+        carried = dict(batch) if is_lists else _as_table(batch)
         if os.getpid() != _IMPORTED_BY:
             # A fork has the threads of this process on its books, but not the threads: it would wait for them forever.
             torch.set_num_threads(1)
@@ -126,10 +130,10 @@ class MultiLabelPredictor:
         )
         labels = [answer["labels"] for answer in answers]
         scores = [[{"label": name, "score": score} for name, score in answer["scores"].items()] for answer in answers]
-        table = table.append_column(self.labels_column, pa.array(labels, _LABELS))
-        table = table.append_column(self.scores_column, pa.array(scores, _SCORES))
-        is_lists = isinstance(batch, dict) and all(isinstance(column, list) for column in batch.values())
-        return table.to_pydict() if is_lists else table
+        if isinstance(carried, dict):
+            return {**carried, self.labels_column: labels, self.scores_column: scores}
+        carried = carried.append_column(self.labels_column, pa.array(labels, _LABELS))
+        return carried.append_column(self.scores_column, pa.array(scores, _SCORES))
 
 
 @lru_cache(maxsize=2)  # two, for whoever compares models
@@ -176,16 +180,20 @@ def _read_texts(batch: Any, column: str, names: list[str]) -> list[str]:
 def _as_table(batch: Any) -> pa.Table:
     if isinstance(batch, pa.Table):
         return batch
-    if isinstance(batch, pd.DataFrame):
-        return pa.Table.from_pandas(batch, preserve_index=False)
     columns = {}
-    for name, column in batch.items():
+    for name in list(batch):
+        column = batch[name]
+        if isinstance(column, torch.Tensor):
+            column = column.numpy(force=True)
         try:
             # Of an array with a vector in each row, pyarrow takes the rows only.
-            columns[name] = pa.array(column if getattr(column, "ndim", 1) == 1 else list(column))
-        except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
+            columns[str(name)] = pa.array(column if getattr(column, "ndim", 1) == 1 else list(column))
+        except (pa.ArrowException, OverflowError, TypeError, ValueError) as error:
             raise DataError(
                 f"column {name!r} is none that Arrow can hold ({error}): leave it out, or hand over Arrow tables, in "
                 "Ray with batch_format='pyarrow'"
             ) from error
+    lengths = {name: len(column) for name, column in columns.items()}
+    if len({*lengths.values()}) > 1:
+        raise DataError(f"the columns have different lengths, {lengths}: they must have a cell for each row")
     return pa.table(columns)

@@ -125,6 +125,14 @@ def test_pairs_are_read_as_the_model_was_trained_on(folder, tmp_path):
         ({"sentence": ["good"]}, "the batch has no column 'text'; it has 'sentence'"),
         ({"text": ["good"], "scores": [1]}, "the batch has a column 'scores' of its own: rename it, or give a prefix"),
         ({"text": ["good"], "image": np.zeros((1, 2, 2))}, "column 'image' is none that Arrow can hold .*pyarrow"),
+        ({"text": np.array(["good"]), "x": [2**70]}, "column 'x' is none that Arrow can hold"),
+        ({"text": np.array(["good"]), "x": ["\ud800"]}, "column 'x' is none that Arrow can hold"),
+        (pd.DataFrame({"text": ["good", "bad"], "x": [1, "a"]}), "column 'x' is none that Arrow can hold"),
+        (
+            {"text": np.array(["good", "bad"]), "x": [1]},
+            "different lengths, {'text': 2, 'x': 1}: they must",
+        ),
+        (pd.DataFrame([["a", "b"]], columns=["text", "text"]), "the batch has several columns 'text': rename all but"),
         (
             {"text": ["good", "the price " * 99], "pair": ["", "gift " * 60]},
             "row 1 of the batch: a text of 198 tokens cannot be cut into windows of 64",
@@ -194,6 +202,18 @@ def test_datasets_map(folder, expected, tmp_path, monkeypatch, num_proc):
     check(predicted.to_list(), [expected[row] for row in order])
     score = {"label": Value("string"), "score": Value("float32")}
     assert predicted.features == {**features, "labels": List(Value("string")), "scores": List(score)}
+
+
+def test_tensors_are_carried_along(folder):
+    dataset = Dataset.from_dict({"text": ["good", "gift"], "number": [1, 2]}).with_format("torch")
+    predicted = dataset.map(MultiLabelPredictor(folder), batched=True)
+    assert predicted.with_format(None)["number"][:] == [1, 2]
+
+
+def test_a_stream_carries_what_arrow_cannot_hold(folder):
+    cells = [{"a": 0}, {"b": 1}, 2**70]
+    predicted = MultiLabelPredictor(folder)({"text": ["good"] * 3, "anything": cells})
+    assert predicted["anything"] is cells and list(predicted) == ["text", "anything", "labels", "scores"]
 
 
 @pytest.mark.parametrize("form", [None, "arrow"])
