@@ -38,7 +38,7 @@ def pytest_configure() -> None:
 
 def pytest_unconfigure() -> None:
     """Leave nothing behind."""
-    shutil.rmtree(os.environ["HF_DATASETS_CACHE"])
+    shutil.rmtree(os.environ["HF_DATASETS_CACHE"], ignore_errors=True)
 
 
 def save_checkpoint(folder: Path, kind: str, seed: int = 0, **config: object) -> Path:

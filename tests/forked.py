@@ -3,12 +3,15 @@
 import multiprocessing
 import os
 import runpy
+import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
 
 SCRIPT = Path(__file__).resolve().parents[1] / "run_multilabel.py"
@@ -31,6 +34,16 @@ def run(function: Callable[..., None], *arguments: Any, log: Path, exit_code: in
     process.join(PATIENCE)
     assert process.exitcode == exit_code, log.read_text()
     return log.read_text()
+
+
+def end_all(process: subprocess.Popen[Any]) -> None:
+    """End a process and all that it has started, also in sessions of their own, as torchrun does it."""
+    if process.poll() is None:
+        for child in psutil.Process(process.pid).children(recursive=True):
+            with suppress(psutil.NoSuchProcess):
+                child.kill()
+        process.kill()
+    process.wait()
 
 
 def run_script(*words: str) -> None:

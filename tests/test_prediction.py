@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -28,6 +27,7 @@ from bert_multilabel.training import run
 from bert_multilabel.windows_multilabel import Windows
 
 from .conftest import LABELS, make_rows
+from .forked import PATIENCE, end_all
 
 ROOT = Path(__file__).resolve().parents[1]
 # Enough that there is a moment at which some of the 20 parts are done.
@@ -191,7 +191,7 @@ def make_command(built, tmp_path):
 
 
 def start(command, output_dir, processes):
-    """Start a prediction in its own group of processes, so that none outlives the test."""
+    """Start a prediction."""
     if processes == 1:
         python = [sys.executable]
     else:
@@ -199,7 +199,7 @@ def start(command, output_dir, processes):
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
     with (output_dir.parent / f"{output_dir.name}.log").open("a") as log:
         return subprocess.Popen(
-            [*python, *command, str(output_dir)], cwd=ROOT, env=environment, stdout=log, stderr=log, process_group=0
+            [*python, *command, str(output_dir)], cwd=ROOT, env=environment, stdout=log, stderr=log
         )
 
 
@@ -207,18 +207,10 @@ def run_to_the_end(command, output_dir, processes):
     process = start(command, output_dir, processes)
     log = output_dir.parent / f"{output_dir.name}.log"
     try:
-        assert process.wait(timeout=300) == 0, log.read_text()
+        assert process.wait(PATIENCE) == 0, log.read_text()
     finally:
-        end(process)
+        end_all(process)
     return log.read_text()
-
-
-def end(process):
-    try:
-        os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
-    process.wait()
 
 
 def same_metrics(*folders):
@@ -245,7 +237,7 @@ def test_a_prediction_that_was_killed_goes_on(make_command, tmp_path, killed, go
     command = make_command(COUNT)
     run_to_the_end(command, alone, 1)
     process = start(command, folder, killed)
-    limit = time.monotonic() + 120
+    limit = time.monotonic() + PATIENCE
     parts = folder / PARTS_FOLDER
     try:
         while len(list(parts.glob("part-*.jsonl"))) < 4:
@@ -258,9 +250,9 @@ def test_a_prediction_that_was_killed_goes_on(make_command, tmp_path, killed, go
                 child for child in psutil.Process(process.pid).children() if "run_multilabel.py" in child.cmdline()
             ]
             ranks[-1].kill()
-        assert process.wait(timeout=60) != 0
+        assert process.wait(PATIENCE) != 0
     finally:
-        end(process)
+        end_all(process)
     done = {path.name: path.stat().st_mtime_ns for path in parts.glob("part-*.jsonl")}
     assert 4 <= len(done) < 20 and not (folder / PREDICTIONS_FILE).exists()
     rows_done = sum(len((parts / name).read_text().splitlines()) for name in done)

@@ -22,6 +22,7 @@ from bert_multilabel.scoring_multilabel import MultiLabelScorer
 from bert_multilabel.training import run
 
 from .conftest import LABELS, make_rows
+from .forked import PATIENCE
 
 ROWS = [{"id": row["id"], "text": row["text"]} for row in make_rows(24)]
 TEXTS = [row["text"] for row in ROWS]
@@ -300,6 +301,6 @@ def test_processes_that_are_forked_after_it_was_used_do_not_wait_forever(folder)
     script += "predict(rows[:])\nprint(len(rows.map(predict, batched=True, batch_size=25, num_proc=2)))"
     environment = {**os.environ, "OMP_NUM_THREADS": "2"}
     done = subprocess.run(
-        [sys.executable, "-c", script, str(folder)], env=environment, capture_output=True, text=True, timeout=120
+        [sys.executable, "-c", script, str(folder)], env=environment, capture_output=True, text=True, timeout=PATIENCE
     )
     assert done.stdout == "100\n", done.stderr

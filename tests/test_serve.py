@@ -23,6 +23,7 @@ from bert_multilabel.scoring_multilabel import MultiLabelScorer
 from bert_multilabel.serve import main
 
 from .conftest import LABELS
+from .forked import end_all
 
 MAX_WAITING, MAX_REQUEST_BYTES = 40, 20_000
 JSON = {"Content-Type": "application/json"}
@@ -52,10 +53,7 @@ def served(backbone, tmp_path_factory):
             log=log,
         )
     finally:
-        for child in psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []:
-            child.kill()
-        process.kill()
-        process.wait()
+        end_all(process)
 
 
 def worker(served):
