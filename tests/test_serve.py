@@ -23,7 +23,7 @@ from bert_multilabel.scoring_multilabel import MultiLabelScorer
 from bert_multilabel.serve import main
 
 from .conftest import LABELS
-from .forked import end_all
+from .forked import PATIENCE, end_all
 
 MAX_WAITING, MAX_REQUEST_BYTES = 40, 20_000
 JSON = {"Content-Type": "application/json"}
@@ -66,7 +66,7 @@ def ask(served, path, body=None, headers=JSON):
     """Return status, headers and JSON of an answer; a body that is no bytes is sent as JSON."""
     if body is not None and not isinstance(body, bytes):
         body = json.dumps(body).encode()
-    connection = HTTPConnection(urlsplit(served.url).netloc, timeout=60)
+    connection = HTTPConnection(urlsplit(served.url).netloc, timeout=PATIENCE)
     try:
         with suppress(BrokenPipeError, ConnectionResetError):  # refused before all was sent: the answer is there
             connection.request("GET" if body is None else "POST", path, body, headers)
@@ -179,7 +179,7 @@ def full(served):
     texts = [f"the price is {number}" for number in range(MAX_WAITING)]
     connections = []
     for start in range(0, MAX_WAITING, 10):
-        connections.append(HTTPConnection(urlsplit(served.url).netloc, timeout=60))
+        connections.append(HTTPConnection(urlsplit(served.url).netloc, timeout=PATIENCE))
         connections[-1].request("POST", "/predict", json.dumps({"inputs": texts[start : start + 10]}), JSON)
     while not read_error(ask(served, "/predict", {"inputs": texts})).startswith(f"{MAX_WAITING} texts are waiting"):
         time.sleep(0.01)
