@@ -48,7 +48,7 @@ class UnchangedRows:
             self._known = number, digest.digest()
         count, known = self._known
         if number != count:
-            now = f"{'more than ' if number > count else ''}{min(number, count)} rows, of which {count} were checked"
+            now = f"{'more than ' if number > count else ''}{min(number, count)} rows, where {count} were checked"
         elif digest.digest() != known:
             now = f"other rows than the {count} that were checked"
         else:

@@ -72,8 +72,8 @@ def test_a_worker_gives_each_epoch_its_own_order(stream, workers):
 @pytest.mark.parametrize(
     ("later", "told"),
     [
-        (ROWS[:29], "29 rows, of which 30 were checked"),
-        ([*ROWS, ROWS[0]], "more than 30 rows, of which 30 were checked"),
+        (ROWS[:29], "29 rows, where 30 were checked"),
+        ([*ROWS, ROWS[0]], "more than 30 rows, where 30 were checked"),
         ([*ROWS[:7], {**ROWS[7], "text": "b"}, *ROWS[8:]], "other rows than the 30 that were checked"),
         ([*ROWS[:7], {**ROWS[7], "labels": [0]}, *ROWS[8:]], "other rows than the 30 that were checked"),
         (ROWS[::-1], "other rows than the 30 that were checked"),
