@@ -132,8 +132,6 @@ def deciding_arguments(
         if arguments[name] is not None:
             # A file that was changed in between would make two halves of different runs into one.
             arguments[name + CONTENT] = sha256(Path(arguments[name]))
-    if data_args.dataset_name is not None and Path(data_args.dataset_name).is_dir():
-        arguments["dataset_name" + CONTENT] = sha256(Path(data_args.dataset_name))
     return arguments
 
 

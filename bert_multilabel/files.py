@@ -96,11 +96,7 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def sha256(path: Path) -> str:
-    """Return the SHA-256 of a file's bytes, or of a folder's files with their paths in it, in hexadecimal."""
-    if path.is_dir():
-        files = [file for file in sorted(path.rglob("*")) if file.is_file()]
-        lines = [f"{sha256(file)} {file.relative_to(path).as_posix()}" for file in files]
-        return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+    """Return the SHA-256 of a file's bytes, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -240,26 +240,3 @@ def test_what_another_run_has_done_meanwhile_is_not_undone(tmp_path):
 def test_what_is_trained_is_not_written_over_what_it_started_from(tmp_path):
     with pytest.raises(ValueError, match="is --model_name_or_path, too, so after an interruption nothing would be le"):
         check_folder(tmp_path, {**ARGUMENTS, "model_name_or_path": f"{tmp_path}/."})
-
-
-def test_a_folder_of_data_that_was_changed_is_noticed(tmp_path):
-    (tmp_path / "data" / "part").mkdir(parents=True)
-    path = tmp_path / "data" / "part" / "train.jsonl"
-    path.write_text("{}")
-
-    def arguments():
-        words = f"--model_name_or_path x --dataset_name {tmp_path / 'data'} --output_dir {tmp_path / 'out'} --do_train"
-        model_args, data_args, training_args, decision_args = parse_arguments(words.split())
-        return deciding_arguments(model_args, data_args, decision_args, training_args, None)
-
-    before = arguments()
-    assert arguments() == before
-    path.write_text("[]")
-    assert _changed(before, arguments()) == {"dataset_name" + CONTENT}
-    path.write_text("{}")
-    path.rename(path.with_name("other.jsonl"))
-    assert _changed(before, arguments()) == {"dataset_name" + CONTENT}
-
-
-def _changed(before, now):
-    return {name for name in before if before[name] != now[name]}
