@@ -124,15 +124,20 @@ def check_can_go_on(checkpoint: Path) -> None:
         )
 
 
-def find_damage_of_best(checkpoint: Path) -> str | None:
-    """Say what is wrong with the best checkpoint before this one, with which the run is to end."""
+def best_before(checkpoint: Path) -> Path | None:
+    """Return the best checkpoint when this one was saved, if another was: beside it, or in the run gone on from."""
     path = read_record(checkpoint / TRAINER_STATE_NAME).get("best_model_checkpoint")
     if path is None:
         return None
-    best = checkpoint.with_name(Path(path).name)  # for the folder may have been moved
-    if not best.is_dir():
-        best = Path(path)  # of the run that this one has gone on from
-    if best == checkpoint:
+    best = checkpoint.with_name(Path(path).name)  # first, for the folder may have been moved
+    best = best if best.is_dir() else Path(path)
+    return None if best == checkpoint else best
+
+
+def find_damage_of_best(checkpoint: Path) -> str | None:
+    """Say what is wrong with the best checkpoint before this one, with which the run is to end."""
+    best = best_before(checkpoint)
+    if best is None:
         return None
     damage = find_damage(best) if best.is_dir() else "it is gone"
     return None if damage is None else f"the best so far was {best.name}, which is not whole: {damage}"

@@ -16,6 +16,7 @@ from .checkpoints import (
     RESULTS_FILE,
     RUN_FILE,
     SEARCH_FILE,
+    best_before,
     check_can_go_on,
     find_damage,
     find_damage_of_best,
@@ -158,10 +159,10 @@ def check_folder(
             f"--output_dir {output_dir} is --model_name_or_path, too, so after an interruption nothing would be left "
             "to start from: choose another --output_dir"
         )
-    if overwrite and named is None:
+    if overwrite and named is not None:
+        raise ValueError(f"cannot go on from --resume_from_checkpoint {named}: --overwrite_output_dir would remove it")
+    if overwrite:
         return Claim(output_dir, arguments, overwrite, named, is_same=False, checkpoint=None, damaged={})
-    if named is not None:
-        _check_named(named, arguments, overwrite)
     checkpoints = _newest_first(output_dir)
     run = read_run(output_dir)
     if run is None and (checkpoints or (output_dir / "config.json").exists()):
@@ -171,13 +172,14 @@ def check_folder(
         )
     is_worth_keeping = bool(checkpoints) or (output_dir / SEARCH_FILE).exists()
     is_same = run is not None and _check_same_run(output_dir, run, arguments, is_worth_keeping)
-    checkpoint: Path | None = named
+    checkpoint: Path | None = None
     damaged: dict[Path, str] = {}
     if named is None or (is_same and named.parent.resolve() != output_dir.resolve()):
         # Also where the same command has gone on from one elsewhere, and was interrupted in its turn.
-        found, damaged = _find_whole(checkpoints, arguments)
-        checkpoint = found or named
-    return Claim(output_dir, arguments, overwrite, named, is_same, checkpoint, damaged)
+        checkpoint, damaged = _find_whole(checkpoints, arguments)
+    if named is not None and (checkpoint is None or named.is_dir()):
+        _check_named(named, arguments)
+    return Claim(output_dir, arguments, overwrite, named, is_same, checkpoint or named, damaged)
 
 
 def _newest_first(output_dir: Path) -> list[Path]:
@@ -185,9 +187,9 @@ def _newest_first(output_dir: Path) -> list[Path]:
     return [Path(path) for path in reversed(paths)]
 
 
-def _check_named(checkpoint: Path, arguments: dict[str, Any], overwrite: bool) -> None:
+def _check_named(checkpoint: Path, arguments: dict[str, Any]) -> None:
     """Refuse to go on from what is no whole checkpoint of a run with the same arguments, here or elsewhere."""
-    reason = "--overwrite_output_dir would remove it" if overwrite else find_damage(checkpoint)
+    reason = _find_damage(checkpoint, arguments)
     if reason is None:
         check_can_go_on(checkpoint)
         run = read_run(checkpoint.parent)
@@ -203,14 +205,26 @@ def _find_whole(checkpoints: Iterable[Path], arguments: dict[str, Any]) -> tuple
     """Return the first checkpoint that is whole, and what is wrong with those before it."""
     damaged: dict[Path, str] = {}
     for checkpoint in checkpoints:
-        damage = find_damage(checkpoint)
-        if damage is None and arguments.get("load_best_model_at_end"):
-            damage = find_damage_of_best(checkpoint)
+        damage = _find_damage(checkpoint, arguments)
         if damage is None:
             check_can_go_on(checkpoint)
             return checkpoint, damaged
         damaged[checkpoint] = damage
+    for checkpoint in damaged:
+        best = best_before(checkpoint) if find_damage(checkpoint) is None else None
+        if best is not None and best.parent.resolve() != checkpoint.parent.resolve():
+            raise ValueError(
+                f"{checkpoint} is whole, but {best}, the best so far, with which the run may have to end, is gone or "
+                "damaged: bring it back, or begin anew with --overwrite_output_dir"
+            )
     return None, damaged
+
+
+def _find_damage(checkpoint: Path, arguments: dict[str, Any]) -> str | None:
+    damage = find_damage(checkpoint)
+    if damage is None and arguments.get("load_best_model_at_end"):
+        damage = find_damage_of_best(checkpoint)
+    return damage
 
 
 def _check_same_run(output_dir: Path, run: dict[str, Any], arguments: dict[str, Any], is_worth_keeping: bool) -> bool:

@@ -173,12 +173,15 @@ class MultiLabelTrainer(Trainer):
         moved: MultiLabelPreTrainedModel = whole.to(self.args.device)
         return moved
 
-    def _init_training_state(self, *args: Any, **kwargs: Any) -> tuple[int, int]:
-        done: tuple[int, int] = super()._init_training_state(*args, **kwargs)
-        # The state says where the best one was when it was saved. The folder may have been moved since.
-        best = Path(str(self.args.output_dir)) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.best_global_step}"
-        if best.is_dir():
-            self.state.best_model_checkpoint = str(best)
+    def _init_training_state(
+        self, max_steps: int, steps: int, epochs: int, resume_from_checkpoint: str | None, trial: Any
+    ) -> tuple[int, int]:
+        done: tuple[int, int] = super()._init_training_state(max_steps, steps, epochs, resume_from_checkpoint, trial)
+        if resume_from_checkpoint is not None and self.state.best_global_step is not None:
+            # The state says where the best one was when it was saved. The folder may have been moved since.
+            best = Path(resume_from_checkpoint).with_name(f"{PREFIX_CHECKPOINT_DIR}-{self.state.best_global_step}")
+            if best.is_dir():
+                self.state.best_model_checkpoint = str(best)
         return done
 
     def _run_epoch(self, *args: Any, **kwargs: Any) -> None:

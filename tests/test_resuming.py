@@ -170,16 +170,37 @@ def test_a_run_that_goes_on_from_another_leaves_its_checkpoints_there(backbone, 
     assert sorted(path.name for path in (tmp_path / "one").glob("checkpoint-*")) == before and len(before) == 3
 
 
-def test_a_run_that_has_gone_on_from_another_goes_on_from_its_own(backbone, files, tmp_path):
+@pytest.fixture
+def gone_on(backbone, files, tmp_path):
+    """A run as after a kill, which had gone on from the second checkpoint of another, whose first is the best."""
     common = {"model_name_or_path": backbone, "train_file": files["train"], "do_train": True, "do_eval": True}
     common |= {"learning_rate": 1e-12, "head_learning_rate": 1e-12, "num_train_epochs": 3}  # the first stays the best
     common |= {"save_total_limit": 5}
     run_script(**common, output_dir=tmp_path / "one")
-    common |= {"resume_from_checkpoint": tmp_path / "one" / "checkpoint-4", "output_dir": tmp_path / "two"}
+    (tmp_path / "one").rename(tmp_path / "moved")
+    common |= {"resume_from_checkpoint": tmp_path / "moved" / "checkpoint-4", "output_dir": tmp_path / "two"}
     assert "train_loss" in run_script(**common)
     mark_unfinished(tmp_path / "two")
-    assert "train_loss" not in run_script(**common)  # from its last step
+    return common
+
+
+def test_a_run_that_has_gone_on_from_another_goes_on_from_its_own(gone_on, tmp_path):
+    assert "train_loss" not in run_script(**gone_on)  # from its last step
     assert [path.name for path in (tmp_path / "two").glob("checkpoint-*")] == ["checkpoint-6"]
+    ends = [tmp_path / name / "model.safetensors" for name in ("two", "moved/checkpoint-2")]
+    assert ends[0].read_bytes() == ends[1].read_bytes()
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_a_whole_checkpoint_is_not_removed_because_the_best_elsewhere_is(gone_on, tmp_path, named):
+    shutil.rmtree(tmp_path / "moved")
+    if not named:
+        del gone_on["resume_from_checkpoint"]
+    with pytest.raises(
+        ValueError, match="checkpoint-6 is whole, but .*moved/checkpoint-2, the best so far, .* is gone or"
+    ):
+        run_script(**gone_on)
+    assert (tmp_path / "two" / "checkpoint-6").is_dir()
 
 
 def test_a_model_that_has_diverged_is_named(backbone, files, tmp_path):
