@@ -35,8 +35,9 @@ class MultiLabelPredictor:
     """Says of each row of a batch which labels a trained model gives it: a callable for whatever engine hands it rows.
 
     It works unchanged in `dataset.map(MultiLabelPredictor("runs/opinions"), batched=True)` of `datasets`, also with
-    `num_proc` or of a stream, and in `dataset.map_batches(MultiLabelPredictor, fn_constructor_args=["runs/opinions"],
-    ...)` of Ray Data, in any of its batch formats. Decisions and scores are those of `predictions.jsonl`.
+    `num_proc` or of a stream (without a format, or in that of Arrow or pandas), and in
+    `dataset.map_batches(MultiLabelPredictor, fn_constructor_args=["runs/opinions"], ...)` of Ray Data, in any of its
+    batch formats. Decisions and scores are those of `predictions.jsonl`.
 
     The model is loaded at the first call, once per process, by this package's own code. A process that was forked, as
     those of `num_proc` are, computes with one thread. What is pickled is the
@@ -112,6 +113,9 @@ class MultiLabelPredictor:
                 raise DataError(f"the batch has a column {name!r} of its own: rename it, or give a prefix")
         texts = _read_texts(batch, self.text_column, names)
         pairs = _read_texts(batch, self.pair_column, names) if self.pair_column else None
+        lengths = {name: len(batch[name]) for name in names}
+        if len({*lengths.values()}) > 1:
+            raise DataError(f"the columns have different lengths, {lengths}: they must have a cell for each row")
         is_lists = isinstance(batch, dict) and all(isinstance(column, list) for column in batch.values())
         carried = dict(batch) if is_lists else _as_table(batch)
         if os.getpid() != _IMPORTED_BY:
@@ -183,9 +187,9 @@ def _as_table(batch: Any) -> pa.Table:
     columns = {}
     for name in list(batch):
         column = batch[name]
-        if isinstance(column, torch.Tensor):
-            column = column.numpy(force=True)
         try:
+            if isinstance(column, torch.Tensor):
+                column = column.numpy(force=True)
             # Of an array with a vector in each row, pyarrow takes the rows only.
             columns[str(name)] = pa.array(column if getattr(column, "ndim", 1) == 1 else list(column))
         except (pa.ArrowException, OverflowError, TypeError, ValueError) as error:
@@ -193,7 +197,4 @@ def _as_table(batch: Any) -> pa.Table:
                 f"column {name!r} is none that Arrow can hold ({error}): leave it out, or hand over Arrow tables, in "
                 "Ray with batch_format='pyarrow'"
             ) from error
-    lengths = {name: len(column) for name, column in columns.items()}
-    if len({*lengths.values()}) > 1:
-        raise DataError(f"the columns have different lengths, {lengths}: they must have a cell for each row")
     return pa.table(columns)

@@ -133,6 +133,7 @@ def test_pairs_are_read_as_the_model_was_trained_on(folder, tmp_path):
             {"text": np.array(["good", "bad"]), "x": [1]},
             "different lengths, {'text': 2, 'x': 1}: they must",
         ),
+        ({"text": ["good", "bad"], "x": [1]}, "different lengths, {'text': 2, 'x': 1}: they must"),
         (pd.DataFrame([["a", "b"]], columns=["text", "text"]), "the batch has several columns 'text': rename all but"),
         (
             {"text": ["good", "the price " * 99], "pair": ["", "gift " * 60]},
