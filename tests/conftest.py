@@ -29,16 +29,14 @@ LABELS = ["good value", "too_expensive", "gift"]
 WORDS = {"good value": "good value", "too_expensive": "too expensive", "gift": "gift"}
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     """Go without the Hub, and keep rows in a folder of the tests' own, also in processes that tests start."""
-    assert not {"datasets", "huggingface_hub"} & {*sys.modules}, "they have read their settings"
+    if early := {"datasets", "huggingface_hub"} & {*sys.modules}:
+        raise pytest.UsageError(f"{', '.join(early)} was imported before the tests could say what it is to do")
+    folder = tempfile.mkdtemp(prefix="datasets-")
+    config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
     os.environ["HF_HUB_OFFLINE"] = "1"
-    os.environ["HF_DATASETS_CACHE"] = tempfile.mkdtemp(prefix="datasets-")
-
-
-def pytest_unconfigure() -> None:
-    """Leave nothing behind."""
-    shutil.rmtree(os.environ["HF_DATASETS_CACHE"], ignore_errors=True)
+    os.environ["HF_DATASETS_CACHE"] = folder
 
 
 def save_checkpoint(folder: Path, kind: str, seed: int = 0, **config: object) -> Path:
