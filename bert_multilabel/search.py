@@ -142,7 +142,7 @@ def _try_values(
                 study_name=study.study_name,
                 load_if_exists=True,
                 # Each with a seed of its own: so it depends on the trials before it, and on no interruption.
-                sampler=optuna.samplers.TPESampler(seed=args.seed + number),
+                sampler=optuna.samplers.TPESampler(seed=(args.seed + number) % 2**32),
                 # After as many steps, trials of other batch sizes and epochs are not equally far.
                 pruner=optuna.pruners.NopPruner(),
             )
@@ -182,6 +182,8 @@ def _read(path: Path, args: MultiLabelTrainingArguments) -> "tuple[dict[str, Any
     try:
         for tried in record["trials"]:
             values, score = tried["values"], tried["score"]
+            if score is not None and not math.isfinite(score):
+                raise ValueError(f"a score of {score}")
             chosen = FixedTrial(values)
             suggest(chosen, args)  # for what the values were chosen from
             state = TrialState.FAIL if score is None else TrialState.COMPLETE

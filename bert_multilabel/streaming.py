@@ -53,7 +53,7 @@ class UnchangedRows:
             now = f"other rows than the {count} that were checked"
         else:
             return
-        raise DataError(f"{self._source} now holds {now}: leave it as it is, and start the run again")
+        raise DataError(f"{self._source} now holds {now}: put them back, or begin anew with --overwrite_output_dir")
 
 
 class RowStream(IterableDataset[Row]):

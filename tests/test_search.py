@@ -1,4 +1,5 @@
 import json
+import math
 
 import optuna
 import pytest
@@ -182,6 +183,7 @@ def test_a_search_in_which_all_diverge_says_so(command, tmp_path):
         {"trials": [], "best": {"output_dir": "elsewhere"}},
         {"trials": [], "best": None},
         {"trials": 7},
+        {"trials": [{"score": math.inf, "values": {}}]},
     ],
 )
 def test_a_damaged_record_is_named(command, tmp_path, damage):

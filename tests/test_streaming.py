@@ -86,7 +86,7 @@ def test_rows_that_became_others_are_noticed(stream, monkeypatch, later, told):
     assert list(rows.read()) == ROWS
     changed = RowStream(rows.read, stream.frequencies).ordered("random", 4, seed=1)
     assert sorted(numbers(changed)) == list(range(30))
-    with pytest.raises(DataError, match=f"train.csv now holds {told}: leave it as it is, and start the run again"):
+    with pytest.raises(DataError, match=f"train.csv now holds {told}: put them back, or begin anew"):
         list(changed)
 
 
