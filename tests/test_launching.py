@@ -293,6 +293,6 @@ def test_what_all_processes_find_out_is_said_once(options, tmp_path):
         ([*options, *folder, "--use_cpu", "--learning_rat", "1"], "unknown arguments: --learning_rat 1"),
         ([*options, *folder], r"2 processes were started \(WORLD_SIZE\), but training would see 1"),
     ):
-        output, _ = end_of(start(*TORCHRUN, SCRIPT, *words))
+        output = end_of(start(*TORCHRUN, SCRIPT, *words))
         assert len(re.findall(message, output)) == 1, output
     assert not (tmp_path / "out").exists() or not list((tmp_path / "out").iterdir())
