@@ -32,7 +32,7 @@ def read_run(output_dir: Path) -> dict[str, Any] | None:
         return None
     run = read_record(run_file, "finished", "arguments")
     if not isinstance(run["arguments"], dict):
-        raise FileError(f"{run_file} is damaged (its arguments are no object): mend it, or remove it")
+        raise damaged_record(run_file, "its arguments are no object")
     return run
 
 
@@ -124,20 +124,19 @@ def check_can_go_on(checkpoint: Path) -> None:
         )
 
 
-def best_before(checkpoint: Path) -> Path | None:
-    """Return the best checkpoint when this one was saved, if another was: beside it, or in the run gone on from."""
+def best_checkpoint(checkpoint: Path) -> Path | None:
+    """Return the best one when this one was saved, if one was: beside it, or in the run that was gone on from."""
     path = read_record(checkpoint / TRAINER_STATE_NAME).get("best_model_checkpoint")
     if path is None:
         return None
     best = checkpoint.with_name(Path(path).name)  # first, for the folder may have been moved
-    best = best if best.is_dir() else Path(path)
-    return None if best == checkpoint else best
+    return best if best.is_dir() else Path(path)
 
 
 def find_damage_of_best(checkpoint: Path) -> str | None:
     """Say what is wrong with the best checkpoint before this one, with which the run is to end."""
-    best = best_before(checkpoint)
-    if best is None:
+    best = best_checkpoint(checkpoint)
+    if best is None or best == checkpoint:
         return None
     damage = find_damage(best) if best.is_dir() else "it is gone"
     return None if damage is None else f"the best so far was {best.name}, which is not whole: {damage}"
@@ -155,5 +154,10 @@ def read_record(path: Path, *needed: str) -> dict[str, Any]:
         if not isinstance(record, dict) or missing:
             raise ValueError(f"no object with {', '.join(needed) or 'entries'}")
     except (ValueError, TypeError) as error:
-        raise FileError(f"{path} is damaged ({error}): mend it, or remove it") from error
+        raise damaged_record(path, error) from error
     return record
+
+
+def damaged_record(path: Path, reason: object) -> FileError:
+    """Return the error to raise where a record holds what none of ours would."""
+    return FileError(f"{path} is damaged ({reason}): mend it, or remove it")

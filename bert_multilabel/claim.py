@@ -16,7 +16,7 @@ from .checkpoints import (
     RESULTS_FILE,
     RUN_FILE,
     SEARCH_FILE,
-    best_before,
+    best_checkpoint,
     check_can_go_on,
     find_damage,
     find_damage_of_best,
@@ -189,7 +189,7 @@ def _newest_first(output_dir: Path) -> list[Path]:
 
 def _check_named(checkpoint: Path, arguments: dict[str, Any]) -> None:
     """Refuse to go on from what is no whole checkpoint of a run with the same arguments, here or elsewhere."""
-    reason = _find_damage(checkpoint, arguments)
+    reason = find_damage(checkpoint) or _find_damage_of_best(checkpoint, arguments)
     if reason is None:
         check_can_go_on(checkpoint)
         run = read_run(checkpoint.parent)
@@ -204,27 +204,28 @@ def _check_named(checkpoint: Path, arguments: dict[str, Any]) -> None:
 def _find_whole(checkpoints: Iterable[Path], arguments: dict[str, Any]) -> tuple[Path | None, dict[Path, str]]:
     """Return the first checkpoint that is whole, and what is wrong with those before it."""
     damaged: dict[Path, str] = {}
+    lost: list[str] = []
     for checkpoint in checkpoints:
-        damage = _find_damage(checkpoint, arguments)
+        damage = find_damage(checkpoint)
         if damage is None:
-            check_can_go_on(checkpoint)
-            return checkpoint, damaged
+            damage = _find_damage_of_best(checkpoint, arguments)
+            if damage is None:
+                check_can_go_on(checkpoint)
+                return checkpoint, damaged
+            best = best_checkpoint(checkpoint)
+            if best is not None and best.parent.resolve() != checkpoint.parent.resolve():
+                lost.append(f"{checkpoint} is whole, but {best}, the best so far")
         damaged[checkpoint] = damage
-    for checkpoint in damaged:
-        best = best_before(checkpoint) if find_damage(checkpoint) is None else None
-        if best is not None and best.parent.resolve() != checkpoint.parent.resolve():
-            raise ValueError(
-                f"{checkpoint} is whole, but {best}, the best so far, with which the run may have to end, is gone or "
-                "damaged: bring it back, or begin anew with --overwrite_output_dir"
-            )
+    if lost:
+        raise ValueError(
+            f"{lost[0]}, with which the run may have to end, is gone or damaged: bring it back, or begin anew with "
+            "--overwrite_output_dir"
+        )
     return None, damaged
 
 
-def _find_damage(checkpoint: Path, arguments: dict[str, Any]) -> str | None:
-    damage = find_damage(checkpoint)
-    if damage is None and arguments.get("load_best_model_at_end"):
-        damage = find_damage_of_best(checkpoint)
-    return damage
+def _find_damage_of_best(checkpoint: Path, arguments: dict[str, Any]) -> str | None:
+    return find_damage_of_best(checkpoint) if arguments.get("load_best_model_at_end") else None
 
 
 def _check_same_run(output_dir: Path, run: dict[str, Any], arguments: dict[str, Any], is_worth_keeping: bool) -> bool:

@@ -12,8 +12,8 @@ from transformers.trainer_utils import SaveStrategy
 from transformers.utils import logging
 
 from .arguments import MultiLabelTrainingArguments
-from .checkpoints import read_record
-from .files import FileError, write_json
+from .checkpoints import damaged_record, read_record
+from .files import write_json
 from .modeling_multilabel import MultiLabelPreTrainedModel
 from .saving import UNFINISHED, clear_unfinished
 from .trainer import DivergedError, MultiLabelTrainer
@@ -60,10 +60,7 @@ def search(
         DivergedError: If the model has diverged in all trials.
         FileError: If what is written there is damaged.
     """
-    record: dict[str, Any] = {"trials": []}
-    trials: list[FrozenTrial] = []
-    if path.exists():
-        record, trials = _read(path, args)
+    record, trials = _read(path, args) if path.exists() else ({}, [])
     if "best" not in record:
         record = _try_values(make_trainer, model, args, path, trials)
     best = record["best"]
@@ -191,5 +188,5 @@ def _read(path: Path, args: MultiLabelTrainingArguments) -> "tuple[dict[str, Any
         if "best" in record and record["best"] not in [trial.params for trial in trials]:
             raise ValueError("the best is none of the trials")
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise FileError(f"{path} is damaged ({error}): mend it, or remove it") from error
+        raise damaged_record(path, error) from error
     return record, trials

@@ -25,7 +25,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, TrainOutput, has_l
 
 from .acceleration import cpu_training
 from .arguments import MultiLabelTrainingArguments
-from .checkpoints import find_damage
+from .checkpoints import best_checkpoint, find_damage
 from .data import label_frequencies
 from .files import FileError, writing
 from .losses import Loss, make_loss, positive_weights
@@ -177,11 +177,10 @@ class MultiLabelTrainer(Trainer):
         self, max_steps: int, steps: int, epochs: int, resume_from_checkpoint: str | None, trial: Any
     ) -> tuple[int, int]:
         done: tuple[int, int] = super()._init_training_state(max_steps, steps, epochs, resume_from_checkpoint, trial)
-        if resume_from_checkpoint is not None and self.state.best_global_step is not None:
-            # The state says where the best one was when it was saved. The folder may have been moved since.
-            best = Path(resume_from_checkpoint).with_name(f"{PREFIX_CHECKPOINT_DIR}-{self.state.best_global_step}")
-            if best.is_dir():
-                self.state.best_model_checkpoint = str(best)
+        # Trainer looks for the best one where it was when the state was saved.
+        best = None if resume_from_checkpoint is None else best_checkpoint(Path(resume_from_checkpoint))
+        if best is not None and best.is_dir():
+            self.state.best_model_checkpoint = str(best)
         return done
 
     def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
