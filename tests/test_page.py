@@ -244,6 +244,6 @@ def test_the_page_in_a_browser(model, browser, write):
         assert [("gift" in given) for given in labels] == [not was_given] * 2
         assert tab.evaluate("document.documentElement.scrollWidth") == 390
         assert complaints == []
-        assert [url for url in requests if not url.startswith((url, "data:", "blob:"))] == []
+        assert [asked for asked in requests if not asked.startswith((url, "data:", "blob:"))] == []
     finally:
         blocks.close()
