@@ -72,6 +72,12 @@ def make_rows(count):
         yield {"id": f"row-{number}", "text": text, "labels": names}
 
 
+def mark_unfinished(output_dir: Path) -> None:
+    """Leave the folder of a finished run as a kill would have left it."""
+    record = output_dir / "training_run.json"
+    record.write_text(json.dumps({**json.loads(record.read_text()), "finished": False}))
+
+
 @pytest.fixture(scope="session")
 def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     root = tmp_path_factory.mktemp("checkpoints")

@@ -13,7 +13,7 @@ from bert_multilabel.modeling_multilabel import MultiLabelPreTrainedModel
 from bert_multilabel.trainer import MultiLabelTrainer
 from bert_multilabel.training import run
 
-from .conftest import LABELS
+from .conftest import LABELS, mark_unfinished
 
 STRATEGIES = {
     "cls": {"strategy": "cls"},
@@ -129,8 +129,7 @@ def test_a_run_that_goes_on_ends_with_the_same_weights(backbone, files, tmp_path
     common = {**STRATEGIES[kind], "lora_rank": 4, "num_train_epochs": 3, "save_total_limit": 5, "learning_rate": 3e-3}
     train(backbone, files, tmp_path / "out", **common)
     whole = (tmp_path / "out" / "model.safetensors").read_bytes()
-    record = tmp_path / "out" / "training_run.json"
-    record.write_text(json.dumps({**json.loads(record.read_text()), "finished": False}))  # as after a kill
+    mark_unfinished(tmp_path / "out")
     (tmp_path / "out" / "checkpoint-24" / "trainer_state.json").unlink()
     results = train(backbone, files, tmp_path / "out", **common)
     assert results["epoch"] == 3

@@ -24,7 +24,7 @@ from bert_multilabel.arguments import parse_arguments
 from bert_multilabel.encoder_multilabel import MultiLabelLayer
 from bert_multilabel.training import run
 
-from .conftest import make_rows, save_checkpoint
+from .conftest import make_rows, mark_unfinished, save_checkpoint
 from .forked import PATIENCE, end_all
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -222,8 +222,7 @@ def test_deepspeed_learns_the_same_and_goes_on_from_a_checkpoint(options, of_one
 
     # As a kill after the first of two checkpoints would leave the folder.
     shutil.rmtree(out / "checkpoint-12")
-    record = json.loads((out / "training_run.json").read_text())
-    (out / "training_run.json").write_text(json.dumps({**record, "finished": False}))
+    mark_unfinished(out)
     process = start(*command)
     output = finish(process)
     assert process.returncode == 0 and f"going on from {out / 'checkpoint-6'}" in output, output

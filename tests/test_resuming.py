@@ -15,6 +15,7 @@ from bert_multilabel.checkpoints import read_run
 from bert_multilabel.files import CHECKSUMS_FILE, FileError
 from bert_multilabel.trainer import DivergedError, MultiLabelTrainer
 
+from .conftest import mark_unfinished
 from .test_training import run_script
 
 
@@ -69,12 +70,6 @@ def test_nothing_of_a_checkpoint_runs_code(backbone, files, tmp_path):
         assert not ran.exists(), name
     torch.load(checkpoint / "training_args.bin", weights_only=False)
     assert ran.exists()  # so it would have run
-
-
-def mark_unfinished(output_dir):
-    """As a kill would leave the folder."""
-    record = output_dir / "training_run.json"
-    record.write_text(json.dumps({**json.loads(record.read_text()), "finished": False}))
 
 
 def test_a_run_that_was_interrupted_after_its_last_step_makes_no_more(backbone, files, tmp_path):

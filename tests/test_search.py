@@ -14,7 +14,7 @@ from bert_multilabel.search import suggest
 from bert_multilabel.trainer import DivergedError, MultiLabelTrainer
 from bert_multilabel.training import run
 
-from .conftest import make_rows
+from .conftest import make_rows, mark_unfinished
 
 
 @pytest.fixture(scope="module")
@@ -45,12 +45,6 @@ def trained_with(output_dir):
     """The values with which the newest checkpoint was trained."""
     *_, last = sorted(output_dir.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
     return torch.load(last / "training_args.bin", weights_only=False)
-
-
-def as_after_a_kill(output_dir):
-    """Make a finished run look as if it had been cut short after the first checkpoint."""
-    record = output_dir / "training_run.json"
-    record.write_text(json.dumps({**json.loads(record.read_text()), "finished": False}))
 
 
 def test_a_run_trains_with_the_best_values_of_its_search(searched):
@@ -94,7 +88,7 @@ def test_trials_leave_nothing_but_the_record_and_repeat(searched, command, tmp_p
 def test_an_interrupted_run_goes_on_with_what_was_found(searched, command, monkeypatch):
     output_dir, found = searched
     whole = load_file(output_dir / "model.safetensors")
-    as_after_a_kill(output_dir)
+    mark_unfinished(output_dir)
     checkpoints = sorted(output_dir.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
     assert len(checkpoints) == trained_with(output_dir).num_train_epochs
     for name in ("trainer_state.json", "model.safetensors"):

@@ -16,7 +16,7 @@ from bert_multilabel.checkpoints import read_run
 from bert_multilabel.model_card import plain
 from bert_multilabel.training import run
 
-from .conftest import LABELS, make_rows
+from .conftest import LABELS, make_rows, mark_unfinished
 
 SCRIPT = Path(__file__).resolve().parents[1] / "run_multilabel.py"
 
@@ -501,10 +501,8 @@ def test_the_loss_is_of_the_run_and_not_of_the_model(backbone, files, tmp_path):
     assert not [name for name in json.loads(configs[1]) if name in {*options, "focal_gamma"}]
     weights = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("plain", "out")]
     assert weights[0] != weights[1]
-    record = tmp_path / "out" / "training_run.json"
-    run = json.loads(record.read_text())
-    assert options.items() <= run["arguments"].items()
-    record.write_text(json.dumps({**run, "finished": False}))  # as after a kill
+    assert options.items() <= read_run(tmp_path / "out")["arguments"].items()
+    mark_unfinished(tmp_path / "out")
     with pytest.raises(
         ValueError, match="other arguments .label_correlation was 0.25, now 0.0; loss was 'weighted_bce'"
     ):
