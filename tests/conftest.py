@@ -16,6 +16,7 @@ import pytest
 hypothesis.settings.register_profile("tests", derandomize=True)
 hypothesis.settings.load_profile("tests")
 
+CHROMIUM = Path("/usr/bin/chromium")
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 LETTERS = [*"abcdefghijklmnopqrstuvwxyz0123456789", *(f"##{c}" for c in "abcdefghijklmnopqrstuvwxyz0123456789")]
 WORDS = ["the", "price", "is", "good", "quality", "buy", "gift", "wants", "to", "too", "expensive", "value", "not"]
@@ -135,3 +136,20 @@ def limit_files():
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
     resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.fixture
+def tab():
+    """A tab of a real browser, as large as a phone."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="a browser test needs playwright")
+    if not CHROMIUM.is_file():
+        pytest.skip(f"a browser test needs Chromium at {CHROMIUM}")
+    patience = 180_000  # milliseconds, of which a machine with other work takes many
+    quiet = [f"--disable-{name}" for name in ("background-networking", "component-update", "gpu", "quic", "sync")]
+    arguments = ["--no-sandbox", "--no-first-run", *quiet]
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=arguments, timeout=patience)
+        page = browser.new_page(viewport={"width": 390, "height": 800})
+        page.set_default_timeout(patience)
+        yield page
+        browser.close()

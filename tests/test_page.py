@@ -19,12 +19,6 @@ from bert_multilabel.records_multilabel import prediction_records
 
 from .conftest import LABELS
 
-CHROMIUM = Path("/usr/bin/chromium")
-PATIENCE = 180_000  # milliseconds, of which a machine with other work takes many
-CHROMIUM_ARGUMENTS = (
-    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync"
-)
 NASTY = "<script>alert(1)</script> \"&' ${1+1} {{value}}"
 
 
@@ -189,21 +183,10 @@ def test_the_command_says_what_is_wrong_in_one_line(monkeypatch, words, message)
     assert message in str(ended.value) and "\n" not in str(ended.value)
 
 
-@pytest.fixture
-def browser():
-    playwright = pytest.importorskip("playwright.sync_api", reason="the browser test needs playwright")
-    if not CHROMIUM.is_file():
-        pytest.skip(f"the browser test needs Chromium at {CHROMIUM}")
-    with playwright.sync_playwright() as running:
-        yield running.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_ARGUMENTS.split(), timeout=PATIENCE)
-
-
-def test_the_page_in_a_browser(model, browser, write):
+def test_the_page_in_a_browser(model, tab, write):
     blocks = make_page([model])
     url = launch(blocks, "127.0.0.1")
     try:
-        tab = browser.new_page(viewport={"width": 390, "height": 800})
-        tab.set_default_timeout(PATIENCE)
         complaints, requests = [], []
         tab.on("console", lambda message: message.type == "error" and complaints.append(message.text))
         tab.on("pageerror", lambda error: complaints.append(str(error)))

@@ -3,7 +3,6 @@
 import json
 import re
 from html.parser import HTMLParser
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,8 +21,6 @@ from bert_multilabel.suspects import find_suspects
 from .conftest import LABELS, make_rows
 from .test_training import run_script
 
-CHROMIUM = Path("/usr/bin/chromium")
-PATIENCE = 180_000  # milliseconds, of which a machine with other work takes many
 HOSTILE = '</script><script>document.title = "run"</script><img src=x onerror=alert(1)> {{ 7 * 7 }} & $x$'
 
 
@@ -290,56 +287,37 @@ def test_a_run_reports_its_own_evaluation(backbone, rows_file, tmp_path):
     assert again["learning"] == figures["learning"] and not again["cross_fitted"]
 
 
-@pytest.fixture(scope="module")
-def browser():
-    playwright = pytest.importorskip("playwright.sync_api", reason="needs the package playwright")
-    if not CHROMIUM.exists():
-        pytest.skip(f"needs a Chromium at {CHROMIUM}")
-    quiet = ("background-networking", "component-update", "sync")
-    options = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
-    with playwright.sync_playwright() as driver:
-        chromium = driver.chromium.launch(
-            executable_path=str(CHROMIUM),
-            args=[*options, *(f"--disable-{name}" for name in quiet)],
-            timeout=PATIENCE,
-        )
-        yield chromium
-        chromium.close()
-
-
-def test_in_a_browser_tables_are_sorted_and_labels_chosen(browser, tmp_path):
+def test_in_a_browser_tables_are_sorted_and_labels_chosen(tab, tmp_path):
     logits, labels = made_rows(12)
     labels[:, 5] = 0  # no row has it, so it has no recall
     names = [f"label {number}" for number in range(11)] + [HOSTILE]
     path, _ = write_report(tmp_path, "model", evaluation_of(logits, labels, names, [HOSTILE] * len(labels)))
     seen = []
-    page = browser.new_page(viewport={"width": 390, "height": 800})
-    page.set_default_timeout(PATIENCE)
-    page.on("console", lambda message: seen.append(message.text))
-    page.on("pageerror", lambda error: seen.append(str(error)))
-    page.route("**", lambda route: seen.append(route.request.url) or route.continue_())
-    page.goto(path.as_uri())
+    tab.on("console", lambda message: seen.append(message.text))
+    tab.on("pageerror", lambda error: seen.append(str(error)))
+    tab.route("**", lambda route: seen.append(route.request.url) or route.continue_())
+    tab.goto(path.as_uri())
 
     def column(number):
-        return [cell.strip() for cell in page.locator(f"#label-table td:nth-child({number})").all_inner_texts()]
+        return [cell.strip() for cell in tab.locator(f"#label-table td:nth-child({number})").all_inner_texts()]
 
     for click, state in enumerate(("descending", "ascending")):
-        page.focus("#label-table th:nth-child(4) button")
-        page.keyboard.press("Enter")
+        tab.focus("#label-table th:nth-child(4) button")
+        tab.keyboard.press("Enter")
         recalls = column(4)
         assert recalls[-1] == "–"
         assert [float(recall) for recall in recalls[:-1]] == sorted(
             (float(recall) for recall in recalls[:-1]), reverse=not click
         )
-        assert page.locator("th[aria-sort]").all_inner_texts() == ["recall"]
-        assert page.locator("th[aria-sort]").get_attribute("aria-sort") == state
-    before = page.locator("#curve").inner_html()
-    page.click("#label-table >> text=label 5")
-    assert page.locator("#summary").inner_text().startswith("label 5: ")
-    assert "no row has this label" in page.locator("#curve").inner_html() != before
-    page.select_option("#chooser", label=HOSTILE)
-    assert page.locator("#summary").inner_text().startswith(HOSTILE)
-    assert page.locator("#curve svg").count() == page.locator("#histogram svg").count() == 1
-    assert page.evaluate("document.documentElement.scrollWidth") == 390  # nothing sticks out of a phone
-    assert page.title() == "Report on model"
+        assert tab.locator("th[aria-sort]").all_inner_texts() == ["recall"]
+        assert tab.locator("th[aria-sort]").get_attribute("aria-sort") == state
+    before = tab.locator("#curve").inner_html()
+    tab.click("#label-table >> text=label 5")
+    assert tab.locator("#summary").inner_text().startswith("label 5: ")
+    assert "no row has this label" in tab.locator("#curve").inner_html() != before
+    tab.select_option("#chooser", label=HOSTILE)
+    assert tab.locator("#summary").inner_text().startswith(HOSTILE)
+    assert tab.locator("#curve svg").count() == tab.locator("#histogram svg").count() == 1
+    assert tab.evaluate("document.documentElement.scrollWidth") == 390  # nothing sticks out of a phone
+    assert tab.title() == "Report on model"
     assert seen == [path.as_uri()]
