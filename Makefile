@@ -21,7 +21,7 @@ test: .venv/installed  ## run the tests, one process on each core
 	$(BIN)/$(PYTEST)
 
 # What users install: the wheel, into an environment of its own.
-dist/built: $(wildcard bert_multilabel bert_multilabel/*.*) run_multilabel.py setup.cfg pyproject.toml README.md
+dist/built: $(shell find bert_multilabel -not -name "*.pyc") run_multilabel.py setup.cfg pyproject.toml README.md
 	rm -rf build dist
 	$(PYTHON) -m pip wheel --quiet --no-deps --wheel-dir dist .
 	touch $@
@@ -48,7 +48,7 @@ dist/built: $(wildcard bert_multilabel bert_multilabel/*.*) run_multilabel.py se
 
 test-wheel: .venv-wheel/tree .venv/installed  ## run the tests that start commands and read files of the package, on the wheel
 	cd $< && $(CURDIR)/$(BIN)/mypy --config-file= --follow-imports skip --python-executable ../bin/python -c 'import bert_multilabel'
-	cd $< && $(CURDIR)/$(<D)/bin/$(PYTEST) $(addprefix tests/test_,package.py anywhere.py readme.py example.py)
+	cd $< && $(CURDIR)/$(<D)/bin/$(PYTEST) tests/test_package.py tests/test_anywhere.py tests/test_readme.py tests/test_example.py
 
 test-lowest: .venv-lowest/tree  ## run the tests on the installed wheel with the lowest versions that setup.cfg promises
 	cd $< && $(CURDIR)/$(<D)/bin/$(PYTEST)

@@ -6,14 +6,14 @@ import sys
 from datasets import disable_progress_bars
 from transformers.utils.logging import disable_progress_bar
 
-from bert_multilabel.arguments import parse_arguments
-from bert_multilabel.files import FileError
-from bert_multilabel.hub import PushError
-from bert_multilabel.labels import DataError
-from bert_multilabel.preparing import prepare
-from bert_multilabel.processes import OtherProcessError, is_main, leave_process_group, wait_for_the_end
-from bert_multilabel.trainer import DivergedError
-from bert_multilabel.training import carry_out
+from bert_multilabel.data.labels import DataError
+from bert_multilabel.hub.push import PushError
+from bert_multilabel.training.arguments import parse_arguments
+from bert_multilabel.training.prepare import prepare
+from bert_multilabel.training.run import carry_out
+from bert_multilabel.training.trainer import DivergedError
+from bert_multilabel.utils.distributed import OtherProcessError, is_main, leave_process_group, wait_for_the_end
+from bert_multilabel.utils.files import FileError
 
 if __name__ == "__main__":
     # Shows what was found out about the data: columns, label form, rare labels.

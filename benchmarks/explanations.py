@@ -16,12 +16,12 @@ from collections.abc import Sequence
 import torch
 
 from bert_multilabel import Explainer
-from bert_multilabel.backbone import load_trained
-from bert_multilabel.columns import DataSpec
-from bert_multilabel.data import load_splits
-from bert_multilabel.explanation import Word
-from bert_multilabel.reading import read_label_names
-from bert_multilabel.scoring_multilabel import MultiLabelScorer
+from bert_multilabel.data.columns import DataSpec
+from bert_multilabel.data.examples import load_splits
+from bert_multilabel.data.reading import read_label_names
+from bert_multilabel.explain.explainer import Word
+from bert_multilabel.loading import load_trained
+from bert_multilabel.model.scoring import MultiLabelScorer
 
 DELETED = 0.2  # of the words
 FEWEST_WORDS = 5  # below, a fifth is none

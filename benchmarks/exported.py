@@ -14,11 +14,11 @@ from pathlib import Path
 
 import torch
 
-from bert_multilabel.backbone import load_trained
-from bert_multilabel.columns import DataSpec
-from bert_multilabel.data import load_splits
-from bert_multilabel.onnx_model import OnnxModel
-from bert_multilabel.scoring_multilabel import PRECISIONS, MultiLabelScorer
+from bert_multilabel.data.columns import DataSpec
+from bert_multilabel.data.examples import load_splits
+from bert_multilabel.export.onnx_model import OnnxModel
+from bert_multilabel.loading import load_trained
+from bert_multilabel.model.scoring import PRECISIONS, MultiLabelScorer
 
 LATENCY_TEXTS = 200
 

@@ -35,9 +35,9 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, Bert
 from transformers.utils.logging import disable_progress_bar, set_verbosity_error
 
 from bert_multilabel import auto as auto  # the Auto classes know our folders
-from bert_multilabel.checkpoints import RUN_FILE
-from bert_multilabel.files import CHECKSUMS_FILE, sha256
-from bert_multilabel.saving import UNFINISHED
+from bert_multilabel.output_dir.atomic_save import UNFINISHED
+from bert_multilabel.output_dir.checkpoints import RUN_FILE
+from bert_multilabel.utils.files import CHECKSUMS_FILE, sha256
 
 SCRIPT = Path(__file__).resolve().parents[1] / "run_multilabel.py"
 FORKS = multiprocessing.get_context("forkserver")

@@ -17,12 +17,12 @@ from datasets import Dataset
 from stopwatch import seconds_of
 
 from bert_multilabel import from_backbone
-from bert_multilabel.acceleration import cpu_training
-from bert_multilabel.columns import DataSpec
-from bert_multilabel.data import load_splits
-from bert_multilabel.encoding import Collator, encode_rows
-from bert_multilabel.reading import read_label_names
-from bert_multilabel.scoring_multilabel import MultiLabelScorer
+from bert_multilabel.data.columns import DataSpec
+from bert_multilabel.data.examples import load_splits
+from bert_multilabel.data.reading import read_label_names
+from bert_multilabel.data.tokenizing import Collator, encode_rows
+from bert_multilabel.model.scoring import MultiLabelScorer
+from bert_multilabel.training.cpu import cpu_training
 
 
 def make_names(real: list[str], count: int) -> list[str]:

@@ -17,10 +17,10 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.pipeline import make_pipeline
 
-from bert_multilabel.columns import DataSpec
-from bert_multilabel.data import load_splits
+from bert_multilabel.data.columns import DataSpec
+from bert_multilabel.data.examples import load_splits
+from bert_multilabel.data.reading import read_label_names
 from bert_multilabel.metrics import multilabel_scores
-from bert_multilabel.reading import read_label_names
 
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("--train_file", required=True)

@@ -24,12 +24,12 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipe
 
 from bert_multilabel import MultiLabelTokenizer, hamming_score
 from bert_multilabel.auto import MultiLabelConfig
-from bert_multilabel.columns import DataSpec
-from bert_multilabel.data import load_splits
-from bert_multilabel.modeling_multilabel import MODEL_CLASSES
-from bert_multilabel.reading import read_label_names
-from bert_multilabel.records_multilabel import prediction_records
-from bert_multilabel.scoring_multilabel import PRECISIONS, MultiLabelScorer
+from bert_multilabel.data.columns import DataSpec
+from bert_multilabel.data.examples import load_splits
+from bert_multilabel.data.reading import read_label_names
+from bert_multilabel.model.modeling_multilabel import MODEL_CLASSES
+from bert_multilabel.model.output_format import prediction_records
+from bert_multilabel.model.scoring import PRECISIONS, MultiLabelScorer
 
 LATENCY_TEXTS = 200
 

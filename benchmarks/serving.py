@@ -26,8 +26,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from bert_multilabel.engines import load_engine
-from bert_multilabel.records_multilabel import prediction_records
+from bert_multilabel.model.output_format import prediction_records
+from bert_multilabel.serve.engines import load_engine
 
 TOLERANCE = 1e-5
 BATCHING = {"on": 32, "off": 1}

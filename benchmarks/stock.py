@@ -18,8 +18,8 @@ from transformers import (
     set_seed,
 )
 
-from bert_multilabel.arguments import parse_arguments
-from bert_multilabel.preparing import load_run_data
+from bert_multilabel.training.arguments import parse_arguments
+from bert_multilabel.training.prepare import load_run_data
 
 model_args, data_args, training_args, _ = parse_arguments()
 set_seed(training_args.seed)

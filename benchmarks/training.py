@@ -28,13 +28,13 @@ from transformers import (
 )
 
 from bert_multilabel import from_backbone
-from bert_multilabel.arguments import parse_arguments
-from bert_multilabel.columns import DataSpec
-from bert_multilabel.data import load_splits
-from bert_multilabel.encoding import Collator, encode_rows
-from bert_multilabel.reading import read_label_names
-from bert_multilabel.scoring_multilabel import text_reader
-from bert_multilabel.trainer import MultiLabelTrainer
+from bert_multilabel.data.columns import DataSpec
+from bert_multilabel.data.examples import load_splits
+from bert_multilabel.data.reading import read_label_names
+from bert_multilabel.data.tokenizing import Collator, encode_rows
+from bert_multilabel.model.scoring import text_reader
+from bert_multilabel.training.arguments import parse_arguments
+from bert_multilabel.training.trainer import MultiLabelTrainer
 
 ISOLATED = {"label_attention": "isolated"}
 MODES: dict[str, tuple[str, dict[str, object]]] = {

@@ -4,29 +4,30 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .backbone import from_backbone as from_backbone
-    from .configuration_multilabel import MultiLabelConfig as MultiLabelConfig
-    from .configuration_multilabel import __version__ as __version__
-    from .explanation import Explainer as Explainer
+    from bert_multilabel.explain.explainer import Explainer as Explainer
+    from bert_multilabel.inference.predictor import MultiLabelPredictor as MultiLabelPredictor
+    from bert_multilabel.model.configuration_multilabel import MultiLabelConfig as MultiLabelConfig
+    from bert_multilabel.model.configuration_multilabel import __version__ as __version__
+    from bert_multilabel.model.modeling_multilabel import BertForMultiLabelCLS as BertForMultiLabelCLS
+    from bert_multilabel.model.modeling_multilabel import BertForMultiLabelLabelTokens as BertForMultiLabelLabelTokens
+    from bert_multilabel.model.tokenization_multilabel import MultiLabelTokenizer as MultiLabelTokenizer
+
+    from .loading import from_backbone as from_backbone
     from .metrics import compute_metrics as compute_metrics
     from .metrics import hamming_score as hamming_score
     from .metrics import make_compute_metrics as make_compute_metrics
-    from .modeling_multilabel import BertForMultiLabelCLS as BertForMultiLabelCLS
-    from .modeling_multilabel import BertForMultiLabelLabelTokens as BertForMultiLabelLabelTokens
-    from .predictor import MultiLabelPredictor as MultiLabelPredictor
-    from .tokenization_multilabel import MultiLabelTokenizer as MultiLabelTokenizer
 
 # Names are loaded on first use, so that importing the package costs no more than importing Transformers.
 _MODULES = {
-    "BertForMultiLabelCLS": "modeling_multilabel",
-    "BertForMultiLabelLabelTokens": "modeling_multilabel",
-    "Explainer": "explanation",
-    "MultiLabelConfig": "configuration_multilabel",
-    "MultiLabelPredictor": "predictor",
-    "MultiLabelTokenizer": "tokenization_multilabel",
-    "__version__": "configuration_multilabel",
+    "BertForMultiLabelCLS": "model.modeling_multilabel",
+    "BertForMultiLabelLabelTokens": "model.modeling_multilabel",
+    "Explainer": "explain.explainer",
+    "MultiLabelConfig": "model.configuration_multilabel",
+    "MultiLabelPredictor": "inference.predictor",
+    "MultiLabelTokenizer": "model.tokenization_multilabel",
+    "__version__": "model.configuration_multilabel",
     "compute_metrics": "metrics",
-    "from_backbone": "backbone",
+    "from_backbone": "loading",
     "hamming_score": "metrics",
     "make_compute_metrics": "metrics",
 }
@@ -36,7 +37,7 @@ __all__ = sorted(_MODULES)
 def __getattr__(name: str) -> Any:
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    if _MODULES[name].endswith("_multilabel"):
+    if _MODULES[name].startswith("model."):
         import_module(".auto", __name__)
     return getattr(import_module(f".{_MODULES[name]}", __name__), name)
 

@@ -3,10 +3,10 @@
 from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, AutoTokenizer
 from transformers.pipelines import PIPELINE_REGISTRY
 
-from .configuration_multilabel import TASK, MultiLabelConfig
-from .modeling_multilabel import MODEL_CLASSES
-from .pipeline_multilabel import MultiLabelPipeline
-from .tokenization_multilabel import MultiLabelTokenizer
+from bert_multilabel.model.configuration_multilabel import TASK, MultiLabelConfig
+from bert_multilabel.model.modeling_multilabel import MODEL_CLASSES
+from bert_multilabel.model.pipeline_multilabel import MultiLabelPipeline
+from bert_multilabel.model.tokenization_multilabel import MultiLabelTokenizer
 
 AutoConfig.register(MultiLabelConfig.model_type, MultiLabelConfig)
 AutoTokenizer.register(MultiLabelConfig, tokenizer_class=MultiLabelTokenizer)

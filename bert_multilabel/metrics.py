@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.metrics import average_precision_score
 from transformers import EvalPrediction
 
-from .configuration_multilabel import MultiLabelConfig
+from bert_multilabel.model.configuration_multilabel import MultiLabelConfig
 
 Cells = NDArray[np.bool_]
 

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import torch
 
-from bert_multilabel.backbone import load_trained
-from bert_multilabel.scoring_multilabel import MultiLabelScorer
+from bert_multilabel.loading import load_trained
+from bert_multilabel.model.scoring import MultiLabelScorer
 from tests.hostile import ODD_CHARACTERS, TOKENS, check_tokens, spellings
 
 TEXTS_TOGETHER = 20

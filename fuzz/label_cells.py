@@ -6,7 +6,7 @@ from typing import Any
 
 import atheris
 
-from bert_multilabel.labels import DataError, cell_reader, column_reader, zero_one
+from bert_multilabel.data.labels import DataError, cell_reader, column_reader, zero_one
 
 from .expectations import check_message
 

@@ -4,7 +4,7 @@ import json
 
 from pydantic import ValidationError
 
-from bert_multilabel.request_form import PredictRequest, describe
+from bert_multilabel.serve.request_form import PredictRequest, describe
 
 from .expectations import LONGEST_MESSAGE
 

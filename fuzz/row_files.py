@@ -1,9 +1,9 @@
 """Bytes as csv, tsv, json and jsonl: every row comes out, in order, or a `DataError`."""
 
-from bert_multilabel.columns import DataSpec
-from bert_multilabel.data import load_splits
-from bert_multilabel.labels import DataError
-from bert_multilabel.reading import read_rows
+from bert_multilabel.data.columns import DataSpec
+from bert_multilabel.data.examples import load_splits
+from bert_multilabel.data.labels import DataError
+from bert_multilabel.data.reading import read_rows
 
 from .expectations import check_message, write
 

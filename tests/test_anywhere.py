@@ -10,10 +10,9 @@ import pytest
 import torch
 
 from bert_multilabel import from_backbone
-from bert_multilabel.model_card import write_model_card
-
-from .conftest import LABELS
-from .test_model_card import FACTS
+from bert_multilabel.hub.model_card import write_model_card
+from tests.conftest import LABELS
+from tests.hub.test_model_card import FACTS
 
 TEXTS = ["the price is good", "not [OPINION1] good [SEP]"]
 PAIRS = ["gift", ""]
@@ -180,7 +179,7 @@ def test_the_package_itself_gives_the_same_logits(elsewhere, backbone):
 
     for folder, report in elsewhere[0].items():
         model, tokenizer = AutoModel.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
-        assert type(model).__module__ == "bert_multilabel.modeling_multilabel"
+        assert type(model).__module__ == "bert_multilabel.model.modeling_multilabel"
         with torch.inference_mode():
             logits = model(**tokenizer(TEXTS, PAIRS, padding=True, return_tensors="pt")).logits
         expected = torch.tensor([[float.fromhex(value) for value in row] for row in report["logits"]])

@@ -7,11 +7,11 @@ import pytest
 from transformers import AutoTokenizer
 
 from bert_multilabel import MultiLabelTokenizer
-from bert_multilabel.arguments import parse_arguments
-from bert_multilabel.columns import DataSpec
-from bert_multilabel.data import load_splits
-from bert_multilabel.reading import read_label_names
-from bert_multilabel.training import run
+from bert_multilabel.data.columns import DataSpec
+from bert_multilabel.data.examples import load_splits
+from bert_multilabel.data.reading import read_label_names
+from bert_multilabel.training.arguments import parse_arguments
+from bert_multilabel.training.run import run
 
 EXAMPLE = Path(__file__).resolve().parents[1] / "examples" / "purchase_intent"
 CHINESE_LABELS = ["想买", "不会买", "太贵", "划算", "质量好", "质量差", "求建议", "送礼"]

@@ -11,7 +11,7 @@ import torch
 from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, AutoTokenizer
 
 from bert_multilabel import BertForMultiLabelCLS, BertForMultiLabelLabelTokens, from_backbone
-from bert_multilabel.configuration_multilabel import __version__
+from bert_multilabel.model.configuration_multilabel import __version__
 
 FOLDERS = Path(__file__).parent / "folders"
 OLDER = sorted(path.parent.name for path in FOLDERS.glob("*/config.json"))
@@ -84,7 +84,7 @@ def assert_answers(model, tokenizer, answers):
     inputs = tokenizer(answers["texts"], answers["pairs"], padding=True, return_tensors="pt")
     with torch.inference_mode():
         logits = model.eval()(**inputs).logits
-    torch.testing.assert_close(logits, torch.tensor(answers["logits"]), rtol=0, atol=1e-6)
+    torch.testing.assert_close(logits, torch.tensor(answers["logits"]), rtol=0, atol=1e-5)
     assert model.config.decide(logits)[1].tolist() == answers["decisions"]
 
 
@@ -111,7 +111,7 @@ def test_an_older_folder_answers_as_it_did(name, written, tmp_path):
 def test_the_code_of_an_older_folder_still_runs(name, written, elsewhere):
     found = elsewhere[name]
     assert found["version"] == "0.1.0"
-    torch.testing.assert_close(torch.tensor(found["logits"]), torch.tensor(written[name]["logits"]), rtol=0, atol=1e-6)
+    torch.testing.assert_close(torch.tensor(found["logits"]), torch.tensor(written[name]["logits"]), rtol=0, atol=1e-5)
     assert found["decisions"] == written[name]["decisions"]
 
 
@@ -129,5 +129,5 @@ def test_a_newer_folder_loads_by_its_own_code_as_the_refusal_says(newer, written
     found = elsewhere[newer.name]
     assert found["version"] == NEWER
     torch.testing.assert_close(
-        torch.tensor(found["logits"]), torch.tensor(written[OLDER[0]]["logits"]), rtol=0, atol=1e-6
+        torch.tensor(found["logits"]), torch.tensor(written[OLDER[0]]["logits"]), rtol=0, atol=1e-5
     )

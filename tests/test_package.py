@@ -10,8 +10,7 @@ from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassificati
 
 import bert_multilabel
 from bert_multilabel import BertForMultiLabelCLS, BertForMultiLabelLabelTokens, MultiLabelConfig
-
-from .conftest import LABELS
+from tests.conftest import LABELS
 
 SIZE = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8}
 

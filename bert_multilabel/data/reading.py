@@ -1,0 +1,469 @@
+"""Files and data sets in, raw rows out: cells as they stand there, and where they stand.
+
+A row that cannot be read is passed on as well, with its problem, so that all problems can be reported at once. Rows
+are read anew each time they are gone through, and never held all at once: a file may be larger than the memory.
+"""
+
+import csv
+import json
+import re
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from datasets import ClassLabel, Dataset, Features, IterableDataset, load_dataset
+
+from bert_multilabel.utils.files import sha256
+
+from .labels import ColumnFacts, DataError, shorten
+
+SPLITS = ("train", "validation", "test")
+PROBLEMS_SHOWN = 20  # in the message, of each source
+
+_ESCAPED_BYTE = re.compile("[\udc80-\udcff]")
+_LONGEST_FIELD = 2**31 - 1
+
+# Parquet files can be bombs: a few bytes that are gigabytes once they are read. Rows of text become 10 times as large,
+# perhaps 50 times where many are the same; more is refused, if it also is more than these bytes.
+_MOST_TIMES_LARGER = 200
+_SMALL_GROUP = 2**22
+_SMALL_FILE = 2**27
+# In memory at a time: few, as each may hold the same cell of `_SMALL_GROUP` bytes, which is stored but once.
+_PARQUET_ROWS = 64
+_BYTES_PER_ROW = 100  # which it takes in Python beside its cells
+
+
+class BadRows(DataError):
+    """Rows that cannot be used; the message shows the first `PROBLEMS_SHOWN` of each source.
+
+    Args:
+        problems: All that is wrong, by source.
+    """
+
+    def __init__(self, problems: dict[str, list[str]]) -> None:
+        super().__init__("\n".join(_listed(source, listed) for source, listed in problems.items()))
+        self.problems = problems
+
+
+class Row(NamedTuple):
+    """One raw row.
+
+    Attributes:
+        number: Position among the data rows, from 1.
+        line: Line of the file on which the row starts, from 1; None where there are no lines.
+        values: The cells by column name.
+        problem: Why the row could not be read; empty if it could.
+    """
+
+    number: int
+    line: int | None
+    values: dict[str, Any]
+    problem: str = ""
+
+
+class Table:
+    """The raw rows of one split, and what shows when they are gone through once.
+
+    Args:
+        source: What messages call it: a path, or a data set and its split.
+        read: Begins to read the rows, unreadable ones included; called anew each time they are gone through.
+        digest: Returns what tells these rows from all others, if anything does.
+        features: The types of the columns, where the source tells them.
+
+    Raises:
+        DataError: If there is no row, or none that can be read.
+    """
+
+    def __init__(
+        self,
+        source: str,
+        read: Callable[[], Iterable[Row]],
+        digest: Callable[[], str] | None = None,
+        features: Features | None = None,
+    ) -> None:
+        self.source = source
+        self.digest = digest
+        self.features = features or Features()
+        self._read = read
+        self._told: dict[str, ColumnFacts] = {}
+        problems = []
+        for row in self:
+            for column in row.values:
+                self._told.setdefault(column, ColumnFacts())
+            if row.problem:
+                problems.append(row)
+                continue
+            for column, cell in row.values.items():
+                self._told[column].hear(cell)
+        if not self._told:
+            raise_problems(source, [describe_problem(source, row, row.problem) for row in problems])
+            raise DataError(f"{source} has no rows")
+        self.columns = list(self._told)
+
+    def __iter__(self) -> Iterator[Row]:
+        return iter(self._read())
+
+    def cells(self, column: str) -> "Cells":
+        """Return the cells of one column, without unreadable rows; a row that lacks the column gives None."""
+        return Cells(self, column)
+
+    def facts(self, column: str) -> ColumnFacts:
+        """Return what the cells of a column have in common; those of a missing one are all missing."""
+        return self._told.get(column, ColumnFacts())
+
+    def id_names(self, column: str) -> list[str] | None:
+        """Return the names that ids in this column stand for, if it is a ClassLabel or a list of them."""
+        feature = self.features.get(column)
+        feature = getattr(feature, "feature", feature)  # of a list: the type of its items
+        return list(feature.names) if isinstance(feature, ClassLabel) else None
+
+
+@dataclass(frozen=True)
+class Cells:
+    """The cells of one column, read anew each time they are gone through."""
+
+    table: Table
+    column: str
+
+    def __iter__(self) -> Iterator[Any]:
+        return (row.values.get(self.column) for row in self.table if not row.problem)
+
+
+def read_rows(path: str) -> Iterator[Row]:
+    """Read a file row by row, by its extension: csv, tsv, json (also with one object a line), jsonl or parquet.
+
+    Cells of csv and tsv are text, whatever they look like. A row that cannot be read comes with its problem.
+
+    Raises:
+        DataError: At once, if there is no such file or the extension is another one; on the way, where reading on is
+            impossible (not UTF-8, NUL bytes, a bad header, broken quoting, broken JSON or parquet).
+    """
+    check_is_file(path)
+    extension = Path(path).suffix.lower()
+    if extension not in _READERS:
+        raise DataError(f"cannot tell how to read {path!r}: its extension must be one of {', '.join(_READERS)}")
+    return _READERS[extension](path)
+
+
+def read_label_names(path: str) -> list[str]:
+    """Read a names file: one label name a line, in order; blank lines are ignored.
+
+    Raises:
+        DataError: If there is no such file, it is not UTF-8, it holds no name, or a name stands there twice.
+    """
+    check_is_file(path)
+    line_of: dict[str, int] = {}
+    for number, line in enumerate(read_lines(path), 1):
+        name = line.strip()
+        if name in line_of:
+            raise DataError(
+                f"{path}, line {number}: label {name!r} stands on line {line_of[name]} already; remove one"
+            )
+        if name:
+            line_of[name] = number
+    if not line_of:
+        raise DataError(f"{path} holds no label name; write one a line")
+    return list(line_of)
+
+
+def describe_problem(source: str, row: Row, problem: str) -> str:
+    """Put before a problem of a row where the row stands."""
+    line = "" if row.line is None else f" (line {row.line})"
+    return f"{source}, row {row.number}{line}, {problem}"
+
+
+def raise_problems(source: str, problems: list[str]) -> None:
+    """Raise one error for all problems of a source; with none, do nothing.
+
+    Raises:
+        BadRows: If there are problems.
+    """
+    if problems:
+        raise BadRows({source: problems})
+
+
+def _listed(source: str, problems: list[str]) -> str:
+    count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+    lines = [f"{count} in {source}:", *problems[:PROBLEMS_SHOWN]]
+    if len(problems) > PROBLEMS_SHOWN:
+        lines.append(f"... and {len(problems) - PROBLEMS_SHOWN} more")
+    return "\n".join(lines)
+
+
+def read_files(files: dict[str, str]) -> dict[str, Table]:
+    """Read the file of each split.
+
+    Raises:
+        DataError: If a file cannot be read.
+        ValueError: If there is no file, or a split has another name than train, validation and test.
+    """
+    if not files or not set(files) <= set(SPLITS):
+        raise ValueError(f"files must be given by split name ({', '.join(SPLITS)}), got {files!r}")
+    return {split: _read_file(files[split]) for split in SPLITS if split in files}
+
+
+def _read_file(path: str) -> Table:
+    table = Table(path, lambda: read_rows(path), digest=lambda: sha256(Path(path)))
+    if Path(path).suffix.lower() == ".parquet":
+        table.features = _parquet_features(path)
+    return table
+
+
+def read_dataset(
+    name: str,
+    config_name: str | None,
+    wanted: Collection[str] = SPLITS,
+    train_too: bool = False,
+    streaming: bool = False,
+) -> dict[str, Table]:
+    """Read splits of a data set of the datasets library.
+
+    Args:
+        name: Name or local folder for `datasets.load_dataset`.
+        config_name: Configuration of that data set.
+        wanted: The splits to read; those that the data set lacks are left out.
+        train_too: Whether to read the training split even if it is not wanted.
+        streaming: Read rows from where they are, each time anew, instead of storing them here first.
+
+    Raises:
+        DataError: If there is no such data set, or it has no wanted split.
+        ValueError: If no split is wanted, or one has another name than train, validation and test.
+    """
+    if not wanted or not set(wanted) <= set(SPLITS):
+        raise ValueError(f"wanted splits must be among {', '.join(SPLITS)}, got {wanted!r}")
+    try:
+        dataset = load_dataset(name, config_name, streaming=streaming)
+    except FileNotFoundError as error:
+        raise DataError(f"there is no data set {name!r}: {error}") from error
+    wanted = [split for split in SPLITS if split in wanted]
+    if not set(wanted) & set(dataset):
+        raise DataError(f"data set {name!r} has none of the splits {', '.join(wanted)}; it has {', '.join(dataset)}")
+    chosen = {*wanted, "train"} if train_too else set(wanted)
+    return {
+        split: _read_split(f"{name}, split {split!r}", dataset[split])
+        for split in SPLITS
+        if split in chosen and split in dataset
+    }
+
+
+def _read_split(source: str, split: Dataset | IterableDataset) -> Table:
+    def read() -> Iterator[Row]:
+        # As Arrow tables: ids stay ids, and columns of images or sound are not decoded.
+        return _batch_rows(split.with_format("arrow").iter(batch_size=1000))
+
+    # The library names stored rows by all that they were made from; those that are not stored may change.
+    fingerprint = split._fingerprint if isinstance(split, Dataset) else None
+    return Table(source, read, None if fingerprint is None else lambda: fingerprint, split.features)
+
+
+def check_is_file(path: str) -> None:
+    """Raise a DataError if there is no such file."""
+    if not Path(path).is_file():
+        raise DataError(f"there is no file {path!r}")
+
+
+def read_lines(path: str) -> Iterator[str]:
+    """Yield the lines of a UTF-8 file with their ends.
+
+    Raises:
+        DataError: On the way, where the file is not UTF-8 or holds a NUL byte.
+    """
+    # Bytes that are no UTF-8 come in as lone surrogates: an error raised by open itself could not tell the line.
+    with open(path, encoding="utf-8", errors="surrogateescape", newline="") as file:
+        for number, line in enumerate(file, 1):
+            if number == 1:
+                # Not by "utf-8-sig", which takes a file of a part of the mark alone for an empty one.
+                line = line.removeprefix("\ufeff")
+            bad = _ESCAPED_BYTE.search(line)
+            if bad is not None:
+                byte = ord(bad.group()) - 0xDC00
+                raise DataError(f"{path}, line {number}: byte 0x{byte:02x} is not UTF-8; save the file again as UTF-8")
+            if "\0" in line:
+                raise DataError(
+                    f"{path}, line {number}: a NUL byte; this is no text file, or it is not saved as UTF-8"
+                )
+            yield line
+
+
+def _read_csv(path: str, delimiter: str = ",") -> Iterator[Row]:
+    records = _csv_records(path, delimiter)
+    _, header = next(records, (1, []))
+    # pandas writes its row numbers into a first column without a name.
+    first = 1 if header and not header[0].strip() else 0
+    _check_header(path, header[first:])
+    for number, (line, cells) in enumerate(records, 1):
+        if len(cells) == len(header):
+            yield Row(number, line, dict(zip(header[first:], cells[first:], strict=True)))
+        else:
+            problem = f"{len(cells)} fields where the header has {len(header)}; quote a field that holds {delimiter!r}"
+            yield Row(number, line, dict.fromkeys(header[first:]), problem)
+
+
+def _read_tsv(path: str) -> Iterator[Row]:
+    return _read_csv(path, delimiter="\t")
+
+
+def _csv_records(path: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+    """Yield line and fields of each record, beginning with the header; blank lines are no records."""
+    # The limit of the csv module, 131,072 characters, is too low for documents.
+    csv.field_size_limit(_LONGEST_FIELD)
+    # Not strict, the csv module would repair bad quoting by guessing, and swallow rows.
+    reader = csv.reader(read_lines(path), delimiter=delimiter, strict=True)
+    number = 0
+    while True:
+        line = reader.line_num + 1
+        try:
+            fields = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            place = "header" if number == 0 else f"row {number}"
+            raise DataError(
+                f"{path}, {place} (line {line}): broken quoting ({error}); close each quote at the end of its field "
+                "and double the quotes inside"
+            ) from error
+        if fields:
+            yield line, fields
+            number += 1
+
+
+def _check_header(path: str, header: list[str]) -> None:
+    before: set[str] = set()
+    for position, name in enumerate(header, 1):
+        if not name.strip():
+            raise DataError(f"{path}: column {position} has no name; give it one or remove it")
+        if name in before:
+            raise DataError(f"{path}: column name {shorten(name)} stands there twice; rename one")
+        before.add(name)
+
+
+def _read_json(path: str) -> Iterator[Row]:
+    first = next((line for line in read_lines(path) if line.strip()), "")
+    if not first.lstrip().startswith("["):
+        yield from _read_json_lines(path)
+        return
+    try:
+        objects = parse_json("".join(read_lines(path)))
+    except ValueError as error:
+        raise DataError(f"{path}: broken JSON: {error}") from error
+    for number, values in enumerate(objects, 1):
+        yield _object_row(number, None, values)
+
+
+def _read_json_lines(path: str) -> Iterator[Row]:
+    number = 0
+    for line, text in enumerate(read_lines(path), 1):
+        if text.strip():
+            number += 1
+            try:
+                yield _object_row(number, line, parse_json(text))
+            except ValueError as error:
+                yield Row(number, line, {}, f"broken JSON: {error}")
+
+
+def parse_json(text: str, **options: Any) -> Any:
+    """Parse JSON as `json.loads` does, with its options.
+
+    Raises:
+        ValueError: If it is broken, or nested too deeply to be read.
+    """
+    try:
+        return json.loads(text, **options)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+
+
+def _object_row(number: int, line: int | None, values: Any) -> Row:
+    if isinstance(values, dict):
+        return Row(number, line, values)
+    return Row(number, line, {}, f'{shorten(values)} is no JSON object; write a row like {{"text": "..."}}')
+
+
+def _read_parquet(path: str) -> Iterator[Row]:
+    try:
+        with pq.ParquetFile(path) as file:
+            _check_header(path, file.schema_arrow.names)
+            _check_compression(path, file.metadata)
+            yield from _batch_rows(_limited(path, map(_decoded, file.iter_batches(_PARQUET_ROWS))))
+    except DataError:
+        raise
+    # Names that are not UTF-8, and times that Python cannot tell, are no errors of Arrow's.
+    except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
+        raise DataError(f"{path} is no parquet file that can be read: {error}") from error
+
+
+def _check_compression(path: str, metadata: pq.FileMetaData) -> None:
+    """Refuse rows that would be far larger than their file, before any of them are read.
+
+    What is said of each column is not looked at: of broken files, pyarrow ends the process when it is asked for that.
+    """
+    limit = max(_SMALL_GROUP, _MOST_TIMES_LARGER * Path(path).stat().st_size)
+    for group in range(metadata.num_row_groups):
+        size = metadata.row_group(group).total_byte_size
+        if size > limit:
+            raise DataError(
+                f"{path}: its rows become {size >> 20} MB when they are decompressed, more than {_MOST_TIMES_LARGER} "
+                "times the file, as no text does; if it is meant, write the file without compression"
+            )
+
+
+def _decoded(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Write out the cells of columns that are stored as places in a list of values, as pandas stores categories."""
+    columns = [
+        column.dictionary_decode() if isinstance(column, pa.DictionaryArray) else column for column in batch.columns
+    ]
+    return pa.RecordBatch.from_arrays(columns, batch.schema.names)
+
+
+def _limited(path: str, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Pass rows on until they are far larger than their file: a cell that many rows share is stored once."""
+    limit = max(_SMALL_FILE, _MOST_TIMES_LARGER * Path(path).stat().st_size)
+    size = 0
+    for batch in batches:
+        size += batch.nbytes + _BYTES_PER_ROW * batch.num_rows
+        if size > limit:
+            raise DataError(
+                f"{path}: its {Path(path).stat().st_size} bytes become more than {limit} when they are read, as no "
+                "rows of text do; if it is meant, write the rows as jsonl"
+            )
+        yield batch
+
+
+def _parquet_features(path: str) -> Features:
+    """Return the column types that the datasets library writes into parquet files; none if it did not write this.
+
+    Raises:
+        DataError: If they cannot be read.
+    """
+    schema = pq.read_schema(path)
+    if b"huggingface" not in (schema.metadata or {}):
+        return Features()
+    try:
+        return Features.from_arrow_schema(schema)
+    # The datasets library does not check what it reads there.
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+        raise DataError(
+            f"{path} says of its columns, for the datasets library, what that cannot read ({error}): write it again"
+        ) from error
+
+
+def _batch_rows(batches: Iterable[Any]) -> Iterator[Row]:
+    number = 0
+    for batch in batches:
+        # A csv cell that is empty comes out of the datasets library, and out of pandas, as null.
+        texts = [field.name for field in batch.schema if field.type in (pa.string(), pa.large_string())]
+        for values in batch.to_pylist():
+            number += 1
+            yield Row(number, None, values | {name: "" for name in texts if values[name] is None})
+
+
+_READERS: dict[str, Callable[[str], Iterator[Row]]] = {
+    ".csv": _read_csv,
+    ".tsv": _read_tsv,
+    ".json": _read_json,
+    ".jsonl": _read_json_lines,
+    ".parquet": _read_parquet,
+}

@@ -1,0 +1,140 @@
+"""A validation split for data that comes without one."""
+
+import hashlib
+
+import numpy as np
+from datasets import Dataset
+from iterstrat.ml_stratifiers import MultilabelStratifiedShuffleSplit
+from numpy.typing import NDArray
+from transformers.utils import logging
+
+from .examples import multi_hot
+
+logger = logging.get_logger(__name__)
+
+_LARGE_GROUP = 0.1  # rows of one text, as a share of the validation rows
+_ROWS_AT_A_TIME = 10_000
+
+
+def split_validation(
+    dataset: Dataset, fraction: float = 0.1, seed: int = 42, label_names: list[str] | None = None
+) -> tuple[Dataset, Dataset]:
+    """Split rows into training and validation so that each label keeps its share on both sides.
+
+    Rows with the same text and pair go to the same side: validation would else ask for what training has shown.
+
+    Iterative stratification: Sechidis, Tsoumakas and Vlahavas (2011), On the Stratification of Multi-Label Data,
+    algorithm 1, on groups of rows with the same text. Every label keeps at least one group in training, for which
+    validation may come out smaller than asked where labels have few rows. Not annotated counts as 0.
+
+    Args:
+        dataset: N rows with a column `labels`: L floats, 1.0, 0.0 or NaN; and `text` and `pair` if there are texts.
+        fraction: Share of the rows that go into validation, above 0 and below 1.
+        seed: The same seed gives the same split.
+        label_names: The L label names, for the log; by default a label is called by its position.
+
+    Returns:
+        Training and validation rows, each in their original order.
+
+    Raises:
+        ValueError: If the fraction is out of range, or one of the sides would be empty.
+    """
+    if not 0 < fraction < 1:
+        raise ValueError(f"the validation fraction must be above 0 and below 1, got {fraction}")
+    size = round(fraction * len(dataset))
+    if not 0 < size < len(dataset):
+        raise ValueError(
+            f"a validation fraction of {fraction} of {len(dataset)} rows leaves one side empty; give more rows, "
+            "another fraction, or a validation file"
+        )
+    groups = _group_equal_texts(dataset)  # (N,), 0..G - 1
+    sizes = np.bincount(groups)  # (G,)
+    labels = np.zeros((len(sizes), len(dataset[0]["labels"])), dtype=np.bool_)  # (G, L)
+    for start in range(0, len(dataset), _ROWS_AT_A_TIME):
+        part = range(start, min(start + _ROWS_AT_A_TIME, len(dataset)))
+        np.logical_or.at(labels, groups[part], multi_hot(dataset.select(part)) == 1)
+    in_validation = np.zeros(len(sizes), dtype=np.bool_)  # (G,)
+    if len(sizes) > 1:
+        in_validation = _stratify(labels, min(max(round(fraction * len(sizes)), 1), len(sizes) - 1), seed)
+        _keep_labels_in_training(labels, in_validation)
+        _fit_size(labels, sizes, in_validation, size, seed)
+    if not in_validation.any():
+        raise ValueError(
+            f"none of the {len(dataset)} rows can go into validation, because each is the only one of some label or "
+            "shares its text with too many others; give more rows or a validation file"
+        )
+    _log_rare_labels(labels, label_names)
+    of_rows = in_validation[groups]  # (N,)
+    return dataset.select(np.flatnonzero(~of_rows)), dataset.select(np.flatnonzero(of_rows))
+
+
+def text_key(text: str, pair: str = "") -> tuple[str, str]:
+    """Return what two rows have in common that a reader would call the same: case and spaces do not count."""
+    return " ".join(text.split()).casefold(), " ".join(pair.split()).casefold()
+
+
+def _group_equal_texts(dataset: Dataset) -> NDArray[np.int64]:
+    """Return the group of each row (N,), numbered by first appearance; rows without a text are groups of their own."""
+    if "text" not in dataset.column_names:
+        return np.arange(len(dataset))
+    texts = dataset.select_columns([name for name in ("text", "pair") if name in dataset.column_names])
+    # Not the texts themselves, of which there may be more than fit into memory.
+    digests = np.array([_digest(**row) for row in texts], dtype=np.uint64)  # (N,)
+    _, first, groups = np.unique(digests, return_index=True, return_inverse=True)  # (G,), (N,)
+    numbers = np.empty_like(first)
+    numbers[np.argsort(first)] = np.arange(len(first))
+    return numbers[groups]
+
+
+def _digest(text: str, pair: str = "") -> int:
+    key = repr(text_key(text, pair)).encode()
+    return int.from_bytes(hashlib.blake2b(key, digest_size=8).digest())
+
+
+def _stratify(labels: NDArray[np.bool_], size: int, seed: int) -> NDArray[np.bool_]:
+    """Return which groups iterative stratification puts into validation, (G,)."""
+    # Having no label is stratified like a label of its own. It also makes a second column where L is 1.
+    unlabelled = ~labels.any(axis=1, keepdims=True)  # (G, 1)
+    targets = np.hstack([labels, unlabelled])  # (G, L + 1)
+    splitter = MultilabelStratifiedShuffleSplit(n_splits=1, test_size=size, random_state=seed)
+    _, validation = next(splitter.split(targets, targets))
+    in_validation = np.zeros(len(labels), dtype=np.bool_)
+    in_validation[validation] = True
+    return in_validation
+
+
+def _keep_labels_in_training(labels: NDArray[np.bool_], in_validation: NDArray[np.bool_]) -> None:
+    """Move groups back, in place, whose label would have no group in training."""
+    lost = ~labels[~in_validation].any(axis=0)  # (L,)
+    in_validation &= ~(labels & lost).any(axis=1)
+
+
+def _fit_size(
+    labels: NDArray[np.bool_], sizes: NDArray[np.int64], in_validation: NDArray[np.bool_], size: int, seed: int
+) -> None:
+    """Move groups, in place, until validation has about as many rows as asked for.
+
+    The stratifier knows nothing of the sizes of groups: large ones go back, the largest first; of small ones, too many
+    are better than other shares of the labels. And with few rows per label it rounds the share of each label down to
+    nothing: more groups follow, as long as each of their labels keeps one in training. Each move must bring the
+    number of rows nearer to the size.
+    """
+    surplus = int(sizes[in_validation].sum()) - size
+    for group in np.argsort(-sizes, kind="stable"):
+        is_large = sizes[group] > max(_LARGE_GROUP * size, 1)
+        if in_validation[group] and is_large and sizes[group] < 2 * surplus:
+            in_validation[group] = False
+            surplus -= sizes[group]
+    in_training = labels[~in_validation].sum(axis=0)  # (L,)
+    for group in np.random.default_rng(seed).permutation(np.flatnonzero(~in_validation)):
+        if sizes[group] < -2 * surplus and np.all(in_training[labels[group]] > 1):
+            in_validation[group] = True
+            in_training -= labels[group]
+            surplus += sizes[group]
+
+
+def _log_rare_labels(labels: NDArray[np.bool_], label_names: list[str] | None) -> None:
+    rare = np.flatnonzero(labels.sum(axis=0) < 2)
+    if len(rare):
+        names = [label_names[position] if label_names else str(position) for position in rare]
+        logger.warning("labels with fewer than 2 rows stay in training, unseen in validation: %s", ", ".join(names))

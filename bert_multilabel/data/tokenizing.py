@@ -1,0 +1,129 @@
+"""Clean rows in, token ids out: what Trainer reads."""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from datasets import Dataset, Features, List, Value
+from numpy.typing import NDArray
+from transformers.utils import logging
+
+from bert_multilabel.model.scoring import cutting, pad_batch
+from bert_multilabel.model.tokenization_multilabel import MultiLabelTokenizer
+
+from .cache import ROWS_AT_A_TIME, mapped_anew, rows_digest, stored_rows
+
+logger = logging.get_logger(__name__)
+
+_FEATURES = {"input_ids": List(Value("int32")), "token_type_ids": List(Value("int8")), "length": Value("int32")}
+
+
+def encode_rows(rows: Dataset, tokenizer: MultiLabelTokenizer, max_length: int | None = None) -> Dataset:
+    """Tokenize the texts of a data set, cut to the longest input allowed.
+
+    The token ids are stored on disk, and read from there when the same rows are tokenized alike again. Masks are left
+    out: they come when a batch is padded.
+
+    Args:
+        rows: Columns `text`, and `pair` if there are pairs; `labels` and `id` are passed through.
+        tokenizer: The model's tokenizer.
+        max_length: Longest input in tokens, label tokens included; by default what the model can take.
+
+    Returns:
+        The columns `input_ids`, `token_type_ids`, `length` (in tokens), and what was passed through.
+
+    Raises:
+        ValueError: If `max_length` is more than the model can take, or leaves no room beside the label tokens.
+    """
+    max_length = _limit(tokenizer, max_length)
+    passed = {name: kind for name, kind in rows.features.items() if name not in ("text", "pair")}
+    features = Features({**_FEATURES, **passed})
+
+    def encode() -> Iterator[dict[str, Any]]:
+        with logging.tqdm(total=len(rows), unit=" rows", desc="Tokenizing") as bar:
+            for part in mapped_anew(rows).iter(batch_size=ROWS_AT_A_TIME):
+                input_ids, token_type_ids = _encode(tokenizer, part["text"], part.get("pair"), max_length)
+                lengths = [len(ids) for ids in input_ids]
+                others = {name: part[name] for name in passed}
+                yield {"input_ids": input_ids, "token_type_ids": token_type_ids, "length": lengths, **others}
+                bar.update(len(lengths))
+
+    made_from = {
+        "rows": rows_digest(rows),
+        "tokenizer": tokenizer_digest(tokenizer),
+        "max_length": max_length,
+    }
+    encoded_rows = stored_rows(made_from, encode(), features)
+    if full := int(np.sum(lengths_of(encoded_rows) == max_length)):
+        logger.warning(f"{full} of {len(rows)} texts fill or exceed {max_length} tokens: what is beyond was cut off")
+    return encoded_rows
+
+
+class Collator:
+    """Makes a batch of rows, encoded or clean; the model finds label tokens in it by itself.
+
+    Args:
+        tokenizer: Of the model; it has encoded the rows, or encodes them now.
+        max_length: Longest input in tokens; by default what the model can take.
+
+    Raises:
+        ValueError: If `max_length` is more than the model can take.
+    """
+
+    def __init__(self, tokenizer: MultiLabelTokenizer, max_length: int | None = None) -> None:
+        self.tokenizer = tokenizer
+        self.max_length = _limit(tokenizer, max_length)
+
+    def __call__(self, rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
+        """Pad B rows to the longest, and put their `labels` (B, L), float32, beside them if they have some."""
+        if "text" in rows[0]:
+            pairs = [row["pair"] for row in rows] if "pair" in rows[0] else None
+            encoded = _encode(self.tokenizer, [row["text"] for row in rows], pairs, self.max_length)
+            if any(len(ids) == self.max_length for ids in encoded[0]):
+                # Once. How many there are is not known before all are read.
+                logger.warning_once(f"some texts fill or exceed {self.max_length} tokens: what is beyond is cut off")
+        else:
+            encoded = [row["input_ids"] for row in rows], [row["token_type_ids"] for row in rows]
+        batch = pad_batch(*encoded, self.tokenizer.pad_token_id)
+        if "labels" in rows[0]:
+            batch["labels"] = torch.tensor([row["labels"] for row in rows])
+        return batch
+
+
+def tokenizer_digest(tokenizer: MultiLabelTokenizer) -> str:
+    """Return what tells a tokenizer from those that make other tokens of a text."""
+    backend = json.loads(tokenizer.backend_tokenizer.to_str())
+    # A call sets these, and the next one sets them anew.
+    backend["truncation"] = backend["padding"] = None
+    return hashlib.sha256(json.dumps([backend, tokenizer.split_special_tokens]).encode()).hexdigest()
+
+
+def lengths_of(encoded_rows: Dataset) -> NDArray[np.int64]:
+    """Return how many tokens each row has, (N,)."""
+    return np.asarray(mapped_anew(encoded_rows).with_format("numpy")["length"][:], np.int64)
+
+
+def longest_first(encoded_rows: Dataset) -> np.ndarray:
+    """Return the order (N,), int64, that puts rows of like length together, the longest first.
+
+    Batches then carry little padding, and too little memory shows at once instead of at the end.
+    """
+    return np.argsort(-lengths_of(encoded_rows), kind="stable")
+
+
+def _encode(
+    tokenizer: MultiLabelTokenizer, texts: list[str], pairs: list[str] | None, max_length: int
+) -> tuple[list[list[int]], list[list[int]]]:
+    """Return token ids and segment ids of texts."""
+    encoded = tokenizer(texts, pairs, return_attention_mask=False, **cutting(max_length))
+    return encoded["input_ids"], encoded["token_type_ids"]
+
+
+def _limit(tokenizer: MultiLabelTokenizer, max_length: int | None) -> int:
+    limit = int(tokenizer.model_max_length)
+    if max_length is not None and max_length > limit:
+        raise ValueError(f"max_seq_length={max_length} is more than the {limit} tokens that this model can take")
+    return limit if max_length is None else max_length

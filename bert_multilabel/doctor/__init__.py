@@ -1,0 +1,1 @@
+"""The data doctor: examines data before training."""

@@ -1,0 +1,242 @@
+"""The data doctor, `python -m bert_multilabel.doctor FILE`: examines data before training."""
+
+import textwrap
+from argparse import ArgumentParser
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import field, fields, make_dataclass, replace
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from transformers import HfArgumentParser
+
+from bert_multilabel.cli.commands import parse
+from bert_multilabel.loading import read_config, read_tokenizer
+from bert_multilabel.output_dir.checkpoints import trained_pair_column
+from bert_multilabel.training.arguments import DataArguments, ModelArguments, MultiLabelTrainingArguments
+from bert_multilabel.utils.files import write_json
+
+from .examine import Examination, LoadModel, examine
+from .findings import Finding, Severity, count, number_rows
+from .label_checks import LabelCount
+
+# What the doctor takes of the script's options, with their types, defaults and help texts.
+_OPTIONS: dict[type, str] = {
+    DataArguments: "validation_file test_file text_column text_pair_column label_column id_column label_names_file "
+    "label_delimiter validation_fraction max_seq_length",
+    ModelArguments: "strategy label_attention label_layers",
+    MultiLabelTrainingArguments: "seed",
+}
+# These say something about a model only.
+_MODEL_OPTIONS = ("strategy", "label_attention", "label_layers", "max_seq_length")
+
+WIDTH = 80
+LABELS_SHOWN = 10  # most frequent, and as many of the rarest
+PAIRS_SHOWN = 10
+EXAMPLES_SHOWN = 3
+PROBLEMS_SHOWN = 20
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Examine the files that the command line names, and print what is found.
+
+    Args:
+        arguments: The command line without the program's name; by default that of the process.
+
+    Returns:
+        0 if there are no errors in the data, else 1.
+
+    Raises:
+        SystemExit: From argparse, for `--help` (0) and wrong arguments (2).
+    """
+    parser = _parser()
+    data, model, training, other = parse(parser, arguments)
+    given = [name for name in _MODEL_OPTIONS if getattr(model, name, None) or getattr(data, name, None)]
+    if given and other.model_name_or_path is None:
+        parser.error(f"--{given[0]} needs --model_name_or_path: without a model, lengths are counted in words")
+    if not 0 < data.validation_fraction < 1:
+        parser.error(f"--validation_fraction must be above 0 and below 1, got {data.validation_fraction}")
+    try:
+        data_args = DataArguments(train_file=other.file, **vars(data))
+        files = _files(data_args)
+        label_names, load_model = None, None
+        if other.model_name_or_path is not None:
+            label_names, load_model = _model(other.model_name_or_path, vars(model))
+            if data_args.text_pair_column is None:
+                trained = trained_pair_column(Path(other.model_name_or_path))
+                data_args = replace(data_args, text_pair_column=trained)
+        result = examine(
+            data_args.spec(label_names),
+            files,
+            data_args.validation_fraction,
+            training.seed,
+            load_model,
+            data_args.max_seq_length,
+        )
+        if other.json is not None:
+            write_json(Path(other.json), result.as_json())
+    except (ValueError, OSError) as error:
+        # Faults in the data are findings: what is left is said by the arguments.
+        parser.error(str(error))
+    print("\n".join(render(result)))
+    return 1 if result.count(Severity.ERROR) else 0
+
+
+def _parser() -> HfArgumentParser:
+    parser = HfArgumentParser(
+        [_options(group, names.split()) for group, names in _OPTIONS.items()],
+        prog="python -m bert_multilabel.doctor",
+        description="Examine data before training: labels, texts, lengths, repetitions, leaks between splits. "
+        "Nothing is changed.",
+        epilog="Exit code: 0 without errors in the data, 1 with errors, 2 for wrong arguments.",
+        allow_abbrev=False,
+    )
+    _add_own_arguments(parser)
+    return parser
+
+
+def _add_own_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("file", metavar="FILE", help="csv, tsv, json, jsonl or parquet to train on.")
+    parser.add_argument(
+        "--model_name_or_path",
+        help="A BERT checkpoint, or a trained folder: lengths are counted in its tokens. Default: in words.",
+    )
+    parser.add_argument("--json", metavar="PATH", help="Write all that is found to this JSON file as well.")
+
+
+def _options(group: type, names: list[str]) -> Any:
+    """Make a dataclass of some of a group's options."""
+    types, options = get_type_hints(group), {option.name: option for option in fields(group)}
+    copies = ((name, field(default=options[name].default, metadata=options[name].metadata)) for name in names)
+    return make_dataclass(group.__name__, [(name, types[name], copy) for name, copy in copies])
+
+
+def _files(data_args: DataArguments) -> dict[str, str]:
+    paths = {"train": data_args.train_file, "validation": data_args.validation_file, "test": data_args.test_file}
+    files = {split: path for split, path in paths.items() if path is not None}
+    for path in files.values():
+        if not Path(path).is_file():
+            raise ValueError(f"there is no file {path!r}")
+    return files
+
+
+def _model(path: str, options: Mapping[str, Any]) -> tuple[list[str] | None, LoadModel]:
+    """Return the label names that a model has, if it has some, and what loads its tokenizer once names are known."""
+    saved = read_config(path)
+    options = {name: value for name, value in options.items() if value is not None}
+    strategy = options.pop("strategy", getattr(saved, "strategy", "label_tokens"))
+    return getattr(saved, "label_names", None), lambda names: read_tokenizer(path, names, strategy, **options)
+
+
+def render(result: Examination) -> Iterator[str]:
+    """Write an examination as lines of text, at most `WIDTH` columns wide but for long names."""
+    if result.summaries:
+        yield from _render_splits(result)
+        yield from _render_labels(result.labels)
+        yield from _render_pairs(result)
+        yield from _render_lengths(result)
+    numbers = [count(result.count(severity), severity) for severity in Severity]
+    yield f"Findings: {', '.join(numbers)}"
+    for finding in result.findings:
+        yield from _render_finding(finding)
+
+
+def _render_splits(result: Examination) -> Iterator[str]:
+    yield "Rows"
+    for split in result.summaries:
+        yield f"  {split.split}: {split.source}"
+    yield ""
+    yield from _table(
+        ["split", "rows", "texts", "with pair", "no labels", "labels/row"],
+        [
+            [
+                split.split,
+                f"{split.rows:,}",
+                f"{split.texts:,}",
+                f"{split.with_pair / split.rows:.0%}",
+                "-" if split.unlabelled is None else f"{split.unlabelled:,}",
+                "-" if split.labels_per_row is None else f"{split.labels_per_row:.2f}",
+            ]
+            for split in result.summaries
+        ],
+    )
+    train = result.summaries[0]
+    shares = [f"{number}: {rows / train.rows:.1%}" for number, rows in train.rows_by_labels.items()]
+    yield from _wrap(f"Labels per row in {train.split}: {', '.join(shares[:12])}{', ...' * (len(shares) > 12)}")
+    yield ""
+
+
+def _render_labels(labels: list[LabelCount]) -> Iterator[str]:
+    yield f"Labels: {len(labels)}, rows that have them and their share of the annotated rows"
+    splits = list(labels[0].positives)
+    # Where everything is annotated, saying so in each line would be noise.
+    partly = any(label.annotated[splits[0]] < 1 for label in labels)
+    rows = []
+    for label in labels:
+        cells = [cell for split in splits for cell in (f"{label.positives[split]:,}", f"{label.shares[split]:.1%}")]
+        rows.append([label.label, *cells, *([f"{label.annotated[splits[0]]:.1%}"] if partly else [])])
+    if len(rows) > 2 * LABELS_SHOWN + 1:
+        rest = len(rows) - 2 * LABELS_SHOWN
+        gap = [f"... {rest} more ...", *[""] * (len(rows[0]) - 1)]
+        rows = [*rows[:LABELS_SHOWN], gap, *rows[-LABELS_SHOWN:]]
+    header = ["label", *(cell for split in splits for cell in (split, "")), *(["annotated"] if partly else [])]
+    yield from _table(header, rows)
+
+
+def _render_pairs(result: Examination) -> Iterator[str]:
+    if result.pairs:
+        yield "Labels that come together: rows with both, their share of the rarer label's"
+        yield "rows, and how many times more that is than by chance (lift)"
+        rows = [
+            [" + ".join(pair.labels), f"{pair.rows:,}", f"{pair.share:.1%}", f"{pair.lift:.1f}"]
+            for pair in result.pairs[:PAIRS_SHOWN]
+        ]
+        yield from _table(["labels, the rarer first", "rows", "share", "lift"], rows)
+
+
+def _render_lengths(result: Examination) -> Iterator[str]:
+    unit, limit = result.lengths[0].unit, result.lengths[0].limit
+    taken = f", label tokens included: {result.label_tokens}" if result.label_tokens else ""
+    yield f"Lengths in {unit}" + (f" (limit {limit}{taken})" if limit is not None else "")
+    rows = [
+        [item.split, f"{item.mean:.1f}", f"{item.median:.0f}", f"{item.percentile_95:.0f}", f"{item.longest:,}"]
+        + ([] if limit is None else [f"{item.over:,}"])
+        for item in result.lengths
+    ]
+    yield from _table(["split", "mean", "median", "95%", "max", *([] if limit is None else ["over limit"])], rows)
+
+
+def _render_finding(finding: Finding) -> Iterator[str]:
+    yield ""
+    yield from _wrap(f"{finding.severity}: {finding.message}")
+    if finding.source:
+        yield from _wrap(f"in {finding.source}" + (f", {number_rows(finding.rows)}" if finding.rows else ""), "    ")
+    shown = PROBLEMS_SHOWN if finding.severity is Severity.ERROR else EXAMPLES_SHOWN
+    for example in finding.examples[:shown]:
+        yield from _wrap(example, "    ", "      ")
+    if len(finding.examples) > shown:
+        yield "    ..."
+    yield from _wrap(f"-> {finding.advice}", "    ", "       ")
+
+
+def _wrap(text: str, first: str = "", later: str = "    ") -> list[str]:
+    # Paths and names stay whole, to be copied.
+    return textwrap.wrap(
+        text,
+        WIDTH,
+        initial_indent=first,
+        subsequent_indent=later,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def _table(header: list[str], rows: Sequence[list[str]]) -> Iterator[str]:
+    """Align columns, the first one left and cut to the width that the others leave, and end with a blank line."""
+    lines = [header, *rows]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
+    widths[0] = min(widths[0], max(WIDTH - sum(width + 2 for width in widths[1:]) - 2, 20))
+    for line in lines:
+        name = line[0] if len(line[0]) <= widths[0] else f"{line[0][: widths[0] - 1]}…"
+        cells = [cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True)]
+        yield "  ".join([f"  {name.ljust(widths[0])}", *cells]).rstrip()
+    yield ""

@@ -1,0 +1,1 @@
+"""Thresholds, calibration and confidence intervals, computed from arrays."""

@@ -1,0 +1,1 @@
+"""Explains which words of a text support a label."""

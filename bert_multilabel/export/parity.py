@@ -1,0 +1,128 @@
+"""Whether an exported model says what its original says in PyTorch, text by text.
+
+Shapes: N texts, L labels.
+"""
+
+import random
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from bert_multilabel.metrics import hamming_score
+from bert_multilabel.model.configuration_multilabel import MultiLabelConfig
+from bert_multilabel.model.modeling_multilabel import MultiLabelPreTrainedModel
+from bert_multilabel.model.tokenization_multilabel import MultiLabelTokenizer
+
+if TYPE_CHECKING:  # what it imports is not part of the plain install
+    from .onnx_model import OnnxModel
+
+# Texts that PyTorch reads together, in the order in which they come, padded to the longest.
+_BATCH = 32
+# Words in the texts that are made up: four texts of each length.
+_LENGTHS = 4 * [0, 1, 2, 3, 5, 8, 13, 21, 34, 55, 89, 144, 233, 377, 610]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Texts on which two models are compared.
+
+    Attributes:
+        source: Where they come from.
+        texts: N texts.
+        pairs: N second texts, or None.
+        labels: (N, L), 1, 0 or NaN for "not annotated"; None if nothing is known.
+    """
+
+    source: str
+    texts: list[str]
+    pairs: list[str] | None = None
+    labels: NDArray[np.float32] | None = None
+
+
+@dataclass(frozen=True)
+class Parity:
+    """How near an exported model comes to its original.
+
+    Attributes:
+        largest_logit_difference: Of all texts and labels.
+        largest_probability_difference: Of all texts and labels, after the temperature.
+        equal_decisions: Share of the N * L decisions that are the same.
+        equal_rows: Share of the N texts whose decisions are all the same.
+        hamming_score_before: Of the original; None without labels.
+        hamming_score_after: Of the exported model; None without labels.
+    """
+
+    largest_logit_difference: float
+    largest_probability_difference: float
+    equal_decisions: float
+    equal_rows: float
+    hamming_score_before: float | None = None
+    hamming_score_after: float | None = None
+
+
+@torch.inference_mode()
+def original_logits(model: MultiLabelPreTrainedModel, reader: MultiLabelTokenizer, sample: Sample) -> torch.Tensor:
+    """Score texts in PyTorch as anyone would who loads the folder: in padded batches, in their order.
+
+    Args:
+        model: In evaluation mode.
+        reader: What reads texts for it: `text_reader(tokenizer, config)`; its `model_max_length` is what holds.
+        sample: N texts.
+
+    Returns:
+        (N, L), float32.
+    """
+    parts = []
+    for start in range(0, len(sample.texts), _BATCH):
+        some = slice(start, start + _BATCH)
+        pairs = None if sample.pairs is None else sample.pairs[some]
+        batch = reader(sample.texts[some], pairs, padding=True, truncation=True, return_tensors="pt")
+        parts.append(model(**batch).logits)  # (B, L)
+    return torch.cat(parts)
+
+
+def compare(config: MultiLabelConfig, before: torch.Tensor, exported: "OnnxModel", sample: Sample) -> Parity:
+    """Compare an exported model with its original, decisions included.
+
+    Args:
+        config: Of the original: decides on its logits.
+        before: (N, L), what the original says: `original_logits`.
+        exported: The exported model.
+        sample: The N texts.
+    """
+    after = exported.logits(sample.texts, sample.pairs)  # (N, L)
+    old_probabilities, old = (result.numpy() for result in config.decide(before))  # (N, L) each
+    new_probabilities, new = exported.decide(after)  # (N, L) each
+    return Parity(
+        largest_logit_difference=float(np.abs(after - before.numpy()).max()),
+        largest_probability_difference=float(np.abs(new_probabilities - old_probabilities).max()),
+        equal_decisions=float((new == old).mean()),
+        equal_rows=float((new == old).all(axis=1).mean()),
+        hamming_score_before=None if sample.labels is None else hamming_score(old, sample.labels),
+        hamming_score_after=None if sample.labels is None else hamming_score(new, sample.labels),
+    )
+
+
+def made_up_sample(tokenizer: MultiLabelTokenizer, with_pairs: bool) -> Sample:
+    """Make texts of many lengths of words from the vocabulary, some of which spell special tokens.
+
+    They mean nothing, so they show whether the arithmetic is the same, and not how often decisions change.
+
+    Args:
+        tokenizer: Has the vocabulary.
+        with_pairs: Make second texts, too.
+    """
+    draw = random.Random(0)
+    words = sorted(token for token in tokenizer.get_vocab() if token.isalpha())
+    special = tokenizer.all_special_tokens  # label tokens are among them
+
+    def make() -> list[str]:
+        return [
+            " ".join([*draw.choices(words, k=length), *draw.choices(special, k=draw.randrange(2))])
+            for length in draw.sample(_LENGTHS, len(_LENGTHS))
+        ]
+
+    return Sample("made-up texts", make(), make() if with_pairs else None)

@@ -1,0 +1,1 @@
+"""Pushing a model to the Hugging Face Hub, with its model card."""

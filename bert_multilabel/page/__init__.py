@@ -1,0 +1,1 @@
+"""A web page on which to try a trained model."""

@@ -1,0 +1,99 @@
+"""The page as a folder that is ready to be pushed as a Hugging Face Space."""
+
+import json
+import shutil
+import sys
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, requires, version
+from pathlib import Path
+
+from packaging.requirements import Requirement
+
+from bert_multilabel.hub.push import NOT_OF_THE_MODEL
+from bert_multilabel.utils.files import creating_folder
+
+_APP = '''"""Shows the page of the models in this folder: `pip install -r requirements.txt`, then `python app.py`."""
+
+from pathlib import Path
+
+from bert_multilabel.page.cli import make_page, show
+from bert_multilabel.page.model import PageModel
+
+MODELS = Path(__file__).parent / "models"
+# Folder of each model, and the column of the second text in files: "" for none, None where nothing is known.
+page = make_page([{models}])
+
+if __name__ == "__main__":
+    show(page)
+'''
+
+
+def write_space(target: Path, models: Sequence[tuple[Path, str | None]]) -> None:
+    """Write a folder that shows the page, here or as a Space.
+
+    It holds the models, without what was left of their training, and the source of this package, so that it needs
+    nothing but what requirements.txt names.
+
+    Args:
+        target: The folder to write; nothing is there yet, or an empty folder.
+        models: One, or two to compare: the folder of each, and its pair column as in `PageModel`.
+
+    Raises:
+        ValueError: If there is something at `target` already, or this package is not installed.
+    """
+    requirements = _requirements()
+    names = [folder.resolve().name for folder, _ in models]
+    if len(set(names)) < len(names):
+        names = [f"{name}-{number}" for number, name in enumerate(names, 1)]
+    with creating_folder(target) as space:
+        package = Path(__file__).parents[1]
+        shutil.copytree(package, space / package.name, ignore=shutil.ignore_patterns("__pycache__"))
+        for name, (folder, _) in zip(names, models, strict=True):
+            shutil.copytree(folder, space / "models" / name, ignore=shutil.ignore_patterns(*NOT_OF_THE_MODEL))
+        loaded = (
+            f"PageModel.load(MODELS / {name!r}, {pair_column!r})"
+            for name, (_, pair_column) in zip(names, models, strict=True)
+        )
+        files = {
+            "app.py": _APP.format(models=", ".join(loaded)),
+            "requirements.txt": "".join(f"{line}\n" for line in requirements),
+            "README.md": _readme(names),
+            ".gitattributes": "*.safetensors filter=lfs diff=lfs merge=lfs -text\n",
+        }
+        for name, content in files.items():
+            (space / name).write_text(content, encoding="utf-8")
+
+
+def _requirements() -> list[str]:
+    """Return what this package needs to show the page, without what its other extras need."""
+    try:
+        declared = [Requirement(line) for line in requires("bert-multilabel") or []]
+    except PackageNotFoundError as error:
+        raise ValueError("what a Space needs is known only where bert-multilabel is installed by pip") from error
+    needed = []
+    for requirement in declared:
+        if requirement.marker is None or requirement.marker.evaluate({"extra": "page"}):
+            requirement.marker = None
+            needed.append(str(requirement))
+    return needed
+
+
+def _readme(names: Sequence[str]) -> str:
+    """Return the README, whose head tells the Hub how to run the Space."""
+    head = {
+        "title": f"Labels by {' and '.join(names)}",
+        "emoji": "🏷️",
+        "colorFrom": "blue",
+        "colorTo": "yellow",
+        "sdk": "gradio",
+        "sdk_version": version("gradio"),
+        "python_version": f"{sys.version_info.major}.{sys.version_info.minor}",
+        "app_file": "app.py",
+    }
+    # JSON is YAML; so no name of a folder breaks it.
+    lines = "".join(f"{key}: {json.dumps(value, ensure_ascii=False)}\n" for key, value in head.items())
+    return (
+        f"---\n{lines}---\n\nType a text and see its labels, their scores and thresholds, and the words behind them.\n"
+        "\nHere: `pip install -r requirements.txt`, then `python app.py`. As a Space:"
+        " `hf upload --repo-type space NAME .`\n"
+    )

@@ -1,0 +1,1 @@
+"""Reports how a trained model does on labeled examples."""

@@ -1,0 +1,45 @@
+"""Shows how a trained model does on labelled rows: `python -m bert_multilabel.report MODEL_DIR --file rows.csv`.
+
+Writes `report.html`, one page that needs nothing beside itself, and its figures as `report.json`: scores with their
+intervals, every label, what is mistaken for what, calibration, learning curves, the worst rows and those that look
+mislabelled. Both files hold texts of the rows: keep them where the data may be.
+"""
+
+from pathlib import Path
+
+from transformers import HfArgumentParser
+
+from bert_multilabel.cli.commands import parse
+from bert_multilabel.cli.labelled_file import LabelledFile, score_labelled_file
+from bert_multilabel.evaluation.decisions import AS_STORED, tune
+from bert_multilabel.output_dir.checkpoints import read_history
+from bert_multilabel.utils.extras import check_installed
+
+from .figures import Evaluation
+from .html import write_report
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Score the rows of a file, and write the report."""
+    parser = HfArgumentParser(
+        LabelledFile,  # type: ignore[arg-type]  # a dataclass, which the types do not see
+        prog="python -m bert_multilabel.report",
+        description=__doc__,
+        allow_abbrev=False,
+    )
+    parser.add_argument("model_dir", type=Path, help="Folder of the trained model.")
+    parser.add_argument("--output_dir", type=Path, help="Where the report goes. Default: into the model's folder.")
+    source, others = parse(parser, arguments)
+    check_installed("a report", "report")
+    scored = score_labelled_file(others.model_dir, source)
+    evaluation = Evaluation(
+        scored.config,
+        tune(scored.logits, scored.labels, scored.config, AS_STORED),
+        scored.rows,
+        range(1, len(scored.rows) + 1),
+        Path(source.file).name,
+        read_history(others.model_dir),
+    )
+    name = others.model_dir.resolve().name
+    paths = write_report(others.output_dir or others.model_dir, name, evaluation)
+    print(f"written, with texts of the rows in them: {', '.join(map(str, paths))}")

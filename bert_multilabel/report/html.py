@@ -1,0 +1,116 @@
+"""The page of a report: figures in, one HTML file out that needs nothing beside itself.
+
+Drawing and writing take the packages of the extra `report`, which are imported where they are used.
+"""
+
+import base64
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bert_multilabel.evaluation.bootstrap import CONFIDENCE, RESAMPLES
+from bert_multilabel.evaluation.decisions import FOLDS
+from bert_multilabel.output_dir.checkpoints import REPORT_FILES
+from bert_multilabel.utils.files import replacing, write_json
+
+from .figures import CHARACTERS_SHOWN, Evaluation, gather_figures
+
+_HERE = Path(__file__).parent
+
+
+def write_report(folder: Path, name: str, evaluation: Evaluation) -> list[Path]:
+    """Write `report.html` and `report.json`.
+
+    Args:
+        folder: Where to; it is made if need be.
+        name: Of the model, for the title.
+        evaluation: What the report is about.
+
+    Returns:
+        The paths of the two files.
+    """
+    figures = {"model": name, **gather_figures(evaluation)}
+    page = render(figures)
+    folder.mkdir(parents=True, exist_ok=True)
+    html, json = (folder / file for file in REPORT_FILES)
+    write_json(json, figures)
+    with replacing(html) as file:
+        file.write(page)
+    return [html, json]
+
+
+def render(figures: dict[str, Any]) -> str:
+    """Write the page of a report's figures.
+
+    Args:
+        figures: As `gather_figures` has them, and the `model`'s name.
+    """
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from markupsafe import Markup
+
+    script = (_HERE / "report.js").read_text(encoding="utf-8")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    # All is escaped but what is marked as our own markup: a text that looks like markup is shown as it is.
+    templates = Environment(
+        loader=FileSystemLoader(_HERE),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    templates.filters |= {"figure": _figure, "title": _title}
+    return templates.get_template("report.html.jinja").render(
+        **figures,
+        charts=_charts(figures),
+        style=Markup((_HERE / "report.css").read_text(encoding="utf-8")),
+        script=Markup(script),
+        # The browser itself refuses every other script, and every request.
+        policy=f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'",
+        confidence=CONFIDENCE,
+        resamples=RESAMPLES,
+        folds=FOLDS,
+        characters_shown=CHARACTERS_SHOWN,
+    )
+
+
+def _charts(figures: dict[str, Any]) -> dict[str, Any]:
+    """Draw all charts; those without anything to draw are left out."""
+    from . import charts as report_charts
+
+    labels, confusion, together = figures["label_scores"], figures["confusion"], figures["cooccurrence"]
+    most_rows = max(count for label in labels for counts in label["histogram"].values() for count in counts)
+    charts: dict[str, Any] = {
+        "curve_axes": report_charts.curve_axes(),
+        "histogram_axes": report_charts.histogram_axes(most_rows),
+        "layers": report_charts.label_layers(labels, most_rows),
+        "calibration": report_charts.calibration(figures["calibration"]),
+    }
+    if confusion["labels"]:
+        shares = np.asarray(confusion["rows"]) / np.maximum(confusion["support"], 1)[:, None]  # (S, S)
+        titles = "given instead", "missed", "share of the rows that have the missed label"
+        charts["confusion"] = report_charts.matrix("confusion", shares, shares.max(), confusion["labels"], titles)
+    if together["labels"]:
+        counts = np.asarray([together["true"], together["given"]], dtype=np.float64)  # (2, S, S)
+        diagonal = np.arange(counts.shape[-1])
+        having = counts[:, diagonal, diagonal, None]  # (2, S, 1), rows with the label
+        counts[:, diagonal, diagonal] = np.nan
+        shares = counts / np.maximum(having, 1)
+        # In the same shades, to be compared.
+        for kind, verb, part in zip(("true", "given"), ("have", "are given"), shares, strict=True):
+            titles = f"also {kind}", kind, f"share of the rows that {verb} the label"
+            charts[f"together_{kind}"] = report_charts.matrix(
+                f"together-{kind}", part, np.nanmax(shares), together["labels"], titles
+            )
+    if figures["learning"] is not None:
+        charts["learning"] = [report_charts.losses(figures["learning"]), report_charts.scores(figures["learning"])]
+    return charts
+
+
+def _figure(value: float | None, digits: int = 3) -> str:
+    return "–" if value is None else f"{value:.{digits}f}"
+
+
+def _title(name: str) -> str:
+    return name.replace("_f1", " F1").replace("brier", "Brier").replace("_", " ")

@@ -1,0 +1,1 @@
+"""Fine-tuning: arguments, preparation, the Trainer and what it minimizes."""

@@ -1,0 +1,623 @@
+"""The options of the script: the only list of them, with their defaults and checks."""
+
+import json
+import math
+import re
+import sys
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from transformers import HfArgumentParser, TrainingArguments
+from transformers.integrations.integration_utils import get_available_reporting_integrations
+from transformers.trainer_pt_utils import AcceleratorConfig
+from transformers.trainer_utils import IntervalStrategy, SaveStrategy
+
+from bert_multilabel.data.columns import DataSpec
+from bert_multilabel.data.reading import read_label_names
+from bert_multilabel.data.streaming import SHUFFLED, RowStream
+from bert_multilabel.evaluation.thresholds import Goal
+from bert_multilabel.model.configuration_multilabel import LABEL_ATTENTIONS, STRATEGIES
+from bert_multilabel.model.scoring import PRECISIONS
+from bert_multilabel.model.windows import POOLINGS, Windows
+from bert_multilabel.utils.distributed import check_launch
+from bert_multilabel.utils.extras import check_installed
+
+from .losses import LOSSES
+
+# From the least that is fitted to the most.
+THRESHOLDS = ("keep", "global", "per_label")
+CALIBRATIONS = ("keep", "global", "per_label")
+
+# What the Hub takes for a language (ISO 639) and for a license; it knows which there are.
+_LANGUAGE = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]+)*|multilingual")
+_LICENSE = re.compile(r"[a-z0-9][a-z0-9.+-]*")
+
+# Of training rows.
+_ORDERS = ("group_by_length", "random", "sequential")
+
+# In the names of metrics of which less is better.
+_COSTS = ("loss", "brier_score", "calibration_error")
+
+# Options that one loss alone reads: which one, the least value, and the default.
+_LOSS_OPTIONS = {"focal_gamma": ("focal", 0.0, 2.0), "max_pos_weight": ("weighted_bce", 1.0, 10.0)}
+
+
+@dataclass
+class ModelArguments:
+    """Which model to start from."""
+
+    model_name_or_path: str = field(
+        metadata={"help": "A BERT checkpoint, or a folder that this script trained: then its training goes on."}
+    )
+    strategy: str | None = field(
+        default=None,
+        metadata={
+            "help": "Classify from the [CLS] vector, or from one label token per label. Default: label_tokens, "
+            "or what the trained folder has.",
+            "choices": list(STRATEGIES),
+        },
+    )
+    label_attention: str | None = field(
+        default=None,
+        metadata={
+            "help": "What label tokens read: everything (full), or the text and themselves (isolated), so that a "
+            "label's score does not depend on the other labels. Default: full, or what the trained folder has.",
+            "choices": list(LABEL_ATTENTIONS),
+        },
+    )
+    label_layers: int | None = field(
+        default=None,
+        metadata={
+            "help": "In how many of the last layers label tokens take part: fewer is faster. Default: all, or what "
+            "the trained folder has."
+        },
+    )
+    classifier_dropout: float | None = field(
+        default=None, metadata={"help": "Dropout of the classification head. Default: the backbone's hidden dropout."}
+    )
+    label_descriptions: str | None = field(
+        default=None,
+        metadata={
+            "help": "What is said of labels, from which they start in place of the names: a JSON object from "
+            "name to sentence, or a csv, tsv or jsonl with the columns label and description."
+        },
+    )
+    add_labels: bool = field(
+        default=False,
+        metadata={
+            "help": "Let the trained folder know the labels that it lacks, behind its own; only with label tokens. "
+            "--label_names_file or the training data must name its own, too."
+        },
+    )
+    allow_pickle: bool = field(
+        default=False,
+        metadata={
+            "help": "Take the weights from a pickle (pytorch_model.bin) where the checkpoint has no safetensors: only "
+            "from a source that you trust."
+        },
+    )
+    lora_rank: int | None = field(
+        default=None,
+        metadata={
+            "help": "Train low-rank adapters of this rank in place of the encoder, which end merged into it. Default: "
+            "train the encoder itself."
+        },
+    )
+
+    def __post_init__(self) -> None:
+        _check_at_least_one("lora_rank", self.lora_rank)
+        if self.lora_rank is not None:
+            check_installed("--lora_rank", "lora")
+
+
+@dataclass
+class ColumnArguments:
+    """How to read the rows of a file."""
+
+    text_column: str | None = field(default=None, metadata={"help": "Column of the text. Default: by common names."})
+    text_pair_column: str | None = field(
+        default=None,
+        metadata={
+            "help": 'Column of the second text; "" for none. Default: as the model was trained, else by common names.'
+        },
+    )
+    label_column: list[str] | None = field(
+        default=None,
+        metadata={"help": "Column of the labels, or one 0/1 column per label. Default: by common names."},
+    )
+    label_delimiter: str | None = field(
+        default=None, metadata={"help": "What separates labels in one cell. Default: the first of | ; , that occurs."}
+    )
+    max_seq_length: int | None = field(
+        default=None,
+        metadata={
+            "help": "Longest input in tokens; label tokens count unless they stand apart (isolated, or in the last "
+            "layers only). Default: the model's limit."
+        },
+    )
+
+    def __post_init__(self) -> None:
+        _check_at_least_one("max_seq_length", self.max_seq_length)
+
+    def spec(self, label_names: list[str] | None) -> DataSpec:
+        """Return what these arguments say about columns and labels.
+
+        Args:
+            label_names: Labels of the model, if it has some.
+
+        Raises:
+            DataError: If a names file cannot be read, or names or delimiter are refused.
+        """
+        return DataSpec(
+            text_column=self.text_column,
+            text_pair_column=self.text_pair_column,
+            label_column=self.label_column,
+            label_names=label_names,
+            label_delimiter=self.label_delimiter,
+        )
+
+
+@dataclass
+class DataArguments(ColumnArguments):
+    """Where the rows are and how to read them."""
+
+    train_file: str | None = field(default=None, metadata={"help": "csv, tsv, json, jsonl or parquet to train on."})
+    validation_file: str | None = field(
+        default=None, metadata={"help": "File to evaluate on. Default: a stratified part of the training data."}
+    )
+    test_file: str | None = field(default=None, metadata={"help": "File to predict; its labels are optional."})
+    dataset_name: str | None = field(
+        default=None, metadata={"help": "Name or local folder for datasets.load_dataset, in place of the files."}
+    )
+    dataset_config_name: str | None = field(default=None, metadata={"help": "Configuration of that data set."})
+    id_column: str | None = field(
+        default=None,
+        metadata={"help": "Column that names a row in the predictions. Default: by common names, or none."},
+    )
+    label_names_file: str | None = field(
+        default=None, metadata={"help": "Label names, one a line, in order. Default: what the training data holds."}
+    )
+    validation_fraction: float = field(
+        default=0.1, metadata={"help": "Share of the training rows split off where validation data is missing."}
+    )
+    max_train_samples: int | None = field(
+        default=None, metadata={"help": "Train on this many rows, drawn at random by the seed."}
+    )
+    top_scores: int | None = field(
+        default=None, metadata={"help": "Write only this many of the highest scores per predicted row."}
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        files = {"train_file": self.train_file, "validation_file": self.validation_file, "test_file": self.test_file}
+        given = [f"--{name}" for name, path in files.items() if path is not None]
+        if self.dataset_name is not None and given:
+            raise ValueError(f"--dataset_name {self.dataset_name} and {', '.join(given)} exclude each other: drop one")
+        if self.dataset_config_name is not None and self.dataset_name is None:
+            raise ValueError(f"--dataset_config_name {self.dataset_config_name} needs --dataset_name")
+        for name in ("max_train_samples", "top_scores"):
+            _check_at_least_one(name, getattr(self, name))
+
+    def spec(self, label_names: list[str] | None) -> DataSpec:
+        """Return what these arguments say about columns and labels, the names file going before `label_names`."""
+        names = read_label_names(self.label_names_file) if self.label_names_file else label_names
+        return replace(super().spec(names), id_column=self.id_column)
+
+
+@dataclass
+class DecisionArguments:
+    """How logits become labels: what is fitted on validation rows after training, and stored with the model."""
+
+    threshold_goal: str = field(
+        default="hamming_score",
+        metadata={
+            "help": "What thresholds are fitted for: hamming_score, micro_f1 or macro_f1, or a bound such as "
+            "precision=0.9 or recall=0.8."
+        },
+    )
+    thresholds: str = field(
+        default="per_label",
+        metadata={
+            "help": "One threshold for all labels (global), or one per label where that holds on rows it was not "
+            "fitted on (per_label), or what the model has (keep: 0.5 if it is new).",
+            "choices": list(THRESHOLDS),
+        },
+    )
+    calibration: str = field(
+        default="global",
+        metadata={
+            "help": "Divide logits by a temperature under which the labels are likeliest: one for all (global), "
+            "one per label (per_label), or what the model has (keep: 1 if it is new).",
+            "choices": list(CALIBRATIONS),
+        },
+    )
+    min_labels: int | None = field(
+        default=None,
+        metadata={
+            "help": "Give every row at least this many labels, the most probable ones first. Default: what the model "
+            "has, 0 if it is new."
+        },
+    )
+
+    def __post_init__(self) -> None:
+        if Goal.parse(self.threshold_goal).floor is not None and self.thresholds == "keep":
+            raise ValueError(
+                f"--threshold_goal {self.threshold_goal} is for a fit, but --thresholds is keep: drop one"
+            )
+        if self.min_labels is not None and self.min_labels < 0:
+            raise ValueError(f"--min_labels must be at least 0, got {self.min_labels}")
+
+
+@dataclass
+class MultiLabelTrainingArguments(TrainingArguments):
+    """`TrainingArguments` with the defaults that suit multi-label training."""
+
+    per_device_train_batch_size: int = field(default=32, metadata={"help": "Rows per device and training step."})
+    per_device_eval_batch_size: int = field(default=64, metadata={"help": "Rows per device and evaluation step."})
+    learning_rate: float = field(default=1e-4, metadata={"help": "Peak learning rate of the encoder."})
+    head_learning_rate: float | None = field(
+        default=None,
+        metadata={"help": "Peak learning rate of the classification head. Default: 20 times --learning_rate."},
+    )
+    loss: str = field(
+        default="bce",
+        metadata={
+            "help": "What training minimizes: binary cross entropy, alone or with rare labels weighted up; focal or "
+            "asymmetric loss, which turn away from what is easy; zlpr, which ranks. Evaluation is by bce throughout.",
+            "choices": list(LOSSES),
+        },
+    )
+    focal_gamma: float | None = field(
+        default=None,
+        metadata={"help": "How far --loss focal turns away from what is easy; 0: not at all. Default: 2."},
+    )
+    max_pos_weight: float | None = field(
+        default=None,
+        metadata={
+            "help": "--loss weighted_bce multiplies a label's positives with its negatives per positive, but with no "
+            "more than this, and no less than its inverse. Default: 10."
+        },
+    )
+    label_correlation: float = field(
+        default=0.0,
+        metadata={"help": "Weight, below 1, of the loss that compares a row's positives with its negatives."},
+    )
+    weight_decay: float = field(default=0.01, metadata={"help": "Weight decay of matrices."})
+    warmup_steps: float = field(
+        default=0.1, metadata={"help": "Warm-up in steps, or below 1 as a share of all training steps."}
+    )
+    eval_strategy: IntervalStrategy | str = field(
+        default="epoch", metadata={"help": "When to evaluate during training; only with --do_eval."}
+    )
+    save_strategy: SaveStrategy | str = field(default="epoch", metadata={"help": "When to save a checkpoint."})
+    save_total_limit: int | None = field(
+        # With one there would be none to go on from where that one is damaged.
+        default=2,
+        metadata={"help": "Checkpoints to keep; the newest and the best always stay."},
+    )
+    restore_callback_states_from_checkpoint: bool = field(
+        default=True,
+        metadata={"help": "Go on counting, where a run goes on, evaluations without a better one."},
+    )
+    load_best_model_at_end: bool | None = field(  # type: ignore[assignment]  # None until __post_init__ decides
+        default=None,
+        metadata={"help": "End with the best checkpoint. Default: where evaluations and checkpoints coincide."},
+    )
+    metric_for_best_model: str | None = field(
+        default="hamming_score",
+        metadata={
+            "help": "Evaluation metric that says which checkpoint is best. Default: what thresholds are fitted for, "
+            "if that is a score."
+        },
+    )
+    train_sampling_strategy: str = field(
+        default="group_by_length",
+        metadata={"help": "Order of the training rows.", "choices": list(_ORDERS)},
+    )
+    streaming: bool = field(
+        default=False,
+        metadata={
+            "help": "Read the training rows anew in each epoch, and tokenize them then, instead of storing them on "
+            f"disk first; each is drawn from the next {SHUFFLED:,}. All are checked before training."
+        },
+    )
+    hub_private_repo: bool = field(  # a flag; Trainer's own takes a value: true, false or none
+        default=False,
+        metadata={"help": "Make the repository private. Default: public, or what the organization has for its own."},
+    )
+    predict_precision: str | None = field(
+        default=None,
+        metadata={
+            "help": "Precision of the encoder's matrix products in --do_predict. Default: bfloat16 with --bf16, else "
+            "float32.",
+            "choices": list(PRECISIONS),
+        },
+    )
+    stride: int | None = field(
+        default=None,
+        metadata={
+            "help": "Read texts that are too long in windows in --do_predict, each of which has this many tokens in "
+            "common with the next. Default: what is beyond the longest input is cut off."
+        },
+    )
+    pooling: str | None = field(
+        default=None,
+        metadata={
+            "help": "With --stride: a label gets the highest probability of all windows (max), or the mean. Default: "
+            "max.",
+            "choices": list(POOLINGS),
+        },
+    )
+    early_stopping_patience: int | None = field(
+        default=None,
+        metadata={"help": "Stop after this many evaluations without a better one. Default: train all epochs."},
+    )
+    hyperparameter_search: int | None = field(
+        default=None,
+        metadata={
+            "help": "Try this many sets of learning rates, warm-up, weight decay, batch size and epochs around the "
+            "given ones, and train with the best by --metric_for_best_model. Default: train with the given ones."
+        },
+    )
+    card_language: list[str] | None = field(
+        default=None,
+        metadata={"help": "Languages of the texts for the model card, as codes such as en. Default: it names none."},
+    )
+    card_license: str | None = field(
+        default=None,
+        metadata={"help": "License for the model card, as the Hub names it: apache-2.0. Default: it names none."},
+    )
+    card_examples: int = field(
+        default=0,
+        metadata={
+            "help": "Show this many texts, the first validation rows, as examples in the model card, which is public "
+            "where the model is. Default: 0, for data may be private."
+        },
+    )
+    report: bool = field(
+        default=False,
+        metadata={
+            "help": "Write report.html and report.json after --do_eval: scores, curves, confusions, and the rows that "
+            "are worst or look mislabelled. Both hold texts of those rows, so they are written on demand only."
+        },
+    )
+    overwrite_output_dir: bool = field(
+        default=False, metadata={"help": "Start anew in an output folder that holds another run; its checkpoints go."}
+    )
+
+    def __post_init__(self) -> None:
+        if not (self.do_train or self.do_eval or self.do_predict):
+            raise ValueError("nothing to do: give --do_train, --do_eval, --do_predict, or several of them")
+        if self.output_dir is None:
+            raise ValueError("--output_dir is missing: it says where the model and its results go")
+        if self.push_to_hub and not self.do_train:
+            raise ValueError(
+                "--push_to_hub pushes what was trained: add --do_train, or push a folder with `hf upload`"
+            )
+        if not (self.do_train and self.do_eval):
+            # There is nothing to evaluate between, so there is no best checkpoint either.
+            self.eval_strategy = "no"
+        self._settle_best()
+        _check_at_least_one("early_stopping_patience", self.early_stopping_patience)
+        if self.early_stopping_patience is not None and not self.load_best_model_at_end:
+            raise ValueError(
+                f"--early_stopping_patience {self.early_stopping_patience} needs evaluations to stop by: add "
+                "--do_eval, with --eval_strategy the same as --save_strategy, and as many steps"
+            )
+        for name in ("bf16_full_eval", "fp16_full_eval"):
+            if getattr(self, name):
+                raise ValueError(
+                    f"--{name} would change the weights that are saved: drop it; evaluations take the precision of "
+                    "--bf16 or --fp16, and predictions that of --predict_precision"
+                )
+        if self.save_on_each_node:
+            raise ValueError("--save_on_each_node: all nodes must see one --output_dir, and one writes to it: drop it")
+        if self.enable_jit_checkpoint:
+            raise ValueError(
+                "--enable_jit_checkpoint ends training within a step, as if it were finished: drop it; a run that was "
+                "stopped goes on from its last checkpoint by the same command (--save_strategy steps --save_steps N "
+                "for more of them)"
+            )
+        if self.head_learning_rate is None:
+            self.head_learning_rate = 20 * self.learning_rate
+        for name in ("learning_rate", "head_learning_rate", "weight_decay"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"--{name} must be 0 or more, got {getattr(self, name)}")
+        if self.predict_precision is None:
+            self.predict_precision = "bfloat16" if self.bf16 else "float32"
+        self._check_windows()
+        if self.streaming:
+            if not self.do_train:
+                raise ValueError("--streaming is about training rows: add --do_train, or drop it")
+            if self.dataloader_num_workers > 1 or self.dataloader_persistent_workers:
+                raise ValueError(
+                    "--streaming deals each epoch out anew, which several workers, or persistent ones, would not come "
+                    "to know: drop --dataloader_persistent_workers, and give --dataloader_num_workers 0 or 1"
+                )
+            # What a model does not read is all that there is before a batch is tokenized.
+            self.remove_unused_columns = False
+        self._check_loss()
+        self._check_card()
+        if self.report:
+            if not self.do_eval:
+                raise ValueError("--report is about an evaluation: add --do_eval")
+            check_installed("--report", "report")
+        if self.label_names not in (None, ["labels"]):
+            raise ValueError(f"--label_names {' '.join(self.label_names)} is not for labels: see --label_names_file")
+        # Trainer would take label_mask for a second label.
+        self.label_names = ["labels"]
+        if not torch.accelerator.is_available():
+            # There is nothing to pin memory for; torch would warn at every data loader.
+            self.dataloader_pin_memory = False
+        if self.ddp_find_unused_parameters is None:
+            self.ddp_find_unused_parameters = False  # there are none, and to look for them takes time
+        if self.greater_is_better is None:
+            self.greater_is_better = not any(cost in str(self.metric_for_best_model) for cost in _COSTS)
+        super().__post_init__()
+        check_launch(self.world_size)
+        self._check_deepspeed()
+        self._check_reports()
+        if self.streaming:
+            # Each process reads the rows and takes its share: batches that are padded differently cannot be dealt out.
+            cast(AcceleratorConfig, self.accelerator_config).dispatch_batches = False
+        if self.hyperparameter_search is not None:
+            self._check_search()
+
+    @property
+    def windows(self) -> Windows | None:
+        """How texts that are too long are read in prediction, if they are not cut off."""
+        return None if self.stride is None else Windows(self.stride, self.pooling or "max")
+
+    def ordered(self, stream: RowStream) -> RowStream:
+        """Return training rows in the order that these arguments ask for."""
+        rows_per_step = self.train_batch_size * self.gradient_accumulation_steps * self.world_size
+        seed = self.seed if self.data_seed is None else self.data_seed
+        return stream.ordered(self.train_sampling_strategy, rows_per_step, seed)
+
+    def _settle_best(self) -> None:
+        """Load the best checkpoint at the end if each evaluation is saved; refuse to where it may not be there."""
+        has_steps = "steps" in (self.eval_strategy, self.save_strategy)
+        saves_each = self.eval_strategy == self.save_strategy != "no" and not (
+            has_steps and (self.eval_steps or self.logging_steps) != self.save_steps
+        )
+        if self.load_best_model_at_end is None:
+            self.load_best_model_at_end = saves_each
+        elif self.load_best_model_at_end and has_steps and not saves_each and self.save_strategy != SaveStrategy.BEST:
+            raise ValueError(
+                "--load_best_model_at_end needs a checkpoint of each evaluation, or the best one may not be there: "
+                f"make --save_strategy ({SaveStrategy(self.save_strategy).value}) and --save_steps "
+                f"({self.save_steps:g}) those of --eval_strategy ({IntervalStrategy(self.eval_strategy).value}) and "
+                f"--eval_steps ({self.eval_steps or self.logging_steps:g})"
+            )
+
+    def _check_windows(self) -> None:
+        if self.windows is not None and not self.do_predict:
+            raise ValueError(f"--stride {self.stride} is for --do_predict: add it, or drop --stride")
+        if self.stride is None and self.pooling is not None:
+            raise ValueError(f"--pooling {self.pooling} is for windows over long texts: add --stride, or drop it")
+
+    def _check_deepspeed(self) -> None:
+        if self.deepspeed_plugin is not None and self.deepspeed_plugin.zero_stage == 3:
+            raise ValueError(
+                "ZeRO stage 3 deals the weights out before label tokens can be put among them: use stage 2, as "
+                "examples/accelerate/deepspeed.yaml does, or shard with examples/accelerate/fsdp.yaml"
+            )
+
+    def _check_reports(self) -> None:
+        available = get_available_reporting_integrations()
+        for name in cast(list[str], self.report_to):
+            if name not in available:
+                raise ValueError(
+                    f"--report_to {name} is none of those that are installed here ({', '.join(available) or 'none'}): "
+                    "install its package, or drop it"
+                )
+
+    def _check_search(self) -> None:
+        asked = f"--hyperparameter_search {self.hyperparameter_search}"
+        _check_at_least_one("hyperparameter_search", self.hyperparameter_search)
+        if not (self.do_train and self.do_eval):
+            raise ValueError(f"{asked} compares evaluations of trained models: add --do_train and --do_eval")
+        if str(self.resume_from_checkpoint).lower() not in ("none", "true", "false"):
+            raise ValueError(
+                f"{asked} and --resume_from_checkpoint {self.resume_from_checkpoint} exclude each other: without the "
+                "latter, the run goes on by itself with what it found"
+            )
+        if self.world_size > 1:
+            raise ValueError(
+                f"{asked} runs in one process, but there are {self.world_size}: search in one, then train in all with "
+                "the values of hyperparameter_search.json"
+            )
+        check_installed("--hyperparameter_search", "hpo")
+
+    def _check_loss(self) -> None:
+        if self.loss not in LOSSES:
+            raise ValueError(f"--loss must be one of {', '.join(LOSSES)}, got {self.loss}")
+        for name, (loss, least, default) in _LOSS_OPTIONS.items():
+            value = getattr(self, name)
+            if value is None:
+                setattr(self, name, default if self.loss == loss else None)
+            elif self.loss != loss:
+                raise ValueError(f"--{name} {value:g} is for --loss {loss}, but --loss is {self.loss}: drop it")
+            elif not least <= value < math.inf:
+                raise ValueError(f"--{name} must be a number from {least:g} up, got {value:g}")
+        if not 0 <= self.label_correlation < 1:
+            raise ValueError(
+                f"--label_correlation must be at least 0 and below 1, got {self.label_correlation:g}: the rest of the "
+                "weight is that of --loss"
+            )
+
+    def _check_card(self) -> None:
+        for name in ("card_language", "card_license", "card_examples"):
+            value = getattr(self, name)
+            if value and not self.do_train:
+                raise ValueError(f"--{name} {value} is for the model card, which training writes: add --do_train")
+        if self.card_examples < 0:
+            raise ValueError(f"--card_examples must be at least 0, got {self.card_examples}")
+        if self.card_examples and not self.do_eval:
+            raise ValueError(f"--card_examples {self.card_examples} are validation rows: add --do_eval")
+        for code in self.card_language or []:
+            if not _LANGUAGE.fullmatch(code):
+                raise ValueError(f"--card_language takes codes such as en or pt-BR, or multilingual, got {code!r}")
+        if self.card_license is not None and not _LICENSE.fullmatch(self.card_license):
+            raise ValueError(
+                f"--card_license takes a name of the Hub such as apache-2.0, cc-by-4.0 or other, got "
+                f"{self.card_license!r}"
+            )
+
+
+def _check_at_least_one(option: str, value: int | None) -> None:
+    if value is not None and value < 1:
+        raise ValueError(f"--{option} must be at least 1, got {value}")
+
+
+def parse_arguments(
+    arguments: list[str] | None = None,
+) -> tuple[ModelArguments, DataArguments, MultiLabelTrainingArguments, DecisionArguments]:
+    """Read the command line, or the JSON file that is its only argument.
+
+    Args:
+        arguments: The command line without the program's name; by default that of the process.
+
+    Returns:
+        The four groups of arguments.
+
+    Raises:
+        ValueError: If an argument is unknown or a value is refused.
+        SystemExit: From argparse, for `--help`, missing arguments and wrong types.
+    """
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if len(arguments) == 1 and arguments[0].endswith(".json"):
+        arguments = _read_json_arguments(Path(arguments[0]))
+    groups: Any = (ModelArguments, DataArguments, MultiLabelTrainingArguments, DecisionArguments)
+    # Abbreviations would let a misspelt flag mean another one.
+    parser = HfArgumentParser(groups, allow_abbrev=False)
+    *parsed, unknown = parser.parse_args_into_dataclasses(arguments, return_remaining_strings=True)
+    if unknown:
+        raise ValueError(unknown_arguments(unknown))
+    model, data, training, decision = parsed
+    return model, data, training, decision
+
+
+def unknown_arguments(words: list[str]) -> str:
+    """Say of words on the command line that nothing reads them."""
+    return f"unknown arguments: {' '.join(words)}; check the spelling, --help lists them all"
+
+
+def _read_json_arguments(path: Path) -> list[str]:
+    """Turn a JSON file into a command line, which knows the type of each argument."""
+    if not path.is_file():
+        raise ValueError(f"there is no file {str(path)!r} to read the arguments from")
+    try:
+        named = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is no JSON file that can be read: {error}") from error
+    if not isinstance(named, dict):
+        raise ValueError(f'{path} must hold one object such as {{"do_train": true}}, got a {type(named).__name__}')
+    words = []
+    for name, value in named.items():
+        if value is not None:
+            values = value if isinstance(value, list) else [value]
+            words += [f"--{name}", *(item if isinstance(item, str) else json.dumps(item) for item in values)]
+    return words

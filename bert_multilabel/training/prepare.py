@@ -1,0 +1,346 @@
+"""Makes all ready for a run. What is wrong with its input shows here, before anything is written or trained."""
+
+import copy
+from collections.abc import Container
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from datasets import Dataset
+from transformers import EarlyStoppingCallback, PreTrainedConfig, set_seed
+from transformers.utils import logging
+
+from bert_multilabel.data.examples import LoadedData, load_splits
+from bert_multilabel.data.label_descriptions import read_label_descriptions
+from bert_multilabel.data.label_frequencies import LabelFrequencies
+from bert_multilabel.data.splitting import split_validation
+from bert_multilabel.data.tokenizing import Collator, encode_rows, longest_first
+from bert_multilabel.evaluation.decisions import AS_STORED, Decisions, TunedMetrics
+from bert_multilabel.evaluation.thresholds import Goal
+from bert_multilabel.hub.push import HubPush
+from bert_multilabel.loading import from_backbone, read_config, start_bias_from_frequencies
+from bert_multilabel.metrics import score_decisions
+from bert_multilabel.model.configuration_multilabel import MultiLabelConfig
+from bert_multilabel.model.modeling_multilabel import MultiLabelPreTrainedModel
+from bert_multilabel.model.scoring import text_reader
+from bert_multilabel.model.tokenization_multilabel import MultiLabelTokenizer
+from bert_multilabel.output_dir.checkpoints import read_results, trained_pair_column
+from bert_multilabel.utils.distributed import failing_together, on_main
+
+from .arguments import DataArguments, DecisionArguments, ModelArguments, MultiLabelTrainingArguments
+from .lora import add_adapters
+from .resume_plan import Claim, check_folder, deciding_arguments
+from .trainer import MultiLabelTrainer
+
+logger = logging.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """All that a run works with, once its input was found good.
+
+    Attributes:
+        model_args: Which model the run starts from.
+        data_args: Where its rows are.
+        training_args: What it does with them, and where the results go.
+        claim: What the run will do in its output folder; None if it does not train.
+        data: The clean rows, labels in the order of the model; but stored training rows are left out, which nobody
+            reads any more, for their file would count as memory.
+        frequencies: Of the labels in the training rows; None without them.
+        encoded: The tokenized ones of the training and validation rows that are stored.
+        order: Which of the N validation rows stands at each place of their tokenized ones, (N,), int64.
+        model: What is trained, and evaluated.
+        tokenizer: The model's.
+        adapters: What is trained in the model's place, if it is.
+        tuned_metrics: Computes the metrics of an evaluation, and fits the decisions to it.
+        push: Takes the results to the Hub, if they go there.
+    """
+
+    model_args: ModelArguments
+    data_args: DataArguments
+    training_args: MultiLabelTrainingArguments
+    claim: Claim | None
+    data: LoadedData
+    frequencies: LabelFrequencies | None
+    encoded: dict[str, Dataset]
+    order: np.ndarray
+    model: MultiLabelPreTrainedModel
+    tokenizer: MultiLabelTokenizer
+    adapters: Any
+    tuned_metrics: TunedMetrics
+    push: HubPush | None
+
+    def make_trainer(self, **given: Any) -> MultiLabelTrainer:
+        """Make a trainer of a `model` or `model_init`, and `args`."""
+        args, stream = self.training_args, self.data.stream
+        patience = args.early_stopping_patience
+        callbacks = [] if patience is None else [EarlyStoppingCallback(patience)]
+        return MultiLabelTrainer(
+            **given,
+            train_dataset=self.encoded.get("train") if stream is None else args.ordered(stream),
+            eval_dataset=self.encoded.get("validation"),
+            processing_class=self.tokenizer,
+            data_collator=Collator(text_reader(self.tokenizer, self.model.config), self.data_args.max_seq_length),
+            compute_metrics=self.tuned_metrics,
+            callbacks=callbacks if self.push is None else [*callbacks, self.push],
+        )
+
+
+def prepare(
+    model_args: ModelArguments,
+    data_args: DataArguments,
+    training_args: MultiLabelTrainingArguments,
+    decision_args: DecisionArguments,
+) -> tuple[Prepared, MultiLabelTrainer]:
+    """Make all ready for a run, and with that meet whatever is to be refused.
+
+    Rows may be stored on disk, but nothing comes into the output folder.
+
+    Args:
+        model_args: Which model to start from.
+        data_args: Where the rows are.
+        training_args: What to do with them, and where the results go.
+        decision_args: What is fitted on the validation rows after training.
+
+    Returns:
+        What the run works with, and the trainer that will carry it out.
+
+    Raises:
+        FileError: If the model to start from is damaged.
+        ValueError: If arguments, data and model do not fit together, or the output folder holds another run.
+        PushError: If --push_to_hub cannot work.
+        OtherProcessError: If another of several processes has failed: that one raises what it was.
+    """
+    with failing_together():
+        return _prepare(model_args, data_args, training_args, decision_args)
+
+
+def _prepare(
+    model_args: ModelArguments,
+    data_args: DataArguments,
+    training_args: MultiLabelTrainingArguments,
+    decision_args: DecisionArguments,
+) -> tuple[Prepared, MultiLabelTrainer]:
+    set_seed(training_args.seed)
+    output_dir = Path(str(training_args.output_dir))
+    if output_dir.is_file():
+        raise ValueError(f"--output_dir {output_dir} is a file: choose a folder, or a name that is free")
+    read_results(output_dir)  # to which those of this run are added
+    # Checkpoints with adapters are for going on with the run: they do not load as a model.
+    push = HubPush.take_from(training_args, saves_load=model_args.lora_rank is None)
+    saved = _read_saved(model_args, training_args)
+    is_ours = saved.model_type == MultiLabelConfig.model_type
+    if data_args.text_pair_column is None:
+        data_args = replace(data_args, text_pair_column=trained_pair_column(Path(model_args.model_name_or_path)))
+    known = saved.label_names if is_ours and not model_args.add_labels else None
+    data = load_run_data(data_args, training_args, known)
+    if training_args.card_examples and data.pair_column is not None:
+        raise ValueError(
+            f"--card_examples {training_args.card_examples} asks for single texts, for the Hub shows no others, but "
+            f"these rows are pairs with the column {data.pair_column!r}: drop it"
+        )
+    # Rows to train on have labels, and a trained model knows its own: there are always names.
+    model, tokenizer = _build(model_args, saved, data.label_names or [])
+    _settle_decisions(model.config, decision_args, training_args)
+    claim = None
+    if training_args.do_train:
+        arguments = deciding_arguments(model_args, data_args, decision_args, training_args, data.pair_column)
+        claim = on_main(lambda: _check_folder(training_args, arguments))
+    data = data.ordered_as(model.config.label_names)  # added labels stand behind those that were there
+    frequencies = data.frequencies if training_args.do_train else None
+    if frequencies is not None and not is_ours:
+        start_bias_from_frequencies(model, frequencies)
+    adapters = None if model_args.lora_rank is None else add_adapters(model, model_args.lora_rank)
+    encoded, order = _encode(data, tokenizer, model.config, data_args, training_args)
+    # A model that is not trained here is scored as it is.
+    tuned_metrics = TunedMetrics(model.config, decision_args if training_args.do_train else AS_STORED)
+    prepared = Prepared(
+        model_args,
+        data_args,
+        training_args,
+        claim,
+        replace(data, splits={name: rows for name, rows in data.splits.items() if name != "train"}),
+        frequencies,
+        encoded,
+        order,
+        model,
+        tokenizer,
+        adapters,
+        tuned_metrics,
+        push,
+    )
+    trainer = prepared.make_trainer(model=model, args=training_args)
+    if adapters is not None and trainer.changes_model:
+        raise ValueError(
+            f"--lora_rank {model_args.lora_rank} cannot be merged into what FSDP or DeepSpeed makes of a model: drop "
+            "it, or train with examples/accelerate/ddp.yaml"
+        )
+    if training_args.do_train and not trainer.changes_model:
+        # Tried and forgotten: it refuses rates that it cannot have, and may need what is not installed.
+        trainer.create_optimizer()
+        trainer.optimizer = None
+    return prepared, trainer
+
+
+def _read_saved(model_args: ModelArguments, training_args: MultiLabelTrainingArguments) -> PreTrainedConfig:
+    """Read the configuration of the model to start from, and refuse what cannot be done with it."""
+    if model_args.add_labels and not training_args.do_train:
+        raise ValueError("--add_labels needs --do_train: labels that were never trained have nothing to say yet")
+    saved = read_config(model_args.model_name_or_path)
+    if saved.model_type != MultiLabelConfig.model_type and not training_args.do_train:
+        raise ValueError(
+            f"{model_args.model_name_or_path} is a {saved.model_type!r} model that was never trained on labels, so "
+            "it has nothing to say yet: add --do_train, or give a folder that this script trained"
+        )
+    if model_args.lora_rank is not None and not training_args.do_train:
+        raise ValueError(f"--lora_rank {model_args.lora_rank} is for training: add --do_train, or drop it")
+    return saved
+
+
+def _check_folder(training_args: MultiLabelTrainingArguments, arguments: dict[str, Any]) -> Claim:
+    named = training_args.resume_from_checkpoint
+    return check_folder(
+        Path(str(training_args.output_dir)),
+        arguments,
+        training_args.overwrite_output_dir,
+        None if named is None or named.lower() in ("true", "false") else Path(named),  # by itself, as always
+    )
+
+
+def _encode(
+    data: LoadedData,
+    tokenizer: MultiLabelTokenizer,
+    config: MultiLabelConfig,
+    data_args: DataArguments,
+    training_args: MultiLabelTrainingArguments,
+) -> tuple[dict[str, Dataset], np.ndarray]:
+    """Tokenize stored rows, and put those of validation into the order of their evaluation."""
+    reader = text_reader(tokenizer, config)
+    if training_args.windows is not None:
+        # Now, and not hours later when they are cut, is the time to refuse them.
+        training_args.windows.check_room(reader, data_args.max_seq_length or reader.model_max_length)
+    encoded = {
+        name: encode_rows(rows, reader, data_args.max_seq_length)
+        for name, rows in data.splits.items()
+        if name != "test"  # whose texts are tokenized as they are scored
+    }
+    if "validation" not in encoded:
+        return encoded, np.arange(0)
+    # Evaluation does not mind the order, and like lengths spare padding.
+    order = longest_first(encoded["validation"])
+    return {**encoded, "validation": encoded["validation"].select(order)}, order
+
+
+def load_run_data(
+    data_args: DataArguments, training_args: MultiLabelTrainingArguments, label_names: list[str] | None
+) -> LoadedData:
+    """Read the splits that a run needs.
+
+    Missing validation data is split off the training rows.
+
+    Args:
+        data_args: Where the rows are.
+        training_args: Which of train, validation and test are needed.
+        label_names: Labels of the model, if it has some and no file names them.
+
+    Raises:
+        ValueError: If a split is missing, its rows are bad, or streaming cannot give what is asked for.
+    """
+    if training_args.streaming and data_args.max_train_samples is not None:
+        raise ValueError(
+            f"--max_train_samples {data_args.max_train_samples} draws from all rows, and --streaming never has all of "
+            "them at hand: drop one, or train for fewer --max_steps"
+        )
+    needed = {
+        "train": training_args.do_train,
+        "validation": training_args.do_eval,
+        "test": training_args.do_predict,
+    }
+    wanted = [split for split, is_needed in needed.items() if is_needed]
+    paths = {"train": data_args.train_file, "validation": data_args.validation_file, "test": data_args.test_file}
+    files = {split: path for split in wanted if (path := paths[split]) is not None}
+    if data_args.dataset_name is None:
+        _check_splits(files, wanted)
+    loaded = load_splits(
+        data_args.spec(label_names),
+        files=files if data_args.dataset_name is None else None,
+        dataset_name=data_args.dataset_name,
+        dataset_config_name=data_args.dataset_config_name,
+        wanted=wanted,
+        streaming=training_args.streaming,
+    )
+    splits = dict(loaded.splits)
+    _check_splits(splits.keys() | ({"train"} if loaded.stream is not None else set()), wanted)
+    if "validation" in wanted and "validation" not in splits:
+        if training_args.streaming:
+            raise ValueError(
+                "--streaming never has all training rows at hand, so none can be split off for --do_eval: give a "
+                "--validation_file, or a --dataset_name with the split 'validation'"
+            )
+        splits["train"], splits["validation"] = split_validation(
+            splits["train"], data_args.validation_fraction, training_args.seed, loaded.label_names
+        )
+    if "train" in splits and data_args.max_train_samples is not None:
+        chosen = min(data_args.max_train_samples, len(splits["train"]))
+        splits["train"] = splits["train"].shuffle(seed=training_args.seed).select(range(chosen))
+    return replace(loaded, splits=splits)
+
+
+def _check_splits(given: Container[str], wanted: list[str]) -> None:
+    """Refuse a run without the rows it needs; validation rows can come off the training rows."""
+    flags = {"train": "--do_train", "validation": "--do_eval", "test": "--do_predict"}
+    for split in wanted:
+        can_be_split_off = split == "validation" and "train" in wanted
+        if split not in given and not can_be_split_off:
+            raise ValueError(
+                f"{flags[split]} needs rows: give --{split}_file, or a --dataset_name with the split {split!r}"
+            )
+
+
+def _build(
+    model_args: ModelArguments, saved: PreTrainedConfig, label_names: list[str]
+) -> tuple[MultiLabelPreTrainedModel, MultiLabelTokenizer]:
+    strategy = str(model_args.strategy or getattr(saved, "strategy", "label_tokens"))
+    names = ("classifier_dropout", "label_attention", "label_layers")
+    given = {name: value for name in names if (value := getattr(model_args, name)) is not None}
+    path = model_args.label_descriptions
+    descriptions = None if path is None else read_label_descriptions(path, label_names)
+    return from_backbone(
+        model_args.model_name_or_path,
+        label_names,
+        strategy,
+        descriptions,
+        model_args.add_labels,
+        model_args.allow_pickle,
+        **given,
+    )
+
+
+def _settle_decisions(
+    config: MultiLabelConfig, decision_args: DecisionArguments, training_args: MultiLabelTrainingArguments
+) -> None:
+    """Refuse what cannot be tuned or judged by, say what will not be tuned, and judge checkpoints by the goal."""
+    if not (training_args.do_train and training_args.do_eval):
+        asked = [name for name, value in asdict(decision_args).items() if value != getattr(DecisionArguments(), name)]
+        if asked:
+            raise ValueError(
+                f"--{asked[0]} {getattr(decision_args, asked[0])} is for what is fitted on validation rows after "
+                "training: add --do_train and --do_eval, or tune a trained folder: python -m bert_multilabel.tune"
+            )
+        if training_args.do_train and Decisions.of(config) != Decisions.of(MultiLabelConfig()):
+            logger.warning("without --do_eval the thresholds stay those of the model before this training")
+        return
+    goal = Goal.parse(decision_args.threshold_goal)
+    if goal.floor is None and training_args.metric_for_best_model == "hamming_score":
+        training_args.metric_for_best_model = goal.score
+        if goal.score != "hamming_score" and training_args.load_best_model_at_end:
+            logger.info("the best checkpoint is chosen by %s, the goal of the thresholds", goal.score)
+    if decision_args.min_labels is not None:
+        Decisions(config.threshold, config.temperature, decision_args.min_labels).store(copy.copy(config))
+    nothing = np.zeros((1, len(config.label_names)), dtype=np.float32)
+    known = ["loss", *score_decisions(nothing, nothing, nothing, nothing)]
+    metric = str(training_args.metric_for_best_model).removeprefix("eval_")
+    is_read = training_args.load_best_model_at_end or training_args.hyperparameter_search is not None
+    if is_read and metric not in known:
+        raise ValueError(f"--metric_for_best_model {metric} is not evaluated: choose one of {', '.join(known)}")

@@ -1,0 +1,206 @@
+"""A run from its arguments to its results: train, evaluate, save, report, predict."""
+
+from contextlib import ExitStack
+from pathlib import Path
+
+from transformers.utils import logging
+
+from bert_multilabel.data.label_frequencies import LabelFrequencies
+from bert_multilabel.evaluation.decisions import Tuned, fingerprint
+from bert_multilabel.hub.model_card import write_model_card
+from bert_multilabel.hub.push import HubPush
+from bert_multilabel.inference.predict_file import PredictionOptions, predict_split
+from bert_multilabel.model.modeling_multilabel import MultiLabelPreTrainedModel
+from bert_multilabel.output_dir.atomic_save import saving_model, writing_alone
+from bert_multilabel.output_dir.checkpoints import (
+    PREDICTIONS_FILE,
+    REPORT_FILES,
+    RESULTS_FILE,
+    RUN_FILE,
+    SEARCH_FILE,
+    TUNED_ON,
+    add_to_run,
+    mark_finished,
+    read_history,
+    write_results,
+)
+from bert_multilabel.report.figures import Evaluation
+from bert_multilabel.report.html import write_report
+from bert_multilabel.utils.distributed import check_is_seen, on_main
+
+from .arguments import DataArguments, DecisionArguments, ModelArguments, MultiLabelTrainingArguments
+from .prepare import Prepared, prepare
+from .progress import summary
+from .resume_plan import Claim
+from .run_facts import gather_facts, store_facts, validation_source
+from .search import search
+from .trainer import MultiLabelTrainer
+
+logger = logging.get_logger(__name__)
+
+
+def run(
+    model_args: ModelArguments,
+    data_args: DataArguments,
+    training_args: MultiLabelTrainingArguments,
+    decision_args: DecisionArguments,
+) -> dict[str, float]:
+    """Train, evaluate and predict, as the arguments ask; see `prepare` and `carry_out`."""
+    return carry_out(*prepare(model_args, data_args, training_args, decision_args))
+
+
+def carry_out(prepared: Prepared, trainer: MultiLabelTrainer) -> dict[str, float]:
+    """Do what a run was prepared for.
+
+    Args:
+        prepared: As `prepare` returns it.
+        trainer: Which it returns beside.
+
+    Returns:
+        The metrics of this call, by the names under which they stand in `all_results.json`.
+
+    Raises:
+        FileError: If something cannot be written: then the same command goes on. Or if another run is writing into the
+            output folder.
+        DataError: If a text to predict does not fit into windows.
+        PushError: If --push_to_hub has failed, after everything else.
+        OtherProcessError: If the main one of several processes has failed in what it does for all of them.
+    """
+    output_dir = Path(str(prepared.training_args.output_dir))
+    with ExitStack() as stack:
+        on_main(lambda: stack.enter_context(writing_alone(output_dir)))
+        return _carry_out(prepared, trainer, output_dir)
+
+
+def _carry_out(prepared: Prepared, trainer: MultiLabelTrainer, output_dir: Path) -> dict[str, float]:
+    args, push = prepared.training_args, prepared.push
+    results: dict[str, float] = {}
+    seconds = None
+    claim, frequencies = prepared.claim, prepared.frequencies
+    if claim is not None and frequencies is not None:
+        checkpoint = on_main(lambda: _begin(claim, push))
+        check_is_seen(output_dir / RUN_FILE)
+        trainer = _searched(prepared, trainer, output_dir)
+        results |= _train(prepared, trainer, checkpoint, frequencies.rows, output_dir)
+        # Trainer measures from where this call began.
+        seconds = results["train_runtime"] if checkpoint is None else None
+    if args.do_eval:
+        results |= _evaluate(prepared, trainer, output_dir)
+    model = trainer.whole_model()
+    tuned, is_main = prepared.tuned_metrics.tuned, trainer.is_world_process_zero()
+    if frequencies is not None and is_main:
+        _save(prepared, trainer, model, frequencies, seconds, output_dir)
+    if args.report and tuned is not None and is_main:
+        _write_report(prepared, trainer, tuned, output_dir)
+    if args.do_predict:
+        results |= _predict(prepared, trainer, model, output_dir)
+    if is_main:
+        if args.do_train:
+            mark_finished(output_dir)
+        _say_what_is_where(prepared, output_dir)
+    if push is not None:
+        push.push_run()  # nothing comes after it that it could prevent
+    return results
+
+
+def _begin(claim: Claim, push: HubPush | None) -> Path | None:
+    """Take possession of what the run writes to, and return the checkpoint to go on from, if there is one."""
+    if push is not None:
+        push.create_repository()
+    return claim.take()
+
+
+def _searched(prepared: Prepared, trainer: MultiLabelTrainer, output_dir: Path) -> MultiLabelTrainer:
+    """Return a trainer with what a hyperparameter search has found, if one was asked for."""
+    if prepared.training_args.hyperparameter_search is None:
+        return trainer
+    found = search(prepared.make_trainer, prepared.model, prepared.training_args, output_dir / SEARCH_FILE)
+    return prepared.make_trainer(model=prepared.model, args=found)
+
+
+def _train(
+    prepared: Prepared, trainer: MultiLabelTrainer, checkpoint: Path | None, rows: int, output_dir: Path
+) -> dict[str, float]:
+    trained = trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+    if prepared.adapters is not None:
+        prepared.adapters.merge_and_unload()
+    if checkpoint is not None and checkpoint.name.endswith(f"-{trained.global_step}"):
+        return {}  # no step was left to make, so there is nothing to measure
+    return _report(trainer, output_dir, "train", {**trained.metrics, "train_samples": rows})
+
+
+def _evaluate(prepared: Prepared, trainer: MultiLabelTrainer, output_dir: Path) -> dict[str, float]:
+    """Score the validation rows, and store the decisions that were fitted to them."""
+    evaluated = trainer.evaluate()
+    on_main(prepared.tuned_metrics.decisions).store(prepared.model.config)
+    return _report(trainer, output_dir, "eval", {**evaluated, "eval_samples": len(prepared.encoded["validation"])})
+
+
+def _save(
+    prepared: Prepared,
+    trainer: MultiLabelTrainer,
+    model: MultiLabelPreTrainedModel,
+    frequencies: LabelFrequencies,
+    seconds: float | None,
+    output_dir: Path,
+) -> None:
+    """Write the model, its tokenizer and its card, and what later commands want to know of the run."""
+    hub_name = None if prepared.push is None else prepared.push.repo_id
+    facts = gather_facts(
+        prepared.model_args, prepared.data_args, prepared.data, frequencies, trainer, seconds, hub_name
+    )
+    store_facts(output_dir, facts)
+    tuned = prepared.tuned_metrics.tuned
+    if tuned is not None and tuned.is_unseen:
+        add_to_run(output_dir, **{TUNED_ON: fingerprint(tuned.labels)})
+    with saving_model(output_dir) as folder:
+        model.save_pretrained(folder)
+        prepared.tokenizer.save_pretrained(folder)
+        write_model_card(folder / "README.md", model.config, facts, tuned)
+
+
+def _write_report(prepared: Prepared, trainer: MultiLabelTrainer, tuned: Tuned, output_dir: Path) -> None:
+    is_trained = prepared.training_args.do_train
+    evaluation = Evaluation(
+        prepared.model.config,
+        tuned,
+        prepared.data.splits["validation"].select(prepared.order),
+        (prepared.order + 1).tolist(),
+        validation_source(prepared.data_args),
+        trainer.state.log_history if is_trained else read_history(Path(prepared.model_args.model_name_or_path)),
+    )
+    write_report(output_dir, output_dir.resolve().name, evaluation)
+
+
+def _predict(
+    prepared: Prepared, trainer: MultiLabelTrainer, model: MultiLabelPreTrainedModel, output_dir: Path
+) -> dict[str, float]:
+    args, data_args, rows = prepared.training_args, prepared.data_args, prepared.data.splits["test"]
+    options = PredictionOptions(
+        str(args.predict_precision), data_args.max_seq_length, args.windows, data_args.top_scores
+    )
+    source = data_args.test_file or f"{data_args.dataset_name}, split 'test'"
+    metrics = predict_split(model, prepared.tokenizer, rows, source, output_dir, options)
+    return _report(trainer, output_dir, "test", {**metrics, "test_samples": len(rows)})
+
+
+def _report(trainer: MultiLabelTrainer, output_dir: Path, split: str, metrics: dict[str, float]) -> dict[str, float]:
+    """Show the metrics of a split and put them into `all_results.json`."""
+    trainer.log_metrics(split, summary(metrics))
+    if trainer.is_world_process_zero():
+        write_results(output_dir, split, metrics)
+    return metrics
+
+
+def _say_what_is_where(prepared: Prepared, output_dir: Path) -> None:
+    args = prepared.training_args
+    written = {
+        "model": args.do_train and "model.safetensors and what loads it",
+        "model card": args.do_train and "README.md",
+        "scores": RESULTS_FILE,
+        "report": args.report and ", ".join(REPORT_FILES),
+        "predictions": args.do_predict and PREDICTIONS_FILE,
+    }
+    logger.info(
+        "written to %s: %s", output_dir, "; ".join(f"{what}: {name}" for what, name in written.items() if name)
+    )

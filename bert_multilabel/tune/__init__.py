@@ -1,0 +1,1 @@
+"""Fits the decisions of a trained model on labeled examples."""

@@ -1,0 +1,1 @@
+"""Files, processes and optional dependencies; imports nothing else of this package."""

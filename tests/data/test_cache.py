@@ -1,0 +1,187 @@
+import json
+import shutil
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import datasets
+import numpy as np
+import pyarrow as pa
+import pytest
+from datasets import Dataset, Features, Value
+
+import bert_multilabel
+from bert_multilabel import MultiLabelTokenizer
+from bert_multilabel.data.cache import FOLDER, mapped_anew, rows_digest, stored_rows
+from bert_multilabel.data.columns import DataSpec
+from bert_multilabel.data.examples import load_splits
+from bert_multilabel.data.reading import BadRows
+from bert_multilabel.data.tokenizing import encode_rows
+from bert_multilabel.utils.files import FileError
+from tests.conftest import LABELS, make_rows
+
+FEATURES = Features({"text": Value("string")})
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    return tmp_path / "cache" / FOLDER
+
+
+def names(folder):
+    return {path.name for path in folder.glob("*.arrow")}
+
+
+def test_rows_are_made_once(folder):
+    made = stored_rows({"from": "a"}, ({"text": [text]} for text in "xy"), FEATURES)
+    assert made.to_list() == [{"text": "x"}, {"text": "y"}]
+    assert made.cache_files[0]["filename"] == str(next(folder.glob("*.arrow")))
+    again = stored_rows({"from": "a"}, iter([{"text": ["never read"]}]), FEATURES)
+    assert again.to_list() == made.to_list() and again.features == FEATURES
+    assert stored_rows({"from": "b"}, [{"text": ["z"]}], FEATURES)["text"][:] == ["z"]
+    assert len(names(folder)) == 2
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="what is mapped is read in /proc")
+def test_a_mapping_of_its_own_gives_the_same_rows_and_ends_with_them(folder):
+    rows = stored_rows({"from": "a"}, [{"text": [*"xyz"]}], FEATURES).select([2, 0])
+    anew = mapped_anew(rows)
+    assert anew.to_list() == rows.to_list() == [{"text": "z"}, {"text": "x"}]
+
+    def mappings():
+        return Path("/proc/self/maps").read_text().count(next(folder.glob("*.arrow")).name)
+
+    both = mappings()
+    del anew
+    assert mappings() == both - 1
+    assert rows["text"][:] == ["z", "x"]
+
+
+def test_rows_in_memory_are_not_copied():
+    rows = Dataset.from_dict({"text": ["x"]})
+    assert mapped_anew(rows) is rows
+
+
+def test_what_fails_half_way_is_begun_anew(folder):
+    def batches():
+        yield {"text": ["x"]}
+        raise OSError("disk full")
+
+    with pytest.raises(FileError, match=r"\.arrow could not be written: disk full"):
+        stored_rows({"from": "a"}, batches(), FEATURES)
+    assert names(folder) == set() and not list(folder.glob("*.unfinished"))
+    assert stored_rows({"from": "a"}, [{"text": ["y"]}], FEATURES).to_list() == [{"text": "y"}]
+
+
+def test_a_file_that_was_cut_is_made_anew(folder, caplog):
+    def batches():
+        return iter([{"text": ["x"]}, {"text": ["y"]}])
+
+    stored_rows({"from": "a"}, batches(), FEATURES)
+    (path,) = folder.glob("*.arrow")
+    whole = path.read_bytes()
+    with pa.ipc.open_stream(path) as stream:  # where the first part ends
+        first = pa.BufferOutputStream()
+        with pa.ipc.new_stream(first, stream.schema) as part:
+            part.write_batch(stream.read_next_batch())
+    for size in (len(first.getvalue()) - 8, len(whole) - 20, 0):
+        path.write_bytes(whole[:size])
+        caplog.clear()
+        assert stored_rows({"from": "a"}, batches(), FEATURES)["text"][:] == ["x", "y"]
+        assert caplog.messages == [f"{path} is not whole: its rows are made anew"]
+    assert path.read_bytes() == whole
+
+
+def test_of_several_at_once_one_makes_the_rows(folder):
+    made = []
+
+    def batches():
+        made.append(1)
+        time.sleep(0.2)
+        yield {"text": ["x"]}
+
+    with ThreadPoolExecutor(4) as pool:
+        stored = list(pool.map(lambda _: stored_rows({"from": "a"}, batches(), FEATURES).to_list(), range(4)))
+    assert stored == [[{"text": "x"}]] * 4
+    assert len(made) == 1
+
+
+def test_rows_of_unknown_origin_are_not_stored(folder):
+    assert stored_rows(None, [{"text": ["x"]}], FEATURES).to_list() == [{"text": "x"}]
+    assert not folder.exists()
+
+
+def test_the_digest_is_of_what_the_rows_hold():
+    rows = Dataset.from_dict({"text": list("abcdef"), "labels": [[0.0, 1.0]] * 6})
+    half = Dataset.from_dict({"text": list("def"), "labels": [[0.0, 1.0]] * 3})
+    assert rows_digest(rows.select([3, 4, 5])) == rows_digest(half)
+    others = [rows, rows.select([4, 3, 5]), half.select_columns("text"), half.rename_column("text", "pair")]
+    assert len({rows_digest(one) for one in [half, *others]}) == 5
+
+
+def test_clean_rows_are_stored_by_all_that_decides_what_they_are(folder, tmp_path):
+    path = tmp_path / "train.jsonl"
+    path.write_text("\n".join(json.dumps(row) for row in make_rows(8)))
+
+    def load(split="train", **spec):
+        load_splits(DataSpec(**spec), {split: str(path)})
+        return len(names(folder))
+
+    assert load() == 1 == load()
+    assert load(label_names=sorted(LABELS)) == 1  # as they were found
+    assert load(label_names=LABELS) == 2  # in another order
+    assert load(text_column="id") == 3
+    assert load("test", label_names=LABELS) == 4
+    path.write_text(path.read_text().replace("quality", "qualitY"))
+    assert load() == 5
+    path.write_text(path.read_text() + '\n{"text": ""}')
+    with pytest.raises(BadRows):
+        load()
+    assert len(names(folder)) == 5
+
+
+def test_token_ids_are_stored_by_all_that_decides_what_they_are(folder, checkpoints):
+    def tokenizer(backbone="uncased", names=LABELS, strategy="label_tokens", **settings):
+        settings = {"model_max_length": 64, **settings}
+        return MultiLabelTokenizer.from_pretrained(
+            checkpoints[backbone], label_names=names, strategy=strategy, **settings
+        )
+
+    rows = Dataset.from_dict({"text": ["The good price", "not"], "labels": [[1.0], [np.nan]]})
+
+    def encode(rows, reader, *limits):
+        encode_rows(rows, reader, *limits)
+        return len(names(folder))
+
+    reader = tokenizer()
+    assert encode(rows, reader) == 1 == encode(rows, reader)
+    reader("the same tokenizer, called in another way", truncation=True, max_length=10, padding="max_length")
+    assert encode(rows, reader) == 1 == encode(rows, tokenizer())
+    assert encode(rows, tokenizer(), 64) == 1  # what is the default
+    assert encode(rows, tokenizer(), 10) == 2
+    assert encode(rows, tokenizer(names=LABELS[:2])) == 3
+    assert encode(rows, tokenizer(strategy="cls")) == 4
+    assert encode(rows, tokenizer("cased")) == 5
+    assert encode(rows, tokenizer(do_lower_case=False)) == 6
+    assert encode(rows, reader.without_label_tokens(), 61) == 7
+    assert encode(rows.select([1, 0]), tokenizer()) == 8
+    relabelled = Dataset.from_dict({"text": rows["text"][:], "labels": [[0.0], [np.nan]]})
+    assert encode(relabelled, tokenizer()) == 9
+    assert encode(relabelled.select_columns("text"), tokenizer()) == 10
+
+
+def test_a_change_of_the_code_makes_rows_anew(folder, tmp_path, monkeypatch):
+    from bert_multilabel.data import cache as module
+
+    stored_rows({"from": "a"}, [{"text": ["old"]}], FEATURES)
+    package = Path(bert_multilabel.__file__).parent
+    shutil.copytree(package, tmp_path / "package")
+    copied = tmp_path / "package" / Path(module.__file__).relative_to(package)
+    monkeypatch.setattr(module, "__file__", str(copied))
+    module.code_digest.cache_clear()
+    assert stored_rows({"from": "a"}, [{"text": ["new"]}], FEATURES)["text"][:] == ["old"]  # the same code elsewhere
+    (tmp_path / "package" / "model" / "tokenization_multilabel.py").write_text("changed")
+    module.code_digest.cache_clear()
+    assert stored_rows({"from": "a"}, [{"text": ["new"]}], FEATURES)["text"][:] == ["new"]
+    module.code_digest.cache_clear()

@@ -1,0 +1,147 @@
+import numpy as np
+import pytest
+import torch
+from transformers import EvalPrediction
+
+from bert_multilabel import MultiLabelConfig, hamming_score
+from bert_multilabel.evaluation.decisions import FEWEST_ROWS, FEWEST_ROWS_PER_LABEL, Decisions, TunedMetrics, tune
+from bert_multilabel.metrics import evaluate
+from bert_multilabel.training.arguments import DecisionArguments
+from tests.evaluation.test_thresholds import make_rows
+
+NAMES = ["a", "b", "c"]
+CONFIG = MultiLabelConfig(label_names=NAMES)
+
+
+def test_tuned_decisions_beat_one_half_on_rows_they_have_not_seen():
+    logits, labels = make_rows(0, num_rows=800)
+    tuned = tune(logits, labels, CONFIG, DecisionArguments())
+    assert tuned.scores["hamming_score"] > tuned.scores["hamming_score_at_half"] + 0.05
+    new_logits, new_labels = make_rows(10, num_rows=800)
+    decided = tuned.decisions.decide(CONFIG, new_logits)[1]
+    # What was reported holds on new rows: cross-fitting did not flatter.
+    assert hamming_score(decided, new_labels) == pytest.approx(tuned.scores["hamming_score"], abs=0.04)
+    assert hamming_score(new_logits >= 0, new_labels) < hamming_score(decided, new_labels) - 0.05
+
+
+def test_the_reported_score_is_not_that_of_the_fitted_rows():
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=(40, 3)).astype(np.float32)  # they say nothing about the labels
+    labels = (rng.random((40, 3)) < 0.5).astype(float)
+    arguments = DecisionArguments(thresholds="per_label", threshold_goal="micro_f1")
+    tuned = tune(logits, labels, CONFIG, arguments)
+    own = MultiLabelConfig(label_names=NAMES)
+    tuned.decisions.store(own)
+    assert tuned.scores["micro_f1"] < evaluate(EvalPrediction(logits, labels), own)["micro_f1"]
+
+
+def test_the_model_keeps_what_it_has_where_nothing_else_holds_up():
+    rng = np.random.default_rng(3)
+    labels = (rng.random((60, 3)) < 0.5).astype(float)
+    logits = (labels * 8 - 4 + rng.normal(size=labels.shape)).astype(np.float32)  # 0.5 is right already
+    tuned = tune(logits, labels, CONFIG, DecisionArguments(calibration="keep"))
+    assert tuned.decisions == Decisions(0.5, 1.0, 0)
+    assert tuned.scores["hamming_score"] == tuned.scores["hamming_score_at_half"]
+
+
+@pytest.mark.parametrize("thresholds", ["keep", "global", "per_label"])
+def test_no_more_is_fitted_than_was_asked_for(thresholds):
+    logits, labels = make_rows(1, counts=(300, 200, 150))
+    logits = logits + np.float32([2, 0, -2])
+    decisions = tune(logits, labels, CONFIG, DecisionArguments(thresholds=thresholds, calibration="keep")).decisions
+    assert {"keep": decisions.threshold == 0.5, "global": decisions.threshold != 0.5}.get(thresholds, True)
+    assert isinstance(decisions.threshold, list) == (thresholds == "per_label")
+    assert decisions.temperature == 1.0
+
+
+@pytest.mark.parametrize("calibration", ["global", "per_label"])
+def test_calibration_brings_probabilities_nearer_to_the_truth(calibration):
+    logits, labels = make_rows(2)
+    tuned = tune(logits * 5, labels, CONFIG, DecisionArguments(calibration=calibration))
+    assert isinstance(tuned.decisions.temperature, list) == (calibration == "per_label")
+    for name in ("expected_calibration_error", "brier_score"):
+        assert tuned.scores[name] < tuned.scores[f"{name}_uncalibrated"] - 0.01
+
+
+def test_min_labels_is_stored_and_counted():
+    logits, labels = make_rows(3)
+    tuned = tune(logits, labels, CONFIG, DecisionArguments(min_labels=1))
+    assert tuned.decisions.min_labels == 1
+    decided = tuned.decisions.decide(CONFIG, logits)[1]
+    assert decided.any(axis=1).all()
+    stored = MultiLabelConfig(label_names=NAMES, min_labels=2)
+    assert tune(logits, labels, stored, DecisionArguments()).decisions.min_labels == 2
+    with pytest.raises(ValueError, match="min_labels must be from 0 to the number of labels, 3, got 4"):
+        tune(logits, labels, CONFIG, DecisionArguments(min_labels=4))
+    assert CONFIG.min_labels == 0  # never touched
+
+
+def test_a_bound_is_fitted_as_asked_even_where_it_costs_score():
+    logits, labels = make_rows(4, counts=(300, 300, 300))
+    decisions = tune(
+        logits, labels, CONFIG, DecisionArguments(threshold_goal="recall=0.95", thresholds="global")
+    ).decisions
+    decided = decisions.decide(CONFIG, logits)[1]
+    assert (decided & (labels == 1)).sum() / labels.sum() >= 0.94
+
+
+def test_tuning_again_on_other_rows_keeps_what_it_cannot_beat():
+    logits, labels = make_rows(8, num_rows=2000, counts=(900, 200, 40))
+    stored = MultiLabelConfig(label_names=NAMES)
+    tune(logits, labels, stored, DecisionArguments()).decisions.store(stored)
+    before = stored.decide(torch.tensor(logits))[1]
+    for seed in range(6):
+        few, truth = make_rows(20 + seed, num_rows=30, counts=(14, 3, 1))
+        tuned = tune(few, truth, stored, DecisionArguments())
+        stored_score = hamming_score(stored.decide(torch.tensor(few))[1].numpy(), truth)
+        assert tuned.scores["hamming_score"] >= stored_score
+    kept = tune(few, truth, stored, DecisionArguments(thresholds="keep")).decisions
+    assert kept.temperature != stored.temperature and kept.threshold != stored.threshold
+    # Another temperature, other probabilities, the same decisions.
+    assert (kept.decide(stored, logits)[1] != before.numpy()).mean() < 1e-3
+
+
+def test_few_rows_are_not_fitted_label_by_label():
+    few, truth = make_rows(9, num_rows=FEWEST_ROWS_PER_LABEL - 1, counts=(24, 10, 2))
+    bound = DecisionArguments(threshold_goal="recall=0.9")  # fitted as asked, if there is enough to fit on
+    assert isinstance(tune(few, truth, CONFIG, bound).decisions.threshold, float)
+    assert isinstance(tune(*make_rows(9), CONFIG, bound).decisions.threshold, list)
+
+
+def test_rows_that_are_all_alike_fit_nothing(caplog):
+    logits, labels = make_rows(5)
+    decisions = tune(logits, np.zeros_like(labels), CONFIG, DecisionArguments()).decisions
+    assert decisions == Decisions(0.5, 1.0, 0)
+    assert "there are 600 rows with 0 labels" in caplog.text
+
+
+def test_a_bound_that_does_not_hold_on_new_rows_is_said(caplog):
+    rng = np.random.default_rng(0)
+    logits, labels = rng.normal(size=(60, 3)).astype(np.float32), (rng.random((60, 3)) < 0.3).astype(float)
+    scores = tune(logits, labels, CONFIG, DecisionArguments(threshold_goal="precision=0.95")).scores
+    assert scores["micro_precision"] < 0.95
+    assert f"precision over all labels is {scores['micro_precision']:.3f}" in caplog.text
+
+
+def test_too_few_rows_change_nothing(caplog):
+    logits, labels = make_rows(5, counts=(3, 2, 1), num_rows=FEWEST_ROWS - 1)
+    tuned = tune(logits, labels, CONFIG, DecisionArguments())
+    assert tuned.decisions == Decisions(0.5, 1.0, 0)
+    assert tuned.scores["hamming_score"] == tuned.scores["hamming_score_at_half"]
+    assert "takes at least 10 rows, some with labels and some without, but there are 9 rows" in caplog.text
+
+
+def test_metrics_of_a_trainer_are_tuned_and_remember_the_fit():
+    logits, labels = make_rows(6)
+    metrics = TunedMetrics(CONFIG, DecisionArguments())
+    scores = metrics(EvalPrediction(logits, labels))
+    expected = tune(logits, labels, CONFIG, DecisionArguments())
+    assert (metrics.tuned.decisions, scores) == (expected.decisions, expected.scores)
+    assert set(scores) == set(evaluate(EvalPrediction(logits, labels), CONFIG))
+
+
+def test_bad_logits_are_refused_before_anything_is_fitted():
+    logits, labels = make_rows(7)
+    logits[3, 1] = np.nan
+    with pytest.raises(ValueError, match="NaN means that the model diverged"):
+        tune(logits, labels, CONFIG, DecisionArguments())

@@ -1,0 +1,216 @@
+import json
+
+import pytest
+import torch
+from transformers import AutoConfig
+
+from bert_multilabel import MultiLabelConfig
+from bert_multilabel.model.configuration_multilabel import __version__
+
+NAMES = ["good value", "too expensive", "gift"]
+
+
+def test_label_names_fill_what_transformers_asks_for():
+    config = MultiLabelConfig(label_names=NAMES)
+    assert config.num_labels == 3
+    assert config.id2label == {0: "good value", 1: "too expensive", 2: "gift"}
+    assert config.label2id == {"good value": 0, "too expensive": 1, "gift": 2}
+    assert config.problem_type == "multi_label_classification"
+
+
+def test_num_labels_or_id2label_alone_name_the_labels():
+    assert MultiLabelConfig().label_names == ["LABEL_0", "LABEL_1"]
+    assert MultiLabelConfig(num_labels=3).label_names == ["LABEL_0", "LABEL_1", "LABEL_2"]
+    config = MultiLabelConfig(id2label={"1": "b", "0": "a"})
+    assert config.label_names == ["a", "b"]
+    assert config.label2id == {"a": 0, "b": 1}
+
+
+def test_save_and_load_keep_every_field(tmp_path):
+    fields = {
+        "label_names": NAMES,
+        "strategy": "label_tokens",
+        "label_token_ids": [97, 98, 99],
+        "vocab_size": 100,
+        "threshold": [0.1, 0.5, 0.9],
+        "temperature": 2.0,
+        "min_labels": 1,
+        "classifier_dropout": 0.3,
+    }
+    MultiLabelConfig(**fields).save_pretrained(tmp_path)
+    loaded = AutoConfig.from_pretrained(tmp_path)
+    assert type(loaded) is MultiLabelConfig
+    assert {name: getattr(loaded, name) for name in fields} == fields
+    saved = json.loads((tmp_path / "config.json").read_text())
+    assert saved["model_type"] == "bert_multilabel"
+    assert saved["bert_multilabel_version"] == __version__
+    assert saved["auto_map"]["AutoModel"] == "modeling_multilabel.BertForMultiLabelLabelTokens"
+
+
+def test_saving_stamps_the_version_of_the_code_that_writes(tmp_path):
+    config = MultiLabelConfig(label_names=NAMES, bert_multilabel_version="0.0.9")
+    config.save_pretrained(tmp_path)
+    assert json.loads((tmp_path / "config.json").read_text())["bert_multilabel_version"] == __version__
+
+
+@pytest.mark.parametrize(
+    ("fields", "phrase"),
+    [
+        ({"strategy": "clz"}, "strategy must be one of 'cls', 'label_tokens', got 'clz'"),
+        ({"label_names": []}, "label_names is empty"),
+        ({"label_names": ["a", " "]}, r"label_names\[1\] is ' '"),
+        ({"label_names": ["a", "b", "a"]}, r"label_names repeats \['a'\]"),
+        ({"num_labels": 4}, "num_labels is 4 but there are 3 label names"),
+        ({"id2label": {0: "x", 1: "y", 2: "z"}}, r"id2label names \['x', 'y', 'z'\] but label_names are"),
+        ({"id2label": {0: "good value", 2: "gift"}}, r"id2label must have the keys 0 to 1, got \[0, 2\]"),
+        ({"label2id": {"good value": 1, "too expensive": 0, "gift": 2}}, "but the order of label_names says"),
+        ({"threshold": 1.5}, "threshold must be a number from 0 to 1, got 1.5"),
+        ({"threshold": float("nan")}, "threshold must be a number from 0 to 1, got nan"),
+        ({"threshold": [0.5, 0.5]}, "threshold lists 2 values for 3 labels"),
+        ({"threshold": [0.5, -0.1, 0.5]}, "got -0.1 for label 'too expensive'"),
+        ({"temperature": 0.0}, "temperature must be a positive number, got 0.0"),
+        ({"temperature": [1.0]}, "temperature lists 1 values for 3 labels"),
+        ({"min_labels": 4}, "min_labels must be from 0 to the number of labels, 3, got 4"),
+        ({"problem_type": "regression"}, "problem_type must be 'multi_label_classification', got 'regression'"),
+        ({"label_token_ids": [7, 8, 9]}, "label_token_ids go with strategy 'label_tokens'"),
+        ({"strategy": "label_tokens", "label_token_ids": [7, 8]}, "must be 3 different ids, one per label"),
+        ({"strategy": "label_tokens", "label_token_ids": [7, 8, 99], "vocab_size": 99}, r"\[99\] lie outside"),
+        ({"bert_multilabel_version": "99.0.0"}, "written by bert-multilabel 99.0.0, newer than this"),
+        ({"bert_multilabel_version": "next"}, "bert_multilabel_version must be a version such as .*, got 'next'"),
+    ],
+)
+def test_bad_fields_are_refused_with_the_value(fields, phrase):
+    with pytest.raises(ValueError, match=phrase):
+        MultiLabelConfig(**{"label_names": NAMES, **fields})
+
+
+def test_the_next_minor_version_is_newer_and_the_next_patch_is_not():
+    major, minor, patch = map(int, __version__.split("."))
+    for version in (f"{major}.{minor}.{patch + 1}", f"{major}.{minor}.{patch}rc1", f"{major}.{minor - 1}.99"):
+        config = MultiLabelConfig.from_dict({"label_names": NAMES, "bert_multilabel_version": version})
+        assert config.bert_multilabel_version == version
+    for version in (f"{major}.{minor + 1}.0", f"{major}.{minor + 10}.0.dev1", f"{major + 1}.0.0"):
+        # Before a value that only that version knows.
+        fields = {"label_names": NAMES, "strategy": "new", "threshold": "new", "bert_multilabel_version": version}
+        with pytest.raises(ValueError, match=f"written by bert-multilabel {version}, newer than this {__version__}"):
+            MultiLabelConfig.from_dict(fields)
+
+
+@pytest.mark.parametrize(
+    "version", ["", "2", "v0.2.0", "0.2.0 or later", "-1.0", None, 3, ["0.2.0"], "9" * 5000 + ".0"]
+)
+def test_what_is_no_version_is_refused(version):
+    with pytest.raises(ValueError, match="bert_multilabel_version must be a version such as"):
+        MultiLabelConfig.from_dict({"label_names": NAMES, "bert_multilabel_version": version})
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "phrase"),
+    [("num_labels", 5, "while label_names are"), ("threshold", 2.0, "got 2.0"), ("strategy", "x", "got 'x'")],
+)
+def test_what_is_broken_after_construction_is_refused_when_saving(tmp_path, field, value, phrase):
+    config = MultiLabelConfig(label_names=NAMES)
+    setattr(config, field, value)
+    with pytest.raises(Exception, match=phrase):
+        config.save_pretrained(tmp_path)
+
+
+def test_decide_at_one_threshold_counts_the_threshold_itself():
+    config = MultiLabelConfig(label_names=NAMES)
+    probabilities, decisions = config.decide(torch.tensor([[0.0, -1.0, 1.0]]))
+    torch.testing.assert_close(probabilities, torch.tensor([[0.5, 0.26894142, 0.73105858]]))
+    assert decisions.tolist() == [[True, False, True]]
+
+
+def test_decide_by_temperature_and_one_threshold_per_label():
+    config = MultiLabelConfig(label_names=NAMES, temperature=2.0, threshold=[0.3, 0.7, 0.75])
+    probabilities, decisions = config.decide(torch.tensor([[-1.0, 1.0, 2.0]]))
+    torch.testing.assert_close(probabilities, torch.tensor([[0.37754067, 0.62245933, 0.73105858]]))
+    assert decisions.tolist() == [[True, False, False]]
+
+
+def test_min_labels_adds_the_likeliest_where_too_few_pass():
+    logits = torch.tensor([[-3.0, -1.0, -2.0], [3.0, -1.0, -2.0], [1.0, 1.5, -2.0]])
+    one = MultiLabelConfig(label_names=NAMES, min_labels=1)
+    assert one.decide(logits)[1].tolist() == [[False, True, False], [True, False, False], [True, True, False]]
+    two = MultiLabelConfig(label_names=NAMES, min_labels=2)
+    assert two.decide(logits)[1].tolist() == [[False, True, True], [True, True, False], [True, True, False]]
+
+
+def test_min_labels_tells_saturated_probabilities_apart():
+    config = MultiLabelConfig(label_names=NAMES, min_labels=1, threshold=1.0)
+    assert config.decide(torch.tensor([[-200.0, -300.0, -150.0]]))[1].tolist() == [[False, False, True]]
+
+
+def test_a_copy_decides_by_other_thresholds():
+    config = MultiLabelConfig(label_names=NAMES, threshold=0.2)
+    some = config.deciding_by({"gift": 1}, min_labels=1)
+    assert (some.threshold, some.min_labels) == ([0.2, 0.2, 1.0], 1)
+    assert some.deciding_by({"good value": 0.3}).threshold == [0.3, 0.2, 1.0]
+    assert config.deciding_by(0.7).threshold == 0.7
+    assert (config.threshold, config.min_labels) == (0.2, 0)
+    logits = torch.tensor([[-2.0, -1.0, 3.0]])  # probabilities 0.12, 0.27, 0.95
+    assert config.decide(logits)[1].tolist() == [[False, True, True]]
+    assert some.decide(logits)[1].tolist() == [[False, True, False]]
+    with pytest.raises(ValueError, match=r"threshold names labels that there are not, \['gifts'\]: the labels are"):
+        config.deciding_by({"gifts": 0.5})
+
+
+def test_a_saved_configuration_names_the_pipeline_also_after_a_pipeline_has_read_it(tmp_path):
+    config = MultiLabelConfig(label_names=NAMES)
+    config.custom_pipelines["multilabel-classification"]["pt"] = (torch.nn.Linear,)  # as `pipeline(...)` does
+    config.save_pretrained(tmp_path)
+    saved = json.loads((tmp_path / "config.json").read_text())["custom_pipelines"]
+    assert saved["multilabel-classification"]["impl"] == "pipeline_multilabel.MultiLabelPipeline"
+    assert saved["multilabel-classification"]["pt"] == ["AutoModelForSequenceClassification"]
+    assert AutoConfig.from_pretrained(tmp_path).custom_pipelines == saved
+
+
+def test_decide_takes_half_precision():
+    probabilities, _ = MultiLabelConfig(label_names=NAMES).decide(torch.zeros(1, 3, dtype=torch.bfloat16))
+    assert probabilities.dtype == torch.float32
+
+
+def test_labels_stand_apart_where_the_text_does_not_read_them_in_every_layer():
+    def apart(**fields):
+        config = MultiLabelConfig(label_names=NAMES, strategy="label_tokens", num_hidden_layers=3, **fields)
+        return config.labels_stand_apart, config.labels_join_late
+
+    assert apart() == (False, False)
+    assert apart(label_layers=3) == (False, False)
+    assert apart(label_layers=2) == (True, True)
+    assert apart(label_attention="isolated") == (True, False)
+    assert apart(label_attention="isolated", label_layers=1) == (True, True)
+
+
+@pytest.mark.parametrize(
+    ("fields", "phrase"),
+    [
+        ({"label_attention": "none"}, "label_attention must be 'full' or 'isolated', got 'none'"),
+        ({"label_layers": 0}, "label_layers must be from 1 to the number of layers, 3, got 0"),
+        ({"label_layers": 4}, "label_layers must be from 1 to the number of layers, 3, got 4"),
+        ({"label_layers": 1, "strategy": "cls"}, "label_layers is 1, but strategy 'cls' has no label tokens"),
+        (
+            {"label_attention": "isolated", "strategy": "cls"},
+            "label_attention is 'isolated', but strategy 'cls' has no label tokens",
+        ),
+    ],
+)
+def test_label_forms_that_make_no_sense_are_refused(fields, phrase):
+    with pytest.raises(ValueError, match=phrase):
+        MultiLabelConfig(**{"label_names": NAMES, "strategy": "label_tokens", "num_hidden_layers": 3, **fields})
+
+
+def test_a_subset_is_decided_by_the_thresholds_of_its_labels():
+    config = MultiLabelConfig(label_names=["a", "b", "c"], threshold=[0.1, 0.5, 0.9], temperature=[1.0, 2.0, 4.0])
+    logits = torch.tensor([[0.5, 0.5, 0.5], [-3.0, -3.0, 9.0]])
+    probabilities, decisions = config.decide(logits)
+    for subset in ([2, 0], [1], [2, 0, 1]):
+        some = config.decide(logits[:, subset], torch.tensor(subset))
+        torch.testing.assert_close(some[0], probabilities[:, subset])
+        assert torch.equal(some[1], decisions[:, subset])
+    for wrong in ({"logits": logits[:, :1]}, {"logits": logits, "subset": torch.tensor([0, 1])}):
+        with pytest.raises(ValueError, match="labels to decide on: give the subset"):
+            config.decide(**wrong)
+    lenient = MultiLabelConfig(label_names=["a", "b", "c"], min_labels=2)
+    assert lenient.decide(torch.tensor([[-5.0]]), torch.tensor([1]))[1].tolist() == [[True]]

@@ -1,0 +1,42 @@
+import pytest
+import torch
+
+from bert_multilabel import from_backbone
+from bert_multilabel.export import cli as export
+from bert_multilabel.model.scoring import score_rows
+from bert_multilabel.serve.engines import load_engine
+from tests.conftest import LABELS
+
+ROWS = [("good", None), ("the price", "gift"), ("", None), ("too expensive " * 60, ""), ("buy", None)]
+
+
+@pytest.fixture(scope="module")
+def folders(backbone, tmp_path_factory):
+    """A model, and its export."""
+    root = tmp_path_factory.mktemp("engines")
+    decision = {"threshold": [0.3, 0.5, 0.6], "temperature": 1.5, "min_labels": 1}
+    model, tokenizer = from_backbone(backbone, LABELS, "cls", **decision)
+    model.save_pretrained(root / "model")
+    tokenizer.save_pretrained(root / "model")
+    export.main([str(root / "model"), "--output", str(root / "export")])
+    return root / "model", root / "export"
+
+
+def test_torch_and_onnx_say_the_same_of_texts_with_and_without_pairs(folders):
+    model, exported = (load_engine(folder, "cpu", None, 1) for folder in folders)
+    logits, theirs = (score_rows(engine.logits, ROWS, 3) for engine in (model, exported))
+    assert torch.allclose(logits, theirs, atol=1e-5)
+    assert torch.allclose(logits[1:2], model.logits(["the price"], ["gift"]), atol=1e-5)
+    assert not torch.allclose(logits[1:2], model.logits(["the price"]), atol=1e-3)
+    assert torch.equal(model.config.decide(logits)[1], exported.config.decide(logits)[1])
+    assert exported.config.label_names == LABELS
+
+
+def test_the_precision_of_an_export_is_its_own(folders):
+    with pytest.raises(ValueError, match="is an export, whose precision is fixed: leave --precision bfloat16 out"):
+        load_engine(folders[1], "cpu", "bfloat16", None)
+
+
+def test_a_folder_without_a_model_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="is no folder of a model: there is no"):
+        load_engine(tmp_path, "cpu", None, None)

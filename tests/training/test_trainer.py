@@ -1,0 +1,281 @@
+import math
+
+import pytest
+import torch
+from datasets import Dataset
+from transformers import DataCollatorWithPadding, Trainer, TrainingArguments
+
+from bert_multilabel import compute_metrics, from_backbone, hamming_score
+from bert_multilabel.data.label_frequencies import LabelFrequencies
+from bert_multilabel.data.tokenizing import Collator, encode_rows
+from bert_multilabel.model.modeling_multilabel import multi_label_loss
+from bert_multilabel.training.arguments import parse_arguments
+from bert_multilabel.training.losses import make_loss, positive_weights
+from bert_multilabel.training.trainer import EpochSeededLengthSampler, MultiLabelTrainer
+from tests.conftest import LABELS, make_rows
+
+# Eight rows, of which a step of one batch and one of several are made; the first half is hardly annotated.
+PARTLY = [
+    [1.0, math.nan, math.nan],
+    [math.nan, math.nan, math.nan],
+    [-100.0, 0.0, math.nan],
+    [0.3, math.nan, math.nan],
+    [1.0, 0.0, 0.0],
+    [0.0, 0.0, 1.0],
+    [0.0, 1.0, 1.0],
+    [0.0, 0.7, math.nan],
+]
+LOSS_WORDS = {
+    "bce": "",
+    "weighted_bce": "--loss weighted_bce --max_pos_weight 5 --label_correlation 0.25",
+    "focal": "--loss focal --focal_gamma 1",
+    "zlpr": "--loss zlpr",
+}
+
+
+def partly_annotated_rows(tokenizer, labels=PARTLY):
+    texts = ["price", "too expensive", "good", "gift to buy", "not good", "is", "quality", "wants a gift"]
+    return encode_rows(Dataset.from_dict({"text": texts, "labels": labels}), tokenizer)
+
+
+def make_trainer(backbone, folder, words, labels=PARTLY, **more):
+    """A trainer with plain gradient descent and no dropout on rows that are partly annotated."""
+    options = f"""--model_name_or_path x --output_dir {folder} --do_train --use_cpu --disable_tqdm true --optim sgd
+        --save_strategy no --max_grad_norm 0 --lr_scheduler_type constant --warmup_steps 0 --weight_decay 0
+        --learning_rate 0.5 --head_learning_rate 0.5 {words}"""
+    torch.manual_seed(0)
+    model, tokenizer = from_backbone(
+        backbone, LABELS, "cls", hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0
+    )
+    return MultiLabelTrainer(
+        model=model,
+        args=parse_arguments(options.split())[2],
+        train_dataset=partly_annotated_rows(tokenizer, labels),
+        data_collator=Collator(tokenizer),
+        **more,
+    )
+
+
+def test_an_evaluation_has_all_rows_also_where_training_leaves_some_out(backbone, tmp_path):
+    words = "--dataloader_drop_last true --per_device_train_batch_size 3 --per_device_eval_batch_size 3"
+    trainer = make_trainer(backbone, tmp_path, words)
+    assert [
+        sum(len(batch["labels"]) for batch in loader)
+        for loader in (trainer.get_train_dataloader(), trainer.get_eval_dataloader(trainer.train_dataset))
+    ] == [6, 8]
+
+
+def test_the_head_has_its_own_learning_rate(backbone, tmp_path):
+    model, _ = from_backbone(backbone, LABELS, "cls")
+    args = parse_arguments(
+        ["--model_name_or_path", "x", "--output_dir", str(tmp_path), "--do_train", "--learning_rate", "1e-5"]
+    )[2]
+    optimizer = MultiLabelTrainer(model=model, args=args).create_optimizer()
+    rates = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
+    assert len(rates) == len(list(model.parameters()))
+    for name, parameter in model.named_parameters():
+        assert rates[id(parameter)] == pytest.approx(2e-4 if name.startswith("classifier.") else 1e-5), name
+    decays = {id(p): group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
+    assert decays[id(model.classifier.dense.weight)] == 0.01
+    assert decays[id(model.classifier.dense.bias)] == 0.0
+
+
+def test_the_order_of_an_epoch_depends_on_seed_and_epoch_alone():
+    lengths = [(7 * number) % 40 for number in range(200)]
+
+    def order(seed, epoch):
+        torch.rand(3)  # the global generator is somewhere else each time
+        sampler = EpochSeededLengthSampler(8, lengths, seed)
+        sampler.set_epoch(epoch)
+        return list(sampler)
+
+    assert order(1, 2) == order(1, 2)
+    assert order(1, 2) != order(1, 3)
+    assert order(1, 2) != order(2, 2)
+    assert sorted(order(1, 2)) == list(range(200))
+
+
+@pytest.mark.parametrize("strategy", ["cls", "label_tokens"])
+@pytest.mark.parametrize("with_mask", [True, False])
+def test_a_plain_trainer_trains_and_evaluates(backbone, tmp_path, strategy, with_mask):
+    model, tokenizer = from_backbone(backbone, LABELS, strategy)
+    rows = list(make_rows(16))
+    labels = [[float(name in row["labels"]) for name in LABELS] for row in rows]
+    data = Dataset.from_dict({"text": [row["text"] for row in rows], "labels": labels})
+    if with_mask:  # as anyone would: the tokenizer's output goes in as it is
+        data = data.map(lambda batch: tokenizer(batch["text"]), batched=True, remove_columns=["text"])
+    else:
+        data = encode_rows(data, tokenizer)
+    arguments = {} if with_mask else {"label_names": ["labels"]}
+    args = TrainingArguments(
+        str(tmp_path), num_train_epochs=1, use_cpu=True, disable_tqdm=True, save_strategy="no", **arguments
+    )
+    trainer = Trainer(
+        model=model,
+        args=args,
+        train_dataset=data,
+        eval_dataset=data,
+        data_collator=DataCollatorWithPadding(tokenizer),
+        compute_metrics=compute_metrics,
+    )
+    before = {name: weights.clone() for name, weights in model.state_dict().items()}
+    trainer.train()
+    assert any(not torch.equal(weights, before[name]) for name, weights in model.state_dict().items())
+    metrics = trainer.evaluate()
+    with torch.inference_mode():
+        logits = model.eval()(**tokenizer([row["text"] for row in rows], padding=True, return_tensors="pt")).logits
+    assert metrics["eval_hamming_score"] == pytest.approx(hamming_score(logits >= 0, labels))
+    assert metrics["eval_loss"] == pytest.approx(float(multi_label_loss(logits, torch.tensor(labels))), abs=1e-4)
+
+
+@pytest.mark.parametrize("accumulation", [1, 4])
+def test_accumulated_gradients_are_those_of_the_whole_batch(backbone, tmp_path, accumulation):
+    model, tokenizer = from_backbone(
+        backbone, LABELS, "cls", hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0
+    )
+    rows = Dataset.from_list([{"text": "good", "labels": [1.0, 0.0, 1.0]}] * 8)
+    args = TrainingArguments(
+        str(tmp_path),
+        max_steps=1,
+        per_device_train_batch_size=8 // accumulation,
+        gradient_accumulation_steps=accumulation,
+        optim="sgd",
+        learning_rate=1.0,
+        lr_scheduler_type="constant",
+        max_grad_norm=0.0,
+        use_cpu=True,
+        disable_tqdm=True,
+        save_strategy="no",
+        label_names=["labels"],
+    )
+    data = encode_rows(rows, tokenizer)
+    before = model.classifier.out_proj.weight.detach().clone()
+    inputs = tokenizer(list(rows["text"]), padding=True, return_tensors="pt")
+    (expected,) = torch.autograd.grad(
+        model(**inputs, labels=torch.tensor(list(rows["labels"]))).loss, model.classifier.out_proj.weight
+    )
+    Trainer(model=model, args=args, train_dataset=data, data_collator=DataCollatorWithPadding(tokenizer)).train()
+    torch.testing.assert_close(before - model.classifier.out_proj.weight, expected, atol=1e-6, rtol=1e-4)
+
+
+@pytest.mark.parametrize("max_grad_norm", [0.01, 100.0])
+def test_gradients_are_clipped_as_trainer_does_it(backbone, tmp_path, max_grad_norm):
+    words = f"--model_name_or_path x --output_dir {tmp_path} --do_train --use_cpu --max_grad_norm {max_grad_norm}"
+    args = parse_arguments(words.split())[2]
+    results = []
+    for trainer_class in (Trainer, MultiLabelTrainer):
+        torch.manual_seed(0)
+        model, tokenizer = from_backbone(backbone, LABELS, "cls")
+        model(**tokenizer("good", return_tensors="pt"), labels=torch.ones(1, 3)).loss.backward()
+        norm = trainer_class(model=model, args=args)._clip_grad_norm(model)
+        results.append((norm, [parameter.grad for parameter in model.parameters()]))
+    torch.testing.assert_close(results[1], results[0])
+    assert 0.01 < results[0][0] < 100
+
+
+def test_on_a_cpu_steps_are_the_fast_ones_also_of_a_model_made_late(backbone, tmp_path):
+    words = f"--model_name_or_path x --output_dir {tmp_path} --do_train --use_cpu --max_steps 1 --save_strategy no"
+    args = parse_arguments([*words.split(), "--disable_tqdm", "true"])[2]
+    _, tokenizer = from_backbone(backbone, LABELS, "cls")
+    rows = encode_rows(Dataset.from_list([{"text": "good", "labels": [1.0, 0.0, 1.0]}] * 4), tokenizer)
+    seen = []
+
+    class Watched(MultiLabelTrainer):
+        def training_step(self, model, *rest, **more):
+            seen.append((model.config._attn_implementation, type(model.classifier.dropout).__name__))
+            return super().training_step(model, *rest, **more)
+
+    collator = Collator(tokenizer)
+    for given in (
+        {"model": from_backbone(backbone, LABELS, "cls")[0]},
+        {"model_init": lambda: from_backbone(backbone, LABELS, "cls")[0]},
+    ):
+        Watched(**given, args=args, train_dataset=rows, data_collator=collator).train()
+    assert seen == [("bert_multilabel_training", "CheapDropout")] * 2
+
+
+def test_label_embeddings_learn_as_fast_as_the_head(backbone, tmp_path):
+    model, _ = from_backbone(backbone, LABELS, "label_tokens", label_layers=1)
+    args = parse_arguments(["--model_name_or_path", "x", "--output_dir", str(tmp_path), "--do_train"])[2]
+    optimizer = MultiLabelTrainer(model=model, args=args).create_optimizer()
+    (rate,) = [
+        group["lr"]
+        for group in optimizer.param_groups
+        if any(parameter is model.label_embeddings.weight for parameter in group["params"])
+    ]
+    assert rate == args.head_learning_rate
+
+
+def loss_by_hand(name, logits):
+    """The loss of all rows at once, over all that is annotated."""
+    labels = torch.tensor(PARTLY)
+    loss = {
+        "bce": make_loss("bce"),
+        "weighted_bce": make_loss(
+            "weighted_bce", 0.25, pos_weight=positive_weights(LabelFrequencies.of([PARTLY]), 5.0)
+        ),
+        "focal": make_loss("focal", gamma=1.0),
+        "zlpr": make_loss("zlpr"),
+    }[name]
+    return loss(logits, labels).sum() / (~labels.isnan() & (labels != -100)).sum()
+
+
+@pytest.mark.parametrize(
+    ("loss", "rows", "accumulation", "devices"),
+    [
+        *((loss, 2, 4, 1) for loss in LOSS_WORDS),
+        ("weighted_bce", 8, 1, 1),
+        ("weighted_bce", 3, 3, 1),  # 3, 3 and 2 rows
+        ("weighted_bce", 4, 2, 2),
+    ],
+)
+def test_a_step_is_that_of_all_its_rows_however_they_are_dealt_out(
+    backbone, tmp_path, loss, rows, accumulation, devices
+):
+    if devices > 1 and torch.accelerator.is_available():
+        pytest.skip("DataParallel would use the accelerator")
+    dealt = f"--per_device_train_batch_size {rows} --gradient_accumulation_steps {accumulation} --max_steps 1"
+    trainer = make_trainer(backbone, tmp_path, f"{LOSS_WORDS[loss]} {dealt}")
+    trainer.args._n_gpu = (
+        devices  # without an accelerator, DataParallel passes a batch on whole, and puts it so together
+    )
+    model = trainer.model
+    batch = trainer.data_collator(list(trainer.train_dataset))
+    expected_loss = loss_by_hand(loss, model(batch["input_ids"], batch["attention_mask"]).logits)
+    parameters = dict(model.named_parameters())
+    gradients = dict(zip(parameters, torch.autograd.grad(expected_loss, list(parameters.values())), strict=True))
+    before = {name: parameter.detach().clone() for name, parameter in parameters.items()}
+    trained = trainer.train()
+    for name, parameter in parameters.items():
+        torch.testing.assert_close(before[name] - parameter, 0.5 * gradients[name], atol=1e-6, rtol=1e-3, msg=name)
+    if devices == 1:
+        assert trained.training_loss == pytest.approx(expected_loss.item(), rel=1e-4)
+
+
+def test_a_step_without_annotations_changes_nothing(backbone, tmp_path):
+    trainer = make_trainer(backbone, tmp_path, "--loss zlpr --max_steps 1", [[math.nan, -100.0, math.nan]] * 8)
+    before = {name: weights.clone() for name, weights in trainer.model.state_dict().items()}
+    assert trainer.train().training_loss == 0
+    assert all(torch.equal(weights, before[name]) for name, weights in trainer.model.state_dict().items())
+
+
+def test_evaluation_is_by_the_loss_of_the_model_and_training_does_without_it(backbone, tmp_path, monkeypatch):
+    trainer = make_trainer(backbone, tmp_path, "--loss zlpr --max_steps 1 --per_device_eval_batch_size 8")
+    with monkeypatch.context() as patched:
+        patched.delattr("bert_multilabel.model.modeling_multilabel.multi_label_loss")
+        trainer.train()
+    evaluated = trainer.evaluate(trainer.train_dataset)["eval_loss"]
+    batch = trainer.data_collator(list(trainer.train_dataset))
+    assert evaluated == pytest.approx(trainer.model.eval()(**batch).loss.item(), rel=1e-5)
+
+
+def test_a_loss_of_ones_own_is_given_the_count_of_what_is_annotated(backbone, tmp_path):
+    counts = []
+
+    def own(outputs, labels, num_items_in_batch):
+        counts.append(int(num_items_in_batch))
+        return outputs.logits.sum()
+
+    words = "--per_device_train_batch_size 4 --gradient_accumulation_steps 2 --max_steps 1"
+    make_trainer(backbone, tmp_path, words, compute_loss_func=own).train()
+    assert counts == [14, 14]

@@ -1,0 +1,124 @@
+import json
+from dataclasses import replace
+
+import pytest
+from huggingface_hub import ModelCard
+from transformers import AutoModel
+
+from bert_multilabel import MultiLabelConfig, from_backbone
+from bert_multilabel.hub.model_card import write_model_card
+from bert_multilabel.training.run_facts import store_facts
+from bert_multilabel.tune.cli import main
+from tests.conftest import LABELS
+from tests.hub.test_model_card import FACTS
+
+TEXTS = {"good value": "the price is good", "too_expensive": "too expensive", "gift": "a gift"}
+
+
+@pytest.fixture
+def model_dir(checkpoints, tmp_path):
+    model, tokenizer = from_backbone(checkpoints["uncased"], LABELS, "label_tokens")
+    model.save_pretrained(tmp_path / "model")
+    tokenizer.save_pretrained(tmp_path / "model")
+    return tmp_path / "model"
+
+
+@pytest.fixture
+def rows(tmp_path):
+    path = tmp_path / "rows.csv"
+    lines = [f"{TEXTS[name]} {index},{name}" for index in range(20) for name in LABELS]
+    path.write_text("\n".join(["text,labels", *lines]))
+    return path
+
+
+def tune(*words):
+    main([str(word) for word in words])
+
+
+def test_the_stored_decisions_act_wherever_the_folder_is_loaded(model_dir, rows, capsys):
+    before = json.loads((model_dir / "config.json").read_text())
+    weights = (model_dir / "model.safetensors").read_bytes()
+    (model_dir / "all_results.json").write_text(json.dumps({"train_loss": 0.5, "eval_stale": 1.0}))
+    tune(model_dir, "--file", rows, "--min_labels", "1", "--calibration", "per_label")
+    after = json.loads((model_dir / "config.json").read_text())
+    changed = {name for name in after if before.get(name) != after[name]}
+    assert {"temperature", "min_labels"} <= changed <= {"temperature", "min_labels", "threshold"}
+    assert after["min_labels"] == 1
+    assert len(after["temperature"]) == len(LABELS)
+    assert AutoModel.from_pretrained(model_dir).config.temperature == after["temperature"]
+    assert (model_dir / "model.safetensors").read_bytes() == weights
+    results = json.loads((model_dir / "all_results.json").read_text())
+    assert results["train_loss"] == 0.5 and "eval_stale" not in results
+    assert results["eval_samples"] == 60
+    assert f"{results['eval_hamming_score']:.4f}" in capsys.readouterr().out
+    assert not (model_dir / "README.md").exists()  # this folder had no card of ours
+
+
+def test_the_card_of_a_trained_folder_follows(model_dir, rows):
+    facts = replace(FACTS, license="mit", examples=["a text"])
+    write_model_card(model_dir / "README.md", MultiLabelConfig(label_names=LABELS), facts)
+    run = {"finished": True, "arguments": {"text_pair_column": ""}}
+    (model_dir / "training_run.json").write_text(json.dumps(run))
+    store_facts(model_dir, facts)
+    tune(model_dir, "--file", rows, "--threshold_goal", "precision=0.8", "--thresholds", "global")
+    score = json.loads((model_dir / "all_results.json").read_text())["eval_hamming_score"]
+    threshold = json.loads((model_dir / "config.json").read_text())["threshold"]
+    card = ModelCard.load(model_dir / "README.md")
+    assert f"| hamming score | {score:.4f} (" in card.text and f"its threshold ({threshold:.3g} for all)" in card.text
+    assert "On 60 rows of “rows.csv”" in card.text and "a precision of at least 0.8" in card.text
+    # What was told of the training is told still.
+    assert "100 rows of “train.csv”" in card.text and card.data.license == "mit"
+    assert card.data.widget == [{"text": "a text"}]
+
+
+def test_tuning_on_the_rows_of_the_stored_fit_begins_anew(model_dir, rows, caplog):
+    (model_dir / "training_run.json").write_text(json.dumps({"finished": True, "arguments": {"text_pair_column": ""}}))
+    asked = ("--file", rows, "--threshold_goal", "recall=0.9")
+    tune(model_dir, *asked)
+    first = {name: (model_dir / name).read_bytes() for name in ("config.json", "all_results.json")}
+    assert "they are fitted anew" not in caplog.text
+    # In another order they are the same rows.
+    header, *lines = rows.read_text().splitlines()
+    rows.write_text("\n".join([header, *reversed(lines)]))
+    tune(model_dir, *asked)
+    assert "the stored decisions were fitted to the rows of" in caplog.text
+    assert (
+        json.loads(first["config.json"])["threshold"]
+        == json.loads((model_dir / "config.json").read_text())["threshold"]
+    )
+    tune(model_dir, "--file", rows, "--threshold_goal", "macro_f1")
+    config = json.loads((model_dir / "config.json").read_text())
+    # A goal that is not reached by what was fitted for another is not left to it.
+    assert config["threshold"] != json.loads(first["config.json"])["threshold"]
+
+
+def test_a_card_of_another_origin_is_said_to_be_out_of_date(model_dir, rows, caplog):
+    (model_dir / "README.md").write_text("by hand")
+    tune(model_dir, "--file", rows)
+    assert (model_dir / "README.md").read_text() == "by hand"
+    assert "README.md stays as it is, for nothing is known of the training" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--min_labels", "4"], "min_labels must be from 0 to the number of labels, 3, got 4"),
+        (["--text_column", "body"], "rows.csv has no column 'body'"),
+    ],
+)
+def test_what_cannot_be_done_is_said_and_nothing_is_changed(model_dir, rows, words, message):
+    before = {path: path.read_bytes() for path in model_dir.iterdir()}
+    with pytest.raises(ValueError, match=message):
+        tune(model_dir, "--file", rows, *words)
+    assert {path: path.read_bytes() for path in model_dir.iterdir()} == before
+
+
+def test_a_plain_backbone_is_refused(checkpoints, rows):
+    with pytest.raises(ValueError, match="is a 'bert' model without labels: give a folder that was trained"):
+        tune(checkpoints["uncased"], "--file", rows)
+
+
+def test_misspelt_options_are_refused(model_dir, rows, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        tune(model_dir, "--file", rows, "--goal", "macro_f1")
+    assert "--goal" in capsys.readouterr().err
