@@ -53,10 +53,11 @@ test-wheel: .venv-wheel/tree .venv/installed  ## run the tests that start comman
 test-lowest: .venv-lowest/tree  ## run the tests on the installed wheel with the lowest versions that setup.cfg promises
 	cd $< && $(CURDIR)/$(<D)/bin/$(PYTEST)
 
-lint: .venv/installed  ## style and types
+lint: .venv/installed  ## style, types and the direction of imports
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 clean:
 	rm -rf .venv .venv-wheel .venv-lowest runs build dist *.egg-info

@@ -6,14 +6,11 @@ import sys
 from datasets import disable_progress_bars
 from transformers.utils.logging import disable_progress_bar
 
-from bert_multilabel.data.labels import DataError
-from bert_multilabel.hub.push import PushError
+from bert_multilabel.errors import DataError, DivergedError, FileError, OtherProcessError, PushError
 from bert_multilabel.training.arguments import parse_arguments
 from bert_multilabel.training.prepare import prepare
 from bert_multilabel.training.run import carry_out
-from bert_multilabel.training.trainer import DivergedError
-from bert_multilabel.utils.distributed import OtherProcessError, is_main, leave_process_group, wait_for_the_end
-from bert_multilabel.utils.files import FileError
+from bert_multilabel.utils.distributed import is_main, leave_process_group, wait_for_the_end
 
 if __name__ == "__main__":
     # Shows what was found out about the data: columns, label form, rare labels.

@@ -14,11 +14,12 @@ from transformers import AutoConfig, BertModel, PreTrainedConfig
 from transformers.utils import logging
 
 from bert_multilabel.data.label_frequencies import LabelFrequencies
+from bert_multilabel.errors import FileError, MultiLabelError
 from bert_multilabel.model.configuration_multilabel import MultiLabelConfig, check_strategy
 from bert_multilabel.model.label_init import check_descriptions
 from bert_multilabel.model.modeling_multilabel import MODEL_CLASSES, MultiLabelPreTrainedModel
 from bert_multilabel.model.tokenization_multilabel import MultiLabelTokenizer
-from bert_multilabel.utils.files import FileError, find_cut
+from bert_multilabel.utils.files import find_cut
 from bert_multilabel.utils.safe_loading import check_is_no_pickle, check_paths
 
 from . import auto as auto  # our own folders load through AutoConfig
@@ -67,7 +68,7 @@ def from_backbone(
 
     Raises:
         FileError: If a file of the checkpoint is damaged.
-        ValueError: If the checkpoint has another architecture, if it is one of ours with other labels or another
+        MultiLabelError: If the checkpoint has another architecture, if it is one of ours with other labels or another
             strategy, if the names are one text, if a field is unknown, if nothing would read the descriptions, if
             there is nothing to which labels could be added, if `MultiLabelConfig` refuses a value, if the weights are
             not whole or a pickle, or if a file of the checkpoint names others outside its folder.
@@ -87,7 +88,7 @@ def from_backbone(
             model.add_labels(added, tokenizer, {name: descriptions[name] for name in added if name in descriptions})
         return model, tokenizer
     if add_labels:
-        raise ValueError(f"{path} was not trained on labels to which others could be added: leave add_labels out")
+        raise MultiLabelError(f"{path} was not trained on labels to which others could be added: leave add_labels out")
     own_config, tokenizer = _read_plain(path, source, list(label_names), strategy, config)
     with _loading(path):
         # At the checkpoint's own vocabulary: loading it into a larger one would fail or lose the rows.
@@ -108,12 +109,14 @@ def load_trained(path: str | PathLike[str]) -> tuple[MultiLabelPreTrainedModel, 
 
     Raises:
         FileError: If a file of the folder is damaged.
-        ValueError: If the folder holds no model of ours, or not all of it.
+        MultiLabelError: If the folder holds no model of ours, or not all of it.
     """
     _check_is_there(path, "config.json")
     config = read_config(path)
     if config.model_type != MultiLabelConfig.model_type:
-        raise ValueError(f"{path} is a {config.model_type!r} model without labels: give a folder that was trained")
+        raise MultiLabelError(
+            f"{path} is a {config.model_type!r} model without labels: give a folder that was trained"
+        )
     _check_is_there(path, "tokenizer.json")  # Transformers would go on with an empty vocabulary
     return from_backbone(path, config.label_names, config.strategy)
 
@@ -126,7 +129,7 @@ def read_config(path: str | PathLike[str]) -> PreTrainedConfig:
 
     Raises:
         FileError: If a file of the folder is cut short, or cannot be read; the libraries would not say which.
-        ValueError: If there is no such model.
+        MultiLabelError: If there is no such model.
     """
     damage = find_cut(Path(path)) if Path(path).is_dir() else None
     if damage is not None:
@@ -134,7 +137,9 @@ def read_config(path: str | PathLike[str]) -> PreTrainedConfig:
     try:
         config: PreTrainedConfig = AutoConfig.from_pretrained(path)
     except (OSError, HFValidationError) as error:
-        raise ValueError(f"{path} is no folder of a model here, and no model that the Hub gives: {error}") from error
+        raise MultiLabelError(
+            f"{path} is no folder of a model here, and no model that the Hub gives: {error}"
+        ) from error
     return config
 
 
@@ -144,7 +149,7 @@ def _loading(path: str | PathLike[str]) -> Iterator[None]:
     try:
         yield
     except UnpicklingError as error:
-        raise ValueError(
+        raise MultiLabelError(
             f"the weights in {path} are a pickle with more in it than tensors, which was not read: take the model "
             "from a source that you trust"
         ) from error
@@ -152,7 +157,7 @@ def _loading(path: str | PathLike[str]) -> Iterator[None]:
 
 def _check_is_there(path: str | PathLike[str], name: str) -> None:
     if not (Path(path) / name).is_file():
-        raise ValueError(f"{path} is no folder of a model: there is no {Path(path) / name}")
+        raise MultiLabelError(f"{path} is no folder of a model: there is no {Path(path) / name}")
 
 
 def read_tokenizer(
@@ -169,7 +174,7 @@ def read_tokenizer(
         **config: Other fields of `MultiLabelConfig`.
 
     Raises:
-        ValueError: As `from_backbone` does.
+        MultiLabelError: As `from_backbone` does.
     """
     source = _read_config(path, label_names, strategy, config)
     if source.model_type == MultiLabelConfig.model_type:
@@ -186,17 +191,17 @@ def _read_config(
 ) -> PreTrainedConfig:
     """Read the configuration of a checkpoint that is fit to become the model asked for, but perhaps for its labels."""
     if isinstance(label_names, str):
-        raise ValueError(f"label_names must be a list of names, got the text {label_names!r}")
+        raise MultiLabelError(f"label_names must be a list of names, got the text {label_names!r}")
     unknown = sorted(set(config) - {field.name for field in fields(MultiLabelConfig)})
     if unknown:
-        raise ValueError(f"MultiLabelConfig has no field {', '.join(map(repr, unknown))}: check the spelling")
+        raise MultiLabelError(f"MultiLabelConfig has no field {', '.join(map(repr, unknown))}: check the spelling")
     check_strategy(strategy)
     source = read_config(path)
     check_paths(path)
     if source.model_type == MultiLabelConfig.model_type:
         _check_same_form(path, source, {"strategy": strategy, **config})
     elif source.model_type != "bert":
-        raise ValueError(
+        raise MultiLabelError(
             f"{path} has model_type {source.model_type!r}, but the backbone must be a BERT: a checkpoint of "
             "model_type 'bert', such as google-bert/bert-base-uncased, or a folder saved by bert-multilabel"
         )
@@ -210,7 +215,7 @@ def _read_plain(
     inherited = {key: value for key, value in source.to_diff_dict().items() if key not in _NOT_INHERITED}
     own_config = MultiLabelConfig(**{**inherited, **config, "label_names": label_names, "strategy": strategy})
     if own_config.most_labels is not None and len(label_names) > own_config.most_labels:
-        raise ValueError(
+        raise MultiLabelError(
             f"{len(label_names)} label tokens leave no room for text in the {source.max_position_embeddings} "
             f"positions of {path}: use label_attention='isolated', where they take none, or strategy 'cls'"
         )
@@ -264,7 +269,7 @@ def _take_up(
     model, info = loaded
     missing = sorted(info["missing_keys"])
     if missing:  # these would begin at random
-        raise ValueError(
+        raise MultiLabelError(
             f"{path} lacks {len(missing)} weights, such as {missing[0]}: a checkpoint of a run with --lora_rank is "
             "for going on with that run; the model is the folder that the run leaves"
         )
@@ -280,7 +285,7 @@ def _note_undescribed(descriptions: Mapping[str, str], started: list[str]) -> No
 def _check_are_read(path: str | PathLike[str], descriptions: Mapping[str, str], added: list[str]) -> None:
     """Refuse descriptions of labels that are all trained already: nothing would read them."""
     if descriptions and not set(descriptions) & set(added):
-        raise ValueError(
+        raise MultiLabelError(
             f"{path} has trained the labels {list(descriptions)} already, and a description says only where a label "
             "starts: leave the descriptions out, or start from the plain BERT checkpoint"
         )
@@ -293,7 +298,9 @@ def _check_same_form(path: str | PathLike[str], saved: PreTrainedConfig, asked: 
         if field == "label_layers" and trained is None:
             same.add(saved.num_hidden_layers)  # None means all of them
         if asked.get(field, trained) not in same:
-            raise ValueError(f"{path} was trained with {field} {trained!r}, not {asked[field]!r}: ask for its own")
+            raise MultiLabelError(
+                f"{path} was trained with {field} {trained!r}, not {asked[field]!r}: ask for its own"
+            )
 
 
 def _find_added(
@@ -303,11 +310,11 @@ def _find_added(
     missing = [name for name in saved.label_names if name not in label_names]
     added = [name for name in label_names if name not in saved.label_names]
     if missing or (added and not add_labels):
-        raise ValueError(
+        raise MultiLabelError(
             f"{path} was trained with other labels: it knows {missing or 'none'} that are not asked for, and lacks "
             f"{added or 'none'}: give its own label names, and new ones behind them with add_labels=True "
             "(--add_labels), or start from the plain BERT checkpoint"
         )
     if saved.label_names != label_names and not add_labels:
-        raise ValueError(f"{path} has the same labels in another order: give them as {saved.label_names}")
+        raise MultiLabelError(f"{path} has the same labels in another order: give them as {saved.label_names}")
     return added

@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.metrics import average_precision_score
 from transformers import EvalPrediction
 
+from bert_multilabel.errors import MultiLabelError
 from bert_multilabel.model.configuration_multilabel import MultiLabelConfig
 
 Cells = NDArray[np.bool_]
@@ -36,8 +37,8 @@ def hamming_score(predictions: ArrayLike, references: ArrayLike, zero_division: 
         zero_division: What a sample scores when both of its sets are empty; 1.0, for the prediction is exactly right.
 
     Raises:
-        ValueError: If the arrays are not 2-D, differ in shape, are empty or hold anything else, or if no cell of the
-            references is annotated.
+        MultiLabelError: If the arrays are not 2-D, differ in shape, are empty or hold anything else, or if no cell of
+            the references is annotated.
     """
     scores = hamming_row_scores(predictions, references, zero_division)  # (N,)
     return float(scores.mean(where=~np.isnan(scores)))
@@ -54,7 +55,7 @@ def hamming_row_scores(
         zero_division: What a sample scores when both of its sets are empty.
 
     Raises:
-        ValueError: As `hamming_score`.
+        MultiLabelError: As `hamming_score`.
     """
     predicted, true, annotated = _as_sets(predictions, references)
     shared = (predicted & true).sum(axis=1)  # (N,)
@@ -80,7 +81,7 @@ def multilabel_scores(predictions: ArrayLike, references: ArrayLike, probabiliti
         probabilities: (N, L) in [0, 1]; only their order within a label matters, for the average precision.
 
     Raises:
-        ValueError: As `hamming_score`, and if the probabilities differ in shape, are NaN or lie outside [0, 1].
+        MultiLabelError: As `hamming_score`, and if the probabilities differ in shape, are NaN or lie outside [0, 1].
     """
     likely = _as_probabilities(probabilities, np.shape(references))
     _, true, annotated = _as_sets(predictions, references)
@@ -98,7 +99,7 @@ def decision_scores(predictions: ArrayLike, references: ArrayLike) -> dict[str, 
         references: (N, L) of 0/1 or bool, NaN or -100 where not annotated.
 
     Raises:
-        ValueError: As `hamming_score`.
+        MultiLabelError: As `hamming_score`.
     """
     predicted, true, annotated = _as_sets(predictions, references)
     rows, columns = annotated.any(axis=1), annotated.any(axis=0)  # (N,), (L,)
@@ -127,7 +128,7 @@ def expected_calibration_error(probabilities: ArrayLike, references: ArrayLike, 
         bins: Number of bins, at least 1.
 
     Raises:
-        ValueError: As `multilabel_scores`.
+        MultiLabelError: As `multilabel_scores`.
     """
     promised, true, cells = calibration_bins(probabilities, references, bins)  # (bins,) each
     return float(np.abs(promised - true).sum() / cells.sum())
@@ -147,7 +148,7 @@ def calibration_bins(
         Of each bin the sum of its probabilities, the number of its true cells, and the number of its cells; (bins,).
 
     Raises:
-        ValueError: As `multilabel_scores`.
+        MultiLabelError: As `multilabel_scores`.
     """
     likely, true = _annotated_cells(probabilities, references)  # (C,), (C,)
     bin_of = np.minimum((likely * bins).astype(np.int64), bins - 1)  # (C,)
@@ -164,7 +165,7 @@ def brier_score(probabilities: ArrayLike, references: ArrayLike) -> float:
         references: (N, L) of 0/1, NaN or -100 where not annotated.
 
     Raises:
-        ValueError: As `multilabel_scores`.
+        MultiLabelError: As `multilabel_scores`.
     """
     likely, true = _annotated_cells(probabilities, references)  # (C,), (C,)
     return float(np.square(likely - true).mean())
@@ -188,12 +189,14 @@ def per_label_scores(
         zero_division: What stands where a score is 0/0.
 
     Raises:
-        ValueError: As `hamming_score`, and if the names are not L different ones.
+        MultiLabelError: As `hamming_score`, and if the names are not L different ones.
     """
     predicted, true, _ = _as_sets(predictions, references)
     num_labels = true.shape[1]
     if not len(label_names) == len(set(label_names)) == num_labels:
-        raise ValueError(f"label_names must be {num_labels} different names, one per column, got {list(label_names)}")
+        raise MultiLabelError(
+            f"label_names must be {num_labels} different names, one per column, got {list(label_names)}"
+        )
     hits = (predicted & true).sum(axis=0)  # (L,)
     columns = {
         "precision": _ratio(hits, predicted.sum(axis=0), zero_division),
@@ -218,7 +221,7 @@ def multilabel_confusion(predictions: ArrayLike, references: ArrayLike) -> NDArr
         (L, 2, 2), per label [[true negatives, false positives], [false negatives, true positives]].
 
     Raises:
-        ValueError: As `hamming_score`.
+        MultiLabelError: As `hamming_score`.
     """
     predicted, true, annotated = _as_sets(predictions, references)
     kinds = [annotated & ~predicted & ~true, predicted & ~true, ~predicted & true, predicted & true]
@@ -237,7 +240,7 @@ def compute_metrics(eval_prediction: EvalPrediction) -> dict[str, float]:
         `multilabel_scores`, the hamming score first.
 
     Raises:
-        ValueError: If the references do not have the logits' shape; and as `multilabel_scores`.
+        MultiLabelError: If the references do not have the logits' shape; and as `multilabel_scores`.
     """
     return _score_logits(eval_prediction, _decide_at_half)
 
@@ -286,7 +289,7 @@ def score_decisions(
         `brier_score`, once more as `..._uncalibrated`.
 
     Raises:
-        ValueError: As `multilabel_scores`.
+        MultiLabelError: As `multilabel_scores`.
     """
     raw, at_half = (values.numpy() for values in _decide_at_half(torch.tensor(logits)))  # (N, L), (N, L)
     # Ranked by raw probabilities: calibration never changes the order within a label, but that of two folds.
@@ -315,13 +318,13 @@ def logits_and_references(eval_prediction: EvalPrediction) -> tuple[NDArray[Any]
     """Take the logits (N, L) and the references (N, L) out of what a `Trainer` evaluated.
 
     Raises:
-        ValueError: If they differ in shape.
+        MultiLabelError: If they differ in shape.
     """
     predictions, label_ids = eval_prediction.predictions, eval_prediction.label_ids
     logits = np.asarray(predictions[0] if isinstance(predictions, tuple) else predictions)
     references = np.asarray(label_ids[-1] if isinstance(label_ids, tuple) else label_ids)
     if logits.shape != references.shape:
-        raise ValueError(
+        raise MultiLabelError(
             f"the logits have the shape {logits.shape}, the labels {references.shape}: "
             'set label_names=["labels"] in TrainingArguments, so that Trainer takes nothing else for labels'
         )
@@ -332,12 +335,12 @@ def _as_sets(predictions: ArrayLike, references: ArrayLike) -> tuple[Cells, Cell
     """Predicted, true and annotated cells, each (N, L)."""
     decided, truth = _as_matrix("predictions", predictions), _as_matrix("references", references)
     if decided.shape != truth.shape:
-        raise ValueError(f"predictions have the shape {decided.shape}, references {truth.shape}: they must agree")
+        raise MultiLabelError(f"predictions have the shape {decided.shape}, references {truth.shape}: they must agree")
     annotated = ~(np.isnan(truth) | (truth == -100))
     _check_cells("predictions", decided, np.isin(decided, (0, 1)), "0 or 1 (decide on probabilities first)")
     _check_cells("references", truth, np.isin(truth, (0, 1)) | ~annotated, "0 or 1, or NaN or -100 if not annotated")
     if not annotated.any():
-        raise ValueError(f"references of shape {truth.shape} hold no annotated cell: nothing to score against")
+        raise MultiLabelError(f"references of shape {truth.shape} hold no annotated cell: nothing to score against")
     # A cell in neither set is in no intersection or union and is no hit, false alarm or miss: emptying what is not
     # annotated takes it out of them all. Only averages over rows, labels or cells have to look at `annotated` as well.
     return (decided == 1) & annotated, (truth == 1) & annotated, annotated
@@ -346,7 +349,7 @@ def _as_sets(predictions: ArrayLike, references: ArrayLike) -> tuple[Cells, Cell
 def _as_probabilities(probabilities: ArrayLike, shape: tuple[int, ...]) -> NDArray[Any]:
     likely = _as_matrix("probabilities", probabilities)
     if likely.shape != shape:
-        raise ValueError(f"probabilities have the shape {likely.shape}, references {shape}: they must agree")
+        raise MultiLabelError(f"probabilities have the shape {likely.shape}, references {shape}: they must agree")
     hint = "from 0 to 1 (logits need a sigmoid; NaN means that the model diverged)"
     _check_cells("probabilities", likely, (likely >= 0) & (likely <= 1), hint)
     return likely
@@ -355,18 +358,18 @@ def _as_probabilities(probabilities: ArrayLike, shape: tuple[int, ...]) -> NDArr
 def _as_matrix(name: str, values: ArrayLike) -> NDArray[Any]:
     matrix = np.asarray(values)
     if matrix.ndim != 2:
-        raise ValueError(f"{name} must be 2-D (samples, labels), got the shape {matrix.shape}")
+        raise MultiLabelError(f"{name} must be 2-D (samples, labels), got the shape {matrix.shape}")
     if matrix.size == 0:
-        raise ValueError(f"{name} must not be empty, got the shape {matrix.shape}")
+        raise MultiLabelError(f"{name} must not be empty, got the shape {matrix.shape}")
     if matrix.dtype.kind not in "biuf":
-        raise ValueError(f"{name} must be numbers or booleans, got {matrix.dtype} such as {matrix[0, 0]!r}")
+        raise MultiLabelError(f"{name} must be numbers or booleans, got {matrix.dtype} such as {matrix[0, 0]!r}")
     return matrix
 
 
 def _check_cells(name: str, matrix: NDArray[Any], good: Cells, expected: str) -> None:
     if not good.all():
         row, column = np.argwhere(~good)[0]
-        raise ValueError(f"{name} must be {expected}; got {matrix[row, column]} in row {row}, column {column}")
+        raise MultiLabelError(f"{name} must be {expected}; got {matrix[row, column]} in row {row}, column {column}")
 
 
 def _f1(predicted: Cells, true: Cells, axis: int | None, zero_division: float) -> NDArray[np.float64]:

@@ -1,7 +1,7 @@
 """Bytes as a file of label descriptions: known labels with a text each, or a `DataError`."""
 
 from bert_multilabel.data.label_descriptions import read_label_descriptions
-from bert_multilabel.data.labels import DataError
+from bert_multilabel.errors import DataError
 
 from .expectations import check_message, write
 

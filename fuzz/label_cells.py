@@ -6,7 +6,8 @@ from typing import Any
 
 import atheris
 
-from bert_multilabel.data.labels import DataError, cell_reader, column_reader, zero_one
+from bert_multilabel.data.labels import cell_reader, column_reader, zero_one
+from bert_multilabel.errors import DataError
 
 from .expectations import check_message
 

@@ -1,8 +1,8 @@
 """Bytes as a file of label names: names that are all different and not blank, or a `DataError`."""
 
 from bert_multilabel.data.columns import DataSpec
-from bert_multilabel.data.labels import DataError
 from bert_multilabel.data.reading import read_label_names
+from bert_multilabel.errors import DataError
 
 from .expectations import check_message, write
 

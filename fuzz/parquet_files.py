@@ -6,8 +6,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from datasets import ClassLabel, Dataset, Features, List, Value
 
-from bert_multilabel.data.labels import DataError
 from bert_multilabel.data.reading import read_files
+from bert_multilabel.errors import DataError
 
 from .expectations import check_message, write
 

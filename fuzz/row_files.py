@@ -2,8 +2,8 @@
 
 from bert_multilabel.data.columns import DataSpec
 from bert_multilabel.data.examples import load_splits
-from bert_multilabel.data.labels import DataError
 from bert_multilabel.data.reading import read_rows
+from bert_multilabel.errors import DataError
 
 from .expectations import check_message, write
 

@@ -5,7 +5,9 @@ from dataclasses import dataclass, replace
 
 from transformers.utils import logging
 
-from .labels import DataError, shorten
+from bert_multilabel.errors import DataError
+
+from .labels import shorten
 from .reading import Table
 
 logger = logging.get_logger(__name__)

@@ -18,10 +18,12 @@ from datasets import Dataset, Features, List, Value
 from numpy.typing import NDArray
 from transformers.utils import logging
 
+from bert_multilabel.errors import DataError, MultiLabelError
+
 from .cache import ROWS_AT_A_TIME, mapped_anew, stored_rows
 from .columns import Columns, DataSpec, columns_in_split, find_columns, missing_column
 from .label_frequencies import LabelFrequencies
-from .labels import BadValue, DataError, LabelReader, cell_reader, column_reader, has_lone_surrogate, shorten
+from .labels import BadValue, LabelReader, cell_reader, column_reader, has_lone_surrogate, shorten
 from .reading import SPLITS, BadRows, Table, describe_problem, raise_problems, read_dataset, read_files
 from .streaming import RowStream, UnchangedRows
 
@@ -101,7 +103,7 @@ def load_splits(
     Raises:
         BadRows: If rows are bad, with all of them.
         DataError: If a source cannot be read, or a column is missing.
-        ValueError: If not exactly one of `files` and `dataset_name` is given, or a split has another name.
+        MultiLabelError: If not exactly one of `files` and `dataset_name` is given, or a split has another name.
     """
     if files is not None and dataset_name is None:
         wanted = SPLITS
@@ -110,7 +112,9 @@ def load_splits(
         wanted = SPLITS if wanted is None else wanted
         tables = read_dataset(dataset_name, dataset_config_name, wanted, spec.label_names is None, streaming)
     else:
-        raise ValueError(f"give either files or dataset_name, got files={files!r} and dataset_name={dataset_name!r}")
+        raise MultiLabelError(
+            f"give either files or dataset_name, got files={files!r} and dataset_name={dataset_name!r}"
+        )
     first = next(iter(tables))
     columns = find_columns(tables[first], spec, labels_needed=first != "test")
     in_split = {split: columns_in_split(split, table, columns, spec) for split, table in tables.items()}

@@ -3,7 +3,9 @@
 from collections.abc import Container, Iterator
 from pathlib import Path
 
-from .labels import DataError, unknown_label
+from bert_multilabel.errors import DataError
+
+from .labels import unknown_label
 from .reading import Row, Table, check_is_file, describe_problem, parse_json, raise_problems, read_lines, read_rows
 
 

@@ -17,6 +17,8 @@ from enum import StrEnum
 from functools import cached_property
 from typing import Any
 
+from bert_multilabel.errors import DataError
+
 DELIMITERS = ("|", ";", ",")
 
 _ZERO_ONE = {"0": 0.0, "0.0": 0.0, "false": 0.0, "1": 1.0, "1.0": 1.0, "true": 1.0} | dict.fromkeys(
@@ -26,10 +28,6 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 # More different labels are texts or ids, of a column that is none of labels: every row would become as long a vector.
 _MOST_NAMES_FOUND = 10_000
 _ADJACENT_STRINGS = re.compile(r"""['"]\s+['"]""")
-
-
-class DataError(ValueError):
-    """Data that cannot be used; the message says which, where it stands and what to do about it."""
 
 
 class BadValue(DataError):

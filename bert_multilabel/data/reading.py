@@ -16,9 +16,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from datasets import ClassLabel, Dataset, Features, IterableDataset, load_dataset
 
+from bert_multilabel.errors import DataError, MultiLabelError
 from bert_multilabel.utils.files import sha256
 
-from .labels import ColumnFacts, DataError, shorten
+from .labels import ColumnFacts, shorten
 
 SPLITS = ("train", "validation", "test")
 PROBLEMS_SHOWN = 20  # in the message, of each source
@@ -198,10 +199,10 @@ def read_files(files: dict[str, str]) -> dict[str, Table]:
 
     Raises:
         DataError: If a file cannot be read.
-        ValueError: If there is no file, or a split has another name than train, validation and test.
+        MultiLabelError: If there is no file, or a split has another name than train, validation and test.
     """
     if not files or not set(files) <= set(SPLITS):
-        raise ValueError(f"files must be given by split name ({', '.join(SPLITS)}), got {files!r}")
+        raise MultiLabelError(f"files must be given by split name ({', '.join(SPLITS)}), got {files!r}")
     return {split: _read_file(files[split]) for split in SPLITS if split in files}
 
 
@@ -230,10 +231,10 @@ def read_dataset(
 
     Raises:
         DataError: If there is no such data set, or it has no wanted split.
-        ValueError: If no split is wanted, or one has another name than train, validation and test.
+        MultiLabelError: If no split is wanted, or one has another name than train, validation and test.
     """
     if not wanted or not set(wanted) <= set(SPLITS):
-        raise ValueError(f"wanted splits must be among {', '.join(SPLITS)}, got {wanted!r}")
+        raise MultiLabelError(f"wanted splits must be among {', '.join(SPLITS)}, got {wanted!r}")
     try:
         dataset = load_dataset(name, config_name, streaming=streaming)
     except FileNotFoundError as error:
@@ -368,12 +369,12 @@ def parse_json(text: str, **options: Any) -> Any:
     """Parse JSON as `json.loads` does, with its options.
 
     Raises:
-        ValueError: If it is broken, or nested too deeply to be read.
+        MultiLabelError: If it is broken, or nested too deeply to be read.
     """
     try:
         return json.loads(text, **options)
     except RecursionError as error:
-        raise ValueError("nested too deeply") from error
+        raise MultiLabelError("nested too deeply") from error
 
 
 def _object_row(number: int, line: int | None, values: Any) -> Row:

@@ -8,6 +8,8 @@ from iterstrat.ml_stratifiers import MultilabelStratifiedShuffleSplit
 from numpy.typing import NDArray
 from transformers.utils import logging
 
+from bert_multilabel.errors import MultiLabelError
+
 from .examples import multi_hot
 
 logger = logging.get_logger(__name__)
@@ -37,13 +39,13 @@ def split_validation(
         Training and validation rows, each in their original order.
 
     Raises:
-        ValueError: If the fraction is out of range, or one of the sides would be empty.
+        MultiLabelError: If the fraction is out of range, or one of the sides would be empty.
     """
     if not 0 < fraction < 1:
-        raise ValueError(f"the validation fraction must be above 0 and below 1, got {fraction}")
+        raise MultiLabelError(f"the validation fraction must be above 0 and below 1, got {fraction}")
     size = round(fraction * len(dataset))
     if not 0 < size < len(dataset):
-        raise ValueError(
+        raise MultiLabelError(
             f"a validation fraction of {fraction} of {len(dataset)} rows leaves one side empty; give more rows, "
             "another fraction, or a validation file"
         )
@@ -59,7 +61,7 @@ def split_validation(
         _keep_labels_in_training(labels, in_validation)
         _fit_size(labels, sizes, in_validation, size, seed)
     if not in_validation.any():
-        raise ValueError(
+        raise MultiLabelError(
             f"none of the {len(dataset)} rows can go into validation, because each is the only one of some label or "
             "shares its text with too many others; give more rows or a validation file"
         )

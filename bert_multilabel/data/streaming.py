@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from torch.utils.data import IterableDataset
 
+from bert_multilabel.errors import DataError
+
 from .label_frequencies import LabelFrequencies
-from .labels import DataError
 
 # Among so many rows the next one is drawn: a file that is sorted by label should have been shuffled before.
 SHUFFLED = 10_000

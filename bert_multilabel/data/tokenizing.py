@@ -11,6 +11,7 @@ from datasets import Dataset, Features, List, Value
 from numpy.typing import NDArray
 from transformers.utils import logging
 
+from bert_multilabel.errors import MultiLabelError
 from bert_multilabel.model.scoring import cutting, pad_batch
 from bert_multilabel.model.tokenization_multilabel import MultiLabelTokenizer
 
@@ -36,7 +37,7 @@ def encode_rows(rows: Dataset, tokenizer: MultiLabelTokenizer, max_length: int |
         The columns `input_ids`, `token_type_ids`, `length` (in tokens), and what was passed through.
 
     Raises:
-        ValueError: If `max_length` is more than the model can take, or leaves no room beside the label tokens.
+        MultiLabelError: If `max_length` is more than the model can take, or leaves no room beside the label tokens.
     """
     max_length = _limit(tokenizer, max_length)
     passed = {name: kind for name, kind in rows.features.items() if name not in ("text", "pair")}
@@ -70,7 +71,7 @@ class Collator:
         max_length: Longest input in tokens; by default what the model can take.
 
     Raises:
-        ValueError: If `max_length` is more than the model can take.
+        MultiLabelError: If `max_length` is more than the model can take.
     """
 
     def __init__(self, tokenizer: MultiLabelTokenizer, max_length: int | None = None) -> None:
@@ -125,5 +126,5 @@ def _encode(
 def _limit(tokenizer: MultiLabelTokenizer, max_length: int | None) -> int:
     limit = int(tokenizer.model_max_length)
     if max_length is not None and max_length > limit:
-        raise ValueError(f"max_seq_length={max_length} is more than the {limit} tokens that this model can take")
+        raise MultiLabelError(f"max_seq_length={max_length} is more than the {limit} tokens that this model can take")
     return limit if max_length is None else max_length

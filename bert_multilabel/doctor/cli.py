@@ -10,6 +10,7 @@ from typing import Any, get_type_hints
 from transformers import HfArgumentParser
 
 from bert_multilabel.cli.commands import parse
+from bert_multilabel.errors import MultiLabelError
 from bert_multilabel.loading import read_config, read_tokenizer
 from bert_multilabel.output_dir.checkpoints import trained_pair_column
 from bert_multilabel.training.arguments import DataArguments, ModelArguments, MultiLabelTrainingArguments
@@ -115,7 +116,7 @@ def _files(data_args: DataArguments) -> dict[str, str]:
     files = {split: path for split, path in paths.items() if path is not None}
     for path in files.values():
         if not Path(path).is_file():
-            raise ValueError(f"there is no file {path!r}")
+            raise MultiLabelError(f"there is no file {path!r}")
     return files
 
 

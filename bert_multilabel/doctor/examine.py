@@ -8,9 +8,9 @@ import numpy as np
 
 from bert_multilabel.data.columns import DataSpec
 from bert_multilabel.data.examples import load_splits
-from bert_multilabel.data.labels import DataError
 from bert_multilabel.data.reading import BadRows
 from bert_multilabel.data.splitting import split_validation
+from bert_multilabel.errors import DataError
 from bert_multilabel.model.configuration_multilabel import MultiLabelConfig
 from bert_multilabel.model.tokenization_multilabel import MultiLabelTokenizer
 

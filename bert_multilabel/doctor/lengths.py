@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from bert_multilabel.errors import MultiLabelError
 from bert_multilabel.model.configuration_multilabel import MultiLabelConfig
 from bert_multilabel.model.scoring import text_reader
 from bert_multilabel.model.tokenization_multilabel import MultiLabelTokenizer
@@ -49,7 +50,7 @@ class Ruler:
         max_length: Longest input that will be read; by default what the model can take.
 
     Raises:
-        ValueError: If the model cannot take inputs that long, or they would have no room for text.
+        MultiLabelError: If the model cannot take inputs that long, or they would have no room for text.
     """
 
     def __init__(
@@ -64,7 +65,7 @@ class Ruler:
             self.label_tokens = len(reader.label_token_ids)
             self.limit = reader.model_max_length if max_length is None else max_length
             if self.limit > reader.model_max_length:
-                raise ValueError(
+                raise MultiLabelError(
                     f"max_seq_length={max_length} is more than the {reader.model_max_length} tokens that this model "
                     "can take"
                 )

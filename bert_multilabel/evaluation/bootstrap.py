@@ -7,6 +7,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import csr_array
 
+from bert_multilabel.errors import MultiLabelError
+
 CONFIDENCE = 0.95
 RESAMPLES = 2000
 _SEED = 0
@@ -25,14 +27,14 @@ def bootstrap_interval(row_scores: ArrayLike) -> tuple[float, float]:
         The lower and the upper bound.
 
     Raises:
-        ValueError: If the scores are not 1-D, or if there are none.
+        MultiLabelError: If the scores are not 1-D, or if there are none.
     """
     given = np.asarray(row_scores, dtype=np.float64)
     if given.ndim != 1:
-        raise ValueError(f"row_scores must be 1-D, one score per row, got the shape {given.shape}")
+        raise MultiLabelError(f"row_scores must be 1-D, one score per row, got the shape {given.shape}")
     scores = given[~np.isnan(given)]
     if not len(scores):
-        raise ValueError(f"row_scores must hold at least one score, got {len(given)} rows without any")
+        raise MultiLabelError(f"row_scores must hold at least one score, got {len(given)} rows without any")
     # Rows of the same score are the same to the mean: drawing how many there are of each score spares drawing rows.
     values, counts = np.unique(scores, return_counts=True)  # (K,), (K,)
     rng = np.random.default_rng(_SEED)

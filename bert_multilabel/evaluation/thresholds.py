@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bert_multilabel.errors import MultiLabelError
+
 from .calibration import VIRTUAL_POSITIVES
 
 Floats = NDArray[np.float64]
@@ -38,7 +40,7 @@ class Goal:
         """Read "hamming_score", "micro_f1", "macro_f1", "precision=0.9" or "recall=0.8".
 
         Raises:
-            ValueError: If it is none of these.
+            MultiLabelError: If it is none of these.
         """
         name, is_bound, number = text.partition("=")
         try:
@@ -49,7 +51,7 @@ class Goal:
             return cls(name)
         if name in BOUNDS and floor is not None and 0 < floor <= 1:
             return cls(name, floor)
-        raise ValueError(
+        raise MultiLabelError(
             f"the goal of thresholds must be {', '.join(SCORES)}, or a bound such as precision=0.9 or recall=0.8 "
             f"(above 0, at most 1), got {text!r}"
         )

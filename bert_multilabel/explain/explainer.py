@@ -18,6 +18,7 @@ from tokenizers import Encoding
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 from bert_multilabel.data.labels import has_lone_surrogate, shorten, unknown_label
+from bert_multilabel.errors import MultiLabelError
 from bert_multilabel.model.modeling_multilabel import MultiLabelPreTrainedModel
 from bert_multilabel.model.scoring import joining_labels, text_reader
 from bert_multilabel.model.tokenization_multilabel import MultiLabelTokenizer
@@ -138,13 +139,13 @@ class Explainer:
 
     Raises:
         ImportError: If Captum is not installed.
-        ValueError: If `steps` is no whole number from 1 up.
+        MultiLabelError: If `steps` is no whole number from 1 up.
     """
 
     def __init__(self, model: MultiLabelPreTrainedModel, tokenizer: MultiLabelTokenizer, steps: int = STEPS) -> None:
         check_installed("explaining", "explain")
         if type(steps) is not int or steps < 1:
-            raise ValueError(f"steps must be a whole number from 1 up, got {steps!r}")
+            raise MultiLabelError(f"steps must be a whole number from 1 up, got {steps!r}")
         self.steps = steps
         self.tokenizer = text_reader(tokenizer, model.config)
         self.model = copy.deepcopy(model).float().eval().requires_grad_(False)
@@ -165,7 +166,7 @@ class Explainer:
             The words, and what each says of the labels, in the order asked for.
 
         Raises:
-            ValueError: If a text is none or has no words, or if the labels are a text, none, or not the model's.
+            MultiLabelError: If a text is none or has no words, or if the labels are a text, none, or not the model's.
         """
         reading = self._read(text, pair)
         logits, baseline_logits = self._logits(reading.vectors, reading)  # (L,) each
@@ -210,7 +211,7 @@ class Explainer:
         encoding = encoded.encodings[0]
         words, places = find_words(encoding, text, pair)
         if not words:
-            raise ValueError(f"the text {shorten(text)} has no words that could be explained: give one that has")
+            raise MultiLabelError(f"the text {shorten(text)} has no words that could be explained: give one that has")
         input_ids = encoded.pop("input_ids")  # (1, T)
         word_of_token = torch.tensor(places, device=input_ids.device)  # (T,)
         baseline_ids = input_ids.masked_fill(word_of_token < len(words), self.tokenizer.pad_token_id)  # (1, T)
@@ -220,11 +221,11 @@ class Explainer:
     def _find(self, labels: Sequence[str]) -> list[int]:
         """Look up labels by their names."""
         if isinstance(labels, str) or not labels:
-            raise ValueError(f"labels must be a list of the names of labels, got {labels!r}")
+            raise MultiLabelError(f"labels must be a list of the names of labels, got {labels!r}")
         names = self.config.label_names
         for label in labels:
             if label not in names:
-                raise ValueError(unknown_label(label, names))
+                raise MultiLabelError(unknown_label(label, names))
         return [names.index(label) for label in labels]
 
     def _logits(self, vectors: torch.Tensor, reading: _Reading, **asked: Any) -> torch.Tensor:
@@ -304,6 +305,6 @@ def find_words(encoding: Encoding, text: str, pair: str | None) -> tuple[list[Wo
 def check_text(name: str, text: Any) -> None:
     """Raise a ValueError if something is no text that could be read; `name` says what it is."""
     if not isinstance(text, str):
-        raise ValueError(f"the {name} must be a text, got {shorten(text)}")
+        raise MultiLabelError(f"the {name} must be a text, got {shorten(text)}")
     if has_lone_surrogate(text):
-        raise ValueError(f"the {name} {shorten(text)} holds a lone surrogate, which is no valid text; remove it")
+        raise MultiLabelError(f"the {name} {shorten(text)} holds a lone surrogate, which is no valid text; remove it")

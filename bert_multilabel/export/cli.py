@@ -15,6 +15,7 @@ from transformers import HfArgumentParser
 
 from bert_multilabel.cli.commands import parse
 from bert_multilabel.data.examples import load_splits, multi_hot
+from bert_multilabel.errors import MultiLabelError, ParityError
 from bert_multilabel.loading import load_trained
 from bert_multilabel.model.scoring import text_reader
 from bert_multilabel.output_dir.checkpoints import trained_pair_column
@@ -52,10 +53,6 @@ class ExportArguments(ColumnArguments):
     )
 
 
-class ParityError(Exception):
-    """The exported model does not say what the original says."""
-
-
 def export_folder(model_dir: Path, wanted: ExportArguments) -> dict[str, Any]:
     """Write the exported form of a trained model, all of it or nothing.
 
@@ -68,7 +65,7 @@ def export_folder(model_dir: Path, wanted: ExportArguments) -> dict[str, Any]:
         float32, and by precision (`"float32"`, and `"int8"` if that was asked for) the fields of `Parity`.
 
     Raises:
-        ValueError: If the folder holds no model of ours, the output is there already, or the rows are bad.
+        MultiLabelError: If the folder holds no model of ours, the output is there already, or the rows are bad.
         ParityError: If probabilities differ by more than `TOLERANCE` in float32; then nothing is written.
     """
     # What these import is not part of the plain install.
@@ -111,7 +108,7 @@ def export_folder(model_dir: Path, wanted: ExportArguments) -> dict[str, Any]:
 
 def _max_length(wanted: int | None, limit: int) -> int:
     if wanted is not None and wanted > limit:
-        raise ValueError(f"max_seq_length={wanted} is more than the {limit} tokens that this model can take")
+        raise MultiLabelError(f"max_seq_length={wanted} is more than the {limit} tokens that this model can take")
     return limit if wanted is None else wanted
 
 

@@ -25,6 +25,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, HubStrategy, suppress_progress_bars
 from transformers.utils import logging
 
+from bert_multilabel.errors import PushError
 from bert_multilabel.model.hub_readme import write_readme
 from bert_multilabel.output_dir.checkpoints import PREDICTIONS_FILE, REPORT_FILES, RUN_FILE
 from bert_multilabel.training.arguments import MultiLabelTrainingArguments
@@ -44,10 +45,6 @@ _NEW_TOKEN = (
     "make one that may write at https://huggingface.co/settings/tokens, and give it to `hf auth login`, HF_TOKEN or "
     "--hub_token"
 )
-
-
-class PushError(Exception):
-    """A push that failed or could not succeed; the message says why, what is safe and how to push (again)."""
 
 
 class HubPush(TrainerCallback):

@@ -18,8 +18,8 @@ from transformers.utils import logging
 
 from bert_multilabel.data.cache import code_digest
 from bert_multilabel.data.examples import multi_hot
-from bert_multilabel.data.labels import DataError
 from bert_multilabel.data.tokenizing import tokenizer_digest
+from bert_multilabel.errors import DataError
 from bert_multilabel.metrics import evaluate
 from bert_multilabel.model.configuration_multilabel import MultiLabelConfig
 from bert_multilabel.model.modeling_multilabel import MultiLabelPreTrainedModel, multi_label_loss

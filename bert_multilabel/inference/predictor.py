@@ -15,7 +15,8 @@ import pandas as pd
 import pyarrow as pa
 import torch
 
-from bert_multilabel.data.labels import DataError, has_lone_surrogate, shorten
+from bert_multilabel.data.labels import has_lone_surrogate, shorten
+from bert_multilabel.errors import DataError, MultiLabelError
 from bert_multilabel.loading import load_trained
 from bert_multilabel.model.configuration_multilabel import __version__
 from bert_multilabel.model.output_format import prediction_records
@@ -55,7 +56,7 @@ class MultiLabelPredictor:
             and `pooling`.
 
     Raises:
-        ValueError: If the folder holds no model of ours, or an argument is refused.
+        MultiLabelError: If the folder holds no model of ours, or an argument is refused.
         TypeError: If an argument is unknown.
     """
 
@@ -72,7 +73,7 @@ class MultiLabelPredictor:
     ) -> None:
         self.model_dir = Path(model_dir).absolute()  # for the processes of an engine may run elsewhere
         if not (self.model_dir / "config.json").is_file():
-            raise ValueError(f"{model_dir} is no folder of a model: there is no config.json")
+            raise MultiLabelError(f"{model_dir} is no folder of a model: there is no config.json")
         self.text_column = text_column
         self.pair_column = trained_pair_column(self.model_dir) if pair_column is None else pair_column
         self.precision, self.max_length, self.device = precision, max_length, device
@@ -100,7 +101,8 @@ class MultiLabelPredictor:
             DataError: If a cell is no text, with its column and the number of its row in the batch, from 0; or if
                 a column is missing, has the name of one to be added, or cannot be carried along.
             TypeError: If the batch is none.
-            ValueError: If the folder was changed since this predictor was made, or an argument is not for this model.
+            MultiLabelError: If the folder was changed since this predictor was made, or an argument is not for this
+                model.
         """
         batch = getattr(batch, "pa_table", batch)  # where `datasets` keeps the columns as they are
         if not isinstance(batch, Mapping | pd.DataFrame | pa.Table):
@@ -146,7 +148,7 @@ def _load_scorer(
 ) -> MultiLabelScorer:
     """Load the model, once per process: an engine may unpickle a predictor for each of its tasks."""
     if _digest(model_dir) != digest:
-        raise ValueError(f"{model_dir} was changed since this predictor was made: make a new one")
+        raise MultiLabelError(f"{model_dir} was changed since this predictor was made: make a new one")
     model, tokenizer = load_trained(model_dir)
     if device is None and torch.accelerator.is_available():
         device = str(torch.accelerator.current_accelerator())

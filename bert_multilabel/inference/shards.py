@@ -17,7 +17,8 @@ from datasets import Dataset
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from bert_multilabel.utils.files import FileError, replacing, sync, write_json_lines, writing
+from bert_multilabel.errors import FileError
+from bert_multilabel.utils.files import replacing, sync, write_json_lines, writing
 
 
 class Parts:

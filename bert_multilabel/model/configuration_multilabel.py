@@ -14,6 +14,7 @@ import torch
 from huggingface_hub.dataclasses import strict
 from transformers import BertConfig
 
+from .errors import MultiLabelError
 from .hub_readme import PushedInParts
 
 __version__ = "0.2.0"
@@ -48,7 +49,7 @@ class MultiLabelConfig(PushedInParts, BertConfig):
         bert_multilabel_version: Version of these files that wrote the configuration; set when saving.
 
     Raises:
-        ValueError: If one of the above is violated, at construction and again when saving.
+        MultiLabelError: If one of the above is violated, at construction and again when saving.
     """
 
     model_type = "bert_multilabel"
@@ -69,7 +70,7 @@ class MultiLabelConfig(PushedInParts, BertConfig):
     def __post_init__(self, **kwargs: Any) -> None:
         self._set_labels(kwargs.pop("num_labels", None))
         if self.problem_type not in (None, "multi_label_classification"):
-            raise ValueError(f"problem_type must be 'multi_label_classification', got {self.problem_type!r}")
+            raise MultiLabelError(f"problem_type must be 'multi_label_classification', got {self.problem_type!r}")
         self.problem_type = "multi_label_classification"
         super().__post_init__(**kwargs)
         self.validate_multilabel()
@@ -117,7 +118,7 @@ class MultiLabelConfig(PushedInParts, BertConfig):
             label_token_ids: Vocabulary ids of all label tokens, old and new.
 
         Raises:
-            ValueError: If a name is blank, repeated or taken.
+            MultiLabelError: If a name is blank, repeated or taken.
         """
         check_new_labels(names, self.label_names)
         for field in ("threshold", "temperature"):
@@ -153,13 +154,13 @@ class MultiLabelConfig(PushedInParts, BertConfig):
             min_labels: As the field of that name; None: as it is.
 
         Raises:
-            ValueError: If there is no such label, or a value is refused.
+            MultiLabelError: If there is no such label, or a value is refused.
         """
         config = copy.copy(self)
         if isinstance(threshold, Mapping):
             unknown = [name for name in threshold if name not in self.label_names]
             if unknown:
-                raise ValueError(
+                raise MultiLabelError(
                     f"threshold names labels that there are not, {unknown}: the labels are {self.label_names}"
                 )
             config.threshold = [
@@ -170,7 +171,7 @@ class MultiLabelConfig(PushedInParts, BertConfig):
             config.threshold = _number("threshold", threshold)
         if min_labels is not None:
             if type(min_labels) is not int:
-                raise ValueError(f"min_labels must be a whole number, got {min_labels!r}")
+                raise MultiLabelError(f"min_labels must be a whole number, got {min_labels!r}")
             config.min_labels = min_labels
         config.validate_multilabel()
         return config
@@ -187,11 +188,11 @@ class MultiLabelConfig(PushedInParts, BertConfig):
             `min_labels`; or (B, S) each.
 
         Raises:
-            ValueError: If there are not as many logits per row as labels.
+            MultiLabelError: If there are not as many logits per row as labels.
         """
         expected = len(self.label_names) if subset is None else len(subset)
         if logits.size(-1) != expected:
-            raise ValueError(
+            raise MultiLabelError(
                 f"logits have the shape {tuple(logits.shape)}, but there are {expected} labels to decide on: give the "
                 "subset of labels that was scored, if it was not all of them"
             )
@@ -219,18 +220,20 @@ class MultiLabelConfig(PushedInParts, BertConfig):
             # JSON turns the keys into strings.
             by_id = {int(index): name for index, name in self.id2label.items()}
             if sorted(by_id) != list(range(len(by_id))):
-                raise ValueError(f"id2label must have the keys 0 to {len(by_id) - 1}, got {sorted(by_id)}")
+                raise MultiLabelError(f"id2label must have the keys 0 to {len(by_id) - 1}, got {sorted(by_id)}")
             mapped = [by_id[index] for index in range(len(by_id))]
         if self.label_names is None:
             self.label_names = mapped or [f"LABEL_{index}" for index in range(2 if num_labels is None else num_labels)]
         _check_names(self.label_names, "label_names")
         if mapped is not None and mapped != self.label_names:
-            raise ValueError(f"id2label names {mapped} but label_names are {self.label_names}: give one of the two")
+            raise MultiLabelError(
+                f"id2label names {mapped} but label_names are {self.label_names}: give one of the two"
+            )
         if num_labels is not None and num_labels != len(self.label_names):
-            raise ValueError(f"num_labels is {num_labels} but there are {len(self.label_names)} label names")
+            raise MultiLabelError(f"num_labels is {num_labels} but there are {len(self.label_names)} label names")
         label2id = {name: index for index, name in enumerate(self.label_names)}
         if self.label2id is not None and self.label2id != label2id:
-            raise ValueError(f"label2id is {self.label2id} but the order of label_names says {label2id}")
+            raise MultiLabelError(f"label2id is {self.label2id} but the order of label_names says {label2id}")
         self.id2label = dict(enumerate(self.label_names))
         self.label2id = label2id
 
@@ -238,11 +241,11 @@ class MultiLabelConfig(PushedInParts, BertConfig):
         """Hold all fields against each other; models and `save_pretrained` do so again, after later assignments.
 
         Raises:
-            ValueError: If a field contradicts its meaning or another field.
+            MultiLabelError: If a field contradicts its meaning or another field.
         """
         _check_names(self.label_names, "label_names")
         if self.id2label != dict(enumerate(self.label_names)):
-            raise ValueError(
+            raise MultiLabelError(
                 f"num_labels or id2label was changed to {self.id2label} while label_names are {self.label_names}: "
                 "make a new configuration for other labels"
             )
@@ -254,32 +257,36 @@ class MultiLabelConfig(PushedInParts, BertConfig):
         self._check_per_label("temperature", lambda value: 0 < value < math.inf, "a positive number")
         num_labels = len(self.label_names)
         if not 0 <= self.min_labels <= num_labels:
-            raise ValueError(f"min_labels must be from 0 to the number of labels, {num_labels}, got {self.min_labels}")
+            raise MultiLabelError(
+                f"min_labels must be from 0 to the number of labels, {num_labels}, got {self.min_labels}"
+            )
         _check_version(self.bert_multilabel_version)
 
     def _check_label_token_ids(self, ids: list[int]) -> None:
         if self.strategy != "label_tokens":
-            raise ValueError(f"label_token_ids go with strategy 'label_tokens', but strategy is {self.strategy!r}")
+            raise MultiLabelError(
+                f"label_token_ids go with strategy 'label_tokens', but strategy is {self.strategy!r}"
+            )
         num_labels = len(self.label_names)
         if len(ids) != num_labels or len(set(ids)) != len(ids):
-            raise ValueError(f"label_token_ids must be {num_labels} different ids, one per label, got {ids}")
+            raise MultiLabelError(f"label_token_ids must be {num_labels} different ids, one per label, got {ids}")
         outside = [index for index in ids if not 0 <= index < self.vocab_size]
         if outside:
-            raise ValueError(f"label_token_ids {outside} lie outside the vocabulary of {self.vocab_size}")
+            raise MultiLabelError(f"label_token_ids {outside} lie outside the vocabulary of {self.vocab_size}")
 
     def _check_label_form(self) -> None:
         if self.label_attention not in LABEL_ATTENTIONS:
             expected = " or ".join(map(repr, LABEL_ATTENTIONS))
-            raise ValueError(f"label_attention must be {expected}, got {self.label_attention!r}")
+            raise MultiLabelError(f"label_attention must be {expected}, got {self.label_attention!r}")
         if self.label_layers is not None and not 1 <= self.label_layers <= self.num_hidden_layers:
-            raise ValueError(
+            raise MultiLabelError(
                 f"label_layers must be from 1 to the number of layers, {self.num_hidden_layers}, got "
                 f"{self.label_layers}"
             )
         if self.strategy != "label_tokens":
             for field, default in (("label_attention", "full"), ("label_layers", None)):
                 if getattr(self, field) != default:
-                    raise ValueError(
+                    raise MultiLabelError(
                         f"{field} is {getattr(self, field)!r}, but strategy {self.strategy!r} has no label tokens: "
                         "use strategy 'label_tokens'"
                     )
@@ -288,45 +295,45 @@ class MultiLabelConfig(PushedInParts, BertConfig):
         value = getattr(self, field)
         values = value if isinstance(value, list) else [value]
         if isinstance(value, list) and len(value) != len(self.label_names):
-            raise ValueError(
+            raise MultiLabelError(
                 f"{field} lists {len(value)} values for {len(self.label_names)} labels: give one per label"
             )
         for index, number in enumerate(values):
             if not holds(number):
                 where = f" for label {self.label_names[index]!r}" if isinstance(value, list) else ""
-                raise ValueError(f"{field} must be {expected}, got {number}{where}")
+                raise MultiLabelError(f"{field} must be {expected}, got {number}{where}")
 
 
 def check_strategy(strategy: str) -> None:
     """Raise a ValueError if there is no such strategy."""
     if strategy not in STRATEGIES:
-        raise ValueError(f"strategy must be one of {', '.join(map(repr, STRATEGIES))}, got {strategy!r}")
+        raise MultiLabelError(f"strategy must be one of {', '.join(map(repr, STRATEGIES))}, got {strategy!r}")
 
 
 def check_new_labels(names: Sequence[str], known: Sequence[str]) -> None:
     """Raise a ValueError if labels cannot be added: none, blank or repeated ones, or such as there are already."""
     if isinstance(names, str):
-        raise ValueError(f"names must be a list of label names, got the text {names!r}")
+        raise MultiLabelError(f"names must be a list of label names, got the text {names!r}")
     _check_names(names, "names")
     taken = [name for name in names if name in known]
     if taken:
-        raise ValueError(f"the labels {taken} are there already: add only new ones")
+        raise MultiLabelError(f"the labels {taken} are there already: add only new ones")
 
 
 def _check_names(names: Sequence[str], field: str) -> None:
     if not names:
-        raise ValueError(f"{field} is empty: give at least one label")
+        raise MultiLabelError(f"{field} is empty: give at least one label")
     for index, name in enumerate(names):
         if not name.strip():
-            raise ValueError(f"{field}[{index}] is {name!r}: every label needs a name that is not blank")
+            raise MultiLabelError(f"{field}[{index}] is {name!r}: every label needs a name that is not blank")
     repeated = [name for name, count in Counter(names).items() if count > 1]
     if repeated:
-        raise ValueError(f"{field} repeats {repeated}: every label needs a name of its own")
+        raise MultiLabelError(f"{field} repeats {repeated}: every label needs a name of its own")
 
 
 def _number(field: str, value: Any) -> float:
     if not isinstance(value, Real) or isinstance(value, bool):
-        raise ValueError(f"{field} must be a number from 0 to 1, got {value!r}")
+        raise MultiLabelError(f"{field} must be a number from 0 to 1, got {value!r}")
     return float(value)
 
 
@@ -334,7 +341,7 @@ def _check_version(version: Any) -> None:
     """Raise a ValueError if these files are too old for a folder that this version of them wrote."""
     # Patches read each other's folders: only a minor version adds to what a folder may hold.
     if _minor(version) > _minor(__version__):
-        raise ValueError(
+        raise MultiLabelError(
             f"this configuration was written by bert-multilabel {version}, newer than this {__version__}: upgrade "
             "with `pip install -U bert-multilabel`, or load the folder by the code in it, with trust_remote_code=True "
             "in a process that does not import bert_multilabel"
@@ -345,7 +352,7 @@ def _minor(version: Any) -> tuple[int, int]:
     """Return the major and the minor number of a version."""
     found = re.fullmatch(r"(\d{1,9})\.(\d{1,9})([.+a-z]\S*)?", str(version))
     if found is None:
-        raise ValueError(f"bert_multilabel_version must be a version such as {__version__!r}, got {version!r}")
+        raise MultiLabelError(f"bert_multilabel_version must be a version such as {__version__!r}, got {version!r}")
     return int(found[1]), int(found[2])
 
 

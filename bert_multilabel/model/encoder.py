@@ -15,6 +15,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.models.bert.modeling_bert import BertLayer, eager_attention_forward
 
 from .configuration_multilabel import MultiLabelConfig
+from .errors import MultiLabelError
 
 # How many label tokens of a batch go through the layers together: enough to keep the matrix products busy, and so few
 # that their states stay near the processor, however many labels there are.
@@ -228,7 +229,7 @@ class MultiLabelBert(BertModel):
 
     def _embed(self, **inputs: Any) -> torch.Tensor:
         if (inputs["input_ids"] is None) == (inputs["inputs_embeds"] is None):
-            raise ValueError("give exactly one of input_ids and inputs_embeds")
+            raise MultiLabelError("give exactly one of input_ids and inputs_embeds")
         states: torch.Tensor = self.embeddings(**inputs)
         return states
 

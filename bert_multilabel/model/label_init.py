@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 import torch
 
 from .encoder import MultiLabelBert
+from .errors import MultiLabelError
 from .tokenization_multilabel import MultiLabelTokenizer
 
 _TEXTS_AT_ONCE = 64  # names or descriptions that are encoded in one batch
@@ -19,10 +20,12 @@ def check_descriptions(descriptions: Mapping[str, str], names: Sequence[str]) ->
     """Raise a ValueError if something is described that is not among these labels, or by a blank."""
     unknown = [name for name in descriptions if name not in names]
     if unknown:
-        raise ValueError(f"there are descriptions of {unknown}, which are not among the labels {list(names)}")
+        raise MultiLabelError(f"there are descriptions of {unknown}, which are not among the labels {list(names)}")
     for name, description in descriptions.items():
         if not isinstance(description, str) or not description.strip():
-            raise ValueError(f"the description of label {name!r} is {description!r}: write a text, or leave it out")
+            raise MultiLabelError(
+                f"the description of label {name!r} is {description!r}: write a text, or leave it out"
+            )
 
 
 def label_texts(names: Sequence[str], descriptions: Mapping[str, str]) -> list[str]:

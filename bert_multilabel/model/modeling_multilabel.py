@@ -16,6 +16,7 @@ from transformers.utils.generic import can_return_tuple
 
 from .configuration_multilabel import MultiLabelConfig
 from .encoder import MultiLabelBert
+from .errors import MultiLabelError
 from .hub_readme import PushedInParts
 from .label_init import check_descriptions, label_texts, mean_of_pieces, mean_of_states
 from .positions import (
@@ -97,7 +98,7 @@ class MultiLabelPreTrainedModel(PushedInParts, BertPreTrainedModel):
         config: Its strategy must be the one of the class.
 
     Raises:
-        ValueError: If the configuration asks for another strategy, or contradicts itself.
+        MultiLabelError: If the configuration asks for another strategy, or contradicts itself.
     """
 
     config: MultiLabelConfig
@@ -113,7 +114,7 @@ class MultiLabelPreTrainedModel(PushedInParts, BertPreTrainedModel):
         # Fields that `from_pretrained(..., field=value)` replaced have not been held against each other yet.
         config.validate_multilabel()
         if config.strategy != self.strategy:
-            raise ValueError(
+            raise MultiLabelError(
                 f"{type(self).__name__} is for strategy {self.strategy!r}, but the configuration says "
                 f"{config.strategy!r}: use {MODEL_CLASSES[config.strategy].__name__}"
             )
@@ -162,7 +163,7 @@ class MultiLabelPreTrainedModel(PushedInParts, BertPreTrainedModel):
         self, names: Sequence[str], tokenizer: MultiLabelTokenizer, descriptions: Mapping[str, str] | None = None
     ) -> None:
         """Let a trained model and its tokenizer know more labels; only with label tokens."""
-        raise ValueError(
+        raise MultiLabelError(
             f"labels {list(names)} cannot be added with strategy {self.strategy!r}, where each label has a trained "
             "row of its own: train anew from the plain BERT checkpoint, or use strategy 'label_tokens'"
         )
@@ -261,7 +262,7 @@ class BertForMultiLabelCLS(MultiLabelPreTrainedModel):
             `logits` (B, L), and with labels the mean `loss` over what is annotated.
 
         Raises:
-            ValueError: If the labels do not fit the logits or are not numbers from 0 to 1.
+            MultiLabelError: If the labels do not fit the logits or are not numbers from 0 to 1.
         """
         inputs = {
             "input_ids": input_ids,
@@ -325,7 +326,7 @@ class BertForMultiLabelLabelTokens(MultiLabelPreTrainedModel):
             descriptions: What is said of new labels, by name; those without start from their names.
 
         Raises:
-            ValueError: If the tokenizer is another model's, a name is blank, repeated or taken, a description is
+            MultiLabelError: If the tokenizer is another model's, a name is blank, repeated or taken, a description is
                 blank or of another label, or the label tokens would leave no room for text.
         """
         descriptions = descriptions or {}
@@ -333,11 +334,11 @@ class BertForMultiLabelLabelTokens(MultiLabelPreTrainedModel):
         for field in ("label_names", "label_token_ids"):
             theirs, ours = getattr(tokenizer, field, None), getattr(self.config, field)
             if theirs != ours:
-                raise ValueError(
+                raise MultiLabelError(
                     f"the tokenizer has {field} {theirs}, the model {ours}: give the tokenizer saved with this model"
                 )
         if limit is not None and old + len(names) > limit:
-            raise ValueError(
+            raise MultiLabelError(
                 f"{old + len(names)} label tokens leave no room for text in the "
                 f"{self.config.max_position_embeddings} positions of this model, which has {old}: add at most "
                 f"{max(limit - old, 0)}, or train a model with label_attention='isolated', where they take none"
@@ -420,7 +421,7 @@ class BertForMultiLabelLabelTokens(MultiLabelPreTrainedModel):
             what is annotated.
 
         Raises:
-            ValueError: If the mask does not have the shape of the tokens, is neither given nor derivable, or does
+            MultiLabelError: If the mask does not have the shape of the tokens, is neither given nor derivable, or does
                 not mark the right number of tokens in a row; if a subset is asked for that is not to be had; or if
                 the labels do not fit the logits or are not numbers from 0 to 1.
         """
@@ -448,7 +449,7 @@ class BertForMultiLabelLabelTokens(MultiLabelPreTrainedModel):
 
     def _check_shape(self, label_mask: torch.Tensor | None, tokens: torch.Tensor | None) -> None:
         if label_mask is not None and tokens is not None and label_mask.shape != tokens.shape[:2]:
-            raise ValueError(
+            raise MultiLabelError(
                 f"label_mask has the shape {tuple(label_mask.shape)}, the tokens {tuple(tokens.shape[:2])}"
             )
 
@@ -458,7 +459,7 @@ class BertForMultiLabelLabelTokens(MultiLabelPreTrainedModel):
         """Score labels that are part of the sequence: logits (B, L), and what is recorded on the way."""
         if label_mask is None:
             missing = "input_ids" if inputs["input_ids"] is None else "config.label_token_ids"
-            raise ValueError(f"label_mask must be given where it cannot be derived: there are no {missing}")
+            raise MultiLabelError(f"label_mask must be given where it cannot be derived: there are no {missing}")
         check_label_mask(label_mask, self.num_labels)
         label_states, recorded = self._encode(
             lambda states: gather_marked(states, label_mask, self.num_labels), inputs, record
@@ -475,7 +476,9 @@ class BertForMultiLabelLabelTokens(MultiLabelPreTrainedModel):
         """Score labels that stand apart from the text: logits (B, S), and what is recorded on the way."""
         mask = inputs["attention_mask"]
         if mask is not None and mask.dim() != 2:
-            raise ValueError(f"attention_mask must be (B, T) where labels stand apart, got shape {tuple(mask.shape)}")
+            raise MultiLabelError(
+                f"attention_mask must be (B, T) where labels stand apart, got shape {tuple(mask.shape)}"
+            )
         text, indices = self._take_apart(inputs, label_mask)
         if subset is not None:
             indices = subset[None]  # (1, S)
@@ -525,26 +528,30 @@ class BertForMultiLabelLabelTokens(MultiLabelPreTrainedModel):
         if token_ids.device.type == "cpu" and not torch.compiler.is_compiling():
             if not torch.equal(known[places], token_ids):
                 unknown = token_ids[known[places] != token_ids][0]
-                raise ValueError(f"label_mask marks token {int(unknown)}, which is not one of config.label_token_ids")
+                raise MultiLabelError(
+                    f"label_mask marks token {int(unknown)}, which is not one of config.label_token_ids"
+                )
             if (places == places[:1]).all():
                 places = places[:1]  # (1, S): what does not depend on the text is then computed once
         return order[places]
 
     def _label_token_ids(self) -> torch.Tensor:
         if self.config.label_token_ids is None:
-            raise ValueError("config.label_token_ids is missing: it says which label each label token stands for")
+            raise MultiLabelError("config.label_token_ids is missing: it says which label each label token stands for")
         return torch.tensor(self.config.label_token_ids, device=self.device)  # (L,)
 
     def _check_subset(self, subset: torch.Tensor) -> torch.Tensor:
         if self.config.label_attention != "isolated":
-            raise ValueError(
+            raise MultiLabelError(
                 f"subset needs label_attention 'isolated', but it is {self.config.label_attention!r}: here every "
                 "label's logit depends on the others"
             )
         indices = torch.as_tensor(subset, device=self.device)  # (S,)
         is_list = indices.dim() == 1 and len(indices) > 0 and indices.dtype in (torch.int32, torch.int64)
         if not is_list or not bool(((indices >= 0) & (indices < self.num_labels)).all()):
-            raise ValueError(f"subset must list label indices from 0 to {self.num_labels - 1}, got {indices.tolist()}")
+            raise MultiLabelError(
+                f"subset must list label indices from 0 to {self.num_labels - 1}, got {indices.tolist()}"
+            )
         return indices
 
     def _label_starts(self, indices: torch.Tensor) -> torch.Tensor:
@@ -574,7 +581,7 @@ def multi_label_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor
         The loss, float32, (); 0 if nothing is annotated.
 
     Raises:
-        ValueError: If the shapes differ, or (on CPU) if a label is no number from 0 to 1.
+        MultiLabelError: If the shapes differ, or (on CPU) if a label is no number from 0 to 1.
     """
     targets, annotated = read_labels(labels, logits)
     loss: torch.Tensor = nn.BCEWithLogitsLoss(weight=annotated.float(), reduction="sum")(logits.float(), targets)
@@ -593,10 +600,10 @@ def read_labels(labels: torch.Tensor, logits: torch.Tensor) -> tuple[torch.Tenso
         the logits.
 
     Raises:
-        ValueError: If the shapes differ, or (on CPU) if a label is no number from 0 to 1.
+        MultiLabelError: If the shapes differ, or (on CPU) if a label is no number from 0 to 1.
     """
     if labels.shape != logits.shape:
-        raise ValueError(
+        raise MultiLabelError(
             f"labels must be a multi-hot of shape {tuple(logits.shape)}, one column per label, got shape "
             f"{tuple(labels.shape)}"
         )
@@ -612,7 +619,7 @@ def _check_targets(targets: torch.Tensor) -> None:
     valid = (targets >= 0) & (targets <= 1)  # (B, L)
     if not valid.all():
         row, column = (int(index) for index in (~valid).nonzero()[0])
-        raise ValueError(
+        raise MultiLabelError(
             f"labels must be numbers from 0 to 1 (or -100 or NaN for not annotated), but row {row}, label {column} "
             f"is {targets[row, column].item():g}"
         )

@@ -14,6 +14,7 @@ import torch
 from transformers import Pipeline
 
 from .configuration_multilabel import MultiLabelConfig
+from .errors import MultiLabelError
 from .output_format import prediction_records
 from .scoring import TEXTS_AT_A_TIME, MultiLabelScorer, score_rows
 from .windows import Windows
@@ -38,7 +39,7 @@ class CallArguments:
             `"mean"`.
 
     Raises:
-        ValueError: If a value is refused.
+        MultiLabelError: If a value is refused.
     """
 
     threshold: float | Mapping[str, float] | None = None
@@ -50,11 +51,11 @@ class CallArguments:
 
     def __post_init__(self) -> None:
         if self.top_k is not None and (type(self.top_k) is not int or self.top_k < 1):
-            raise ValueError(f"top_k must be a whole number from 1 up, got {self.top_k!r}")
+            raise MultiLabelError(f"top_k must be a whole number from 1 up, got {self.top_k!r}")
         if not isinstance(self.return_all_scores, bool):
-            raise ValueError(f"return_all_scores must be True or False, got {self.return_all_scores!r}")
+            raise MultiLabelError(f"return_all_scores must be True or False, got {self.return_all_scores!r}")
         if self.pooling is not None and self.stride is None:
-            raise ValueError(f"pooling={self.pooling!r} is for windows over long texts: give a stride, too")
+            raise MultiLabelError(f"pooling={self.pooling!r} is for windows over long texts: give a stride, too")
         _ = self.windows
 
     @property
@@ -78,7 +79,7 @@ class MultiLabelPipeline(Pipeline):
         **kwargs: What every pipeline takes, such as `device`, and `CallArguments` that hold where a call says nothing.
 
     Raises:
-        ValueError: If the model or an argument is refused.
+        MultiLabelError: If the model or an argument is refused.
     """
 
     model: Any
@@ -92,7 +93,7 @@ class MultiLabelPipeline(Pipeline):
 
     def __init__(self, model: Any, tokenizer: Any = None, **kwargs: Any) -> None:
         if model.config.model_type != MultiLabelConfig.model_type:
-            raise ValueError(
+            raise MultiLabelError(
                 f"the model is a {type(model).__name__} of model_type {model.config.model_type!r}, which does not "
                 f"decide on labels: give one of model_type {MultiLabelConfig.model_type!r}"
             )
@@ -119,7 +120,7 @@ class MultiLabelPipeline(Pipeline):
             texts ahead as are sorted by length together, all in the order of the inputs.
 
         Raises:
-            ValueError: If an argument is unknown or refused, or an input is neither text nor pair.
+            MultiLabelError: If an argument is unknown or refused, or an input is neither text nor pair.
         """
         _check_names(arguments)
         asked = CallArguments(**{**self._postprocess_params, **arguments})
@@ -154,16 +155,18 @@ class MultiLabelPipeline(Pipeline):
         unknown = [key for key in pair if key not in ("text", "text_pair")]
         text, text_pair = pair.get("text"), pair.get("text_pair")
         if unknown:
-            raise ValueError(f"input {number} has the key {unknown[0]!r}: a pair has 'text' and 'text_pair' alone")
+            raise MultiLabelError(
+                f"input {number} has the key {unknown[0]!r}: a pair has 'text' and 'text_pair' alone"
+            )
         if not isinstance(text, str) or not isinstance(text_pair, str | None):
-            raise ValueError(
+            raise MultiLabelError(
                 f"input {number} must be a text, or a pair such as "
                 f'{{"text": ..., "text_pair": ...}}, got {repr(given)[:80]}'
             )
         try:
             (text + (text_pair or "")).encode()
         except UnicodeEncodeError as error:
-            raise ValueError(
+            raise MultiLabelError(
                 f"input {number} holds a lone surrogate, which is no valid text: {repr(given)[:80]}; remove it"
             ) from error
         return text, text_pair
@@ -186,7 +189,7 @@ def _check_names(arguments: Iterable[str]) -> None:
     known = [field.name for field in fields(CallArguments)]
     unknown = [name for name in arguments if name not in known]
     if unknown:
-        raise ValueError(
+        raise MultiLabelError(
             f"unknown arguments: {', '.join(unknown)}; this pipeline takes {', '.join(known)}, and by itself it forms "
             "batches and cuts off what is too long"
         )

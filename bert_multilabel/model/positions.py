@@ -6,6 +6,8 @@ Shapes: B batch, T tokens, L labels, H hidden size.
 
 import torch
 
+from .errors import MultiLabelError
+
 
 def with_positions(inputs: dict[str, torch.Tensor | None]) -> dict[str, torch.Tensor | None]:
     """Fill in `position_ids` (B, T) where none are given but an `attention_mask` (B, T) is."""
@@ -82,7 +84,7 @@ def check_label_mask(label_mask: torch.Tensor, num_labels: int) -> None:
         num_labels: How many each row has to mark.
 
     Raises:
-        ValueError: On CPU, naming the first bad row.
+        MultiLabelError: On CPU, naming the first bad row.
     """
     if torch.compiler.is_compiling():
         return
@@ -92,7 +94,7 @@ def check_label_mask(label_mask: torch.Tensor, num_labels: int) -> None:
         torch._assert_async(right.all())
     elif not right.all():
         row = int(right.int().argmin())
-        raise ValueError(
+        raise MultiLabelError(
             f"label_mask must mark exactly {num_labels} tokens in every row, but row {row} marks {int(counts[row])}: "
             "tokenize with this model's own tokenizer"
         )

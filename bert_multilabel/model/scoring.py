@@ -14,6 +14,7 @@ from transformers.activations import GELUActivation
 
 from .configuration_multilabel import MultiLabelConfig
 from .encoder import MultiLabelLayer, isolated_attention
+from .errors import MultiLabelError
 from .modeling_multilabel import MultiLabelPreTrainedModel
 from .tokenization_multilabel import MultiLabelTokenizer
 from .windows import Windows
@@ -40,7 +41,7 @@ class MultiLabelScorer:
         tokens_per_batch: About how many tokens, padding included, go through the model at once.
 
     Raises:
-        ValueError: If there is no such precision, the model cannot take `max_length`, or its weights are wrapped.
+        MultiLabelError: If there is no such precision, the model cannot take `max_length`, or its weights are wrapped.
     """
 
     def __init__(
@@ -57,7 +58,7 @@ class MultiLabelScorer:
         limit = self.tokenizer.model_max_length
         self.max_length = limit if max_length is None else max_length
         if self.max_length > limit:
-            raise ValueError(f"max_length={max_length} is more than the {limit} tokens that this model can take")
+            raise MultiLabelError(f"max_length={max_length} is more than the {limit} tokens that this model can take")
         default = TOKENS_PER_BATCH_ON_CPU if model.device.type == "cpu" else TOKENS_PER_BATCH
         self.tokens_per_batch = tokens_per_batch or default
 
@@ -75,10 +76,10 @@ class MultiLabelScorer:
             (N, L), float32, on the CPU, in the order of the texts.
 
         Raises:
-            ValueError: If the texts are one text, or the windows leave no room for text.
+            MultiLabelError: If the texts are one text, or the windows leave no room for text.
         """
         if isinstance(texts, str):
-            raise ValueError(f"texts must be a list of texts, got the text {texts!r}")
+            raise MultiLabelError(f"texts must be a list of texts, got the text {texts!r}")
         parts = []
         size = texts_at_a_time(windows)
         for start in range(0, len(texts), size):
@@ -231,10 +232,10 @@ def pack(model: MultiLabelPreTrainedModel, precision: str = "float32") -> MultiL
         precision: One of `PRECISIONS`.
 
     Raises:
-        ValueError: If there is no such precision, or the weights are wrapped.
+        MultiLabelError: If there is no such precision, or the weights are wrapped.
     """
     if precision not in PRECISIONS:
-        raise ValueError(f"precision must be one of {', '.join(map(repr, PRECISIONS))}, got {precision!r}")
+        raise MultiLabelError(f"precision must be one of {', '.join(map(repr, PRECISIONS))}, got {precision!r}")
     packed = copy.deepcopy(model).float().eval().requires_grad_(False)
     packed.config.output_attentions = packed.config.output_hidden_states = False
     packed.set_attn_implementation("sdpa")
@@ -309,7 +310,7 @@ class PackedLinear(nn.Module):
         activation: Applied to the output.
 
     Raises:
-        ValueError: If `linear` is more than a `Linear`, as an adapter is.
+        MultiLabelError: If `linear` is more than a `Linear`, as an adapter is.
     """
 
     def __init__(
@@ -355,7 +356,7 @@ def _rounded_up(count: int) -> int:
 
 def _check_plain(linear: nn.Module) -> None:
     if type(linear) is not nn.Linear:
-        raise ValueError(
+        raise MultiLabelError(
             f"cannot pack a {type(linear).__name__} where a Linear is expected, for its weight may not be all it has: "
             "merge adapters into the model first"
         )

@@ -13,6 +13,7 @@ from transformers import BatchEncoding, BertTokenizer
 from transformers.tokenization_utils_base import TruncationStrategy
 
 from .configuration_multilabel import check_new_labels, check_strategy
+from .errors import MultiLabelError
 from .hub_readme import PushedInParts
 
 _NORMALIZER_FIELDS = {
@@ -45,8 +46,8 @@ class MultiLabelTokenizer(PushedInParts, BertTokenizer):
         **kwargs: Whatever `BertTokenizer` takes.
 
     Raises:
-        ValueError: If the strategy is unknown, if it needs label names and has none, if there is no vocabulary, or
-            on calls that would break the promises above: a `max_length` with no room for text, or
+        MultiLabelError: If the strategy is unknown, if it needs label names and has none, if there is no vocabulary,
+            or on calls that would break the promises above: a `max_length` with no room for text, or
             `split_special_tokens=False`; or where a text holds half of a surrogate pair.
     """
 
@@ -59,9 +60,11 @@ class MultiLabelTokenizer(PushedInParts, BertTokenizer):
     ) -> None:
         check_strategy(strategy)
         if strategy == "label_tokens" and not label_names:
-            raise ValueError(f"strategy 'label_tokens' needs label_names, got {label_names!r}")
+            raise MultiLabelError(f"strategy 'label_tokens' needs label_names, got {label_names!r}")
         if vocab is None and kwargs.get("tokenizer_object") is None and kwargs.get("tokenizer_file") is None:
-            raise ValueError("there is no vocabulary: the folder lacks its tokenizer.json, or vocab must be given")
+            raise MultiLabelError(
+                "there is no vocabulary: the folder lacks its tokenizer.json, or vocab must be given"
+            )
         self.label_names = label_names
         self.strategy = strategy
         self.label_token_ids: list[int] = []
@@ -108,10 +111,12 @@ class MultiLabelTokenizer(PushedInParts, BertTokenizer):
             names: Names of the new labels.
 
         Raises:
-            ValueError: If there are no label tokens to add to, or a name is blank, repeated or taken.
+            MultiLabelError: If there are no label tokens to add to, or a name is blank, repeated or taken.
         """
         if not self.label_token_ids:
-            raise ValueError(f"this tokenizer (strategy {self.strategy!r}) has no label tokens to which to add some")
+            raise MultiLabelError(
+                f"this tokenizer (strategy {self.strategy!r}) has no label tokens to which to add some"
+            )
         known = self.label_names or []
         check_new_labels(names, known)
         self.label_names = [*known, *names]
@@ -161,7 +166,9 @@ class MultiLabelTokenizer(PushedInParts, BertTokenizer):
         self, text: Any, text_pair: Any = None, add_special_tokens: bool = True, **kwargs: Any
     ) -> BatchEncoding:
         if kwargs.get("split_special_tokens") is False:
-            raise ValueError("split_special_tokens=False would let a text add label tokens of its own: leave it out")
+            raise MultiLabelError(
+                "split_special_tokens=False would let a text add label tokens of its own: leave it out"
+            )
         if text_pair == "":
             # The backend would drop an empty pair of a single text, though not one in a batch. A blank has no tokens.
             text_pair = " "
@@ -172,7 +179,7 @@ class MultiLabelTokenizer(PushedInParts, BertTokenizer):
             is_pair = text_pair is not None or (_holds_pairs(text) and not kwargs.get("is_split_into_words"))
             needed = int(self.num_special_tokens_to_add(pair=is_pair)) + (2 if is_pair else 1)
             if max_length < needed:
-                raise ValueError(
+                raise MultiLabelError(
                     f"max_length={max_length} leaves no room for text beside {len(self.label_token_ids)} label "
                     f"tokens: it must be at least {needed}"
                 )
@@ -186,7 +193,7 @@ class MultiLabelTokenizer(PushedInParts, BertTokenizer):
             # Of what is no valid Unicode the backend says that it is no text.
             for given in _texts_in([text, text_pair]):
                 if _SURROGATE.search(given):
-                    raise ValueError(
+                    raise MultiLabelError(
                         f"a text holds a lone surrogate, which is no valid text: {repr(given)[:80]}; remove it"
                     ) from error
             raise

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch.nn.functional import logsigmoid
 
+from .errors import MultiLabelError
 from .tokenization_multilabel import MultiLabelTokenizer
 
 POOLINGS = ("max", "mean")
@@ -41,7 +42,7 @@ class Windows:
         pooling: A label gets the highest probability of all windows (`"max"`), or the mean (`"mean"`).
 
     Raises:
-        ValueError: If the stride is no whole number from 0 up, or there is no such pooling.
+        MultiLabelError: If the stride is no whole number from 0 up, or there is no such pooling.
     """
 
     stride: int
@@ -49,9 +50,9 @@ class Windows:
 
     def __post_init__(self) -> None:
         if type(self.stride) is not int or self.stride < 0:
-            raise ValueError(f"stride must be a whole number of tokens from 0 up, got {self.stride!r}")
+            raise MultiLabelError(f"stride must be a whole number of tokens from 0 up, got {self.stride!r}")
         if self.pooling not in POOLINGS:
-            raise ValueError(f"pooling must be one of {', '.join(map(repr, POOLINGS))}, got {self.pooling!r}")
+            raise MultiLabelError(f"pooling must be one of {', '.join(map(repr, POOLINGS))}, got {self.pooling!r}")
 
     def cut(
         self,
@@ -75,7 +76,7 @@ class Windows:
 
         Raises:
             NoRoom: If a window has no more room for text, beside a certain pair, than the stride.
-            ValueError: If it has not even without a pair.
+            MultiLabelError: If it has not even without a pair.
         """
         self.check_room(tokenizer, max_length)
         cut_ids, cut_types, counts = [], [], []
@@ -96,11 +97,11 @@ class Windows:
             max_length: Of a window, in tokens.
 
         Raises:
-            ValueError: If it is so.
+            MultiLabelError: If it is so.
         """
         room = max_length - int(tokenizer.num_special_tokens_to_add(pair=False))
         if self.stride >= room:
-            raise ValueError(
+            raise MultiLabelError(
                 f"stride={self.stride} must be less than the {room} tokens of text for which windows of {max_length} "
                 "tokens have room"
             )

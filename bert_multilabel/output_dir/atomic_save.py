@@ -13,7 +13,8 @@ from pathlib import Path
 from transformers.trainer import TRAINING_ARGS_NAME
 from transformers.trainer_utils import sort_checkpoints
 
-from bert_multilabel.utils.files import FileError, sync, write_checksums, writing
+from bert_multilabel.errors import FileError
+from bert_multilabel.utils.files import sync, write_checksums, writing
 
 UNFINISHED = "saving.unfinished"
 # The last files to come, in this order, and the first to go, in the opposite one. No model loads without the last.

@@ -7,7 +7,8 @@ from typing import Any
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import sort_checkpoints
 
-from bert_multilabel.utils.files import CHECKSUMS_FILE, FileError, find_change, find_cut, write_json
+from bert_multilabel.errors import FileError, MultiLabelError
+from bert_multilabel.utils.files import CHECKSUMS_FILE, find_change, find_cut, write_json
 
 RUN_FILE = "training_run.json"
 # In the record of the run: to which rows the stored decisions were fitted, as `decisions.fingerprint` has it.
@@ -113,12 +114,12 @@ def check_can_go_on(checkpoint: Path) -> None:
     """Refuse a whole checkpoint that lacks what training would go on with.
 
     Raises:
-        ValueError: If it was saved without the state of the optimizer.
+        MultiLabelError: If it was saved without the state of the optimizer.
     """
     # In one file or several, by Trainer, FSDP or DeepSpeed.
     has_optimizer = any(checkpoint.glob("optimizer*")) or any(checkpoint.glob("global_step*"))
     if not has_optimizer or not any(checkpoint.glob("rng_state*.pth")):
-        raise ValueError(
+        raise MultiLabelError(
             f"{checkpoint} holds weights alone (saved with --save_only_model?), so training cannot go on from it: "
             "give it as --model_name_or_path of a new run, or start anew with --overwrite_output_dir"
         )
@@ -152,7 +153,7 @@ def read_record(path: Path, *needed: str) -> dict[str, Any]:
         record = json.loads(path.read_text(encoding="utf-8"))
         missing = [name for name in needed if name not in record]
         if not isinstance(record, dict) or missing:
-            raise ValueError(f"no object with {', '.join(needed) or 'entries'}")
+            raise MultiLabelError(f"no object with {', '.join(needed) or 'entries'}")
     except (ValueError, TypeError) as error:
         raise damaged_record(path, error) from error
     return record

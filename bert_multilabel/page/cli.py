@@ -16,6 +16,7 @@ import torch
 from transformers import HfArgumentParser
 
 from bert_multilabel.cli.commands import parse
+from bert_multilabel.errors import MultiLabelError
 from bert_multilabel.explain.explainer import check_text
 from bert_multilabel.output_dir.checkpoints import PREDICTIONS_FILE
 from bert_multilabel.utils.extras import check_installed
@@ -46,7 +47,7 @@ class PageArguments:
     def __post_init__(self) -> None:
         """Refuse a port that there is not."""
         if not 0 < self.port < 65_536:
-            raise ValueError(f"--port must be from 1 to 65535, got {self.port}")
+            raise MultiLabelError(f"--port must be from 1 to 65535, got {self.port}")
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,7 @@ class Page:
         second = pair if pair.strip() else None
         try:
             if not text.strip():
-                raise ValueError(NO_TEXT)
+                raise MultiLabelError(NO_TEXT)
             check_text("text", text)
             check_text("pair", pair)
         except ValueError as error:
@@ -147,7 +148,7 @@ class Page:
             How much is done, and how much there is to do.
 
         Raises:
-            ValueError: If the file cannot be read, or rows are bad.
+            MultiLabelError: If the file cannot be read, or rows are bad.
         """
         for number, (model, target) in enumerate(zip(self.models, targets, strict=True)):
             config = moving_thresholds(model.config, view.shift, view.own[number])

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 
+from bert_multilabel.errors import MultiLabelError
 from bert_multilabel.hub.push import NOT_OF_THE_MODEL
 from bert_multilabel.utils.files import creating_folder
 
@@ -39,7 +40,7 @@ def write_space(target: Path, models: Sequence[tuple[Path, str | None]]) -> None
         models: One, or two to compare: the folder of each, and its pair column as in `PageModel`.
 
     Raises:
-        ValueError: If there is something at `target` already, or this package is not installed.
+        MultiLabelError: If there is something at `target` already, or this package is not installed.
     """
     requirements = _requirements()
     names = [folder.resolve().name for folder, _ in models]
@@ -69,7 +70,7 @@ def _requirements() -> list[str]:
     try:
         declared = [Requirement(line) for line in requires("bert-multilabel") or []]
     except PackageNotFoundError as error:
-        raise ValueError("what a Space needs is known only where bert-multilabel is installed by pip") from error
+        raise MultiLabelError("what a Space needs is known only where bert-multilabel is installed by pip") from error
     needed = []
     for requirement in declared:
         if requirement.marker is None or requirement.marker.evaluate({"extra": "page"}):

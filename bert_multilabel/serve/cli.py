@@ -14,6 +14,7 @@ from pathlib import Path
 from transformers import HfArgumentParser
 
 from bert_multilabel.cli.commands import parse
+from bert_multilabel.errors import MultiLabelError
 from bert_multilabel.model.scoring import PRECISIONS
 from bert_multilabel.utils.extras import check_installed
 
@@ -56,11 +57,11 @@ class ServeArguments:
         for name in ("max_batch_size", "max_waiting", "max_request_bytes", "threads"):
             number = getattr(self, name)
             if number is not None and number < 1:
-                raise ValueError(f"--{name} must be at least 1, got {number}")
+                raise MultiLabelError(f"--{name} must be at least 1, got {number}")
         if not 0 <= self.port < 65_536:
-            raise ValueError(f"--port must be from 0 to 65535, got {self.port}")
+            raise MultiLabelError(f"--port must be from 0 to 65535, got {self.port}")
         if not 0 <= self.batch_timeout < float("inf"):
-            raise ValueError(f"--batch_timeout must be 0 or more seconds, got {self.batch_timeout}")
+            raise MultiLabelError(f"--batch_timeout must be 0 or more seconds, got {self.batch_timeout}")
 
 
 def serve(folder: Path, options: ServeArguments) -> None:
@@ -74,7 +75,7 @@ def serve(folder: Path, options: ServeArguments) -> None:
         options: How to serve it.
 
     Raises:
-        ValueError: If the folder holds no model of ours.
+        MultiLabelError: If the folder holds no model of ours.
         SystemExit: When it ends: 0 after a signal.
     """
     # What these import is not part of the plain install.

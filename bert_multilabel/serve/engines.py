@@ -9,6 +9,7 @@ from typing import Protocol
 
 import torch
 
+from bert_multilabel.errors import MultiLabelError
 from bert_multilabel.loading import load_trained
 from bert_multilabel.model.configuration_multilabel import MultiLabelConfig
 from bert_multilabel.model.scoring import PRECISIONS, MultiLabelScorer
@@ -68,12 +69,14 @@ def load_engine(folder: Path, device: str, precision: str | None, threads: int |
 
     Raises:
         ImportError: If what runs an export is not installed.
-        ValueError: If the folder holds no model of ours, or an export is to have another precision.
+        MultiLabelError: If the folder holds no model of ours, or an export is to have another precision.
     """
     if is_export(folder):
         check_installed("an export", "onnx", ["onnxruntime"])
         if precision is not None:
-            raise ValueError(f"{folder} is an export, whose precision is fixed: leave --precision {precision} out")
+            raise MultiLabelError(
+                f"{folder} is an export, whose precision is fixed: leave --precision {precision} out"
+            )
         return OnnxEngine(folder, threads)
     if threads is not None:
         torch.set_num_threads(threads)

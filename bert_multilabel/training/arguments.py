@@ -17,6 +17,7 @@ from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 from bert_multilabel.data.columns import DataSpec
 from bert_multilabel.data.reading import read_label_names
 from bert_multilabel.data.streaming import SHUFFLED, RowStream
+from bert_multilabel.errors import MultiLabelError
 from bert_multilabel.evaluation.thresholds import Goal
 from bert_multilabel.model.configuration_multilabel import LABEL_ATTENTIONS, STRATEGIES
 from bert_multilabel.model.scoring import PRECISIONS
@@ -194,9 +195,11 @@ class DataArguments(ColumnArguments):
         files = {"train_file": self.train_file, "validation_file": self.validation_file, "test_file": self.test_file}
         given = [f"--{name}" for name, path in files.items() if path is not None]
         if self.dataset_name is not None and given:
-            raise ValueError(f"--dataset_name {self.dataset_name} and {', '.join(given)} exclude each other: drop one")
+            raise MultiLabelError(
+                f"--dataset_name {self.dataset_name} and {', '.join(given)} exclude each other: drop one"
+            )
         if self.dataset_config_name is not None and self.dataset_name is None:
-            raise ValueError(f"--dataset_config_name {self.dataset_config_name} needs --dataset_name")
+            raise MultiLabelError(f"--dataset_config_name {self.dataset_config_name} needs --dataset_name")
         for name in ("max_train_samples", "top_scores"):
             _check_at_least_one(name, getattr(self, name))
 
@@ -243,11 +246,11 @@ class DecisionArguments:
 
     def __post_init__(self) -> None:
         if Goal.parse(self.threshold_goal).floor is not None and self.thresholds == "keep":
-            raise ValueError(
+            raise MultiLabelError(
                 f"--threshold_goal {self.threshold_goal} is for a fit, but --thresholds is keep: drop one"
             )
         if self.min_labels is not None and self.min_labels < 0:
-            raise ValueError(f"--min_labels must be at least 0, got {self.min_labels}")
+            raise MultiLabelError(f"--min_labels must be at least 0, got {self.min_labels}")
 
 
 @dataclass
@@ -389,11 +392,11 @@ class MultiLabelTrainingArguments(TrainingArguments):
 
     def __post_init__(self) -> None:
         if not (self.do_train or self.do_eval or self.do_predict):
-            raise ValueError("nothing to do: give --do_train, --do_eval, --do_predict, or several of them")
+            raise MultiLabelError("nothing to do: give --do_train, --do_eval, --do_predict, or several of them")
         if self.output_dir is None:
-            raise ValueError("--output_dir is missing: it says where the model and its results go")
+            raise MultiLabelError("--output_dir is missing: it says where the model and its results go")
         if self.push_to_hub and not self.do_train:
-            raise ValueError(
+            raise MultiLabelError(
                 "--push_to_hub pushes what was trained: add --do_train, or push a folder with `hf upload`"
             )
         if not (self.do_train and self.do_eval):
@@ -402,20 +405,22 @@ class MultiLabelTrainingArguments(TrainingArguments):
         self._settle_best()
         _check_at_least_one("early_stopping_patience", self.early_stopping_patience)
         if self.early_stopping_patience is not None and not self.load_best_model_at_end:
-            raise ValueError(
+            raise MultiLabelError(
                 f"--early_stopping_patience {self.early_stopping_patience} needs evaluations to stop by: add "
                 "--do_eval, with --eval_strategy the same as --save_strategy, and as many steps"
             )
         for name in ("bf16_full_eval", "fp16_full_eval"):
             if getattr(self, name):
-                raise ValueError(
+                raise MultiLabelError(
                     f"--{name} would change the weights that are saved: drop it; evaluations take the precision of "
                     "--bf16 or --fp16, and predictions that of --predict_precision"
                 )
         if self.save_on_each_node:
-            raise ValueError("--save_on_each_node: all nodes must see one --output_dir, and one writes to it: drop it")
+            raise MultiLabelError(
+                "--save_on_each_node: all nodes must see one --output_dir, and one writes to it: drop it"
+            )
         if self.enable_jit_checkpoint:
-            raise ValueError(
+            raise MultiLabelError(
                 "--enable_jit_checkpoint ends training within a step, as if it were finished: drop it; a run that was "
                 "stopped goes on from its last checkpoint by the same command (--save_strategy steps --save_steps N "
                 "for more of them)"
@@ -424,15 +429,15 @@ class MultiLabelTrainingArguments(TrainingArguments):
             self.head_learning_rate = 20 * self.learning_rate
         for name in ("learning_rate", "head_learning_rate", "weight_decay"):
             if not 0 <= getattr(self, name) < math.inf:
-                raise ValueError(f"--{name} must be 0 or more, got {getattr(self, name)}")
+                raise MultiLabelError(f"--{name} must be 0 or more, got {getattr(self, name)}")
         if self.predict_precision is None:
             self.predict_precision = "bfloat16" if self.bf16 else "float32"
         self._check_windows()
         if self.streaming:
             if not self.do_train:
-                raise ValueError("--streaming is about training rows: add --do_train, or drop it")
+                raise MultiLabelError("--streaming is about training rows: add --do_train, or drop it")
             if self.dataloader_num_workers > 1 or self.dataloader_persistent_workers:
-                raise ValueError(
+                raise MultiLabelError(
                     "--streaming deals each epoch out anew, which several workers, or persistent ones, would not come "
                     "to know: drop --dataloader_persistent_workers, and give --dataloader_num_workers 0 or 1"
                 )
@@ -442,10 +447,12 @@ class MultiLabelTrainingArguments(TrainingArguments):
         self._check_card()
         if self.report:
             if not self.do_eval:
-                raise ValueError("--report is about an evaluation: add --do_eval")
+                raise MultiLabelError("--report is about an evaluation: add --do_eval")
             check_installed("--report", "report")
         if self.label_names not in (None, ["labels"]):
-            raise ValueError(f"--label_names {' '.join(self.label_names)} is not for labels: see --label_names_file")
+            raise MultiLabelError(
+                f"--label_names {' '.join(self.label_names)} is not for labels: see --label_names_file"
+            )
         # Trainer would take label_mask for a second label.
         self.label_names = ["labels"]
         if not torch.accelerator.is_available():
@@ -485,7 +492,7 @@ class MultiLabelTrainingArguments(TrainingArguments):
         if self.load_best_model_at_end is None:
             self.load_best_model_at_end = saves_each
         elif self.load_best_model_at_end and has_steps and not saves_each and self.save_strategy != SaveStrategy.BEST:
-            raise ValueError(
+            raise MultiLabelError(
                 "--load_best_model_at_end needs a checkpoint of each evaluation, or the best one may not be there: "
                 f"make --save_strategy ({SaveStrategy(self.save_strategy).value}) and --save_steps "
                 f"({self.save_steps:g}) those of --eval_strategy ({IntervalStrategy(self.eval_strategy).value}) and "
@@ -494,13 +501,13 @@ class MultiLabelTrainingArguments(TrainingArguments):
 
     def _check_windows(self) -> None:
         if self.windows is not None and not self.do_predict:
-            raise ValueError(f"--stride {self.stride} is for --do_predict: add it, or drop --stride")
+            raise MultiLabelError(f"--stride {self.stride} is for --do_predict: add it, or drop --stride")
         if self.stride is None and self.pooling is not None:
-            raise ValueError(f"--pooling {self.pooling} is for windows over long texts: add --stride, or drop it")
+            raise MultiLabelError(f"--pooling {self.pooling} is for windows over long texts: add --stride, or drop it")
 
     def _check_deepspeed(self) -> None:
         if self.deepspeed_plugin is not None and self.deepspeed_plugin.zero_stage == 3:
-            raise ValueError(
+            raise MultiLabelError(
                 "ZeRO stage 3 deals the weights out before label tokens can be put among them: use stage 2, as "
                 "examples/accelerate/deepspeed.yaml does, or shard with examples/accelerate/fsdp.yaml"
             )
@@ -509,7 +516,7 @@ class MultiLabelTrainingArguments(TrainingArguments):
         available = get_available_reporting_integrations()
         for name in cast(list[str], self.report_to):
             if name not in available:
-                raise ValueError(
+                raise MultiLabelError(
                     f"--report_to {name} is none of those that are installed here ({', '.join(available) or 'none'}): "
                     "install its package, or drop it"
                 )
@@ -518,14 +525,14 @@ class MultiLabelTrainingArguments(TrainingArguments):
         asked = f"--hyperparameter_search {self.hyperparameter_search}"
         _check_at_least_one("hyperparameter_search", self.hyperparameter_search)
         if not (self.do_train and self.do_eval):
-            raise ValueError(f"{asked} compares evaluations of trained models: add --do_train and --do_eval")
+            raise MultiLabelError(f"{asked} compares evaluations of trained models: add --do_train and --do_eval")
         if str(self.resume_from_checkpoint).lower() not in ("none", "true", "false"):
-            raise ValueError(
+            raise MultiLabelError(
                 f"{asked} and --resume_from_checkpoint {self.resume_from_checkpoint} exclude each other: without the "
                 "latter, the run goes on by itself with what it found"
             )
         if self.world_size > 1:
-            raise ValueError(
+            raise MultiLabelError(
                 f"{asked} runs in one process, but there are {self.world_size}: search in one, then train in all with "
                 "the values of hyperparameter_search.json"
             )
@@ -533,17 +540,17 @@ class MultiLabelTrainingArguments(TrainingArguments):
 
     def _check_loss(self) -> None:
         if self.loss not in LOSSES:
-            raise ValueError(f"--loss must be one of {', '.join(LOSSES)}, got {self.loss}")
+            raise MultiLabelError(f"--loss must be one of {', '.join(LOSSES)}, got {self.loss}")
         for name, (loss, least, default) in _LOSS_OPTIONS.items():
             value = getattr(self, name)
             if value is None:
                 setattr(self, name, default if self.loss == loss else None)
             elif self.loss != loss:
-                raise ValueError(f"--{name} {value:g} is for --loss {loss}, but --loss is {self.loss}: drop it")
+                raise MultiLabelError(f"--{name} {value:g} is for --loss {loss}, but --loss is {self.loss}: drop it")
             elif not least <= value < math.inf:
-                raise ValueError(f"--{name} must be a number from {least:g} up, got {value:g}")
+                raise MultiLabelError(f"--{name} must be a number from {least:g} up, got {value:g}")
         if not 0 <= self.label_correlation < 1:
-            raise ValueError(
+            raise MultiLabelError(
                 f"--label_correlation must be at least 0 and below 1, got {self.label_correlation:g}: the rest of the "
                 "weight is that of --loss"
             )
@@ -552,16 +559,18 @@ class MultiLabelTrainingArguments(TrainingArguments):
         for name in ("card_language", "card_license", "card_examples"):
             value = getattr(self, name)
             if value and not self.do_train:
-                raise ValueError(f"--{name} {value} is for the model card, which training writes: add --do_train")
+                raise MultiLabelError(f"--{name} {value} is for the model card, which training writes: add --do_train")
         if self.card_examples < 0:
-            raise ValueError(f"--card_examples must be at least 0, got {self.card_examples}")
+            raise MultiLabelError(f"--card_examples must be at least 0, got {self.card_examples}")
         if self.card_examples and not self.do_eval:
-            raise ValueError(f"--card_examples {self.card_examples} are validation rows: add --do_eval")
+            raise MultiLabelError(f"--card_examples {self.card_examples} are validation rows: add --do_eval")
         for code in self.card_language or []:
             if not _LANGUAGE.fullmatch(code):
-                raise ValueError(f"--card_language takes codes such as en or pt-BR, or multilingual, got {code!r}")
+                raise MultiLabelError(
+                    f"--card_language takes codes such as en or pt-BR, or multilingual, got {code!r}"
+                )
         if self.card_license is not None and not _LICENSE.fullmatch(self.card_license):
-            raise ValueError(
+            raise MultiLabelError(
                 f"--card_license takes a name of the Hub such as apache-2.0, cc-by-4.0 or other, got "
                 f"{self.card_license!r}"
             )
@@ -569,7 +578,7 @@ class MultiLabelTrainingArguments(TrainingArguments):
 
 def _check_at_least_one(option: str, value: int | None) -> None:
     if value is not None and value < 1:
-        raise ValueError(f"--{option} must be at least 1, got {value}")
+        raise MultiLabelError(f"--{option} must be at least 1, got {value}")
 
 
 def parse_arguments(
@@ -584,7 +593,7 @@ def parse_arguments(
         The four groups of arguments.
 
     Raises:
-        ValueError: If an argument is unknown or a value is refused.
+        MultiLabelError: If an argument is unknown or a value is refused.
         SystemExit: From argparse, for `--help`, missing arguments and wrong types.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
@@ -595,7 +604,7 @@ def parse_arguments(
     parser = HfArgumentParser(groups, allow_abbrev=False)
     *parsed, unknown = parser.parse_args_into_dataclasses(arguments, return_remaining_strings=True)
     if unknown:
-        raise ValueError(unknown_arguments(unknown))
+        raise MultiLabelError(unknown_arguments(unknown))
     model, data, training, decision = parsed
     return model, data, training, decision
 
@@ -608,13 +617,15 @@ def unknown_arguments(words: list[str]) -> str:
 def _read_json_arguments(path: Path) -> list[str]:
     """Turn a JSON file into a command line, which knows the type of each argument."""
     if not path.is_file():
-        raise ValueError(f"there is no file {str(path)!r} to read the arguments from")
+        raise MultiLabelError(f"there is no file {str(path)!r} to read the arguments from")
     try:
         named = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise ValueError(f"{path} is no JSON file that can be read: {error}") from error
+        raise MultiLabelError(f"{path} is no JSON file that can be read: {error}") from error
     if not isinstance(named, dict):
-        raise ValueError(f'{path} must hold one object such as {{"do_train": true}}, got a {type(named).__name__}')
+        raise MultiLabelError(
+            f'{path} must hold one object such as {{"do_train": true}}, got a {type(named).__name__}'
+        )
     words = []
     for name, value in named.items():
         if value is not None:

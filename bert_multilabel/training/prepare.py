@@ -16,6 +16,7 @@ from bert_multilabel.data.label_descriptions import read_label_descriptions
 from bert_multilabel.data.label_frequencies import LabelFrequencies
 from bert_multilabel.data.splitting import split_validation
 from bert_multilabel.data.tokenizing import Collator, encode_rows, longest_first
+from bert_multilabel.errors import MultiLabelError
 from bert_multilabel.evaluation.decisions import AS_STORED, Decisions, TunedMetrics
 from bert_multilabel.evaluation.thresholds import Goal
 from bert_multilabel.hub.push import HubPush
@@ -108,7 +109,7 @@ def prepare(
 
     Raises:
         FileError: If the model to start from is damaged.
-        ValueError: If arguments, data and model do not fit together, or the output folder holds another run.
+        MultiLabelError: If arguments, data and model do not fit together, or the output folder holds another run.
         PushError: If --push_to_hub cannot work.
         OtherProcessError: If another of several processes has failed: that one raises what it was.
     """
@@ -125,7 +126,7 @@ def _prepare(
     set_seed(training_args.seed)
     output_dir = Path(str(training_args.output_dir))
     if output_dir.is_file():
-        raise ValueError(f"--output_dir {output_dir} is a file: choose a folder, or a name that is free")
+        raise MultiLabelError(f"--output_dir {output_dir} is a file: choose a folder, or a name that is free")
     read_results(output_dir)  # to which those of this run are added
     # Checkpoints with adapters are for going on with the run: they do not load as a model.
     push = HubPush.take_from(training_args, saves_load=model_args.lora_rank is None)
@@ -136,7 +137,7 @@ def _prepare(
     known = saved.label_names if is_ours and not model_args.add_labels else None
     data = load_run_data(data_args, training_args, known)
     if training_args.card_examples and data.pair_column is not None:
-        raise ValueError(
+        raise MultiLabelError(
             f"--card_examples {training_args.card_examples} asks for single texts, for the Hub shows no others, but "
             f"these rows are pairs with the column {data.pair_column!r}: drop it"
         )
@@ -172,7 +173,7 @@ def _prepare(
     )
     trainer = prepared.make_trainer(model=model, args=training_args)
     if adapters is not None and trainer.changes_model:
-        raise ValueError(
+        raise MultiLabelError(
             f"--lora_rank {model_args.lora_rank} cannot be merged into what FSDP or DeepSpeed makes of a model: drop "
             "it, or train with examples/accelerate/ddp.yaml"
         )
@@ -186,15 +187,15 @@ def _prepare(
 def _read_saved(model_args: ModelArguments, training_args: MultiLabelTrainingArguments) -> PreTrainedConfig:
     """Read the configuration of the model to start from, and refuse what cannot be done with it."""
     if model_args.add_labels and not training_args.do_train:
-        raise ValueError("--add_labels needs --do_train: labels that were never trained have nothing to say yet")
+        raise MultiLabelError("--add_labels needs --do_train: labels that were never trained have nothing to say yet")
     saved = read_config(model_args.model_name_or_path)
     if saved.model_type != MultiLabelConfig.model_type and not training_args.do_train:
-        raise ValueError(
+        raise MultiLabelError(
             f"{model_args.model_name_or_path} is a {saved.model_type!r} model that was never trained on labels, so "
             "it has nothing to say yet: add --do_train, or give a folder that this script trained"
         )
     if model_args.lora_rank is not None and not training_args.do_train:
-        raise ValueError(f"--lora_rank {model_args.lora_rank} is for training: add --do_train, or drop it")
+        raise MultiLabelError(f"--lora_rank {model_args.lora_rank} is for training: add --do_train, or drop it")
     return saved
 
 
@@ -245,10 +246,10 @@ def load_run_data(
         label_names: Labels of the model, if it has some and no file names them.
 
     Raises:
-        ValueError: If a split is missing, its rows are bad, or streaming cannot give what is asked for.
+        MultiLabelError: If a split is missing, its rows are bad, or streaming cannot give what is asked for.
     """
     if training_args.streaming and data_args.max_train_samples is not None:
-        raise ValueError(
+        raise MultiLabelError(
             f"--max_train_samples {data_args.max_train_samples} draws from all rows, and --streaming never has all of "
             "them at hand: drop one, or train for fewer --max_steps"
         )
@@ -274,7 +275,7 @@ def load_run_data(
     _check_splits(splits.keys() | ({"train"} if loaded.stream is not None else set()), wanted)
     if "validation" in wanted and "validation" not in splits:
         if training_args.streaming:
-            raise ValueError(
+            raise MultiLabelError(
                 "--streaming never has all training rows at hand, so none can be split off for --do_eval: give a "
                 "--validation_file, or a --dataset_name with the split 'validation'"
             )
@@ -293,7 +294,7 @@ def _check_splits(given: Container[str], wanted: list[str]) -> None:
     for split in wanted:
         can_be_split_off = split == "validation" and "train" in wanted
         if split not in given and not can_be_split_off:
-            raise ValueError(
+            raise MultiLabelError(
                 f"{flags[split]} needs rows: give --{split}_file, or a --dataset_name with the split {split!r}"
             )
 
@@ -324,7 +325,7 @@ def _settle_decisions(
     if not (training_args.do_train and training_args.do_eval):
         asked = [name for name, value in asdict(decision_args).items() if value != getattr(DecisionArguments(), name)]
         if asked:
-            raise ValueError(
+            raise MultiLabelError(
                 f"--{asked[0]} {getattr(decision_args, asked[0])} is for what is fitted on validation rows after "
                 "training: add --do_train and --do_eval, or tune a trained folder: python -m bert_multilabel.tune"
             )
@@ -343,4 +344,4 @@ def _settle_decisions(
     metric = str(training_args.metric_for_best_model).removeprefix("eval_")
     is_read = training_args.load_best_model_at_end or training_args.hyperparameter_search is not None
     if is_read and metric not in known:
-        raise ValueError(f"--metric_for_best_model {metric} is not evaluated: choose one of {', '.join(known)}")
+        raise MultiLabelError(f"--metric_for_best_model {metric} is not evaluated: choose one of {', '.join(known)}")

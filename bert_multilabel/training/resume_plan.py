@@ -9,6 +9,7 @@ from typing import Any
 from transformers.trainer_utils import sort_checkpoints
 from transformers.utils import logging
 
+from bert_multilabel.errors import FileError, MultiLabelError
 from bert_multilabel.output_dir.atomic_save import clear_unfinished, discard, withdraw_model
 from bert_multilabel.output_dir.checkpoints import (
     PREDICTIONS_FILE,
@@ -22,7 +23,7 @@ from bert_multilabel.output_dir.checkpoints import (
     find_damage_of_best,
     read_run,
 )
-from bert_multilabel.utils.files import FileError, sha256, write_json, writing
+from bert_multilabel.utils.files import sha256, write_json, writing
 
 from .arguments import DataArguments, DecisionArguments, ModelArguments, MultiLabelTrainingArguments
 
@@ -152,22 +153,24 @@ def check_folder(
 
     Raises:
         FileError: If the record of the run cannot be read.
-        ValueError: If the folder holds a finished run, a run with other arguments, a model of another origin, or
+        MultiLabelError: If the folder holds a finished run, a run with other arguments, a model of another origin, or
             checkpoints that are whole but lack what training would go on with; or if the named one is no such.
     """
     if Path(arguments["model_name_or_path"]).resolve() == output_dir.resolve():
-        raise ValueError(
+        raise MultiLabelError(
             f"--output_dir {output_dir} is --model_name_or_path, too, so after an interruption nothing would be left "
             "to start from: choose another --output_dir"
         )
     if overwrite and named is not None:
-        raise ValueError(f"cannot go on from --resume_from_checkpoint {named}: --overwrite_output_dir would remove it")
+        raise MultiLabelError(
+            f"cannot go on from --resume_from_checkpoint {named}: --overwrite_output_dir would remove it"
+        )
     if overwrite:
         return Claim(output_dir, arguments, overwrite, named, is_same=False, checkpoint=None, damaged={})
     checkpoints = _newest_first(output_dir)
     run = read_run(output_dir)
     if run is None and (checkpoints or (output_dir / "config.json").exists()):
-        raise ValueError(
+        raise MultiLabelError(
             f"{output_dir} holds a model but no record of its training ({RUN_FILE}): choose another --output_dir, or "
             "replace it with --overwrite_output_dir"
         )
@@ -199,7 +202,7 @@ def _check_named(checkpoint: Path, arguments: dict[str, Any]) -> None:
         elif changed := _find_changes(run, arguments):
             reason = f"it is of a run with other arguments ({'; '.join(changed)})"
     if reason is not None:
-        raise ValueError(f"cannot go on from --resume_from_checkpoint {checkpoint}: {reason}")
+        raise MultiLabelError(f"cannot go on from --resume_from_checkpoint {checkpoint}: {reason}")
 
 
 def _find_whole(checkpoints: Iterable[Path], arguments: dict[str, Any]) -> tuple[Path | None, dict[Path, str]]:
@@ -218,7 +221,7 @@ def _find_whole(checkpoints: Iterable[Path], arguments: dict[str, Any]) -> tuple
                 lost.append(f"{checkpoint} is whole, but {best}, the best so far")
         damaged[checkpoint] = damage
     if lost:
-        raise ValueError(
+        raise MultiLabelError(
             f"{lost[0]}, with which the run may have to end, is gone or damaged: bring it back, or begin anew with "
             "--overwrite_output_dir"
         )
@@ -232,13 +235,13 @@ def _find_damage_of_best(checkpoint: Path, arguments: dict[str, Any]) -> str | N
 def _check_same_run(output_dir: Path, run: dict[str, Any], arguments: dict[str, Any], is_worth_keeping: bool) -> bool:
     """Return whether a run has the arguments of the one before; refuse it where the work of that one would be lost."""
     if run["finished"]:
-        raise ValueError(
+        raise MultiLabelError(
             f"{output_dir} holds a finished run: choose another --output_dir, or replace it with "
             "--overwrite_output_dir"
         )
     changed = _find_changes(run, arguments)
     if changed and is_worth_keeping:
-        raise ValueError(
+        raise MultiLabelError(
             f"{output_dir} holds an unfinished run with other arguments ({'; '.join(changed)}): go back to them to go "
             "on, choose another --output_dir, or replace it with --overwrite_output_dir"
         )

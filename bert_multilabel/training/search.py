@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 from transformers.trainer_utils import SaveStrategy
 from transformers.utils import logging
 
+from bert_multilabel.errors import DivergedError, MultiLabelError
 from bert_multilabel.model.modeling_multilabel import MultiLabelPreTrainedModel
 from bert_multilabel.output_dir.atomic_save import UNFINISHED, clear_unfinished
 from bert_multilabel.output_dir.checkpoints import damaged_record, read_record
 from bert_multilabel.utils.files import write_json
 
 from .arguments import MultiLabelTrainingArguments
-from .trainer import DivergedError, MultiLabelTrainer
+from .trainer import MultiLabelTrainer
 
 if TYPE_CHECKING:
     from optuna.trial import BaseTrial, FrozenTrial
@@ -181,13 +182,13 @@ def _read(path: Path, args: MultiLabelTrainingArguments) -> "tuple[dict[str, Any
         for tried in record["trials"]:
             values, score = tried["values"], tried["score"]
             if score is not None and not math.isfinite(score):
-                raise ValueError(f"a score of {score}")
+                raise MultiLabelError(f"a score of {score}")
             chosen = FixedTrial(values)
             suggest(chosen, args)  # for what the values were chosen from
             state = TrialState.FAIL if score is None else TrialState.COMPLETE
             trials.append(create_trial(state=state, value=score, params=values, distributions=chosen.distributions))
         if "best" in record and record["best"] not in [trial.params for trial in trials]:
-            raise ValueError("the best is none of the trials")
+            raise MultiLabelError("the best is none of the trials")
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise damaged_record(path, error) from error
     return record, trials

@@ -25,21 +25,18 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, TrainOutput, has_l
 
 from bert_multilabel.data.cache import mapped_anew
 from bert_multilabel.data.examples import label_frequencies
+from bert_multilabel.errors import DivergedError, FileError, MultiLabelError
 from bert_multilabel.metrics import logits_and_references
 from bert_multilabel.model.modeling_multilabel import MODEL_CLASSES, MultiLabelPreTrainedModel, multi_label_loss
 from bert_multilabel.output_dir.atomic_save import UNFINISHED, bring_in, clear_unfinished, discard_old
 from bert_multilabel.output_dir.checkpoints import best_checkpoint, find_damage
 from bert_multilabel.utils.distributed import on_main
-from bert_multilabel.utils.files import FileError, writing
+from bert_multilabel.utils.files import writing
 
 from .arguments import MultiLabelTrainingArguments
 from .cpu import cpu_training
 from .losses import Loss, make_loss, positive_weights
 from .progress import ShortPrinter, ShortProgress
-
-
-class DivergedError(ArithmeticError):
-    """Raised where an evaluation finds that training has left no numbers in the model; the message says what to do."""
 
 
 class EpochSeededLengthSampler(LengthGroupedSampler):
@@ -112,19 +109,21 @@ class MultiLabelTrainer(Trainer):
         if not (self.args.fsdp or os.environ.get("ACCELERATE_USE_FSDP", "false") == "true"):
             return
         if not self.is_fsdp_enabled:
-            raise ValueError(
+            raise MultiLabelError(
                 f"FSDP was asked for, but with {self.args.world_size} processes on {self.args.device.type} Accelerate "
                 "would train without: use examples/accelerate/cpu.yaml"
             )
         plugin = self.accelerator.state.fsdp_plugin
         kind = (plugin.fsdp_version, plugin.state_dict_type.name)
         if kind != (2, "FULL_STATE_DICT"):
-            raise ValueError(
+            raise MultiLabelError(
                 f"checkpoints of FSDP version {kind[0]} with {kind[1]} are none that a run goes on from: set "
                 "fsdp_version to 2 and fsdp_state_dict_type to FULL_STATE_DICT, as in examples/accelerate/fsdp.yaml"
             )
         if not self.args.do_train:
-            raise ValueError("FSDP is for training: add --do_train, or evaluate with examples/accelerate/ddp.yaml")
+            raise MultiLabelError(
+                "FSDP is for training: add --do_train, or evaluate with examples/accelerate/ddp.yaml"
+            )
 
     def _inner_training_loop(self, *args: Any, **kwargs: Any) -> TrainOutput:
         self._loss = self._make_loss()

@@ -14,6 +14,7 @@ from transformers.utils import logging
 
 from bert_multilabel.cli.commands import parse
 from bert_multilabel.cli.labelled_file import LabelledFile, score_labelled_file
+from bert_multilabel.errors import MultiLabelError
 from bert_multilabel.evaluation.decisions import FEWEST_ROWS, Decisions, Tuned, fingerprint, tune
 from bert_multilabel.hub.model_card import write_model_card
 from bert_multilabel.model.configuration_multilabel import MultiLabelConfig
@@ -46,12 +47,12 @@ def tune_folder(model_dir: Path, source: LabelledFile, wanted: DecisionArguments
         The scores of the decisions before, by the names of `metrics.evaluate`, and what tuning came to.
 
     Raises:
-        ValueError: If the folder holds no model of ours, or if the rows are bad or have no labels.
+        MultiLabelError: If the folder holds no model of ours, or if the rows are bad or have no labels.
     """
     read_results(model_dir)  # to which the scores are added in the end
     scored = score_labelled_file(model_dir, source)
     if len(scored.rows) < FEWEST_ROWS:
-        raise ValueError(f"{source.file} has {len(scored.rows)} rows: tuning takes at least {FEWEST_ROWS}")
+        raise MultiLabelError(f"{source.file} has {len(scored.rows)} rows: tuning takes at least {FEWEST_ROWS}")
     config, rows = scored.config, fingerprint(scored.labels)
     run = read_run(model_dir)
     start = copy.copy(config)

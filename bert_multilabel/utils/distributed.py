@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from torch import distributed
 
-from .files import FileError
+from bert_multilabel.errors import FileError, MultiLabelError, OtherProcessError
 
 _Result = TypeVar("_Result")
 # How long, in seconds, a process waits to be ended with a job that has failed elsewhere, by one that may start later;
@@ -21,10 +21,6 @@ _Result = TypeVar("_Result")
 _PATIENCE = 60.0
 # Set on an error that all processes have heard of.
 _KNOWN = "_is_known_to_all_processes"
-
-
-class OtherProcessError(Exception):
-    """Raised where nothing is wrong, because another process of the job has failed: that one says why."""
 
 
 def is_main() -> bool:
@@ -105,17 +101,17 @@ def check_launch(num_processes: int, environment: Mapping[str, str] = os.environ
         environment: Variables, in which a launcher says how many it has started.
 
     Raises:
-        ValueError: If they are not as many as that, with what to do.
+        MultiLabelError: If they are not as many as that, with what to do.
     """
     started = int(environment.get("WORLD_SIZE", num_processes))
     if started != num_processes:
-        raise ValueError(
+        raise MultiLabelError(
             f"{started} processes were started (WORLD_SIZE), but training would see {num_processes} and do all of the "
             "work in each: add --use_cpu to train on CPU cores, or unset WORLD_SIZE to train in one process"
         )
     # Accelerate says whether to use the CPU where it starts one process, and where to meet if several were asked for.
     if {"ACCELERATE_USE_CPU", "MASTER_ADDR"} <= environment.keys() and "WORLD_SIZE" not in environment:
-        raise ValueError(
+        raise MultiLabelError(
             "accelerate launch was asked for several processes and has started one, as it does with --cpu: use "
             "--config_file examples/accelerate/cpu.yaml, or torchrun, and add --use_cpu after run_multilabel.py"
         )

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from importlib.util import find_spec
 
+from bert_multilabel.errors import MissingDependencyError
+
 EXTRAS = {
     "explain": ("captum",),
     "hpo": ("optuna",),
@@ -24,9 +26,11 @@ def check_installed(asked: str, extra: str, packages: Sequence[str] | None = Non
         packages: Those needed; by default all of the extra.
 
     Raises:
-        ImportError: With the missing ones, and what installs them.
+        MissingDependencyError: With the missing ones, and what installs them.
     """
     missing = [package for package in packages or EXTRAS[extra] if find_spec(package) is None]
     if missing:
         noun = "package" if len(missing) == 1 else "packages"
-        raise ImportError(f"{asked} needs the {noun} {', '.join(missing)}: pip install 'bert-multilabel[{extra}]'")
+        raise MissingDependencyError(
+            f"{asked} needs the {noun} {', '.join(missing)}: pip install 'bert-multilabel[{extra}]'"
+        )

@@ -12,13 +12,11 @@ from typing import Any, TextIO
 
 from safetensors import SafetensorError, safe_open
 
+from bert_multilabel.errors import FileError, MultiLabelError
+
 # The SHA-256 of each file of a folder, by its path there.
 CHECKSUMS_FILE = "checksums.json"
 _READ_AS_JSON = ("config.json", "tokenizer_config.json", "tokenizer.json", "trainer_state.json")
-
-
-class FileError(ValueError):
-    """A file or folder that cannot be written, or is damaged; the message says which, and what to do about it."""
 
 
 @contextmanager
@@ -155,11 +153,11 @@ def creating_folder(path: Path) -> Iterator[Path]:
         The folder to fill, which is moved to `path` in the end.
 
     Raises:
-        ValueError: If there is a file at `path`, or a folder with something in it.
+        MultiLabelError: If there is a file at `path`, or a folder with something in it.
     """
     path = path.resolve()
     if path.exists() and not (path.is_dir() and next(path.iterdir(), None) is None):
-        raise ValueError(f"{path} is there already and is no empty folder: choose another, or remove it first")
+        raise MultiLabelError(f"{path} is there already and is no empty folder: choose another, or remove it first")
     unfinished = path.with_name(path.name + ".unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)  # what a run that was killed has left
     unfinished.mkdir(parents=True)

@@ -20,6 +20,8 @@ from transformers.utils import (
 from transformers.utils.hub import cached_file
 from transformers.utils.peft_utils import ADAPTER_CONFIG_NAME
 
+from bert_multilabel.errors import MultiLabelError
+
 _TOKENIZER_CONFIG_NAME = "tokenizer_config.json"
 
 
@@ -34,22 +36,24 @@ def check_paths(path: str | PathLike[str]) -> None:
         path: Folder or Hub name of a model.
 
     Raises:
-        ValueError: If a file names one outside, or holds no JSON of the form that it should.
+        MultiLabelError: If a file names one outside, or holds no JSON of the form that it should.
     """
     if (adapters := _read(path, ADAPTER_CONFIG_NAME)) is not None:
-        raise ValueError(
+        raise MultiLabelError(
             f"{path} holds adapters ({ADAPTER_CONFIG_NAME}), for which another model would be read, "
             f"{adapters.get('base_model_name_or_path')!r}: merge them into it, and give the folder of that"
         )
     try:
         for name, key, target in _targets(path):
             if _points_outside(target):
-                raise ValueError(
+                raise MultiLabelError(
                     f"{path} is not whole: {key!r} in {name} points outside of it, to {target!r}: give a folder that "
                     "holds all of its model"
                 )
     except (AttributeError, LookupError, TypeError) as error:
-        raise ValueError(f"{path} is no folder of a model: its files have another form than they should") from error
+        raise MultiLabelError(
+            f"{path} is no folder of a model: its files have another form than they should"
+        ) from error
 
 
 def check_is_no_pickle(path: str | PathLike[str]) -> None:
@@ -59,13 +63,13 @@ def check_is_no_pickle(path: str | PathLike[str]) -> None:
         path: Folder or Hub name of a model.
 
     Raises:
-        ValueError: If they are.
+        MultiLabelError: If they are.
     """
     named = (_read(path, CONFIG_NAME) or {}).get("transformers_weights")
     names = (SAFE_WEIGHTS_NAME, SAFE_WEIGHTS_INDEX_NAME, WEIGHTS_NAME, WEIGHTS_INDEX_NAME)
     first = named or next((name for name in names if _find(path, name) is not None), SAFE_WEIGHTS_NAME)
     if ".safetensors" not in first:
-        raise ValueError(
+        raise MultiLabelError(
             f"{path} holds its weights as a pickle ({first}), which may run code where it is read: take a model with "
             f"{SAFE_WEIGHTS_NAME}, or if you trust this one, convert it by AutoModel.from_pretrained(...)."
             "save_pretrained(...), or allow it here with allow_pickle=True (--allow_pickle)"
@@ -123,7 +127,7 @@ def _read(path: str | PathLike[str], name: str) -> dict[str, Any] | None:
     try:
         entries = json.loads(Path(found).read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{found} is broken: {error or 'nested too deeply'}") from error
+        raise MultiLabelError(f"{found} is broken: {error or 'nested too deeply'}") from error
     if not isinstance(entries, dict):
-        raise ValueError(f"{found} must hold one JSON object, got a {type(entries).__name__}")
+        raise MultiLabelError(f"{found} must hold one JSON object, got a {type(entries).__name__}")
     return entries

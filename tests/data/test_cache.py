@@ -17,7 +17,7 @@ from bert_multilabel.data.columns import DataSpec
 from bert_multilabel.data.examples import load_splits
 from bert_multilabel.data.reading import BadRows
 from bert_multilabel.data.tokenizing import encode_rows
-from bert_multilabel.utils.files import FileError
+from bert_multilabel.errors import FileError
 from tests.conftest import LABELS, make_rows
 
 FEATURES = Features({"text": Value("string")})

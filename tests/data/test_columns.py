@@ -4,8 +4,8 @@ import pytest
 from datasets import ClassLabel, Features
 
 from bert_multilabel.data.columns import COMMON_COLUMNS, DataSpec, columns_in_split, find_columns
-from bert_multilabel.data.labels import DataError
 from bert_multilabel.data.reading import Row, Table
+from bert_multilabel.errors import DataError
 
 
 def table(columns, features=None):

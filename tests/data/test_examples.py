@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from bert_multilabel.data.columns import DataSpec
 from bert_multilabel.data.examples import load_splits
-from bert_multilabel.data.labels import DataError
 from bert_multilabel.data.reading import BadRows
+from bert_multilabel.errors import DataError
 
 TWO_ROWS = "text,labels\ngood,price|quality\nbad,\n"
 

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bert_multilabel.data.label_descriptions import read_label_descriptions
-from bert_multilabel.data.labels import DataError
+from bert_multilabel.errors import DataError
 from tests import hostile
 
 NAMES = ["gift", "price", "quality"]

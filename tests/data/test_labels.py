@@ -6,16 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bert_multilabel.data.labels import (
-    BadValue,
-    ColumnFacts,
-    DataError,
-    Form,
-    cell_reader,
-    column_reader,
-    shorten,
-    zero_one,
-)
+from bert_multilabel.data.labels import BadValue, ColumnFacts, Form, cell_reader, column_reader, shorten, zero_one
+from bert_multilabel.errors import DataError
 from tests import hostile
 
 NAMES = ["price", "quality", "service"]

@@ -8,7 +8,6 @@ from datasets import ClassLabel, Dataset, DatasetDict, Features, List, Value
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bert_multilabel.data.labels import DataError
 from bert_multilabel.data.reading import (
     SPLITS,
     Row,
@@ -20,6 +19,7 @@ from bert_multilabel.data.reading import (
     read_label_names,
     read_rows,
 )
+from bert_multilabel.errors import DataError
 from tests import hostile
 
 TWO_ROWS = "text,labels\ngood,price|quality\nbad,\n"

@@ -9,9 +9,9 @@ from bert_multilabel.data import streaming
 from bert_multilabel.data.columns import DataSpec
 from bert_multilabel.data.examples import label_frequencies, load_splits
 from bert_multilabel.data.label_frequencies import LabelFrequencies
-from bert_multilabel.data.labels import DataError
 from bert_multilabel.data.reading import BadRows
 from bert_multilabel.data.streaming import RowStream, UnchangedRows
+from bert_multilabel.errors import DataError
 from tests.conftest import make_rows
 from tests.training.test_run import read_jsonl, run_script
 

@@ -14,7 +14,7 @@ from huggingface_hub import ModelCard
 from transformers import AutoModel, AutoTokenizer
 
 from bert_multilabel import auto  # noqa: F401  # our folders load through the Auto classes
-from bert_multilabel.hub.push import PushError
+from bert_multilabel.errors import PushError
 from bert_multilabel.output_dir.checkpoints import find_damage, read_run
 from bert_multilabel.training.arguments import parse_arguments
 from bert_multilabel.training.run import run
@@ -52,7 +52,7 @@ import json, sys
 import torch
 from bert_multilabel import from_backbone
 from bert_multilabel.training.arguments import parse_arguments
-from bert_multilabel.hub.push import PushError
+from bert_multilabel.errors import PushError
 from bert_multilabel.training.run import run
 
 asked = json.loads(sys.argv[1])

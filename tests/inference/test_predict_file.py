@@ -14,7 +14,7 @@ from datasets import Dataset
 from transformers import EvalPrediction
 
 from bert_multilabel import from_backbone
-from bert_multilabel.data.labels import DataError
+from bert_multilabel.errors import DataError
 from bert_multilabel.inference.predict_file import PredictionOptions, predict_split
 from bert_multilabel.inference.shards import Parts
 from bert_multilabel.metrics import evaluate

@@ -4,8 +4,8 @@ import pytest
 import torch
 from datasets import Dataset
 
+from bert_multilabel.errors import FileError
 from bert_multilabel.inference.shards import Parts
-from bert_multilabel.utils.files import FileError
 
 TEXTS = ["a", "b", "c", "d", "e"]
 

@@ -9,6 +9,7 @@ import pytest
 from transformers import AutoModel, AutoTokenizer
 
 from bert_multilabel import from_backbone
+from bert_multilabel.errors import FileError
 from bert_multilabel.output_dir.atomic_save import (
     UNFINISHED,
     bring_in,
@@ -18,7 +19,7 @@ from bert_multilabel.output_dir.atomic_save import (
     withdraw_model,
     writing_alone,
 )
-from bert_multilabel.utils.files import CHECKSUMS_FILE, FileError, find_change
+from bert_multilabel.utils.files import CHECKSUMS_FILE, find_change
 
 
 @pytest.fixture(scope="module")

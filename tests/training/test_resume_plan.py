@@ -5,11 +5,12 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from bert_multilabel.errors import FileError
 from bert_multilabel.output_dir.atomic_save import UNFINISHED
 from bert_multilabel.output_dir.checkpoints import RUN_FILE, SEARCH_FILE, find_damage, mark_finished
 from bert_multilabel.training.arguments import parse_arguments
 from bert_multilabel.training.resume_plan import CONTENT, check_folder, deciding_arguments
-from bert_multilabel.utils.files import FileError, write_checksums
+from bert_multilabel.utils.files import write_checksums
 
 ARGUMENTS = {"model_name_or_path": "bert", "learning_rate": 0.1, "train_file": "a.csv"}
 OTHERS = {**ARGUMENTS, "learning_rate": 0.2}

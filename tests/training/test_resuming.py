@@ -11,9 +11,10 @@ from pickle import UnpicklingError
 import pytest
 import torch
 
+from bert_multilabel.errors import DivergedError, FileError
 from bert_multilabel.output_dir.checkpoints import read_run
-from bert_multilabel.training.trainer import DivergedError, MultiLabelTrainer
-from bert_multilabel.utils.files import CHECKSUMS_FILE, FileError
+from bert_multilabel.training.trainer import MultiLabelTrainer
+from bert_multilabel.utils.files import CHECKSUMS_FILE
 from tests.conftest import mark_unfinished
 from tests.training.test_run import run_script
 

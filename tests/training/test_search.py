@@ -8,11 +8,11 @@ from optuna.trial import FixedTrial
 from safetensors.torch import load_file
 
 import bert_multilabel.training.search
+from bert_multilabel.errors import DivergedError, FileError
 from bert_multilabel.training.arguments import parse_arguments
 from bert_multilabel.training.run import run
 from bert_multilabel.training.search import suggest
-from bert_multilabel.training.trainer import DivergedError, MultiLabelTrainer
-from bert_multilabel.utils.files import FileError
+from bert_multilabel.training.trainer import MultiLabelTrainer
 from tests.conftest import make_rows, mark_unfinished
 
 

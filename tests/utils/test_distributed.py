@@ -15,20 +15,19 @@ from torch.distributed import TCPStore
 
 from bert_multilabel import from_backbone
 from bert_multilabel.data.tokenizing import Collator, encode_rows
+from bert_multilabel.errors import FileError, OtherProcessError
 from bert_multilabel.evaluation.decisions import TunedMetrics
 from bert_multilabel.training.arguments import DecisionArguments, parse_arguments
 from bert_multilabel.training.run import run
 from bert_multilabel.training.trainer import MultiLabelTrainer
 from bert_multilabel.utils import distributed as processes
 from bert_multilabel.utils.distributed import (
-    OtherProcessError,
     check_is_seen,
     check_launch,
     failing_together,
     leave_process_group,
     on_main,
 )
-from bert_multilabel.utils.files import FileError
 from tests import forked
 from tests.conftest import LABELS, make_rows, save_checkpoint
 from tests.training.test_trainer import LOSS_WORDS, make_trainer

@@ -3,9 +3,9 @@ import torch
 from safetensors.torch import save_file
 from transformers import AutoTokenizer
 
+from bert_multilabel.errors import FileError
 from bert_multilabel.utils.files import (
     CHECKSUMS_FILE,
-    FileError,
     creating_folder,
     find_change,
     find_cut,
