@@ -32,7 +32,7 @@ from bert_multilabel.data.columns import DataSpec
 from bert_multilabel.data.examples import load_splits
 from bert_multilabel.data.reading import read_label_names
 from bert_multilabel.data.tokenizing import Collator, encode_rows
-from bert_multilabel.model.scoring import text_reader
+from bert_multilabel.model.scoring import scoring_tokenizer
 from bert_multilabel.training.arguments import parse_arguments
 from bert_multilabel.training.trainer import MultiLabelTrainer
 
@@ -76,7 +76,7 @@ def ours(backbone: str, rows: Dataset, names: list[str], mode: str, batch_size: 
     """Prepare our training with the defaults of the script; the result trains one epoch and returns its seconds."""
     strategy, config = MODES[mode]
     model, tokenizer = from_backbone(backbone, names, strategy, **config)
-    reader = text_reader(tokenizer, model.config)
+    reader = scoring_tokenizer(tokenizer, model.config)
     encoded = encode_rows(rows, reader)
 
     def run() -> float:

@@ -181,8 +181,8 @@ def read_tokenizer(
         _find_added(path, source, list(label_names), add_labels=False)
         return cast(MultiLabelConfig, source), MultiLabelTokenizer.from_pretrained(path)
     own_config, tokenizer = _read_plain(path, source, list(label_names), strategy, config)
-    if own_config.labels_stand_apart:
-        tokenizer.model_max_length += len(label_names)  # as `start_labels` does
+    if own_config.encodes_text_separately:
+        tokenizer.model_max_length += len(label_names)  # as `init_label_embeddings` does
     return own_config, tokenizer
 
 
@@ -240,7 +240,7 @@ def _from_bert(
         # encoder's vector through learns much faster.
         torch.nn.init.eye_(model.classifier.dense.weight)
     _note_undescribed(descriptions, config.label_names)
-    model.start_labels(tokenizer, descriptions)
+    model.init_label_embeddings(tokenizer, descriptions)
     return cast(MultiLabelPreTrainedModel, model)
 
 

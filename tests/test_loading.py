@@ -220,7 +220,7 @@ def test_the_tokenizer_comes_without_the_weights(backbone, tmp_path, strategy, o
     expected.save_pretrained(tmp_path)
     for path in (backbone, tmp_path):
         config, tokenizer = read_tokenizer(path, LABELS, strategy, **options)
-        assert config.labels_stand_apart == model.config.labels_stand_apart
+        assert config.encodes_text_separately == model.config.encodes_text_separately
         assert tokenizer.model_max_length == expected.model_max_length
         assert tokenizer("good price")["input_ids"] == expected("good price")["input_ids"]
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from bert_multilabel.errors import MultiLabelError
 from bert_multilabel.model.configuration_multilabel import MultiLabelConfig
-from bert_multilabel.model.scoring import text_reader
+from bert_multilabel.model.scoring import scoring_tokenizer
 from bert_multilabel.model.tokenization_multilabel import MultiLabelTokenizer
 
 from .findings import Finding, Rows, Severity, count
@@ -60,7 +60,7 @@ class Ruler:
         self.label_tokens = 0
         if model is not None:
             config, tokenizer = model
-            reader = text_reader(tokenizer, config)
+            reader = scoring_tokenizer(tokenizer, config)
             reader("", truncation=True, max_length=max_length)  # refuses what leaves no room beside label tokens
             self.label_tokens = len(reader.label_token_ids)
             self.limit = reader.model_max_length if max_length is None else max_length

@@ -20,7 +20,7 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 from bert_multilabel.data.labels import has_lone_surrogate, shorten, unknown_label
 from bert_multilabel.errors import MultiLabelError
 from bert_multilabel.model.modeling_multilabel import MultiLabelPreTrainedModel
-from bert_multilabel.model.scoring import joining_labels, text_reader
+from bert_multilabel.model.scoring import num_late_label_tokens, scoring_tokenizer
 from bert_multilabel.model.tokenization_multilabel import MultiLabelTokenizer
 from bert_multilabel.utils.extras import check_installed
 
@@ -147,7 +147,7 @@ class Explainer:
         if type(steps) is not int or steps < 1:
             raise MultiLabelError(f"steps must be a whole number from 1 up, got {steps!r}")
         self.steps = steps
-        self.tokenizer = text_reader(tokenizer, model.config)
+        self.tokenizer = scoring_tokenizer(tokenizer, model.config)
         self.model = copy.deepcopy(model).float().eval().requires_grad_(False)
         self.config = self.model.config
         self.config.output_attentions = self.config.output_hidden_states = False
@@ -255,7 +255,7 @@ class Explainer:
             reading.vectors[:1],
             reading.vectors[1:],
             n_steps=self.steps,
-            internal_batch_size=max(1, TOKENS_AT_ONCE // (len(reading.places) + joining_labels(self.config))),
+            internal_batch_size=max(1, TOKENS_AT_ONCE // (len(reading.places) + num_late_label_tokens(self.config))),
         )  # (1, T, H)
         return reading.by_word(by_token[0].sum(-1))
 
@@ -266,7 +266,7 @@ class Explainer:
         attentions = cast(tuple[torch.Tensor, ...], output.attentions)
         weights = attentions[-1][0].mean(0)  # (1, h, T, T) -> (T, T), larger by the labels that stand apart behind T
         tokens = len(reading.places)
-        if self.config.labels_stand_apart:
+        if self.config.encodes_text_separately:
             of_labels = weights[tokens:, :tokens]  # (L, T) or (S, T)
         else:
             of_labels = weights[reading.inputs["label_mask"][0].bool()]  # (L, T)

@@ -17,7 +17,7 @@ from bert_multilabel.cli.commands import parse
 from bert_multilabel.data.examples import load_splits, multi_hot
 from bert_multilabel.errors import MultiLabelError, ParityError
 from bert_multilabel.loading import load_trained
-from bert_multilabel.model.scoring import text_reader
+from bert_multilabel.model.scoring import scoring_tokenizer
 from bert_multilabel.output_dir.checkpoints import trained_pair_column
 from bert_multilabel.training.arguments import ColumnArguments
 from bert_multilabel.utils.extras import check_installed
@@ -74,7 +74,7 @@ def export_folder(model_dir: Path, wanted: ExportArguments) -> dict[str, Any]:
 
     with creating_folder(Path(wanted.output)) as folder:
         model, tokenizer = load_trained(model_dir)
-        reader = text_reader(tokenizer, model.config)
+        reader = scoring_tokenizer(tokenizer, model.config)
         reader.model_max_length = _max_length(wanted.max_seq_length, reader.model_max_length)
         reader("", truncation=True)  # refuses what leaves no room beside label tokens
         if wanted.file is None:

@@ -16,7 +16,7 @@ from bert_multilabel.model.tokenization_multilabel import MultiLabelTokenizer
 _EXAMPLES = ["a", "some text", "some text that is longer"]
 
 # What the file says of itself, beside the limits of the texts.
-_OF_CONFIG = ("label_names", "strategy", "labels_stand_apart", "threshold", "temperature", "min_labels")
+_OF_CONFIG = ("label_names", "strategy", "threshold", "temperature", "min_labels")
 
 # The modules whose products stay float32 when others become integers: the second one of each feed-forward block, whose
 # inputs range widest, so that it alone changes almost half of all decisions that change; and the head, which is small.
@@ -32,7 +32,7 @@ def write_graph(path: Path, model: MultiLabelPreTrainedModel, reader: MultiLabel
     Args:
         path: Where to.
         model: Any of this package's models, in evaluation mode; it will record no states or attentions from here on.
-        reader: What reads texts for it: `text_reader(tokenizer, config)`; its `model_max_length` is what holds.
+        reader: What reads texts for it: `scoring_tokenizer(tokenizer, config)`; its `model_max_length` is what holds.
     """
     batch = reader(_EXAMPLES, padding=True, return_tensors="pt")
     inputs = {name: batch[name] for name in ("input_ids", "attention_mask", "token_type_ids")}  # (B, T) each
@@ -55,6 +55,7 @@ def write_graph(path: Path, model: MultiLabelPreTrainedModel, reader: MultiLabel
     _name_nodes(graph.graph)
     fields = {
         **{name: getattr(model.config, name) for name in _OF_CONFIG},
+        "labels_stand_apart": model.config.encodes_text_separately,  # the name that earlier exports have, too
         "max_length": reader.model_max_length,
         "truncation_side": reader.truncation_side,
     }

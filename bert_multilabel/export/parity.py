@@ -69,7 +69,7 @@ def original_logits(model: MultiLabelPreTrainedModel, reader: MultiLabelTokenize
 
     Args:
         model: In evaluation mode.
-        reader: What reads texts for it: `text_reader(tokenizer, config)`; its `model_max_length` is what holds.
+        reader: What reads texts for it: `scoring_tokenizer(tokenizer, config)`; its `model_max_length` is what holds.
         sample: N texts.
 
     Returns:

@@ -127,7 +127,7 @@ def _decisions(config: MultiLabelConfig, tuned: Tuned | None, source: str) -> st
     else:
         layers = (
             f"the last {config.label_layers} of {config.num_hidden_layers} layers"
-            if config.labels_join_late
+            if config.has_late_label_layers
             else "all layers"
         )
         reading = (
@@ -249,7 +249,7 @@ def _training(facts: RunFacts) -> str:
 
 def _limits(config: MultiLabelConfig, facts: RunFacts, tuned: Tuned | None) -> str:
     positions = config.max_position_embeddings
-    takes_room = config.strategy == "label_tokens" and not config.labels_stand_apart
+    takes_room = config.strategy == "label_tokens" and not config.encodes_text_separately
     limits = [
         f"It reads at most {positions} tokens at a time"
         + (f", of which {len(config.label_names)} are those of the labels" if takes_room else "")

@@ -85,12 +85,12 @@ class MultiLabelConfig(PushedInParts, BertConfig):
         self.custom_pipelines = _custom_pipelines()
 
     @property
-    def labels_stand_apart(self) -> bool:
+    def encodes_text_separately(self) -> bool:
         """Whether label tokens take no part in the first layers, or are not read by the text: then it stands alone."""
-        return self.label_attention == "isolated" or self.labels_join_late
+        return self.label_attention == "isolated" or self.has_late_label_layers
 
     @property
-    def labels_join_late(self) -> bool:
+    def has_late_label_layers(self) -> bool:
         """Whether label tokens take part in fewer layers than there are."""
         return self.label_layers is not None and self.label_layers < self.num_hidden_layers
 
@@ -103,7 +103,7 @@ class MultiLabelConfig(PushedInParts, BertConfig):
     @property
     def most_labels(self) -> int | None:
         """How many labels leave room for text; None where they take no positions from it."""
-        if self.strategy != "label_tokens" or self.labels_stand_apart:
+        if self.strategy != "label_tokens" or self.encodes_text_separately:
             return None
         return self.max_position_embeddings - 5  # [CLS], a token of text, [SEP], a token of the pair, [SEP]
 

@@ -23,7 +23,7 @@ from .positions import (
     check_label_mask,
     find_tokens,
     first_states,
-    gather_marked,
+    gather_tokens,
     with_positions,
 )
 from .tokenization_multilabel import MultiLabelTokenizer
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from .pipeline_multilabel import MultiLabelPipeline as MultiLabelPipeline
 
 # Of the vectors in which the rows of a new classifier start; a random one of 384 weights has the same.
-_START_LENGTH = 0.4
+_INIT_NORM = 0.4
 # What BERT's encoder is given, by the names of its arguments.
 Inputs = dict[str, torch.Tensor | None]
 # What a forward records on the way, if asked to: hidden states and attentions.
@@ -107,7 +107,7 @@ class MultiLabelPreTrainedModel(PushedInParts, BertPreTrainedModel):
     accepts_loss_kwargs = False
     strategy: ClassVar[str]
     # Begin the names of the parameters that are new with the task, not from the backbone: these have far to go.
-    new_with_the_task = ("classifier.", "label_embeddings.")
+    head_parameter_prefixes = ("classifier.", "label_embeddings.")
 
     def __init__(self, config: MultiLabelConfig) -> None:
         super().__init__(config)
@@ -217,7 +217,9 @@ class BertForMultiLabelCLS(MultiLabelPreTrainedModel):
         return cast(torch.Tensor, self.classifier.out_proj.bias)
 
     @torch.no_grad()
-    def start_labels(self, tokenizer: MultiLabelTokenizer, descriptions: Mapping[str, str] | None = None) -> None:
+    def init_label_embeddings(
+        self, tokenizer: MultiLabelTokenizer, descriptions: Mapping[str, str] | None = None
+    ) -> None:
         """Give each label's row of the last layer its weights, made of what the label is called.
 
         A row points to where the head puts the encoder's own reading of the description, or else the name, apart from
@@ -232,7 +234,7 @@ class BertForMultiLabelCLS(MultiLabelPreTrainedModel):
         features = torch.tanh(self.classifier.dense(states))  # (L, H)
         if len(texts) > 1:
             features = features - features.mean(dim=0)
-        self.classifier.out_proj.weight.copy_(_START_LENGTH * nn.functional.normalize(features))
+        self.classifier.out_proj.weight.copy_(_INIT_NORM * nn.functional.normalize(features))
 
     @can_return_tuple
     def forward(
@@ -291,7 +293,7 @@ class BertForMultiLabelLabelTokens(MultiLabelPreTrainedModel):
 
     def __init__(self, config: MultiLabelConfig) -> None:
         super().__init__(config)
-        if config.labels_join_late:
+        if config.has_late_label_layers:
             # The state with which each label joins the deeper layers.
             self.label_embeddings = nn.Embedding(len(config.label_names), config.hidden_size)
             self.post_init()
@@ -347,10 +349,10 @@ class BertForMultiLabelLabelTokens(MultiLabelPreTrainedModel):
         tokenizer.add_labels(names)  # refuses bad names; nothing after this does
         self.config.add_labels(names, tokenizer.label_token_ids)
         cast(LabelTokenHead, self.classifier).add_labels(len(names))
-        self.start_labels(tokenizer, descriptions, first=old)
+        self.init_label_embeddings(tokenizer, descriptions, first=old)
 
     @torch.no_grad()
-    def start_labels(
+    def init_label_embeddings(
         self, tokenizer: MultiLabelTokenizer, descriptions: Mapping[str, str] | None = None, first: int = 0
     ) -> None:
         """Give label tokens their weights, made of what their labels are called.
@@ -370,11 +372,11 @@ class BertForMultiLabelLabelTokens(MultiLabelPreTrainedModel):
         # Some vocabularies are padded: the matrix may have room for the label tokens already.
         self.resize_token_embeddings(max(len(tokenizer), self.config.vocab_size), mean_resizing=False)
         texts = label_texts(self.config.label_names[first:], descriptions or {})
-        if self.config.labels_stand_apart:
+        if self.config.encodes_text_separately:
             tokenizer.model_max_length += len(texts)  # they take no positions from the text
         rows = self.bert.embeddings.word_embeddings.weight  # (V, H)
         rows[self.config.label_token_ids[first:]] = mean_of_pieces(rows, tokenizer, texts)  # (S, H)
-        if self.config.labels_join_late:
+        if self.config.has_late_label_layers:
             depth = self.config.num_hidden_layers - cast(int, self.config.label_layers)
             old = self.label_embeddings.weight[:first]  # (L - S, H)
             new = mean_of_states(self.bert, depth, tokenizer, texts)  # (S, H)
@@ -435,13 +437,13 @@ class BertForMultiLabelLabelTokens(MultiLabelPreTrainedModel):
         record = {"output_attentions": output_attentions, "output_hidden_states": output_hidden_states}
         token_ids = self.config.label_token_ids
         # How many labels stand in a text decides on shapes, so a compiled graph takes an input without mask for text.
-        assumes_text = self.config.labels_stand_apart and torch.compiler.is_compiling()
+        assumes_text = self.config.encodes_text_separately and torch.compiler.is_compiling()
         if label_mask is None and input_ids is not None and token_ids is not None and not assumes_text:
             label_mask = find_tokens(input_ids, token_ids)  # (B, T)
         self._check_shape(label_mask, input_ids if inputs_embeds is None else inputs_embeds)
         if subset is not None:
             subset = self._check_subset(subset)
-        if self.config.labels_stand_apart:
+        if self.config.encodes_text_separately:
             logits, recorded = self._score_apart(inputs, label_mask, subset, record)
         else:
             logits, recorded = self._score_together(inputs, label_mask, record)
@@ -462,7 +464,7 @@ class BertForMultiLabelLabelTokens(MultiLabelPreTrainedModel):
             raise MultiLabelError(f"label_mask must be given where it cannot be derived: there are no {missing}")
         check_label_mask(label_mask, self.num_labels)
         label_states, recorded = self._encode(
-            lambda states: gather_marked(states, label_mask, self.num_labels), inputs, record
+            lambda states: gather_tokens(states, label_mask, self.num_labels), inputs, record
         )  # (B, L, H)
         return self.classifier(label_states), recorded  # (B, L)
 
@@ -513,11 +515,11 @@ class BertForMultiLabelLabelTokens(MultiLabelPreTrainedModel):
             check_label_mask(label_mask, self.num_labels)
             indices = every_label
         else:
-            indices = self._label_indices(gather_marked(inputs["input_ids"], label_mask, marked))
+            indices = self._label_indices(gather_tokens(inputs["input_ids"], label_mask, marked))
 
         def take_text(tensor: torch.Tensor) -> torch.Tensor:
             tensor = tensor.expand(len(label_mask), *tensor.shape[1:])  # BERT takes one row of positions for all
-            return gather_marked(tensor, label_mask == 0, label_mask.size(1) - marked)  # (B, T - S) or (B, T - S, H)
+            return gather_tokens(tensor, label_mask == 0, label_mask.size(1) - marked)  # (B, T - S) or (B, T - S, H)
 
         return {name: None if tensor is None else take_text(tensor) for name, tensor in inputs.items()}, indices
 
@@ -556,7 +558,7 @@ class BertForMultiLabelLabelTokens(MultiLabelPreTrainedModel):
 
     def _label_starts(self, indices: torch.Tensor) -> torch.Tensor:
         """Return the states with which labels (1 or B, S) join: (1 or B, S, H)."""
-        if self.config.labels_join_late:
+        if self.config.has_late_label_layers:
             starts: torch.Tensor = self.label_embeddings(indices)
             return starts
         # All at the first position, where [CLS] reads the whole text, too.
@@ -583,12 +585,12 @@ def multi_label_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor
     Raises:
         MultiLabelError: If the shapes differ, or (on CPU) if a label is no number from 0 to 1.
     """
-    targets, annotated = read_labels(labels, logits)
+    targets, annotated = split_targets(labels, logits)
     loss: torch.Tensor = nn.BCEWithLogitsLoss(weight=annotated.float(), reduction="sum")(logits.float(), targets)
     return loss / annotated.sum().clamp(min=1)
 
 
-def read_labels(labels: torch.Tensor, logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def split_targets(labels: torch.Tensor, logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Take labels apart into targets and what is annotated.
 
     Args:

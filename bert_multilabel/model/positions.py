@@ -39,7 +39,7 @@ def first_states(hidden_states: torch.Tensor, attention_mask: torch.Tensor | Non
     return hidden_states[torch.arange(hidden_states.size(0), device=first.device), first]
 
 
-def gather_marked(values: torch.Tensor, mask: torch.Tensor, count: int) -> torch.Tensor:
+def gather_tokens(values: torch.Tensor, mask: torch.Tensor, count: int) -> torch.Tensor:
     """Collect what stands at the marked tokens, row by row, in the order in which they stand.
 
     Equals `values[mask].view(B, count, ...)` wherever each row marks `count` tokens, but its shapes do not depend on

@@ -53,7 +53,7 @@ class MultiLabelScorer:
         tokens_per_batch: int | None = None,
     ) -> None:
         self.config = model.config
-        self.tokenizer = text_reader(tokenizer, model.config)
+        self.tokenizer = scoring_tokenizer(tokenizer, model.config)
         self.model = pack(model, precision)
         limit = self.tokenizer.model_max_length
         self.max_length = limit if max_length is None else max_length
@@ -144,7 +144,7 @@ class MultiLabelScorer:
     def _batches(self, lengths: list[int]) -> Iterator[list[int]]:
         """Yield the numbers of texts that go together: of like length, the longest first, as memory shows at once."""
         order = sorted(range(len(lengths)), key=lengths.__getitem__, reverse=True)
-        joining = joining_labels(self.config)
+        joining = num_late_label_tokens(self.config)
         start = 0
         while start < len(order):
             size = max(1, self.tokens_per_batch // (lengths[order[start]] + joining))
@@ -176,9 +176,9 @@ def score_rows(
     return logits
 
 
-def joining_labels(config: MultiLabelConfig) -> int:
+def num_late_label_tokens(config: MultiLabelConfig) -> int:
     """Return how many label tokens join a text late: they are not in its length, but in every product after that."""
-    return len(config.label_names) if config.labels_join_late and config.label_attention == "full" else 0
+    return len(config.label_names) if config.has_late_label_layers and config.label_attention == "full" else 0
 
 
 def cutting(max_length: int, windows: Windows | None = None) -> dict[str, Any]:
@@ -192,9 +192,9 @@ def texts_at_a_time(windows: Windows | None) -> int:
     return TEXTS_AT_A_TIME if windows is None else LONG_TEXTS_AT_A_TIME
 
 
-def text_reader(tokenizer: MultiLabelTokenizer, config: MultiLabelConfig) -> MultiLabelTokenizer:
+def scoring_tokenizer(tokenizer: MultiLabelTokenizer, config: MultiLabelConfig) -> MultiLabelTokenizer:
     """Return what reads texts for a model: its tokenizer, without label tokens where these stand apart."""
-    return tokenizer.without_label_tokens() if config.labels_stand_apart else tokenizer
+    return tokenizer.without_label_tokens() if config.encodes_text_separately else tokenizer
 
 
 def pad_batch(

@@ -37,7 +37,7 @@ def add_adapters(model: MultiLabelPreTrainedModel, rank: int) -> "LoraModel":
     from peft import LoraConfig
     from peft.tuners.lora import LoraModel
 
-    label_token_ids = None if model.config.labels_join_late else model.config.label_token_ids
+    label_token_ids = None if model.config.has_late_label_layers else model.config.label_token_ids
     config = LoraConfig(
         r=rank,
         lora_alpha=_ALPHA,
@@ -46,6 +46,6 @@ def add_adapters(model: MultiLabelPreTrainedModel, rank: int) -> "LoraModel":
     )
     adapters = LoraModel(model, config, "default")
     for name, parameter in model.named_parameters():
-        if name.startswith(model.new_with_the_task):
+        if name.startswith(model.head_parameter_prefixes):
             parameter.requires_grad = True
     return adapters

@@ -15,7 +15,7 @@ import torch
 from torch.nn import functional
 
 from bert_multilabel.data.label_frequencies import LabelFrequencies
-from bert_multilabel.model.modeling_multilabel import read_labels
+from bert_multilabel.model.modeling_multilabel import split_targets
 
 # From logits (B, L) of any floating dtype and labels (B, L) to terms (B, L), float32, 0 where not annotated.
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
@@ -156,7 +156,7 @@ def make_loss(name: str, label_correlation: float = 0.0, **settings: Any) -> Los
     chosen = partial(LOSSES[name], **settings)
 
     def loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        targets, annotated = read_labels(labels, logits)
+        targets, annotated = split_targets(labels, logits)
         scores = logits.float()
         terms = chosen(scores, targets, annotated)
         if label_correlation:

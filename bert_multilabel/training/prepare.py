@@ -24,7 +24,7 @@ from bert_multilabel.loading import from_backbone, read_config, start_bias_from_
 from bert_multilabel.metrics import score_decisions
 from bert_multilabel.model.configuration_multilabel import MultiLabelConfig
 from bert_multilabel.model.modeling_multilabel import MultiLabelPreTrainedModel
-from bert_multilabel.model.scoring import text_reader
+from bert_multilabel.model.scoring import scoring_tokenizer
 from bert_multilabel.model.tokenization_multilabel import MultiLabelTokenizer
 from bert_multilabel.output_dir.checkpoints import read_results, trained_pair_column
 from bert_multilabel.utils.distributed import failing_together, on_main
@@ -82,7 +82,9 @@ class Prepared:
             train_dataset=self.encoded.get("train") if stream is None else args.ordered(stream),
             eval_dataset=self.encoded.get("validation"),
             processing_class=self.tokenizer,
-            data_collator=Collator(text_reader(self.tokenizer, self.model.config), self.data_args.max_seq_length),
+            data_collator=Collator(
+                scoring_tokenizer(self.tokenizer, self.model.config), self.data_args.max_seq_length
+            ),
             compute_metrics=self.tuned_metrics,
             callbacks=callbacks if self.push is None else [*callbacks, self.push],
         )
@@ -217,7 +219,7 @@ def _encode(
     training_args: MultiLabelTrainingArguments,
 ) -> tuple[dict[str, Dataset], np.ndarray]:
     """Tokenize stored rows, and put those of validation into the order of their evaluation."""
-    reader = text_reader(tokenizer, config)
+    reader = scoring_tokenizer(tokenizer, config)
     if training_args.windows is not None:
         # Now, and not hours later when they are cut, is the time to refuse them.
         training_args.windows.check_room(reader, data_args.max_seq_length or reader.model_max_length)

@@ -266,7 +266,7 @@ class MultiLabelTrainer(Trainer):
                 parameter
                 for name, parameter in trained.named_parameters()
                 # Not only at its beginning: several processes wrap the model.
-                if any(part in name for part in MultiLabelPreTrainedModel.new_with_the_task)
+                if any(part in name for part in MultiLabelPreTrainedModel.head_parameter_prefixes)
             }
             for group in list(optimizer.param_groups):
                 own = [parameter for parameter in group["params"] if parameter in head]

@@ -102,7 +102,7 @@ def test_attention_is_that_of_the_last_layer_from_the_label_s_token(backbone, fo
     labels = inputs["label_mask"][0].bool()
     # Where labels stand apart, they are put behind the text.
     order = torch.cat([torch.where(~labels)[0], torch.where(labels)[0]])
-    place = {int(token): at for at, token in enumerate(order)} if model.config.labels_stand_apart else None
+    place = {int(token): at for at, token in enumerate(order)} if model.config.encodes_text_separately else None
     for label in explanation.labels:
         token = int(torch.where(labels)[0][LABELS.index(label.name)])
         row = weights[token if place is None else place[token]]
@@ -129,7 +129,7 @@ def read_one_word(model, tokenizer, word):
             angle = torch.tensor(float(index))
             embeddings[index, 4:8] = torch.stack([angle.sin(), -angle.sin(), angle.cos(), -angle.cos()])
         embeddings[tokenizer.convert_tokens_to_ids(word), :2] = torch.tensor([2.0, -2.0])
-        if model.config.labels_join_late:
+        if model.config.has_late_label_layers:
             model.label_embeddings.weight.copy_(embeddings[model.config.label_token_ids])
         for layer in model.bert.encoder.layer:
             layer.attention.self.value.weight[0, 0] = 1.0

@@ -174,7 +174,7 @@ def test_decide_takes_half_precision():
 def test_labels_stand_apart_where_the_text_does_not_read_them_in_every_layer():
     def apart(**fields):
         config = MultiLabelConfig(label_names=NAMES, strategy="label_tokens", num_hidden_layers=3, **fields)
-        return config.labels_stand_apart, config.labels_join_late
+        return config.encodes_text_separately, config.has_late_label_layers
 
     assert apart() == (False, False)
     assert apart(label_layers=3) == (False, False)

@@ -31,7 +31,7 @@ def logits(model, tokenizer):
 
 def starts(model, tokenizer):
     """What each label token starts from: its embedding row, or the state with which it joins."""
-    if model.config.labels_join_late:
+    if model.config.has_late_label_layers:
         return model.label_embeddings.weight.detach()
     return model.get_input_embeddings().weight[tokenizer.label_token_ids].detach()
 

@@ -7,7 +7,7 @@ from transformers import BertForSequenceClassification
 
 from bert_multilabel import MultiLabelConfig, MultiLabelTokenizer
 from bert_multilabel.model.modeling_multilabel import MODEL_CLASSES, multi_label_loss
-from bert_multilabel.model.positions import check_label_mask, find_tokens, gather_marked, unpadded_positions
+from bert_multilabel.model.positions import check_label_mask, find_tokens, gather_tokens, unpadded_positions
 from tests.conftest import LABELS, VOCABULARIES
 
 TEXTS = ["the price is good", "not good", "quality too expensive, not a gift to buy"]
@@ -113,14 +113,14 @@ def test_gathering_equals_masked_select_on_rows_that_differ():
     for row, places in enumerate([(0, 1, 2), (6, 7, 8), (1, 4, 8), (0, 3, 5)]):
         mask[row, list(places)] = 1
     expected = hidden.masked_select(mask.bool()[..., None]).view(4, 3, 5)
-    assert torch.equal(gather_marked(hidden, mask, 3), expected)
-    assert torch.equal(gather_marked(hidden, mask.bool(), 3), expected)
+    assert torch.equal(gather_tokens(hidden, mask, 3), expected)
+    assert torch.equal(gather_tokens(hidden, mask.bool(), 3), expected)
 
 
 def test_gathering_passes_gradients_to_the_marked_tokens_only():
     hidden = torch.randn(2, 5, 4, requires_grad=True)
     mask = torch.tensor([[0, 1, 0, 1, 0], [1, 0, 0, 0, 1]])
-    gather_marked(hidden, mask, 2).sum().backward()
+    gather_tokens(hidden, mask, 2).sum().backward()
     assert torch.equal(hidden.grad, mask[..., None].expand(-1, -1, 4).float())
 
 
@@ -326,7 +326,7 @@ def test_what_we_add_to_bert_never_waits_for_the_host():
     torch.cuda.set_sync_debug_mode("error")
     try:
         check_label_mask(mask, 2)
-        states = gather_marked(hidden, mask, 2)
+        states = gather_tokens(hidden, mask, 2)
         unpadded_positions(mask)
         multi_label_loss(states.sum(-1), labels).backward()
     finally:

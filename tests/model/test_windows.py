@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from bert_multilabel import from_backbone
-from bert_multilabel.model.scoring import MultiLabelScorer, text_reader
+from bert_multilabel.model.scoring import MultiLabelScorer, scoring_tokenizer
 from bert_multilabel.model.windows import POOLINGS, Windows
 from tests.conftest import LABELS
 
@@ -30,7 +30,7 @@ def built(request, backbone):
 @pytest.mark.parametrize("stride", [0, 1, 5])
 def test_windows_are_those_of_the_tokenizers_library(built, pairs, stride):
     model, tokenizer = built
-    reader = text_reader(tokenizer, model.config)
+    reader = scoring_tokenizer(tokenizer, model.config)
     texts = [words(70), "", words(13)]
     for length in range(16, 24):
         expected = reader(

@@ -82,7 +82,7 @@ def test_what_has_no_adapter_and_is_not_new_stays_bit_for_bit(trained, backbone)
     changed = {name for name, weights in after.items() if not torch.equal(weights, before[name])}
     linear = ("query.weight", "key.weight", "value.weight", "dense.weight")
     adapted = {name for name in before if name.startswith("bert.encoder.") and name.endswith(linear)}
-    new = {name for name in before if name.startswith(MultiLabelPreTrainedModel.new_with_the_task)}
+    new = {name for name in before if name.startswith(MultiLabelPreTrainedModel.head_parameter_prefixes)}
     embeddings = "bert.embeddings.word_embeddings.weight"
     label_rows = config["label_token_ids"] if config["label_token_ids"] and not config["label_layers"] else []
     assert changed == adapted | new | ({embeddings} if label_rows else set())
