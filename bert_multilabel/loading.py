@@ -16,7 +16,7 @@ from transformers.utils import logging
 from bert_multilabel.data.label_frequencies import LabelFrequencies
 from bert_multilabel.errors import FileError, MultiLabelError
 from bert_multilabel.model.configuration_multilabel import MultiLabelConfig, check_strategy
-from bert_multilabel.model.label_init import check_descriptions
+from bert_multilabel.model.label_init import check_label_descriptions
 from bert_multilabel.model.modeling_multilabel import MODEL_CLASSES, MultiLabelPreTrainedModel
 from bert_multilabel.model.tokenization_multilabel import MultiLabelTokenizer
 from bert_multilabel.utils.files import find_cut
@@ -77,7 +77,7 @@ def from_backbone(
     if not allow_pickle:
         check_is_no_pickle(path)
     descriptions = label_descriptions or {}
-    check_descriptions(descriptions, label_names)
+    check_label_descriptions(descriptions, label_names)
     if source.model_type == MultiLabelConfig.model_type:
         added = _find_added(path, source, list(label_names), add_labels)
         _check_are_read(path, descriptions, added)
@@ -214,7 +214,7 @@ def _read_plain(
     """Make configuration and tokenizer of a plain checkpoint into ours, but for the weights of the labels."""
     inherited = {key: value for key, value in source.to_diff_dict().items() if key not in _NOT_INHERITED}
     own_config = MultiLabelConfig(**{**inherited, **config, "label_names": label_names, "strategy": strategy})
-    if own_config.most_labels is not None and len(label_names) > own_config.most_labels:
+    if own_config.max_labels is not None and len(label_names) > own_config.max_labels:
         raise MultiLabelError(
             f"{len(label_names)} label tokens leave no room for text in the {source.max_position_embeddings} "
             f"positions of {path}: use label_attention='isolated', where they take none, or strategy 'cls'"

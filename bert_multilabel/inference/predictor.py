@@ -128,10 +128,10 @@ class MultiLabelPredictor:
             logits = scorer.logits(texts, pairs, self.asked.windows)  # (N, L)
         except NoRoom as error:
             raise DataError(f"row {error.row} of the batch: {error}") from error
-        config = scorer.config.deciding_by(self.asked.threshold, self.asked.min_labels)
+        config = scorer.config.with_decision(self.asked.threshold, self.asked.min_labels)
         answers = list(
             prediction_records(
-                logits, config, top_scores=self.asked.top_k, given_only=not self.asked.return_all_scores
+                logits, config, top_scores=self.asked.top_k, predicted_only=not self.asked.return_all_scores
             )
         )
         labels = [answer["labels"] for answer in answers]

@@ -5,66 +5,89 @@ import copy
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from numbers import Real
 from statistics import median
 from typing import TYPE_CHECKING, Any, Self
 
 import torch
 from huggingface_hub.dataclasses import strict
+from huggingface_hub.errors import StrictDataclassError
 from transformers import BertConfig
+from transformers.utils import logging
 
 from .errors import MultiLabelError
 from .hub_readme import PushedInParts
+
+logger = logging.get_logger(__name__)
 
 __version__ = "0.2.0"
 
 # The model class of each strategy.
 STRATEGIES = {"cls": "BertForMultiLabelCLS", "label_tokens": "BertForMultiLabelLabelTokens"}
 LABEL_ATTENTIONS = ("full", "isolated")
-# What `pipeline(...)` is told to do, and by which class it is done.
+# The task that `pipeline(...)` is asked for, and the class that does it.
 TASK = "multilabel-classification"
 _PIPELINE_CLASS = "pipeline_multilabel.MultiLabelPipeline"
 
 
 @strict
 class MultiLabelConfig(PushedInParts, BertConfig):
-    """A `BertConfig` that also knows its labels and how to decide on them.
+    """A `BertConfig` with label names and the rule that turns logits into labels.
 
     The dropout of the classification head is BERT's own `classifier_dropout` (None means `hidden_dropout_prob`).
 
     Args:
         label_names: Names of the L labels, in the order of the logits. They fill `id2label`, `label2id` and
-            `num_labels`; given together with one of those, they must agree.
+            `num_labels`, which must agree with them where both are set.
         strategy: `"cls"` classifies from the [CLS] vector, `"label_tokens"` from one vector per label token.
         label_token_ids: Vocabulary ids of the L label tokens, in label order; only with `"label_tokens"`.
-        label_attention: What label tokens read and are read by. `"full"`: everything, as BERT does. `"isolated"`: each
-            reads the text and itself, and the text reads none of them, so that a label's logit does not depend on the
-            other labels and their number is not bounded by the positions of BERT; only with `"label_tokens"`.
-        label_layers: In how many of the last encoder layers the label tokens take part; None: in all of them. With
-            fewer, each label starts from a vector of its own, `label_embeddings`; only with `"label_tokens"`.
-        threshold: A label is given when its probability is at least this: one number, or one per label, in 0..1.
+        label_attention: Only with `"label_tokens"`. `"full"`: all tokens attend to each other, as in BERT.
+            `"isolated"`: a label token attends to the text and to itself, and the text attends to no label token. A
+            label's logit then does not depend on the other labels, and the position embeddings do not limit their
+            number.
+        label_layers: How many of the last encoder layers the label tokens pass through; None means all. With fewer,
+            each label enters with a vector of its own, `label_embeddings`; only with `"label_tokens"`.
+        threshold: A label is predicted if its probability is at least this: one number, or one per label, in 0..1.
         temperature: Logits are divided by it before the sigmoid: one positive number, or one per label.
-        min_labels: At least this many labels are given to every row, the most probable ones first.
+        min_labels: Every example gets at least this many labels, the most probable ones first.
+        trained_on_pairs: Whether the model was trained on pairs of texts; None means unknown.
         bert_multilabel_version: Version of these files that wrote the configuration; set when saving.
 
     Raises:
-        MultiLabelError: If one of the above is violated, at construction and again when saving.
+        MultiLabelError: If a field is invalid or contradicts another, at construction and again when saving.
+
+    Example:
+        >>> config = MultiLabelConfig(label_names=["price", "quality"], threshold=[0.3, 0.6])
+        >>> config.id2label
+        {0: 'price', 1: 'quality'}
+        >>> probabilities, decisions = config.decide([[0.0, 0.0]])
+        >>> decisions.tolist()
+        [[True, False]]
     """
 
     model_type = "bert_multilabel"
 
     if TYPE_CHECKING:
-        label_names: list[str] = []  # what is not given is filled in
-    else:
-        label_names: list[str] | None = None
-    strategy: str = "cls"
-    label_token_ids: list[int] | None = None
-    label_attention: str = "full"
-    label_layers: int | None = None
-    threshold: float | int | list[float] = 0.5
-    temperature: float | int | list[float] = 1.0
-    min_labels: int = 0
+        label_names: list[str] = []  # filled in if missing
+        strategy: str = "cls"
+        label_token_ids: list[int] | None = None
+        label_attention: str = "full"
+        label_layers: int | None = None
+        threshold: float | list[float] = 0.5
+        temperature: float | list[float] = 1.0
+        min_labels: int = 0
+        trained_on_pairs: bool | None = None
+    else:  # Any: `validate_multilabel` checks types too, and says more than the strict decorator would.
+        label_names: Any = None
+        strategy: Any = "cls"
+        label_token_ids: Any = None
+        label_attention: Any = "full"
+        label_layers: Any = None
+        threshold: Any = 0.5
+        temperature: Any = 1.0
+        min_labels: Any = 0
+        trained_on_pairs: Any = None
     bert_multilabel_version: str = __version__
 
     def __post_init__(self, **kwargs: Any) -> None:
@@ -72,9 +95,11 @@ class MultiLabelConfig(PushedInParts, BertConfig):
         if self.problem_type not in (None, "multi_label_classification"):
             raise MultiLabelError(f"problem_type must be 'multi_label_classification', got {self.problem_type!r}")
         self.problem_type = "multi_label_classification"
+        for field in ("threshold", "temperature", "label_token_ids"):
+            setattr(self, field, _as_list(getattr(self, field), int if field == "label_token_ids" else float))
         super().__post_init__(**kwargs)
         self.validate_multilabel()
-        # Which class rebuilds the model is a matter of the strategy alone: so it is in every folder, loaded or saved.
+        # The strategy alone decides on the model class, so every folder names it.
         model_class = STRATEGIES[self.strategy]
         self.architectures = [model_class]
         self.auto_map = {
@@ -96,22 +121,22 @@ class MultiLabelConfig(PushedInParts, BertConfig):
 
     @property
     def label_thresholds(self) -> list[float]:
-        """The threshold of each of the L labels, also where one holds for all."""
+        """One threshold per label, L floats, even if `threshold` is a single number."""
         values = self.threshold if isinstance(self.threshold, list) else [self.threshold] * len(self.label_names)
         return [float(value) for value in values]
 
     @property
-    def most_labels(self) -> int | None:
-        """How many labels leave room for text; None where they take no positions from it."""
+    def max_labels(self) -> int | None:
+        """How many label tokens leave room for text; None if they need no position embeddings."""
         if self.strategy != "label_tokens" or self.encodes_text_separately:
             return None
         return self.max_position_embeddings - 5  # [CLS], a token of text, [SEP], a token of the pair, [SEP]
 
     def add_labels(self, names: Sequence[str], label_token_ids: list[int]) -> None:
-        """Append labels: a model does so when its own `add_labels` is called.
+        """Append labels; `model.add_labels` calls this.
 
-        Where thresholds or temperatures are listed per label, a new label gets the median of the list: one head
-        decides on all label tokens, so they are calibrated alike, and the median is not drawn by a rare label.
+        If there is one threshold or temperature per label, a new label gets their median: all label tokens share a
+        head, so their values are similar, and a rare label does not move the median.
 
         Args:
             names: Names of the new labels.
@@ -132,69 +157,80 @@ class MultiLabelConfig(PushedInParts, BertConfig):
 
     @classmethod
     def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Self:
-        """Read the fields of a folder; raise a ValueError if a newer version of these files wrote it."""
-        # Before any other field: a newer version may have given it a value that would be refused for its own sake.
+        """Build a configuration from the content of a `config.json`.
+
+        Raises:
+            MultiLabelError: If a newer version of these files wrote it, or a field is invalid.
+        """
+        # First, because a newer version may allow values that the checks below refuse.
         _check_version(config_dict.get("bert_multilabel_version", __version__))
-        return super().from_dict(config_dict, **kwargs)
+        try:
+            return super().from_dict(config_dict, **kwargs)
+        except StrictDataclassError as error:  # of a field of BertConfig
+            raise MultiLabelError(f"config.json is invalid: {' '.join(str(error).split())}") from error
+
+    def save_pretrained(self, *args: Any, **kwargs: Any) -> None:
+        """Save the configuration, unless a field was set to an invalid value (`MultiLabelError`)."""
+        self.validate_multilabel()
+        super().save_pretrained(*args, **kwargs)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields as a dictionary, stamped with the version of the code that writes it."""
-        # `pipeline(...)` puts classes, which no JSON holds, into the custom pipelines of the configuration it reads.
+        """Return the fields as a dictionary, with the version of this code."""
+        # `pipeline(...)` replaces names in `custom_pipelines` by classes, which JSON cannot hold.
         own = {"custom_pipelines": _custom_pipelines(), "bert_multilabel_version": __version__}
         return {**super().to_dict(), **own}
 
-    def deciding_by(
-        self, threshold: float | Mapping[str, float] | None = None, min_labels: int | None = None
+    def with_decision(
+        self, threshold: float | Sequence[float] | Mapping[str, float] | None = None, min_labels: int | None = None
     ) -> "MultiLabelConfig":
-        """Return a copy of this configuration that decides otherwise.
+        """Return a copy of this configuration with another decision rule.
 
         Args:
-            threshold: One for all labels, or some by the names of their labels, whereupon the others keep what they
-                have; None: all keep it.
-            min_labels: As the field of that name; None: as it is.
+            threshold: One for all labels, one per label, or `{name: number}` for some of them; None keeps all.
+            min_labels: As the field; None keeps it.
 
         Raises:
-            MultiLabelError: If there is no such label, or a value is refused.
+            MultiLabelError: If a label is unknown or a value invalid.
+
+        Example:
+            >>> config = MultiLabelConfig(label_names=["price", "quality"])
+            >>> config.with_decision({"quality": 0.7}).threshold
+            [0.5, 0.7]
         """
         config = copy.copy(self)
         if isinstance(threshold, Mapping):
             unknown = [name for name in threshold if name not in self.label_names]
             if unknown:
-                raise MultiLabelError(
-                    f"threshold names labels that there are not, {unknown}: the labels are {self.label_names}"
-                )
-            config.threshold = [
-                _number(f"threshold of label {name!r}", threshold[name]) if name in threshold else kept
-                for name, kept in zip(self.label_names, self.label_thresholds, strict=True)
-            ]
+                raise MultiLabelError(f"Unknown labels in threshold: {unknown}. Known labels: {self.label_names}")
+            stored = dict(zip(self.label_names, self.label_thresholds, strict=True))
+            config.threshold = _as_list(list({**stored, **threshold}.values()))
         elif threshold is not None:
-            config.threshold = _number("threshold", threshold)
+            config.threshold = _as_list(threshold)
         if min_labels is not None:
-            if type(min_labels) is not int:
-                raise MultiLabelError(f"min_labels must be a whole number, got {min_labels!r}")
             config.min_labels = min_labels
         config.validate_multilabel()
         return config
 
-    def decide(self, logits: torch.Tensor, subset: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
-        """Turn logits into probabilities and labels: the one place where that happens.
+    def decide(self, logits: Any, subset: Any = None) -> tuple[torch.Tensor, torch.Tensor]:
+        """Turn logits into probabilities and decisions. Nothing else in this package does.
 
         Args:
-            logits: (B, L), any floating dtype, or (B, S) of a subset.
-            subset: (S,) int64, the labels that were scored if it was not all; as the model was given it.
+            logits: (B, L), or (B, S) for a subset: a tensor, numpy array or nested list of floats.
+            subset: (S,) indices of the labels that were scored, if not all, as passed to the model.
 
         Returns:
             Probabilities (B, L), float32, after `temperature`; and decisions (B, L), bool, by `threshold` and
             `min_labels`; or (B, S) each.
 
         Raises:
-            MultiLabelError: If there are not as many logits per row as labels.
+            MultiLabelError: If the last dimension of the logits is not the number of labels.
         """
+        logits = torch.as_tensor(logits)
         expected = len(self.label_names) if subset is None else len(subset)
-        if logits.size(-1) != expected:
+        if logits.dim() == 0 or logits.size(-1) != expected:
             raise MultiLabelError(
-                f"logits have the shape {tuple(logits.shape)}, but there are {expected} labels to decide on: give the "
-                "subset of labels that was scored, if it was not all of them"
+                f"logits have shape {tuple(logits.shape)}, but there are {expected} labels to decide on: if only a "
+                "subset was scored, pass it as subset"
             )
         temperature = torch.as_tensor(self.temperature, dtype=torch.float32, device=logits.device)  # () or (L,)
         threshold = torch.as_tensor(self.threshold, dtype=torch.float32, device=logits.device)  # () or (L,)
@@ -207,27 +243,38 @@ class MultiLabelConfig(PushedInParts, BertConfig):
         probabilities = scaled.sigmoid()
         decisions = probabilities >= threshold
         if self.min_labels:
-            # By logit: saturated probabilities would tie.
+            # By logit, because saturated probabilities tie.
             likeliest = scaled.topk(min(self.min_labels, expected), dim=-1).indices  # (B, min_labels)
             lacking = decisions.sum(-1, keepdim=True) < self.min_labels  # (B, 1)
             decisions = decisions | (torch.zeros_like(decisions).scatter(-1, likeliest, True) & lacking)
         return probabilities, decisions
 
+    def warn_about_pairs(self, has_pairs: bool) -> None:
+        """Log one warning per process if a model of pairs gets single texts, or a model of single texts pairs."""
+        if self.trained_on_pairs is not None and self.trained_on_pairs != has_pairs:
+            kinds = ("single texts", "pairs of texts")
+            logger.warning_once(
+                f"The model was trained on {kinds[self.trained_on_pairs]}, but gets {kinds[has_pairs]}: its "
+                "predictions may be poor."
+            )
+
     def _set_labels(self, num_labels: int | None) -> None:
-        """Bring `label_names`, `id2label`, `label2id` and `num_labels` to one truth, or refuse."""
+        """Make `label_names`, `id2label`, `label2id` and `num_labels` agree, or refuse."""
         mapped = None
         if self.id2label is not None:
-            # JSON turns the keys into strings.
-            by_id = {int(index): name for index, name in self.id2label.items()}
+            try:
+                by_id = {int(index): name for index, name in self.id2label.items()}  # JSON has strings for keys
+            except ValueError as error:
+                raise MultiLabelError(f"id2label must have whole numbers as keys, got {[*self.id2label]}") from error
             if sorted(by_id) != list(range(len(by_id))):
                 raise MultiLabelError(f"id2label must have the keys 0 to {len(by_id) - 1}, got {sorted(by_id)}")
             mapped = [by_id[index] for index in range(len(by_id))]
         if self.label_names is None:
             self.label_names = mapped or [f"LABEL_{index}" for index in range(2 if num_labels is None else num_labels)]
-        _check_names(self.label_names, "label_names")
+        self.label_names = read_label_names(self.label_names)
         if mapped is not None and mapped != self.label_names:
             raise MultiLabelError(
-                f"id2label names {mapped} but label_names are {self.label_names}: give one of the two"
+                f"id2label names {mapped} but label_names are {self.label_names}: pass one of the two"
             )
         if num_labels is not None and num_labels != len(self.label_names):
             raise MultiLabelError(f"num_labels is {num_labels} but there are {len(self.label_names)} label names")
@@ -238,12 +285,12 @@ class MultiLabelConfig(PushedInParts, BertConfig):
         self.label2id = label2id
 
     def validate_multilabel(self) -> None:
-        """Hold all fields against each other; models and `save_pretrained` do so again, after later assignments.
+        """Check all fields. Models and `save_pretrained` do so again, because fields may have been assigned.
 
         Raises:
-            MultiLabelError: If a field contradicts its meaning or another field.
+            MultiLabelError: If a field is invalid or contradicts another.
         """
-        _check_names(self.label_names, "label_names")
+        read_label_names(self.label_names)
         if self.id2label != dict(enumerate(self.label_names)):
             raise MultiLabelError(
                 f"num_labels or id2label was changed to {self.id2label} while label_names are {self.label_names}: "
@@ -256,10 +303,13 @@ class MultiLabelConfig(PushedInParts, BertConfig):
         self._check_per_label("threshold", lambda value: 0 <= value <= 1, "a number from 0 to 1")
         self._check_per_label("temperature", lambda value: 0 < value < math.inf, "a positive number")
         num_labels = len(self.label_names)
-        if not 0 <= self.min_labels <= num_labels:
+        if type(self.min_labels) is not int or not 0 <= self.min_labels <= num_labels:
             raise MultiLabelError(
-                f"min_labels must be from 0 to the number of labels, {num_labels}, got {self.min_labels}"
+                f"min_labels must be a whole number from 0 to the number of labels, {num_labels}, got "
+                f"{self.min_labels!r}"
             )
+        if self.trained_on_pairs not in (None, True, False):
+            raise MultiLabelError(f"trained_on_pairs must be true, false or null, got {self.trained_on_pairs!r}")
         _check_version(self.bert_multilabel_version)
 
     def _check_label_token_ids(self, ids: list[int]) -> None:
@@ -268,20 +318,23 @@ class MultiLabelConfig(PushedInParts, BertConfig):
                 f"label_token_ids go with strategy 'label_tokens', but strategy is {self.strategy!r}"
             )
         num_labels = len(self.label_names)
+        if not isinstance(ids, list) or not all(type(index) is int for index in ids):
+            raise MultiLabelError(f"label_token_ids must be a list of whole numbers, got {ids!r}")
         if len(ids) != num_labels or len(set(ids)) != len(ids):
             raise MultiLabelError(f"label_token_ids must be {num_labels} different ids, one per label, got {ids}")
         outside = [index for index in ids if not 0 <= index < self.vocab_size]
         if outside:
-            raise MultiLabelError(f"label_token_ids {outside} lie outside the vocabulary of {self.vocab_size}")
+            raise MultiLabelError(f"label_token_ids {outside} are outside the vocabulary of {self.vocab_size} tokens")
 
     def _check_label_form(self) -> None:
         if self.label_attention not in LABEL_ATTENTIONS:
             expected = " or ".join(map(repr, LABEL_ATTENTIONS))
             raise MultiLabelError(f"label_attention must be {expected}, got {self.label_attention!r}")
-        if self.label_layers is not None and not 1 <= self.label_layers <= self.num_hidden_layers:
+        layers = self.label_layers
+        if layers is not None and (type(layers) is not int or not 1 <= layers <= self.num_hidden_layers):
             raise MultiLabelError(
-                f"label_layers must be from 1 to the number of layers, {self.num_hidden_layers}, got "
-                f"{self.label_layers}"
+                f"label_layers must be a whole number from 1 to the number of layers, {self.num_hidden_layers}, got "
+                f"{layers!r}"
             )
         if self.strategy != "label_tokens":
             for field, default in (("label_attention", "full"), ("label_layers", None)):
@@ -296,50 +349,80 @@ class MultiLabelConfig(PushedInParts, BertConfig):
         values = value if isinstance(value, list) else [value]
         if isinstance(value, list) and len(value) != len(self.label_names):
             raise MultiLabelError(
-                f"{field} lists {len(value)} values for {len(self.label_names)} labels: give one per label"
+                f"{field} lists {len(value)} values for {len(self.label_names)} labels: pass one per label"
             )
         for index, number in enumerate(values):
-            if not holds(number):
+            if not isinstance(number, Real) or isinstance(number, bool) or not holds(float(number)):
                 where = f" for label {self.label_names[index]!r}" if isinstance(value, list) else ""
-                raise MultiLabelError(f"{field} must be {expected}, got {number}{where}")
+                raise MultiLabelError(f"{field} must be {expected}, got {number!r}{where}")
 
 
 def check_strategy(strategy: str) -> None:
-    """Raise a ValueError if there is no such strategy."""
+    """Raise a MultiLabelError if the strategy is unknown."""
     if strategy not in STRATEGIES:
         raise MultiLabelError(f"strategy must be one of {', '.join(map(repr, STRATEGIES))}, got {strategy!r}")
 
 
-def check_new_labels(names: Sequence[str], known: Sequence[str]) -> None:
-    """Raise a ValueError if labels cannot be added: none, blank or repeated ones, or such as there are already."""
-    if isinstance(names, str):
-        raise MultiLabelError(f"names must be a list of label names, got the text {names!r}")
-    _check_names(names, "names")
-    taken = [name for name in names if name in known]
-    if taken:
-        raise MultiLabelError(f"the labels {taken} are there already: add only new ones")
+def check_new_labels(names: Iterable[str], known: Sequence[str]) -> list[str]:
+    """Return the names of labels to add; raise a MultiLabelError if there are none, or one is invalid or known."""
+    new = read_label_names(names, "names")
+    known_already = [name for name in new if name in known]
+    if known_already:
+        raise MultiLabelError(f"the labels {known_already} exist already: add only new ones")
+    return new
 
 
-def _check_names(names: Sequence[str], field: str) -> None:
-    if not names:
-        raise MultiLabelError(f"{field} is empty: give at least one label")
-    for index, name in enumerate(names):
+def read_label_names(names: Iterable[str], argument: str = "label_names") -> list[str]:
+    """Return label names as a list of strings.
+
+    Args:
+        names: A list, tuple or array of names.
+        argument: What messages call it.
+
+    Raises:
+        MultiLabelError: If it is a single text or a set, or a name is blank, repeated or not a string.
+
+    Example:
+        >>> read_label_names(("price", "quality"))
+        ['price', 'quality']
+    """
+    if isinstance(names, str) or not isinstance(names, Iterable):
+        raise MultiLabelError(f"{argument} must be a list of names, got {names!r}")
+    if isinstance(names, Set) and not isinstance(names, Mapping):
+        raise MultiLabelError(f"{argument} is a set, whose order changes from run to run: pass sorted(...) of it")
+    values = list(names)
+    if not values:
+        raise MultiLabelError(f"{argument} is empty: pass at least one label")
+    for index, name in enumerate(values):
+        if not isinstance(name, str):
+            raise MultiLabelError(
+                f"{argument}[{index}] is {name!r}, not a string: convert all names, such as to {str(name)!r}"
+            )
         if not name.strip():
-            raise MultiLabelError(f"{field}[{index}] is {name!r}: every label needs a name that is not blank")
-    repeated = [name for name, count in Counter(names).items() if count > 1]
+            raise MultiLabelError(f"{argument}[{index}] is {name!r}: a label name must not be blank")
+    repeated = [name for name, count in Counter(values).items() if count > 1]
     if repeated:
-        raise MultiLabelError(f"{field} repeats {repeated}: every label needs a name of its own")
+        raise MultiLabelError(f"{argument} repeats {repeated}: label names must be unique")
+    return [str(name) for name in values]  # arrays of numpy hold strings of a type of their own
 
 
-def _number(field: str, value: Any) -> float:
-    if not isinstance(value, Real) or isinstance(value, bool):
-        raise MultiLabelError(f"{field} must be a number from 0 to 1, got {value!r}")
-    return float(value)
+def _as_list(value: Any, number_type: type = float) -> Any:
+    """Return an array or sequence of numbers as a list of this type of number; leave anything else for the checks."""
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    if isinstance(value, (list, tuple)):
+        return [number_type(number) if _equals_as(number_type, number) else number for number in value]
+    return value
+
+
+def _equals_as(number_type: type, number: Any) -> bool:
+    is_number = isinstance(number, Real) and not isinstance(number, bool)
+    return is_number and (number_type is float or (math.isfinite(number) and number == int(number)))
 
 
 def _check_version(version: Any) -> None:
-    """Raise a ValueError if these files are too old for a folder that this version of them wrote."""
-    # Patches read each other's folders: only a minor version adds to what a folder may hold.
+    """Raise a MultiLabelError if a folder was written by a newer version of these files."""
+    # Only a minor version may add to what a folder holds, so all patches of one read each other's folders.
     if _minor(version) > _minor(__version__):
         raise MultiLabelError(
             f"this configuration was written by bert-multilabel {version}, newer than this {__version__}: upgrade "

@@ -16,7 +16,7 @@ from .tokenization_multilabel import MultiLabelTokenizer
 _TEXTS_AT_ONCE = 64  # names or descriptions that are encoded in one batch
 
 
-def check_descriptions(descriptions: Mapping[str, str], names: Sequence[str]) -> None:
+def check_label_descriptions(descriptions: Mapping[str, str], names: Sequence[str]) -> None:
     """Raise a ValueError if something is described that is not among these labels, or by a blank."""
     unknown = [name for name in descriptions if name not in names]
     if unknown:

@@ -18,7 +18,7 @@ from .configuration_multilabel import MultiLabelConfig
 from .encoder import MultiLabelBert
 from .errors import MultiLabelError
 from .hub_readme import PushedInParts
-from .label_init import check_descriptions, label_texts, mean_of_pieces, mean_of_states
+from .label_init import check_label_descriptions, label_texts, mean_of_pieces, mean_of_states
 from .positions import (
     check_label_mask,
     find_tokens,
@@ -332,7 +332,7 @@ class BertForMultiLabelLabelTokens(MultiLabelPreTrainedModel):
                 blank or of another label, or the label tokens would leave no room for text.
         """
         descriptions = descriptions or {}
-        old, limit = self.num_labels, self.config.most_labels
+        old, limit = self.num_labels, self.config.max_labels
         for field in ("label_names", "label_token_ids"):
             theirs, ours = getattr(tokenizer, field, None), getattr(self.config, field)
             if theirs != ours:
@@ -345,7 +345,7 @@ class BertForMultiLabelLabelTokens(MultiLabelPreTrainedModel):
                 f"{self.config.max_position_embeddings} positions of this model, which has {old}: add at most "
                 f"{max(limit - old, 0)}, or train a model with label_attention='isolated', where they take none"
             )
-        check_descriptions(descriptions, names)
+        check_label_descriptions(descriptions, names)
         tokenizer.add_labels(names)  # refuses bad names; nothing after this does
         self.config.add_labels(names, tokenizer.label_token_ids)
         cast(LabelTokenHead, self.classifier).add_labels(len(names))

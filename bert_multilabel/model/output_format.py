@@ -14,7 +14,7 @@ def prediction_records(
     config: MultiLabelConfig,
     ids: list[Any] | None = None,
     top_scores: int | None = None,
-    given_only: bool = False,
+    predicted_only: bool = False,
 ) -> Iterator[dict[str, Any]]:
     """Yield what the model says of each row: `{"id": ..., "labels": [names], "scores": {name: probability}}`.
 
@@ -23,7 +23,7 @@ def prediction_records(
         config: Names the labels and decides on them.
         ids: Names of the N rows; without them the records have no `id`.
         top_scores: Give only the scores of this many labels, the highest first; by default all, in label order.
-        given_only: Give only the scores of the labels that the row is given.
+        predicted_only: Give only the scores of the labels that the row is given.
 
     Yields:
         One record per row, in order.
@@ -36,7 +36,7 @@ def prediction_records(
         scored = [
             (name, score)
             for name, score, is_given in zip(names, scores, given, strict=True)
-            if is_given or not given_only
+            if is_given or not predicted_only
         ]
         if top_scores is not None:
             scored = sorted(scored, key=lambda pair: -pair[1])[:top_scores]

@@ -124,7 +124,7 @@ class MultiLabelPipeline(Pipeline):
         """
         _check_names(arguments)
         asked = CallArguments(**{**self._postprocess_params, **arguments})
-        config = self.model.config.deciding_by(asked.threshold, asked.min_labels)
+        config = self.model.config.with_decision(asked.threshold, asked.min_labels)
         are_many = isinstance(inputs, Iterable) or hasattr(inputs, "__getitem__")  # torch data sets have only that
         if isinstance(inputs, (str, Mapping)) or not are_many:
             return next(self._answers([inputs], 1, asked, config))
@@ -144,7 +144,7 @@ class MultiLabelPipeline(Pipeline):
         """Check what is given at construction, and keep it for all calls."""
         _check_names(arguments)
         asked = CallArguments(**arguments)
-        self.model.config.deciding_by(asked.threshold, asked.min_labels)
+        self.model.config.with_decision(asked.threshold, asked.min_labels)
         return {}, {}, arguments
 
     def preprocess(  # type: ignore[override]  # no tensors yet: batches are formed of many texts
@@ -182,7 +182,7 @@ class MultiLabelPipeline(Pipeline):
         self, logits: torch.Tensor, config: MultiLabelConfig, asked: CallArguments
     ) -> Iterator[dict[str, Any]]:
         """Yield the answers to N texts, of whose logits (N, L) the configuration decides."""
-        return prediction_records(logits, config, top_scores=asked.top_k, given_only=not asked.return_all_scores)
+        return prediction_records(logits, config, top_scores=asked.top_k, predicted_only=not asked.return_all_scores)
 
 
 def _check_names(arguments: Iterable[str]) -> None:

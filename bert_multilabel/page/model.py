@@ -100,4 +100,4 @@ def moving_thresholds(config: MultiLabelConfig, shift: float, own: Mapping[str, 
         name: min(max(threshold + shift, 0.0), 1.0)
         for name, threshold in zip(config.label_names, config.label_thresholds, strict=True)
     }
-    return config.deciding_by({**shifted, **own})
+    return config.with_decision({**shifted, **own})

@@ -84,7 +84,7 @@ class Door:
 def _deciding(config: MultiLabelConfig, asked: Parameters) -> MultiLabelConfig:
     if asked.threshold is None and asked.min_labels is None:
         return config  # most requests: a copy and its checks would cost more than all else here
-    return config.deciding_by(asked.threshold, asked.min_labels)
+    return config.with_decision(asked.threshold, asked.min_labels)
 
 
 async def admitted(body: PredictRequest, request: Request) -> AsyncIterator[PredictRequest]:

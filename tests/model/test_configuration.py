@@ -144,16 +144,16 @@ def test_min_labels_tells_saturated_probabilities_apart():
 
 def test_a_copy_decides_by_other_thresholds():
     config = MultiLabelConfig(label_names=NAMES, threshold=0.2)
-    some = config.deciding_by({"gift": 1}, min_labels=1)
+    some = config.with_decision({"gift": 1}, min_labels=1)
     assert (some.threshold, some.min_labels) == ([0.2, 0.2, 1.0], 1)
-    assert some.deciding_by({"good value": 0.3}).threshold == [0.3, 0.2, 1.0]
-    assert config.deciding_by(0.7).threshold == 0.7
+    assert some.with_decision({"good value": 0.3}).threshold == [0.3, 0.2, 1.0]
+    assert config.with_decision(0.7).threshold == 0.7
     assert (config.threshold, config.min_labels) == (0.2, 0)
     logits = torch.tensor([[-2.0, -1.0, 3.0]])  # probabilities 0.12, 0.27, 0.95
     assert config.decide(logits)[1].tolist() == [[False, True, True]]
     assert some.decide(logits)[1].tolist() == [[False, True, False]]
     with pytest.raises(ValueError, match=r"threshold names labels that there are not, \['gifts'\]: the labels are"):
-        config.deciding_by({"gifts": 0.5})
+        config.with_decision({"gifts": 0.5})
 
 
 def test_a_saved_configuration_names_the_pipeline_also_after_a_pipeline_has_read_it(tmp_path):

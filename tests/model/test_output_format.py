@@ -26,11 +26,11 @@ def test_top_scores_come_highest_first_beside_the_same_decision():
 
 def test_scores_of_the_given_labels_alone():
     config = MultiLabelConfig(label_names=["a", "b", "c"])
-    first, second = prediction_records(LOGITS, config, given_only=True)
+    first, second = prediction_records(LOGITS, config, predicted_only=True)
     assert (first["labels"], list(first["scores"])) == (["a", "c"], ["a", "c"])
     assert second == {"labels": [], "scores": {}}
     assert [
-        list(record["scores"]) for record in prediction_records(LOGITS, config, top_scores=1, given_only=True)
+        list(record["scores"]) for record in prediction_records(LOGITS, config, top_scores=1, predicted_only=True)
     ] == [
         ["a"],
         [],

@@ -71,7 +71,7 @@ def test_bars_show_where_two_digits_would_hide_the_larger(model):
 
 
 def test_bars_say_why_a_label_below_its_threshold_is_given(model):
-    logits, config = torch.tensor([-4.0, -3.0, -2.0]), model.config.deciding_by(min_labels=1)
+    logits, config = torch.tensor([-4.0, -3.0, -2.0]), model.config.with_decision(min_labels=1)
     assert ("gift", True, "0.12 < 0.70") in read_bars(bars_html("tiny", logits, config))
     assert "(every text is given at least 1)" in bars_html("tiny", logits, config)
     assert "at least" not in bars_html("tiny", logits + 9, config)

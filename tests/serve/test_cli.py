@@ -82,7 +82,7 @@ def predict(served, inputs, **parameters):
 
 
 def expected(served, texts, pairs=None, top_k=None, **decision):
-    config = served.scorer.config.deciding_by(**decision)
+    config = served.scorer.config.with_decision(**decision)
     records = list(prediction_records(served.scorer.logits(texts, pairs), config, top_scores=top_k))
     return [{**record, "scores": pytest.approx(record["scores"], abs=1e-5)} for record in records]
 
