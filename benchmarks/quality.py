@@ -25,8 +25,8 @@ from bert_multilabel import MultiLabelConfig
 from bert_multilabel.data.columns import DataSpec
 from bert_multilabel.data.examples import load_splits
 from bert_multilabel.data.reading import read_label_names
+from bert_multilabel.evaluation.arguments import DecisionArguments
 from bert_multilabel.evaluation.decisions import tune
-from bert_multilabel.training.arguments import DecisionArguments
 
 # Ours and stock take all arguments of the script; each has the learning rates that suit its strategy.
 LABEL_TOKENS = "--strategy label_tokens --learning_rate 2e-4 --head_learning_rate 2e-3"

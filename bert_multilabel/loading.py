@@ -13,7 +13,6 @@ from huggingface_hub.errors import HFValidationError
 from transformers import AutoConfig, BertModel, PreTrainedConfig
 from transformers.utils import logging
 
-from bert_multilabel.data.label_frequencies import LabelFrequencies
 from bert_multilabel.errors import FileError, MultiLabelError
 from bert_multilabel.model.configuration_multilabel import MultiLabelConfig, check_strategy
 from bert_multilabel.model.label_init import check_label_descriptions
@@ -242,21 +241,6 @@ def _from_bert(
     _note_undescribed(descriptions, config.label_names)
     model.init_label_embeddings(tokenizer, descriptions)
     return cast(MultiLabelPreTrainedModel, model)
-
-
-@torch.no_grad()
-def start_bias_from_frequencies(model: MultiLabelPreTrainedModel, frequencies: LabelFrequencies) -> None:
-    """Set the bias of each label so that it begins at its frequency instead of at one half.
-
-    The first steps are then not spent on learning that most labels are rare.
-
-    Args:
-        model: A model whose head is new.
-        frequencies: Of the labels in the training rows.
-    """
-    # One row more of each kind: a label that nobody has still begins somewhere.
-    shares = (frequencies.positives + 1) / (frequencies.annotated + 2)  # (L,)
-    model.label_bias.copy_(torch.logit(torch.from_numpy(shares)))
 
 
 def _take_up(

@@ -7,7 +7,8 @@ from transformers import BertConfig, BertForMaskedLM, BertModel, RobertaConfig
 from bert_multilabel import MultiLabelConfig, from_backbone
 from bert_multilabel.data.label_frequencies import LabelFrequencies
 from bert_multilabel.errors import FileError
-from bert_multilabel.loading import load_trained, read_tokenizer, start_bias_from_frequencies
+from bert_multilabel.loading import load_trained, read_tokenizer
+from bert_multilabel.training.prepare import start_bias_from_frequencies
 from tests.conftest import LABELS, save_checkpoint
 
 both = pytest.mark.parametrize("strategy", ["cls", "label_tokens"])

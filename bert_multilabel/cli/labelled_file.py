@@ -7,13 +7,13 @@ from typing import Any
 from datasets import Dataset
 from numpy.typing import NDArray
 
+from bert_multilabel.data.arguments import ColumnArguments
 from bert_multilabel.data.examples import load_splits, multi_hot
 from bert_multilabel.inference.predict_file import predict_rows
 from bert_multilabel.loading import load_trained
 from bert_multilabel.model.configuration_multilabel import MultiLabelConfig
 from bert_multilabel.model.scoring import PRECISIONS, MultiLabelScorer
 from bert_multilabel.output_dir.checkpoints import trained_pair_column
-from bert_multilabel.training.arguments import ColumnArguments
 
 
 @dataclass

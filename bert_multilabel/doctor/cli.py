@@ -10,10 +10,11 @@ from typing import Any, get_type_hints
 from transformers import HfArgumentParser
 
 from bert_multilabel.cli.commands import parse
+from bert_multilabel.data.arguments import DataArguments
 from bert_multilabel.errors import MultiLabelError
 from bert_multilabel.loading import read_config, read_tokenizer
 from bert_multilabel.output_dir.checkpoints import trained_pair_column
-from bert_multilabel.training.arguments import DataArguments, ModelArguments, MultiLabelTrainingArguments
+from bert_multilabel.training.arguments import ModelArguments, MultiLabelTrainingArguments
 from bert_multilabel.utils.files import write_json
 
 from .examine import Examination, LoadModel, examine

@@ -21,9 +21,9 @@ from scipy.special import expit, logit
 from transformers import EvalPrediction
 from transformers.utils import logging
 
+from bert_multilabel.evaluation.arguments import THRESHOLDS, DecisionArguments
 from bert_multilabel.metrics import Cells, decision_scores, logits_and_references, score_decisions
 from bert_multilabel.model.configuration_multilabel import MultiLabelConfig
-from bert_multilabel.training.arguments import THRESHOLDS, DecisionArguments
 
 from .calibration import fit_temperature
 from .thresholds import Goal, fit_thresholds

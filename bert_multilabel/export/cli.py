@@ -14,12 +14,12 @@ from typing import Any
 from transformers import HfArgumentParser
 
 from bert_multilabel.cli.commands import parse
+from bert_multilabel.data.arguments import ColumnArguments
 from bert_multilabel.data.examples import load_splits, multi_hot
 from bert_multilabel.errors import MultiLabelError, ParityError
 from bert_multilabel.loading import load_trained
 from bert_multilabel.model.scoring import scoring_tokenizer
 from bert_multilabel.output_dir.checkpoints import trained_pair_column
-from bert_multilabel.training.arguments import ColumnArguments
 from bert_multilabel.utils.extras import check_installed
 from bert_multilabel.utils.files import creating_folder, write_json
 

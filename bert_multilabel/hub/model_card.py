@@ -12,8 +12,9 @@ from bert_multilabel.evaluation.thresholds import Goal
 from bert_multilabel.metrics import hamming_row_scores, per_label_scores
 from bert_multilabel.model.configuration_multilabel import MultiLabelConfig
 from bert_multilabel.model.hub_readme import usage
-from bert_multilabel.training.run_facts import RunFacts
 from bert_multilabel.utils.files import replacing
+
+from .run_facts import RunFacts
 
 # From this many on the table of the labels is folded.
 _LABELS_FOLDED = 50

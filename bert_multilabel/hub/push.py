@@ -28,7 +28,6 @@ from transformers.utils import logging
 from bert_multilabel.errors import PushError
 from bert_multilabel.model.hub_readme import write_readme
 from bert_multilabel.output_dir.checkpoints import PREDICTIONS_FILE, REPORT_FILES, RUN_FILE
-from bert_multilabel.training.arguments import MultiLabelTrainingArguments
 from bert_multilabel.utils.files import CHECKSUMS_FILE
 
 logger = logging.get_logger(__name__)
@@ -56,7 +55,7 @@ class HubPush(TrainerCallback):
         saves_load: Whether checkpoints are models that load; else nothing is pushed before the end.
     """
 
-    def __init__(self, args: MultiLabelTrainingArguments, token: str | None, saves_load: bool) -> None:
+    def __init__(self, args: TrainingArguments, token: str | None, saves_load: bool) -> None:
         self.folder = Path(str(args.output_dir))
         self.repo_id = args.hub_model_id or self.folder.absolute().name
         self._api = HfApi(token=token)
@@ -66,7 +65,7 @@ class HubPush(TrainerCallback):
         self._running: Future[None] | None = None
 
     @classmethod
-    def take_from(cls, args: MultiLabelTrainingArguments, saves_load: bool = True) -> "HubPush | None":
+    def take_from(cls, args: TrainingArguments, saves_load: bool = True) -> "HubPush | None":
         """Take the push out of the arguments, so that Trainer does not push as well.
 
         Args:

@@ -7,20 +7,23 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from datasets import Dataset
 from transformers import EarlyStoppingCallback, PreTrainedConfig, set_seed
 from transformers.utils import logging
 
+from bert_multilabel.data.arguments import DataArguments
 from bert_multilabel.data.examples import LoadedData, load_splits
 from bert_multilabel.data.label_descriptions import read_label_descriptions
 from bert_multilabel.data.label_frequencies import LabelFrequencies
 from bert_multilabel.data.splitting import split_validation
 from bert_multilabel.data.tokenizing import Collator, encode_rows, longest_first
 from bert_multilabel.errors import MultiLabelError
+from bert_multilabel.evaluation.arguments import DecisionArguments
 from bert_multilabel.evaluation.decisions import AS_STORED, Decisions, TunedMetrics
 from bert_multilabel.evaluation.thresholds import Goal
 from bert_multilabel.hub.push import HubPush
-from bert_multilabel.loading import from_backbone, read_config, start_bias_from_frequencies
+from bert_multilabel.loading import from_backbone, read_config
 from bert_multilabel.metrics import score_decisions
 from bert_multilabel.model.configuration_multilabel import MultiLabelConfig
 from bert_multilabel.model.modeling_multilabel import MultiLabelPreTrainedModel
@@ -29,7 +32,7 @@ from bert_multilabel.model.tokenization_multilabel import MultiLabelTokenizer
 from bert_multilabel.output_dir.checkpoints import read_results, trained_pair_column
 from bert_multilabel.utils.distributed import failing_together, on_main
 
-from .arguments import DataArguments, DecisionArguments, ModelArguments, MultiLabelTrainingArguments
+from .arguments import ModelArguments, MultiLabelTrainingArguments
 from .lora import add_adapters
 from .resume_plan import Claim, check_folder, deciding_arguments
 from .trainer import MultiLabelTrainer
@@ -318,6 +321,21 @@ def _build(
         model_args.allow_pickle,
         **given,
     )
+
+
+@torch.no_grad()
+def start_bias_from_frequencies(model: MultiLabelPreTrainedModel, frequencies: LabelFrequencies) -> None:
+    """Set the bias of each label so that it begins at its frequency instead of at one half.
+
+    The first steps are then not spent on learning that most labels are rare.
+
+    Args:
+        model: A model whose head is new.
+        frequencies: Of the labels in the training rows.
+    """
+    # One row more of each kind: a label that nobody has still begins somewhere.
+    shares = (frequencies.positives + 1) / (frequencies.annotated + 2)  # (L,)
+    model.label_bias.copy_(torch.logit(torch.from_numpy(shares)))
 
 
 def _settle_decisions(

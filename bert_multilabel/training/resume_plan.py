@@ -9,7 +9,9 @@ from typing import Any
 from transformers.trainer_utils import sort_checkpoints
 from transformers.utils import logging
 
+from bert_multilabel.data.arguments import DataArguments
 from bert_multilabel.errors import FileError, MultiLabelError
+from bert_multilabel.evaluation.arguments import DecisionArguments
 from bert_multilabel.output_dir.atomic_save import clear_unfinished, discard, withdraw_model
 from bert_multilabel.output_dir.checkpoints import (
     PREDICTIONS_FILE,
@@ -25,7 +27,7 @@ from bert_multilabel.output_dir.checkpoints import (
 )
 from bert_multilabel.utils.files import sha256, write_json, writing
 
-from .arguments import DataArguments, DecisionArguments, ModelArguments, MultiLabelTrainingArguments
+from .arguments import ModelArguments, MultiLabelTrainingArguments
 
 logger = logging.get_logger(__name__)
 

@@ -5,10 +5,13 @@ from pathlib import Path
 
 from transformers.utils import logging
 
+from bert_multilabel.data.arguments import DataArguments
 from bert_multilabel.data.label_frequencies import LabelFrequencies
+from bert_multilabel.evaluation.arguments import DecisionArguments
 from bert_multilabel.evaluation.decisions import Tuned, fingerprint
 from bert_multilabel.hub.model_card import write_model_card
 from bert_multilabel.hub.push import HubPush
+from bert_multilabel.hub.run_facts import store_facts
 from bert_multilabel.inference.predict_file import PredictionOptions, predict_split
 from bert_multilabel.model.modeling_multilabel import MultiLabelPreTrainedModel
 from bert_multilabel.output_dir.atomic_save import saving_model, writing_alone
@@ -28,11 +31,11 @@ from bert_multilabel.report.figures import Evaluation
 from bert_multilabel.report.html import write_report
 from bert_multilabel.utils.distributed import check_is_seen, on_main
 
-from .arguments import DataArguments, DecisionArguments, ModelArguments, MultiLabelTrainingArguments
+from .arguments import ModelArguments, MultiLabelTrainingArguments
 from .prepare import Prepared, prepare
 from .progress import summary
 from .resume_plan import Claim
-from .run_facts import gather_facts, store_facts, validation_source
+from .run_facts import gather_facts, validation_source
 from .search import search
 from .trainer import MultiLabelTrainer
 

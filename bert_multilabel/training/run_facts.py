@@ -1,11 +1,7 @@
-"""What a model card tells of a run: data, recipe and machine, taken from its arguments, and none of their directories.
-
-The facts stay in the record of the run, so that a card which is written anew, by `tune`, still tells them.
-"""
+"""Gathers the facts of a run that its model card shows: data, recipe and machine, without paths of this machine."""
 
 import platform
 import re
-from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 
@@ -15,59 +11,16 @@ from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 from transformers import PreTrainedConfig, SchedulerType, TrainingArguments
 from transformers.training_args import OptimizerNames
 
+from bert_multilabel.data.arguments import DataArguments
 from bert_multilabel.data.examples import LoadedData
 from bert_multilabel.data.label_frequencies import LabelFrequencies
+from bert_multilabel.hub.run_facts import RunFacts
 from bert_multilabel.model.configuration_multilabel import __version__
-from bert_multilabel.output_dir.checkpoints import add_to_run, read_run
 
-from .arguments import DataArguments, ModelArguments, MultiLabelTrainingArguments
+from .arguments import ModelArguments, MultiLabelTrainingArguments
 from .trainer import MultiLabelTrainer
 
 _LIBRARIES = ("transformers", "torch", "tokenizers", "datasets")
-_ENTRY = "card"
-
-
-@dataclass(frozen=True)
-class RunFacts:
-    """What is told of a run. JSON values.
-
-    Attributes:
-        hub_name: The model's name on the Hub, if it is to have one.
-        base_model: What the training started from; of a local folder the name alone.
-        base_model_id: The same as a name on the Hub, if it has one.
-        train_source: Data set or file of the training rows.
-        train_rows: How many there were.
-        positives: How many of them have each label, L numbers.
-        validation_source: Data set or file of the validation rows, or what they were split off.
-        dataset_id: Name of the data set on the Hub, if it has one.
-        has_pairs: Whether rows have a second text.
-        max_seq_length: Where inputs were cut, in tokens; None: at the model's own limit.
-        recipe: How it was trained, in words, by what it is about.
-        hardware: What it was trained on.
-        seconds: How long training took; None if it went on from a checkpoint, for only what followed was measured.
-        versions: Of the libraries.
-        languages: Codes of the languages, as the user gave them.
-        license: As the user gave it.
-        examples: Texts that the user asked to show.
-    """
-
-    hub_name: str | None
-    base_model: str
-    base_model_id: str | None
-    train_source: str
-    train_rows: int
-    positives: list[int]
-    validation_source: str
-    dataset_id: str | None
-    has_pairs: bool
-    max_seq_length: int | None
-    recipe: dict[str, str]
-    hardware: str
-    seconds: float | None
-    versions: dict[str, str]
-    languages: list[str]
-    license: str | None
-    examples: list[str]
 
 
 def gather_facts(
@@ -130,17 +83,6 @@ def _train_source(data_args: DataArguments) -> str:
     name = data_args.dataset_name
     hub_id = None if name is None else _hub_id(name)
     return hub_id or Path(str(name or data_args.train_file)).resolve().name
-
-
-def store_facts(model_dir: Path, facts: RunFacts) -> None:
-    """Keep the facts in the record of the run in a folder."""
-    add_to_run(model_dir, **{_ENTRY: asdict(facts)})
-
-
-def read_facts(model_dir: Path) -> RunFacts | None:
-    """Return the facts of the run in a folder, or None if there was none."""
-    run = read_run(model_dir)
-    return RunFacts(**run[_ENTRY]) if run is not None and _ENTRY in run else None
 
 
 def _hub_id(name: str) -> str | None:

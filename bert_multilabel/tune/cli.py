@@ -15,12 +15,12 @@ from transformers.utils import logging
 from bert_multilabel.cli.commands import parse
 from bert_multilabel.cli.labelled_file import LabelledFile, score_labelled_file
 from bert_multilabel.errors import MultiLabelError
+from bert_multilabel.evaluation.arguments import DecisionArguments
 from bert_multilabel.evaluation.decisions import FEWEST_ROWS, Decisions, Tuned, fingerprint, tune
 from bert_multilabel.hub.model_card import write_model_card
+from bert_multilabel.hub.run_facts import read_facts
 from bert_multilabel.model.configuration_multilabel import MultiLabelConfig
 from bert_multilabel.output_dir.checkpoints import TUNED_ON, add_to_run, read_results, read_run, write_results
-from bert_multilabel.training.arguments import DecisionArguments
-from bert_multilabel.training.run_facts import read_facts
 from bert_multilabel.utils.files import write_json
 
 logger = logging.get_logger(__name__)

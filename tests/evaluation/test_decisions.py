@@ -4,9 +4,9 @@ import torch
 from transformers import EvalPrediction
 
 from bert_multilabel import MultiLabelConfig, hamming_score
+from bert_multilabel.evaluation.arguments import DecisionArguments
 from bert_multilabel.evaluation.decisions import FEWEST_ROWS, FEWEST_ROWS_PER_LABEL, Decisions, TunedMetrics, tune
 from bert_multilabel.metrics import evaluate
-from bert_multilabel.training.arguments import DecisionArguments
 from tests.evaluation.test_thresholds import make_rows
 
 NAMES = ["a", "b", "c"]

@@ -12,11 +12,11 @@ from markdown_it import MarkdownIt
 from transformers import EvalPrediction
 
 from bert_multilabel import MultiLabelConfig
+from bert_multilabel.evaluation.arguments import DecisionArguments
 from bert_multilabel.evaluation.decisions import AS_STORED, tune
 from bert_multilabel.hub.model_card import plain, write_model_card
+from bert_multilabel.hub.run_facts import RunFacts
 from bert_multilabel.metrics import evaluate, per_label_scores
-from bert_multilabel.training.arguments import DecisionArguments
-from bert_multilabel.training.run_facts import RunFacts
 
 HOSTILE = [
     "a: 'b' \"c\"",

@@ -7,7 +7,7 @@ from transformers import AutoModel
 
 from bert_multilabel import MultiLabelConfig, from_backbone
 from bert_multilabel.hub.model_card import write_model_card
-from bert_multilabel.training.run_facts import store_facts
+from bert_multilabel.hub.run_facts import store_facts
 from bert_multilabel.tune.cli import main
 from tests.conftest import LABELS
 from tests.hub.test_model_card import FACTS

@@ -16,8 +16,9 @@ from torch.distributed import TCPStore
 from bert_multilabel import from_backbone
 from bert_multilabel.data.tokenizing import Collator, encode_rows
 from bert_multilabel.errors import FileError, OtherProcessError
+from bert_multilabel.evaluation.arguments import DecisionArguments
 from bert_multilabel.evaluation.decisions import TunedMetrics
-from bert_multilabel.training.arguments import DecisionArguments, parse_arguments
+from bert_multilabel.training.arguments import parse_arguments
 from bert_multilabel.training.run import run
 from bert_multilabel.training.trainer import MultiLabelTrainer
 from bert_multilabel.utils import distributed as processes

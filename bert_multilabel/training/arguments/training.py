@@ -1,35 +1,24 @@
-"""The options of the script: the only list of them, with their defaults and checks."""
+"""`TrainingArguments` with the defaults, options and checks of multi-label training."""
 
-import json
 import math
 import re
-import sys
-from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Any, cast
+from dataclasses import dataclass, field
+from typing import cast
 
 import torch
-from transformers import HfArgumentParser, TrainingArguments
+from transformers import TrainingArguments
 from transformers.integrations.integration_utils import get_available_reporting_integrations
 from transformers.trainer_pt_utils import AcceleratorConfig
 from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 
-from bert_multilabel.data.columns import DataSpec
-from bert_multilabel.data.reading import read_label_names
 from bert_multilabel.data.streaming import SHUFFLED, RowStream
 from bert_multilabel.errors import MultiLabelError
-from bert_multilabel.evaluation.thresholds import Goal
-from bert_multilabel.model.configuration_multilabel import LABEL_ATTENTIONS, STRATEGIES
 from bert_multilabel.model.scoring import PRECISIONS
 from bert_multilabel.model.windows import POOLINGS, Windows
+from bert_multilabel.training.losses import LOSSES
+from bert_multilabel.utils.checks import check_at_least_one
 from bert_multilabel.utils.distributed import check_launch
 from bert_multilabel.utils.extras import check_installed
-
-from .losses import LOSSES
-
-# From the least that is fitted to the most.
-THRESHOLDS = ("keep", "global", "per_label")
-CALIBRATIONS = ("keep", "global", "per_label")
 
 # What the Hub takes for a language (ISO 639) and for a license; it knows which there are.
 _LANGUAGE = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]+)*|multilingual")
@@ -43,214 +32,6 @@ _COSTS = ("loss", "brier_score", "calibration_error")
 
 # Options that one loss alone reads: which one, the least value, and the default.
 _LOSS_OPTIONS = {"focal_gamma": ("focal", 0.0, 2.0), "max_pos_weight": ("weighted_bce", 1.0, 10.0)}
-
-
-@dataclass
-class ModelArguments:
-    """Which model to start from."""
-
-    model_name_or_path: str = field(
-        metadata={"help": "A BERT checkpoint, or a folder that this script trained: then its training goes on."}
-    )
-    strategy: str | None = field(
-        default=None,
-        metadata={
-            "help": "Classify from the [CLS] vector, or from one label token per label. Default: label_tokens, "
-            "or what the trained folder has.",
-            "choices": list(STRATEGIES),
-        },
-    )
-    label_attention: str | None = field(
-        default=None,
-        metadata={
-            "help": "What label tokens read: everything (full), or the text and themselves (isolated), so that a "
-            "label's score does not depend on the other labels. Default: full, or what the trained folder has.",
-            "choices": list(LABEL_ATTENTIONS),
-        },
-    )
-    label_layers: int | None = field(
-        default=None,
-        metadata={
-            "help": "In how many of the last layers label tokens take part: fewer is faster. Default: all, or what "
-            "the trained folder has."
-        },
-    )
-    classifier_dropout: float | None = field(
-        default=None, metadata={"help": "Dropout of the classification head. Default: the backbone's hidden dropout."}
-    )
-    label_descriptions: str | None = field(
-        default=None,
-        metadata={
-            "help": "What is said of labels, from which they start in place of the names: a JSON object from "
-            "name to sentence, or a csv, tsv or jsonl with the columns label and description."
-        },
-    )
-    add_labels: bool = field(
-        default=False,
-        metadata={
-            "help": "Let the trained folder know the labels that it lacks, behind its own; only with label tokens. "
-            "--label_names_file or the training data must name its own, too."
-        },
-    )
-    allow_pickle: bool = field(
-        default=False,
-        metadata={
-            "help": "Take the weights from a pickle (pytorch_model.bin) where the checkpoint has no safetensors: only "
-            "from a source that you trust."
-        },
-    )
-    lora_rank: int | None = field(
-        default=None,
-        metadata={
-            "help": "Train low-rank adapters of this rank in place of the encoder, which end merged into it. Default: "
-            "train the encoder itself."
-        },
-    )
-
-    def __post_init__(self) -> None:
-        _check_at_least_one("lora_rank", self.lora_rank)
-        if self.lora_rank is not None:
-            check_installed("--lora_rank", "lora")
-
-
-@dataclass
-class ColumnArguments:
-    """How to read the rows of a file."""
-
-    text_column: str | None = field(default=None, metadata={"help": "Column of the text. Default: by common names."})
-    text_pair_column: str | None = field(
-        default=None,
-        metadata={
-            "help": 'Column of the second text; "" for none. Default: as the model was trained, else by common names.'
-        },
-    )
-    label_column: list[str] | None = field(
-        default=None,
-        metadata={"help": "Column of the labels, or one 0/1 column per label. Default: by common names."},
-    )
-    label_delimiter: str | None = field(
-        default=None, metadata={"help": "What separates labels in one cell. Default: the first of | ; , that occurs."}
-    )
-    max_seq_length: int | None = field(
-        default=None,
-        metadata={
-            "help": "Longest input in tokens; label tokens count unless they stand apart (isolated, or in the last "
-            "layers only). Default: the model's limit."
-        },
-    )
-
-    def __post_init__(self) -> None:
-        _check_at_least_one("max_seq_length", self.max_seq_length)
-
-    def spec(self, label_names: list[str] | None) -> DataSpec:
-        """Return what these arguments say about columns and labels.
-
-        Args:
-            label_names: Labels of the model, if it has some.
-
-        Raises:
-            DataError: If a names file cannot be read, or names or delimiter are refused.
-        """
-        return DataSpec(
-            text_column=self.text_column,
-            text_pair_column=self.text_pair_column,
-            label_column=self.label_column,
-            label_names=label_names,
-            label_delimiter=self.label_delimiter,
-        )
-
-
-@dataclass
-class DataArguments(ColumnArguments):
-    """Where the rows are and how to read them."""
-
-    train_file: str | None = field(default=None, metadata={"help": "csv, tsv, json, jsonl or parquet to train on."})
-    validation_file: str | None = field(
-        default=None, metadata={"help": "File to evaluate on. Default: a stratified part of the training data."}
-    )
-    test_file: str | None = field(default=None, metadata={"help": "File to predict; its labels are optional."})
-    dataset_name: str | None = field(
-        default=None, metadata={"help": "Name or local folder for datasets.load_dataset, in place of the files."}
-    )
-    dataset_config_name: str | None = field(default=None, metadata={"help": "Configuration of that data set."})
-    id_column: str | None = field(
-        default=None,
-        metadata={"help": "Column that names a row in the predictions. Default: by common names, or none."},
-    )
-    label_names_file: str | None = field(
-        default=None, metadata={"help": "Label names, one a line, in order. Default: what the training data holds."}
-    )
-    validation_fraction: float = field(
-        default=0.1, metadata={"help": "Share of the training rows split off where validation data is missing."}
-    )
-    max_train_samples: int | None = field(
-        default=None, metadata={"help": "Train on this many rows, drawn at random by the seed."}
-    )
-    top_scores: int | None = field(
-        default=None, metadata={"help": "Write only this many of the highest scores per predicted row."}
-    )
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        files = {"train_file": self.train_file, "validation_file": self.validation_file, "test_file": self.test_file}
-        given = [f"--{name}" for name, path in files.items() if path is not None]
-        if self.dataset_name is not None and given:
-            raise MultiLabelError(
-                f"--dataset_name {self.dataset_name} and {', '.join(given)} exclude each other: drop one"
-            )
-        if self.dataset_config_name is not None and self.dataset_name is None:
-            raise MultiLabelError(f"--dataset_config_name {self.dataset_config_name} needs --dataset_name")
-        for name in ("max_train_samples", "top_scores"):
-            _check_at_least_one(name, getattr(self, name))
-
-    def spec(self, label_names: list[str] | None) -> DataSpec:
-        """Return what these arguments say about columns and labels, the names file going before `label_names`."""
-        names = read_label_names(self.label_names_file) if self.label_names_file else label_names
-        return replace(super().spec(names), id_column=self.id_column)
-
-
-@dataclass
-class DecisionArguments:
-    """How logits become labels: what is fitted on validation rows after training, and stored with the model."""
-
-    threshold_goal: str = field(
-        default="hamming_score",
-        metadata={
-            "help": "What thresholds are fitted for: hamming_score, micro_f1 or macro_f1, or a bound such as "
-            "precision=0.9 or recall=0.8."
-        },
-    )
-    thresholds: str = field(
-        default="per_label",
-        metadata={
-            "help": "One threshold for all labels (global), or one per label where that holds on rows it was not "
-            "fitted on (per_label), or what the model has (keep: 0.5 if it is new).",
-            "choices": list(THRESHOLDS),
-        },
-    )
-    calibration: str = field(
-        default="global",
-        metadata={
-            "help": "Divide logits by a temperature under which the labels are likeliest: one for all (global), "
-            "one per label (per_label), or what the model has (keep: 1 if it is new).",
-            "choices": list(CALIBRATIONS),
-        },
-    )
-    min_labels: int | None = field(
-        default=None,
-        metadata={
-            "help": "Give every row at least this many labels, the most probable ones first. Default: what the model "
-            "has, 0 if it is new."
-        },
-    )
-
-    def __post_init__(self) -> None:
-        if Goal.parse(self.threshold_goal).floor is not None and self.thresholds == "keep":
-            raise MultiLabelError(
-                f"--threshold_goal {self.threshold_goal} is for a fit, but --thresholds is keep: drop one"
-            )
-        if self.min_labels is not None and self.min_labels < 0:
-            raise MultiLabelError(f"--min_labels must be at least 0, got {self.min_labels}")
 
 
 @dataclass
@@ -403,7 +184,7 @@ class MultiLabelTrainingArguments(TrainingArguments):
             # There is nothing to evaluate between, so there is no best checkpoint either.
             self.eval_strategy = "no"
         self._settle_best()
-        _check_at_least_one("early_stopping_patience", self.early_stopping_patience)
+        check_at_least_one("early_stopping_patience", self.early_stopping_patience)
         if self.early_stopping_patience is not None and not self.load_best_model_at_end:
             raise MultiLabelError(
                 f"--early_stopping_patience {self.early_stopping_patience} needs evaluations to stop by: add "
@@ -523,7 +304,7 @@ class MultiLabelTrainingArguments(TrainingArguments):
 
     def _check_search(self) -> None:
         asked = f"--hyperparameter_search {self.hyperparameter_search}"
-        _check_at_least_one("hyperparameter_search", self.hyperparameter_search)
+        check_at_least_one("hyperparameter_search", self.hyperparameter_search)
         if not (self.do_train and self.do_eval):
             raise MultiLabelError(f"{asked} compares evaluations of trained models: add --do_train and --do_eval")
         if str(self.resume_from_checkpoint).lower() not in ("none", "true", "false"):
@@ -574,61 +355,3 @@ class MultiLabelTrainingArguments(TrainingArguments):
                 f"--card_license takes a name of the Hub such as apache-2.0, cc-by-4.0 or other, got "
                 f"{self.card_license!r}"
             )
-
-
-def _check_at_least_one(option: str, value: int | None) -> None:
-    if value is not None and value < 1:
-        raise MultiLabelError(f"--{option} must be at least 1, got {value}")
-
-
-def parse_arguments(
-    arguments: list[str] | None = None,
-) -> tuple[ModelArguments, DataArguments, MultiLabelTrainingArguments, DecisionArguments]:
-    """Read the command line, or the JSON file that is its only argument.
-
-    Args:
-        arguments: The command line without the program's name; by default that of the process.
-
-    Returns:
-        The four groups of arguments.
-
-    Raises:
-        MultiLabelError: If an argument is unknown or a value is refused.
-        SystemExit: From argparse, for `--help`, missing arguments and wrong types.
-    """
-    arguments = sys.argv[1:] if arguments is None else arguments
-    if len(arguments) == 1 and arguments[0].endswith(".json"):
-        arguments = _read_json_arguments(Path(arguments[0]))
-    groups: Any = (ModelArguments, DataArguments, MultiLabelTrainingArguments, DecisionArguments)
-    # Abbreviations would let a misspelt flag mean another one.
-    parser = HfArgumentParser(groups, allow_abbrev=False)
-    *parsed, unknown = parser.parse_args_into_dataclasses(arguments, return_remaining_strings=True)
-    if unknown:
-        raise MultiLabelError(unknown_arguments(unknown))
-    model, data, training, decision = parsed
-    return model, data, training, decision
-
-
-def unknown_arguments(words: list[str]) -> str:
-    """Say of words on the command line that nothing reads them."""
-    return f"unknown arguments: {' '.join(words)}; check the spelling, --help lists them all"
-
-
-def _read_json_arguments(path: Path) -> list[str]:
-    """Turn a JSON file into a command line, which knows the type of each argument."""
-    if not path.is_file():
-        raise MultiLabelError(f"there is no file {str(path)!r} to read the arguments from")
-    try:
-        named = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise MultiLabelError(f"{path} is no JSON file that can be read: {error}") from error
-    if not isinstance(named, dict):
-        raise MultiLabelError(
-            f'{path} must hold one object such as {{"do_train": true}}, got a {type(named).__name__}'
-        )
-    words = []
-    for name, value in named.items():
-        if value is not None:
-            values = value if isinstance(value, list) else [value]
-            words += [f"--{name}", *(item if isinstance(item, str) else json.dumps(item) for item in values)]
-    return words

@@ -1,0 +1,55 @@
+"""The options that say how the decisions of a model are fitted."""
+
+from dataclasses import dataclass, field
+
+from bert_multilabel.errors import MultiLabelError
+
+from .thresholds import Goal
+
+# From the least that is fitted to the most.
+THRESHOLDS = ("keep", "global", "per_label")
+CALIBRATIONS = ("keep", "global", "per_label")
+
+
+@dataclass
+class DecisionArguments:
+    """How logits become labels: what is fitted on validation rows after training, and stored with the model."""
+
+    threshold_goal: str = field(
+        default="hamming_score",
+        metadata={
+            "help": "What thresholds are fitted for: hamming_score, micro_f1 or macro_f1, or a bound such as "
+            "precision=0.9 or recall=0.8."
+        },
+    )
+    thresholds: str = field(
+        default="per_label",
+        metadata={
+            "help": "One threshold for all labels (global), or one per label where that holds on rows it was not "
+            "fitted on (per_label), or what the model has (keep: 0.5 if it is new).",
+            "choices": list(THRESHOLDS),
+        },
+    )
+    calibration: str = field(
+        default="global",
+        metadata={
+            "help": "Divide logits by a temperature under which the labels are likeliest: one for all (global), "
+            "one per label (per_label), or what the model has (keep: 1 if it is new).",
+            "choices": list(CALIBRATIONS),
+        },
+    )
+    min_labels: int | None = field(
+        default=None,
+        metadata={
+            "help": "Give every row at least this many labels, the most probable ones first. Default: what the model "
+            "has, 0 if it is new."
+        },
+    )
+
+    def __post_init__(self) -> None:
+        if Goal.parse(self.threshold_goal).floor is not None and self.thresholds == "keep":
+            raise MultiLabelError(
+                f"--threshold_goal {self.threshold_goal} is for a fit, but --thresholds is keep: drop one"
+            )
+        if self.min_labels is not None and self.min_labels < 0:
+            raise MultiLabelError(f"--min_labels must be at least 0, got {self.min_labels}")
