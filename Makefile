@@ -5,7 +5,7 @@ BIN := .venv/bin
 PYTEST := python -m pytest -n auto --dist loadfile --no-loadscope-reorder -m "not slow and not gpu"
 export HF_HUB_OFFLINE := 1
 
-.PHONY: demo test test-wheel test-lowest .venv-wheel/tree .venv-lowest/tree lint clean
+.PHONY: demo test test-wheel test-lowest test-newest .venv-wheel/tree .venv-lowest/tree .venv-newest/tree lint clean
 
 .venv/installed: setup.cfg constraints.txt
 	$(PYTHON) -m venv .venv
@@ -16,7 +16,7 @@ export HF_HUB_OFFLINE := 1
 demo: .venv/installed  ## fine-tune on the bundled example and answer three new sentences
 	$(BIN)/python examples/purchase_intent/demo.py
 
-test test-wheel test-lowest: export OMP_NUM_THREADS := 1
+test test-wheel test-lowest test-newest: export OMP_NUM_THREADS := 1
 test: .venv/installed  ## run the tests, one process on each core
 	$(BIN)/$(PYTEST)
 
@@ -30,9 +30,15 @@ dist/built: $(shell find bert_multilabel -not -name "*.pyc") run_multilabel.py s
 	mkdir -p $(@D)
 	$(PYTHON) .ci/lowest.py > $@
 
+# The newest releases within the ranges of setup.cfg; torch stays at its pin, whose newest builds take gigabytes.
+.venv-newest/constraints.txt: constraints.txt
+	mkdir -p $(@D)
+	grep '^torch==' constraints.txt > $@
+
 .venv-wheel/installed: constraints.txt
 .venv-lowest/installed: .venv-lowest/constraints.txt
-.venv-wheel/installed .venv-lowest/installed: dist/built
+.venv-newest/installed: .venv-newest/constraints.txt
+.venv-wheel/installed .venv-lowest/installed .venv-newest/installed: dist/built
 	$(PYTHON) -m venv $(@D)
 	$(@D)/bin/pip install --quiet --upgrade pip
 	$(@D)/bin/pip install --quiet -c $(filter %constraints.txt,$^) "$$(echo dist/*.whl)[test]"
@@ -40,7 +46,7 @@ dist/built: $(shell find bert_multilabel -not -name "*.pyc") run_multilabel.py s
 	touch $@
 
 # A copy of this tree in which no package stands in front of the installed one, and the script is the installed one.
-.venv-wheel/tree .venv-lowest/tree: .venv-%/tree: .venv-%/installed
+.venv-wheel/tree .venv-lowest/tree .venv-newest/tree: .venv-%/tree: .venv-%/installed
 	rm -rf $@
 	mkdir $@
 	tar -c --exclude='./.*' --exclude=./bert_multilabel --exclude=./build --exclude='./*.egg-info' . | tar -x -C $@
@@ -53,6 +59,9 @@ test-wheel: .venv-wheel/tree .venv/installed  ## run the tests that start comman
 test-lowest: .venv-lowest/tree  ## run the tests on the installed wheel with the lowest versions that setup.cfg promises
 	cd $< && $(CURDIR)/$(<D)/bin/$(PYTEST)
 
+test-newest: .venv-newest/tree  ## run the tests on the installed wheel with the newest versions in the ranges of setup.cfg
+	cd $< && $(CURDIR)/$(<D)/bin/$(PYTEST)
+
 lint: .venv/installed  ## style, types and the direction of imports
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -60,4 +69,4 @@ lint: .venv/installed  ## style, types and the direction of imports
 	$(BIN)/lint-imports
 
 clean:
-	rm -rf .venv .venv-wheel .venv-lowest runs build dist *.egg-info
+	rm -rf .venv .venv-wheel .venv-lowest .venv-newest runs build dist *.egg-info
