@@ -14,7 +14,7 @@ from transformers import AutoConfig, BertModel, PreTrainedConfig
 from transformers.utils import logging
 
 from bert_multilabel.errors import FileError, MultiLabelError
-from bert_multilabel.model.configuration_multilabel import MultiLabelConfig, check_strategy
+from bert_multilabel.model.configuration_multilabel import MultiLabelConfig, check_strategy, read_label_names
 from bert_multilabel.model.label_init import check_label_descriptions
 from bert_multilabel.model.modeling_multilabel import MODEL_CLASSES, MultiLabelPreTrainedModel
 from bert_multilabel.model.tokenization_multilabel import MultiLabelTokenizer
@@ -189,8 +189,7 @@ def _read_config(
     path: str | PathLike[str], label_names: Sequence[str], strategy: str, config: dict[str, Any]
 ) -> PreTrainedConfig:
     """Read the configuration of a checkpoint that is fit to become the model asked for, but perhaps for its labels."""
-    if isinstance(label_names, str):
-        raise MultiLabelError(f"label_names must be a list of names, got the text {label_names!r}")
+    read_label_names(label_names)
     unknown = sorted(set(config) - {field.name for field in fields(MultiLabelConfig)})
     if unknown:
         raise MultiLabelError(f"MultiLabelConfig has no field {', '.join(map(repr, unknown))}: check the spelling")

@@ -189,7 +189,7 @@ def test_other_architectures_fields_and_strategies_are_refused(backbone, tmp_pat
     RobertaConfig().save_pretrained(tmp_path)
     with pytest.raises(ValueError, match="model_type 'roberta', but the backbone must be a BERT"):
         from_backbone(tmp_path, LABELS, "cls")
-    with pytest.raises(ValueError, match="label_names must be a list of names, got the text 'price'"):
+    with pytest.raises(ValueError, match="label_names must be a list of names, got 'price'"):
         from_backbone(backbone, "price", "cls")
     with pytest.raises(ValueError, match="MultiLabelConfig has no field 'clasifier_dropout'"):
         from_backbone(backbone, LABELS, "cls", clasifier_dropout=0.1)

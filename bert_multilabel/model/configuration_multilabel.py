@@ -359,7 +359,7 @@ class MultiLabelConfig(PushedInParts, BertConfig):
 
 def check_strategy(strategy: str) -> None:
     """Raise a MultiLabelError if the strategy is unknown."""
-    if strategy not in STRATEGIES:
+    if strategy not in tuple(STRATEGIES):
         raise MultiLabelError(f"strategy must be one of {', '.join(map(repr, STRATEGIES))}, got {strategy!r}")
 
 

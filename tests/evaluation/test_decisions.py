@@ -71,7 +71,7 @@ def test_min_labels_is_stored_and_counted():
     assert decided.any(axis=1).all()
     stored = MultiLabelConfig(label_names=NAMES, min_labels=2)
     assert tune(logits, labels, stored, DecisionArguments()).decisions.min_labels == 2
-    with pytest.raises(ValueError, match="min_labels must be from 0 to the number of labels, 3, got 4"):
+    with pytest.raises(ValueError, match="min_labels must be a whole number from 0 to the number of labels, 3, got 4"):
         tune(logits, labels, CONFIG, DecisionArguments(min_labels=4))
     assert CONFIG.min_labels == 0  # never touched
 

@@ -1,10 +1,13 @@
 import json
 
+import numpy as np
 import pytest
 import torch
 from transformers import AutoConfig
 
 from bert_multilabel import MultiLabelConfig
+from bert_multilabel.errors import MultiLabelError
+from bert_multilabel.model import configuration_multilabel
 from bert_multilabel.model.configuration_multilabel import __version__
 
 NAMES = ["good value", "too expensive", "gift"]
@@ -70,11 +73,14 @@ def test_saving_stamps_the_version_of_the_code_that_writes(tmp_path):
         ({"threshold": [0.5, -0.1, 0.5]}, "got -0.1 for label 'too expensive'"),
         ({"temperature": 0.0}, "temperature must be a positive number, got 0.0"),
         ({"temperature": [1.0]}, "temperature lists 1 values for 3 labels"),
-        ({"min_labels": 4}, "min_labels must be from 0 to the number of labels, 3, got 4"),
+        ({"min_labels": 4}, "min_labels must be a whole number from 0 to the number of labels, 3, got 4"),
         ({"problem_type": "regression"}, "problem_type must be 'multi_label_classification', got 'regression'"),
         ({"label_token_ids": [7, 8, 9]}, "label_token_ids go with strategy 'label_tokens'"),
         ({"strategy": "label_tokens", "label_token_ids": [7, 8]}, "must be 3 different ids, one per label"),
-        ({"strategy": "label_tokens", "label_token_ids": [7, 8, 99], "vocab_size": 99}, r"\[99\] lie outside"),
+        (
+            {"strategy": "label_tokens", "label_token_ids": [7, 8, 99], "vocab_size": 99},
+            r"\[99\] are outside the vocabulary of 99",
+        ),
         ({"bert_multilabel_version": "99.0.0"}, "written by bert-multilabel 99.0.0, newer than this"),
         ({"bert_multilabel_version": "next"}, "bert_multilabel_version must be a version such as .*, got 'next'"),
     ],
@@ -152,7 +158,7 @@ def test_a_copy_decides_by_other_thresholds():
     logits = torch.tensor([[-2.0, -1.0, 3.0]])  # probabilities 0.12, 0.27, 0.95
     assert config.decide(logits)[1].tolist() == [[False, True, True]]
     assert some.decide(logits)[1].tolist() == [[False, True, False]]
-    with pytest.raises(ValueError, match=r"threshold names labels that there are not, \['gifts'\]: the labels are"):
+    with pytest.raises(ValueError, match=r"Unknown labels in threshold: \['gifts'\]. Known labels: \['good"):
         config.with_decision({"gifts": 0.5})
 
 
@@ -187,8 +193,8 @@ def test_labels_stand_apart_where_the_text_does_not_read_them_in_every_layer():
     ("fields", "phrase"),
     [
         ({"label_attention": "none"}, "label_attention must be 'full' or 'isolated', got 'none'"),
-        ({"label_layers": 0}, "label_layers must be from 1 to the number of layers, 3, got 0"),
-        ({"label_layers": 4}, "label_layers must be from 1 to the number of layers, 3, got 4"),
+        ({"label_layers": 0}, "label_layers must be a whole number from 1 to the number of layers, 3, got 0"),
+        ({"label_layers": 4}, "label_layers must be a whole number from 1 to the number of layers, 3, got 4"),
         ({"label_layers": 1, "strategy": "cls"}, "label_layers is 1, but strategy 'cls' has no label tokens"),
         (
             {"label_attention": "isolated", "strategy": "cls"},
@@ -210,7 +216,119 @@ def test_a_subset_is_decided_by_the_thresholds_of_its_labels():
         torch.testing.assert_close(some[0], probabilities[:, subset])
         assert torch.equal(some[1], decisions[:, subset])
     for wrong in ({"logits": logits[:, :1]}, {"logits": logits, "subset": torch.tensor([0, 1])}):
-        with pytest.raises(ValueError, match="labels to decide on: give the subset"):
+        with pytest.raises(ValueError, match="labels to decide on: if only a subset was scored"):
             config.decide(**wrong)
     lenient = MultiLabelConfig(label_names=["a", "b", "c"], min_labels=2)
     assert lenient.decide(torch.tensor([[-5.0]]), torch.tensor([1]))[1].tolist() == [[True]]
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "expected"),
+    [
+        ("threshold", [0.5, 1, 0.5], [0.5, 1.0, 0.5]),
+        ("threshold", np.array([0.25, 0.5, 1.0]), [0.25, 0.5, 1.0]),
+        ("threshold", np.float32(0.25), 0.25),
+        ("temperature", (1, 2, 3), [1.0, 2.0, 3.0]),
+        ("temperature", torch.tensor([1, 2, 3]), [1.0, 2.0, 3.0]),
+        ("label_token_ids", [97.0, 98, 99.0], [97, 98, 99]),
+        ("label_token_ids", np.array([97, 98, 99]), [97, 98, 99]),
+    ],
+)
+def test_lists_of_numbers_may_hold_any_kind_of_number(tmp_path, field, value, expected):
+    fields = {"label_names": NAMES, "strategy": "label_tokens", "vocab_size": 100}
+    config = MultiLabelConfig(**fields, **{field: value})
+    config.save_pretrained(tmp_path)
+    written = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**written, field: np.asarray(value).tolist()}))
+    for found in (getattr(config, field), getattr(AutoConfig.from_pretrained(tmp_path), field)):
+        assert found == expected
+        assert [type(number) for number in np.atleast_1d(found).tolist()] == [
+            type(number) for number in np.atleast_1d(expected).tolist()
+        ]
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "phrase"),
+    [
+        (
+            "threshold",
+            [0.5, "0.5", 0.5],
+            "threshold must be a number from 0 to 1, got '0.5' for label 'too expensive'",
+        ),
+        ("threshold", [0.5, True, 0.5], "got True for label 'too expensive'"),
+        ("threshold", None, "threshold must be a number from 0 to 1, got None"),
+        ("temperature", "warm", "temperature must be a positive number, got 'warm'"),
+        ("temperature", {"gift": 1.0}, "temperature must be a positive number, got {'gift': 1.0}"),
+        ("label_token_ids", ["97", "98", "99"], r"must be a list of whole numbers, got \['97', '98', '99'\]"),
+        ("label_token_ids", [97.5, 98, 99], r"must be a list of whole numbers, got \[97.5, 98, 99\]"),
+        ("label_token_ids", 97, "must be a list of whole numbers, got 97"),
+        ("min_labels", 1.0, "min_labels must be a whole number from 0 to the number of labels, 3, got 1.0"),
+        ("min_labels", "1", "min_labels must be a whole number .* got '1'"),
+        ("label_layers", "1", "label_layers must be a whole number .* got '1'"),
+        ("label_attention", 7, "label_attention must be 'full' or 'isolated', got 7"),
+        ("strategy", 7, "strategy must be one of 'cls', 'label_tokens', got 7"),
+        ("strategy", ["cls"], r"strategy must be one of 'cls', 'label_tokens', got \['cls'\]"),
+        ("trained_on_pairs", "yes", "trained_on_pairs must be true, false or null, got 'yes'"),
+        ("label_names", "price", "label_names must be a list of names, got 'price'"),
+        ("label_names", {"gift", "price"}, r"label_names is a set, .* pass sorted\(...\) of it"),
+        ("label_names", [3, 4, 5], r"label_names\[0\] is 3, not a string: convert all names, such as to '3'"),
+        ("hidden_size", "wide", "config.json is invalid: Validation error for field 'hidden_size'"),
+        ("id2label", {"a": "x"}, r"id2label must have whole numbers as keys, got \['a'\]"),
+    ],
+)
+def test_fields_of_a_wrong_type_get_our_own_message(field, value, phrase):
+    fields = {"label_names": NAMES, "strategy": "label_tokens", "vocab_size": 100, field: value}
+    with pytest.raises(MultiLabelError, match=phrase):
+        MultiLabelConfig.from_dict(fields)
+    if field != "hidden_size":
+        with pytest.raises(MultiLabelError, match=phrase):
+            MultiLabelConfig(**fields)
+
+
+def test_names_of_numpy_are_saved_as_text(tmp_path):
+    config = MultiLabelConfig(label_names=np.array(["price", "gift"]))
+    config.save_pretrained(tmp_path)
+    assert AutoConfig.from_pretrained(tmp_path).label_names == ["price", "gift"]
+    assert {type(name) for name in config.label_names} == {str}
+
+
+@pytest.mark.parametrize("convert", [np.array, torch.tensor, list])
+def test_decide_takes_arrays_and_lists(convert):
+    config = MultiLabelConfig(label_names=NAMES)
+    probabilities, decisions = config.decide(convert([[0.0, -1.0, 1.0]]))
+    torch.testing.assert_close(probabilities, torch.tensor([[0.5, 0.26894142, 0.73105858]]))
+    assert decisions.tolist() == [[True, False, True]]
+    some = config.decide(convert([[0.0, -1.0]]), convert([0, 1]))
+    assert some[1].tolist() == [[True, False]]
+    with pytest.raises(ValueError, match=r"logits have shape \(\), but there are 3 labels"):
+        config.decide(0.5)
+
+
+def test_a_list_of_thresholds_replaces_all_of_them():
+    config = MultiLabelConfig(label_names=NAMES)
+    for thresholds in ([0.1, 1, 0.3], np.array([0.1, 1.0, 0.3]), (0.1, 1.0, 0.3)):
+        assert config.with_decision(thresholds).threshold == [0.1, 1.0, 0.3]
+    with pytest.raises(ValueError, match="threshold lists 2 values for 3 labels"):
+        config.with_decision([0.1, 0.2])
+
+
+@pytest.mark.parametrize(
+    ("trained", "has_pairs", "phrase"),
+    [
+        (True, False, "was trained on pairs of texts, but gets single texts"),
+        (False, True, "was trained on single texts, but gets pairs of texts"),
+        (True, True, None),
+        (False, False, None),
+        (None, True, None),
+        (None, False, None),
+    ],
+)
+def test_the_wrong_kind_of_input_is_warned_about_once(tmp_path, caplog, trained, has_pairs, phrase):
+    MultiLabelConfig(label_names=NAMES, trained_on_pairs=trained).save_pretrained(tmp_path)
+    config = AutoConfig.from_pretrained(tmp_path)
+    configuration_multilabel.logger.warning_once.cache_clear()
+    for _ in range(2):
+        config.warn_about_pairs(has_pairs)
+    found = [record.getMessage() for record in caplog.records]
+    assert len(found) == (phrase is not None)
+    assert all(phrase in message for message in found)

@@ -173,11 +173,11 @@ def test_a_model_that_is_being_trained_reads_new_names_without_dropout(build):
 @pytest.mark.parametrize(
     ("names", "descriptions", "phrase"),
     [
-        (["gift", "new"], None, r"the labels \['gift'\] are there already: add only new ones"),
+        (["gift", "new"], None, r"the labels \['gift'\] exist already: add only new ones"),
         (["new", "new"], None, r"names repeats \['new'\]"),
         (["new", " "], None, r"names\[1\] is ' '"),
-        ([], None, "names is empty: give at least one label"),
-        ("new", None, "names must be a list of label names, got the text 'new'"),
+        ([], None, "names is empty: pass at least one label"),
+        ("new", None, "names must be a list of names, got .new."),
         (["new"], {"gift": "a present"}, r"descriptions of \['gift'\], which are not among the labels \['new'\]"),
         (["new"], {"new": " "}, "the description of label 'new' is ' ': write a text"),
         ([f"label {n}" for n in range(57)], None, "60 label tokens leave no room .* which has 3: add at most 56, or"),

@@ -280,7 +280,7 @@ def test_added_labels_read_as_if_they_had_always_been_there(checkpoints, tmp_pat
 
 def test_labels_that_cannot_be_added_are_refused(backbone):
     tokenizer = MultiLabelTokenizer.from_pretrained(backbone, label_names=LABELS, strategy="label_tokens")
-    with pytest.raises(ValueError, match=r"the labels \['gift'\] are there already"):
+    with pytest.raises(ValueError, match=r"the labels \['gift'\] exist already"):
         tokenizer.add_labels(["new", "gift"])
     assert (tokenizer.label_names, len(tokenizer.label_token_ids)) == (LABELS, 3)
     with pytest.raises(ValueError, match=r"\(strategy 'cls'\) has no label tokens"):

@@ -128,9 +128,9 @@ BAD_REQUESTS = [
     (
         {"inputs": "a", "parameters": {"threshold": {"prise": 0.5}}},
         422,
-        "parameters: threshold names labels that there are not, ['prise']: the labels are ['good value', ",
+        "parameters: Unknown labels in threshold: ['prise']. Known labels: ['good value', ",
     ),
-    ({"inputs": "a", "parameters": {"min_labels": 4}}, 422, "parameters: min_labels must be from 0 to the number"),
+    ({"inputs": "a", "parameters": {"min_labels": 4}}, 422, "parameters: min_labels must be a whole number from 0"),
     ({"inputs": ["a"] * 41}, 413, "inputs holds 41 texts, but at most 40 are taken: send them in parts"),
     ({"inputs": "a" * 20_000}, 413, "the body is longer than 20000 bytes: send the texts in parts"),
     ({"inputs": "a" * 2_000_000}, 413, "the body is longer than 20000 bytes: send the texts in parts"),

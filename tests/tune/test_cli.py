@@ -102,7 +102,7 @@ def test_a_card_of_another_origin_is_said_to_be_out_of_date(model_dir, rows, cap
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--min_labels", "4"], "min_labels must be from 0 to the number of labels, 3, got 4"),
+        (["--min_labels", "4"], "min_labels must be a whole number from 0 to the number of labels, 3, got 4"),
         (["--text_column", "body"], "rows.csv has no column 'body'"),
     ],
 )
