@@ -21,7 +21,7 @@ CHINESE_LABELS = ["想买", "不会买", "太贵", "划算", "质量好", "质�
 def english():
     names = read_label_names(str(EXAMPLE / "labels.txt"))
     files = {split: str(EXAMPLE / f"{split}.csv") for split in ("train", "validation", "test")}
-    return load_splits(DataSpec(label_names=names), files)
+    return load_splits(DataSpec(text_pair_column="product", label_names=names), files)
 
 
 def test_the_rows_and_opinions_are_those_of_the_readme(english):
@@ -46,7 +46,8 @@ def test_no_sentence_stands_on_two_sides(english):
 
 
 def test_the_chinese_rows_round_trip_token_for_token(checkpoints, tmp_path):
-    rows = load_splits(DataSpec(label_names=CHINESE_LABELS), {"train": str(EXAMPLE / "chinese.csv")}).splits["train"]
+    spec = DataSpec(text_pair_column="product", label_names=CHINESE_LABELS)
+    rows = load_splits(spec, {"train": str(EXAMPLE / "chinese.csv")}).splits["train"]
     assert len(rows) >= 80
     texts, pairs = list(rows["text"]), list(rows["pair"])
     stock = AutoTokenizer.from_pretrained(checkpoints["chinese"])

@@ -14,16 +14,19 @@ logger = logging.get_logger(__name__)
 
 # In a message.
 _COLUMNS_SHOWN = 30
-_LABEL_COLUMNS_SHOWN = 3
+_NAMES_SHOWN = 3
 
-# The columns taken where none is named, best first; compared in lower case.
+# Column names that are recognized where no column is named, compared in lower case. The first one of a role wins; of
+# the others there must be only one. A second text becomes part of the model's input, so only names that can mean
+# nothing else count for it.
 COMMON_COLUMNS = {
     "text": "text sentence sentence1 content comment comment_text review body document description tweet utterance "
     "query title".split(),
-    "pair": "text_pair pair sentence2 product hypothesis aspect target context".split(),
+    "pair": "text_pair sentence2".split(),
     "labels": "labels label opinions tags categories emotions classes topics genres".split(),
     "id": "id idx row_id uid guid".split(),
 }
+_OPTIONS = {"text": "text_column", "pair": "text_pair_column", "labels": "label_column", "id": "id_column"}
 
 
 @dataclass(frozen=True)
@@ -87,12 +90,10 @@ class Columns:
     one_per_label: bool
 
     def __str__(self) -> str:
-        shown = ", ".join(map(repr, self.labels[:_LABEL_COLUMNS_SHOWN]))
-        more = len(self.labels) - _LABEL_COLUMNS_SHOWN
         found = {
             "text": repr(self.text),
             "pair": self.pair and repr(self.pair),
-            "labels": f"{shown} and {more} more" if more > 0 else shown,
+            "labels": _few(self.labels),
             "id": self.id and repr(self.id),
         }
         return ", ".join(f"{what} {name}" for what, name in found.items() if name)
@@ -101,9 +102,10 @@ class Columns:
 def find_columns(table: Table, spec: DataSpec, labels_needed: bool = True) -> Columns:
     """Find the columns in use: the named ones, else by common names, without regard to case.
 
-    Several named label columns are 0/1 columns, one per label; so is a single label column that holds nothing but 0
-    and 1, unless the label names say otherwise. Where none is named and none has a common name, the labels are the
-    columns called like the label names if these are known, else all that are left, if they hold nothing but 0 and 1.
+    A column of numbers is never guessed to be the pair, and only by the name "text" to be the text. Several named
+    label columns are 0/1 columns, one per label; so is a single label column that holds nothing but 0 and 1, unless
+    the label names say otherwise. Where none is named and none has a common name, the labels are the columns called
+    like the label names if these are known, else all that are left, if they hold nothing but 0 and 1.
 
     Args:
         table: The rows to look at.
@@ -111,7 +113,8 @@ def find_columns(table: Table, spec: DataSpec, labels_needed: bool = True) -> Co
         labels_needed: Whether it is an error to find no labels.
 
     Raises:
-        DataError: If a named column is missing, one is named twice, or text or needed labels cannot be found.
+        DataError: If a named column is missing, one is named twice, text or needed labels cannot be found, or several
+            columns have a common name.
     """
     text = _find_column(table, "text", spec.text_column, spec)
     pair = None if spec.text_pair_column == "" else _find_column(table, "pair", spec.text_pair_column, spec)
@@ -131,21 +134,48 @@ def find_columns(table: Table, spec: DataSpec, labels_needed: bool = True) -> Co
     return Columns(text, pair, labels, row_id, one_per_label)
 
 
+def warn_of_guesses(table: Table, columns: Columns, spec: DataSpec) -> None:
+    """Say in one line which columns were not named but recognized, with an example of each, and which are not used."""
+    found = {
+        "text": None if spec.text_column else columns.text,
+        "pair": None if spec.text_pair_column else columns.pair,
+        "labels": None if spec.label_columns or not columns.labels else columns.labels[0],
+        "id": None if spec.id_column else columns.id,
+    }
+    guesses = []
+    for role, column in found.items():
+        if column is not None:
+            names = _few(columns.labels) if role == "labels" else repr(column)
+            guesses.append(f"{role} {names} (e.g. {shorten(table.facts(column).example)})")
+    if not guesses:
+        return
+    used = {columns.text, columns.pair, columns.id, *columns.labels}
+    unused = [column for column in table.columns if column not in used]
+    rest = f"; not used: {_few(unused)}" if unused else ""
+    options = ", ".join(_OPTIONS[role] for role, column in found.items() if column is not None)
+    logger.warning(
+        f"{table.source}: columns recognized by their names: {', '.join(guesses)}{rest}. Check them; name "
+        f"others with {options}"
+    )
+
+
 def _find_column(table: Table, role: str, named: str | None, spec: DataSpec) -> str | None:
-    """Return the named column, or the first of a common name that is not named for something else."""
+    """Return the named column, or the one of a common name that is not named for something else."""
     if named is not None:
         if named not in table.columns:
             raise missing_column(table, role, named)
         return named
+    common = COMMON_COLUMNS[role]
     taken = spec.named_columns
-    free = [column for column in table.columns if column not in taken]
-    common = [column for name in COMMON_COLUMNS[role] for column in free if column.lower() == name]
+    found = [column for name in common for column in table.columns if column.lower() == name and column not in taken]
     if role in ("text", "pair"):
-        # A label may be called "product" or "review": zeros and ones are no text, unless there is no other.
-        texts = [column for column in common if not table.facts(column).holds_zero_one]
-        if texts or role == "pair":
-            common = texts
-    return common[0] if common else None
+        words = [column for column in found if not table.facts(column).holds_numbers]
+        # Where there is no other text, numbers may be meant by "text", but not by "review" or "title".
+        found = words or [column for column in found if column.lower() == "text"]
+    best = [column for column in found if column.lower() == common[0]] or found
+    if len(best) > 1 and role != "id":  # an id is written beside a prediction, and changes none
+        raise DataError(f"{table.source}: several columns may be the {role}: {_few(best)}; give {_OPTIONS[role]}")
+    return best[0] if best else None
 
 
 def _find_id(table: Table, spec: DataSpec) -> str | None:
@@ -197,7 +227,7 @@ def columns_in_split(split: str, table: Table, columns: Columns, spec: DataSpec)
         if column is not None and column not in table.columns:
             raise missing_column(table, role, column)
     labels = columns.labels
-    if labels and split == "test" and all(table.facts(column).tells_nothing for column in labels):
+    if labels and split == "test" and all(table.facts(column).is_all_missing for column in labels):
         logger.info("%s has no labels", table.source)
         labels = []
     there = set(table.columns)
@@ -216,3 +246,8 @@ def _listed(table: Table) -> str:
     names = [shorten(column) for column in table.columns[:_COLUMNS_SHOWN]]
     more = len(table.columns) - len(names)
     return f"; name one of {', '.join(names)}" + (f" or {more} more" if more else "")
+
+
+def _few(names: list[str]) -> str:
+    more = len(names) - _NAMES_SHOWN
+    return ", ".join(map(shorten, names[:_NAMES_SHOWN])) + (f" and {more} more" if more > 0 else "")

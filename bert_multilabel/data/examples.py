@@ -21,7 +21,7 @@ from transformers.utils import logging
 from bert_multilabel.errors import DataError, MultiLabelError
 
 from .cache import ROWS_AT_A_TIME, mapped_anew, stored_rows
-from .columns import Columns, DataSpec, columns_in_split, find_columns, missing_column
+from .columns import Columns, DataSpec, columns_in_split, find_columns, missing_column, warn_of_guesses
 from .label_frequencies import LabelFrequencies
 from .labels import BadValue, LabelReader, cell_reader, column_reader, has_lone_surrogate, shorten
 from .reading import SPLITS, BadRows, Table, describe_problem, raise_problems, read_dataset, read_files
@@ -117,6 +117,7 @@ def load_splits(
         )
     first = next(iter(tables))
     columns = find_columns(tables[first], spec, labels_needed=first != "test")
+    warn_of_guesses(tables[first], columns, spec)
     in_split = {split: columns_in_split(split, table, columns, spec) for split, table in tables.items()}
     last = list(tables)[-1]
     if spec.id_column is not None and in_split[last].id is None:

@@ -27,6 +27,7 @@ _ZERO_ONE = {"0": 0.0, "0.0": 0.0, "false": 0.0, "1": 1.0, "1.0": 1.0, "true": 1
 _SURROGATE = re.compile("[\ud800-\udfff]")
 # More different labels are texts or ids, of a column that is none of labels: every row would become as long a vector.
 _MOST_NAMES_FOUND = 10_000
+_NUMBER = re.compile(r"[-+]?[$€£¥]?\d[\d.,' _]*(e[-+]?\d+)?[%$€£¥]?|nan|[-+]?inf", re.IGNORECASE)
 _ADJACENT_STRINGS = re.compile(r"""['"]\s+['"]""")
 
 
@@ -162,7 +163,7 @@ def cell_reader(
     facts = _LabelFacts(known)
     for split, cells in cells_by_split.items():
         for form, items in _readable(cells, column, names_known):
-            facts.hear(split, form, items)
+            facts.update(split, form, items)
     if facts.form in (Form.IDS, Form.ONE_ID) and not known:
         raise DataError(f"column {column!r} holds ids, but nothing says what they stand for; give the label names")
     if facts.form is Form.IDS and facts.is_multi_hot:
@@ -191,32 +192,50 @@ def zero_one(value: object) -> float | None:
 
 @dataclass
 class ColumnFacts:
-    """What the cells of a column have in common; they are heard one after another.
+    """What the cells of a column have in common. Pass each cell to `update`.
 
     Attributes:
-        is_zero_one: All are 0, 1 or "not annotated".
-        is_annotated: At least one of them is 0 or 1.
-        tells_nothing: All are empty, null, NaN, or the -1 and -100 behind which test sets hide labels.
+        is_zero_one: All cells are 0, 1 or "not annotated".
+        is_annotated: At least one cell is 0 or 1.
+        is_all_missing: All cells are empty, null, NaN, or the -1 and -100 that hide the labels of test sets.
+        is_numeric: All cells that are not empty are numbers, or text that spells one.
+        example: The first cell that is not empty; None if there is none.
     """
 
     is_zero_one: bool = True
     is_annotated: bool = False
-    tells_nothing: bool = True
+    is_all_missing: bool = True
+    is_numeric: bool = True
+    example: Any = None
 
     @property
     def holds_zero_one(self) -> bool:
-        """Whether this is a 0/1 column: one without a 0 or 1 in it may be anything."""
+        """Whether this is a 0/1 column; one without a 0 or 1 in it may be anything."""
         return self.is_zero_one and self.is_annotated
 
-    def hear(self, cell: object) -> None:
-        """Take notice of one more cell."""
-        if not (self.is_zero_one or self.tells_nothing):
-            return  # as with nearly all: nothing can change any more
-        number = zero_one(cell)
+    @property
+    def holds_numbers(self) -> bool:
+        """Whether this is a column of numbers; one without a number in it may be anything."""
+        return self.is_numeric and self.example is not None
+
+    def update(self, cell: object) -> None:
+        """Take one more cell into account."""
+        if not (self.is_zero_one or self.is_all_missing or self.is_numeric):
+            return  # the usual case: nothing can change any more
+        text = _as_text(cell)
+        number = _ZERO_ONE.get(text)
         is_missing = number is not None and math.isnan(number)
         self.is_zero_one = self.is_zero_one and number is not None
         self.is_annotated = self.is_annotated or (number is not None and not is_missing)
-        self.tells_nothing = self.tells_nothing and (is_missing or _as_text(cell) == "-1")
+        self.is_all_missing = self.is_all_missing and (is_missing or text == "-1")
+        if text and cell != []:
+            self.is_numeric = self.is_numeric and (number is not None or is_number(text))
+            self.example = cell if self.example is None else self.example
+
+
+def is_number(text: str) -> bool:
+    """Whether a text spells a number and nothing else, such as "0.83", "1,200", "4 %" or "$5"."""
+    return _NUMBER.fullmatch(text.strip()) is not None
 
 
 def _as_text(cell: object) -> str:
@@ -321,7 +340,7 @@ def _readable(cells: Iterable[Any], column: str, known: Container[str]) -> Itera
 
 
 class _LabelFacts:
-    """What the cells of a label column show, heard one after another, split by split.
+    """What the cells of a label column show, split by split.
 
     Attributes:
         form: That of the first cell that holds a label; without one, that of the first cell.
@@ -335,8 +354,8 @@ class _LabelFacts:
         self._are_vectors, self._repeats = True, False
         self._delimiters: dict[str, set[str]] = {}  # by split, in order
 
-    def hear(self, split: str, form: Form, items: list[Any]) -> None:
-        """Take notice of one more cell: of its form and its items."""
+    def update(self, split: str, form: Form, items: list[Any]) -> None:
+        """Take the form and the items of one more cell into account."""
         self._first_form = self._first_form or form
         if items:
             self._first_label_form = self._first_label_form or form

@@ -98,7 +98,7 @@ class Table:
                 problems.append(row)
                 continue
             for column, cell in row.values.items():
-                self._told[column].hear(cell)
+                self._told[column].update(cell)
         if not self._told:
             raise_problems(source, [describe_problem(source, row, row.problem) for row in problems])
             raise DataError(f"{source} has no rows")

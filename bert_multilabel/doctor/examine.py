@@ -26,7 +26,7 @@ from .label_checks import (
     pair_labels,
 )
 from .lengths import Lengths, Ruler
-from .text_checks import check_leaks, check_repetitions, check_texts
+from .text_checks import check_columns, check_leaks, check_repetitions, check_texts
 
 PAIRS_LISTED = 1000
 SPLIT_OFF = "split off"  # what would become validation data where no file is given
@@ -137,7 +137,7 @@ def examine(
     result.summaries = [_summarize(rows) for rows in shown]
     result.labels = count_labels(shown, names)
     for rows in splits:
-        result.findings += [*check_texts(rows), *check_repetitions(rows, names)]
+        result.findings += [*check_texts(rows), *check_columns(rows, names), *check_repetitions(rows, names)]
     result.findings += check_leaks(sides)
     labels, source = splits[0].labels, files["train"]
     if labels is not None:

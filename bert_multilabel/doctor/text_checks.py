@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from bert_multilabel.data.labels import shorten
+from bert_multilabel.data.labels import is_number, shorten
 
 from .findings import EXAMPLES, QUOTED, Finding, Rows, Severity, count, number_rows
 
@@ -19,6 +19,9 @@ LEAK_ERROR_SHARE = 0.05
 OUTLIER_FACTOR = 5
 # With fewer labels it is nothing special that a row has all of them.
 MANY_LABELS = 5
+# A column spells the labels if it does so in this share of its cells, and in so many rows.
+SPELLED_SHARE = 0.8
+SPELLED_ROWS = 10
 
 # Chinese and Japanese do without spaces: each character counts as a word there.
 _WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]|[^\W\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]+")
@@ -116,6 +119,39 @@ def _quote_around(rows: Rows, position: int, match: re.Match[str]) -> str:
     start = max(match.start() - QUOTED // 2, 0)
     cut = "…" if start else ""
     return f"row {rows.numbers[position]}: {shorten(cut + match.string[start:], QUOTED)}"
+
+
+def check_columns(rows: Rows, label_names: list[str]) -> Iterator[Finding]:
+    """Look for texts that are no texts: columns that spell the labels of their row, and columns of numbers."""
+    for what, option, cells in (("text", "text_column", rows.texts), ("second text", "text_pair_column", rows.pairs)):
+        filled = [position for position, cell in enumerate(cells) if cell]
+        if filled and all(is_number(cells[position]) for position in filled):
+            examples = [f"row {rows.numbers[position]}: {cells[position]!r}" for position in filled[:EXAMPLES]]
+            message = f"the {what} is a number in all rows that have one"
+            advice = f"a model reads text, not quantities: name the right column by --{option}"
+            yield rows.found(Severity.WARNING, "numbers", filled, message, advice, examples)
+        if rows.labels is None:
+            continue
+        spelled = [position for position in filled if _spells(cells[position], rows.labels[position], label_names)]
+        if len(spelled) >= max(SPELLED_SHARE * len(filled), SPELLED_ROWS):
+            message = f"the {what} spells the labels in {count(len(spelled), 'row')}"
+            advice = f"the model would read its answers: name the right column by --{option}, or none"
+            examples = [f"row {rows.numbers[position]}: {shorten(cells[position], QUOTED)}" for position in spelled]
+            yield rows.found(Severity.ERROR, "spelled-labels", spelled, message, advice, examples[:EXAMPLES])
+
+
+def _spells(cell: str, labels: NDArray[np.float32], label_names: list[str]) -> bool:
+    """Whether a cell holds the names of a row's labels (L,) and nothing else, or their zeros and ones."""
+    digits = re.sub(r"[\W_]", "", cell)
+    if digits and len(digits) == len(labels) > 1:
+        return digits == "".join(str(int(label == 1)) for label in labels)
+    rest = cell.casefold()
+    own = [label_names[i].casefold() for i in np.flatnonzero(labels == 1)]
+    for name in sorted(own, key=len, reverse=True):
+        if name not in rest:
+            return False
+        rest = rest.replace(name, " ", 1)
+    return bool(own) and re.search(r"\w", rest) is None
 
 
 def check_repetitions(rows: Rows, label_names: list[str]) -> Iterator[Finding]:

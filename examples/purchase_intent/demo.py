@@ -15,6 +15,7 @@ train = {
     "train_file": HERE / "train.csv",
     "validation_file": HERE / "validation.csv",
     "test_file": HERE / "test.csv",
+    "text_pair_column": "product",
     "label_names_file": HERE / "labels.txt",
     "output_dir": OUTPUT_DIR,
     "num_train_epochs": 10,

@@ -3,7 +3,7 @@ import logging
 import pytest
 from datasets import ClassLabel, Features
 
-from bert_multilabel.data.columns import COMMON_COLUMNS, DataSpec, columns_in_split, find_columns
+from bert_multilabel.data.columns import COMMON_COLUMNS, DataSpec, columns_in_split, find_columns, warn_of_guesses
 from bert_multilabel.data.reading import Row, Table
 from bert_multilabel.errors import DataError
 
@@ -11,6 +11,10 @@ from bert_multilabel.errors import DataError
 def table(columns, features=None):
     rows = [dict(zip(columns, cells, strict=True)) for cells in zip(*columns.values(), strict=True)]
     return Table("table", lambda: [Row(number, None, row) for number, row in enumerate(rows, 1)], features=features)
+
+
+def given_cells(given):
+    return {name: list(given.cells(name)) for name in given.columns}
 
 
 # What is known beforehand
@@ -31,17 +35,83 @@ def test_an_empty_delimiter_is_refused():
 
 
 @pytest.mark.parametrize("role", ["text", "pair", "labels", "id"])
-def test_common_columns_are_found_best_first_in_any_case(role):
-    given = {"text": "a text", "labels": ["x"]} | {name.upper(): "x" for name in reversed(COMMON_COLUMNS[role])}
-    given = {name: [cell] for name, cell in given.items() if role not in ("text", "labels") or name.isupper()}
-    given |= {"labels": ["x"]} if role == "text" else {"text": ["x"]} if role == "labels" else {}
-    found = getattr(find_columns(table(given), DataSpec()), role)
+def test_common_columns_are_found_in_any_case_and_the_first_name_wins(role):
+    given = {name: ["x"] for name in ("text", "labels") if name != role}
+    for name in COMMON_COLUMNS[role]:
+        found = getattr(find_columns(table(given | {name.upper(): ["x"]}), DataSpec()), role)
+        assert found == ([name.upper()] if role == "labels" else name.upper())
+    given |= {name.upper(): ["x"] for name in reversed(COMMON_COLUMNS[role])}
     best = COMMON_COLUMNS[role][0].upper()
-    assert found == ([best] if role == "labels" else best)
+    assert getattr(find_columns(table(given), DataSpec()), role) == ([best] if role == "labels" else best)
 
 
-def test_of_two_columns_with_the_same_common_name_the_first_is_taken():
-    assert find_columns(table({"Text": ["x"], "text": ["x"], "labels": ["x"]}), DataSpec()).text == "Text"
+@pytest.mark.parametrize(
+    ("names", "phrase"),
+    [
+        (["title", "body", "labels"], "several columns may be the text: 'body', 'title'; give text_column"),
+        (["Text", "text", "labels"], "several columns may be the text: 'Text', 'text'"),
+        (["text", "tags", "topics"], "several columns may be the labels: 'tags', 'topics'; give label_column"),
+    ],
+)
+def test_where_several_columns_have_a_common_name_one_must_be_named(names, phrase):
+    with pytest.raises(DataError, match=phrase):
+        find_columns(table({name: ["x"] for name in names}), DataSpec())
+
+
+@pytest.mark.parametrize("name", ["target", "context", "aspect", "product", "hypothesis", "pair", "Target"])
+def test_a_second_text_is_never_guessed_from_a_name_that_may_mean_anything(name):
+    given = table({"text": ["x"], name: ["y"], "labels": ["a"]})
+    assert find_columns(given, DataSpec()).pair is None
+    assert find_columns(given, DataSpec(text_pair_column=name)).pair == name
+
+
+@pytest.mark.parametrize("cells", [[0.83, 0.1], ["0.83", ""], ["1", "0"], [7, None]])
+@pytest.mark.parametrize("name", ["text_pair", "sentence2"])
+def test_numbers_are_never_guessed_to_be_a_second_text(name, cells):
+    given = table({"text": ["x", "y"], name: cells, "labels": ["a", "b"]})
+    assert find_columns(given, DataSpec()).pair is None
+    assert find_columns(given, DataSpec(text_pair_column=name)).pair == name
+
+
+@pytest.mark.parametrize("label_column", ["sentence2", ["sentence2", "a"]])
+def test_a_label_column_is_never_guessed_to_be_a_second_text(label_column):
+    given = table({"text": ["x", "y"], "sentence2": ["", "0"], "a": ["0", "1"]})
+    assert find_columns(given, DataSpec(label_column=label_column)).pair is None
+
+
+def test_scores_of_toxicity_are_no_second_text(caplog):
+    columns = {
+        "id": ["1", "2"],
+        "target": ["0.83", "0.0"],
+        "comment_text": ["you are bad", "hello"],
+        "obscene": ["1", "0"],
+        "threat": ["0", "0"],
+    }
+    spec = DataSpec(label_column=["obscene", "threat"])
+    given = table(columns)
+    found = find_columns(given, spec)
+    assert (found.text, found.pair, found.labels, found.id) == ("comment_text", None, ["obscene", "threat"], "id")
+    warn_of_guesses(given, found, spec)
+    (record,) = caplog.records
+    assert record.levelno == logging.WARNING
+    for phrase in ("text 'comment_text' (e.g. 'you are bad')", "id 'id' (e.g. '1')", "not used: 'target'"):
+        assert phrase in record.getMessage()
+    assert "pair" not in record.getMessage() and "labels '" not in record.getMessage()
+
+
+def test_one_line_says_all_that_was_guessed(caplog):
+    given = table(
+        {"key": ["7"], "sentence": ["x"], "sentence2": ["y"], "a": ["1"], "b": ["0"], "c": ["0"], "d": ["1"]}
+    )
+    spec = DataSpec(text_pair_column="sentence2", label_column=["a", "b"], text_column="sentence")
+    warn_of_guesses(given, find_columns(given, spec), spec)
+    assert not caplog.records
+    given = table({name: cells for name, cells in given_cells(given).items() if name != "key"})
+    warn_of_guesses(given, find_columns(given, DataSpec()), DataSpec())
+    (message,) = caplog.messages
+    for phrase in ("text 'sentence' (e.g. 'x')", "pair 'sentence2' (e.g. 'y')", "labels 'a', 'b', 'c' and 1 more"):
+        assert phrase in message
+    assert "name others with text_column, text_pair_column, label_column" in message
 
 
 def test_named_columns_win_and_are_free_for_one_purpose():
@@ -58,9 +128,13 @@ def test_columns_of_zeros_and_ones_are_labels_and_no_text():
     assert found.one_per_label
 
 
-def test_zeros_and_ones_are_text_where_there_is_no_other():
-    found = find_columns(table({"text": ["1", "0"], "labels": ["a", "b"]}), DataSpec())
-    assert (found.text, found.labels) == ("text", ["labels"])
+def test_numbers_are_text_only_where_they_are_called_so():
+    given = {"review": ["1", "0.5"], "labels": ["a", "b"]}
+    with pytest.raises(DataError, match="no column looks like the text: give text_column"):
+        find_columns(table(given), DataSpec())
+    assert find_columns(table(given), DataSpec(text_column="review")).text == "review"
+    assert find_columns(table({**given, "text": ["1", "2"]}), DataSpec()).text == "text"
+    assert find_columns(table({**given, "text": ["1", "2"], "title": ["a", "b"]}), DataSpec()).text == "title"
 
 
 @pytest.mark.parametrize(
@@ -133,7 +207,9 @@ def test_ids_of_class_labels_are_no_zeros_and_ones():
 # The columns of one split
 
 
-FOUND = find_columns(table({"id": ["1"], "text": ["t"], "pair": ["p"], "a": ["1"], "b": ["0"]}), DataSpec())
+FOUND = find_columns(
+    table({"id": ["1"], "text": ["t"], "pair": ["p"], "a": ["1"], "b": ["0"]}), DataSpec(text_pair_column="pair")
+)
 
 
 @pytest.mark.parametrize("split", ["train", "validation", "test"])

@@ -166,16 +166,24 @@ def test_bad_rows_of_all_splits_are_listed(write):
 
 
 def test_a_pair_is_kept_and_may_be_missing(write):
-    rows = [{"text": "t", "product": "p", "labels": ["a"]}, {"text": "t", "product": None, "labels": []}]
-    rows += [{"text": "t", "labels": ["a"]}, {"text": "t", "product": " ", "labels": []}]
+    rows = [{"text": "t", "text_pair": "p", "labels": ["a"]}, {"text": "t", "text_pair": None, "labels": []}]
+    rows += [{"text": "t", "labels": ["a"]}, {"text": "t", "text_pair": " ", "labels": []}]
     path = write("a.jsonl", json_lines(rows))
     assert [row["pair"] for row in load_rows(path)] == ["p", "", "", ""]
+
+
+def test_scores_of_toxicity_reach_no_input(write, caplog):
+    path = write("a.csv", "id,target,comment_text,obscene,threat\n1,0.83,you are bad,1,0\n2,0.0,hello,0,0\n")
+    rows = load_rows(path, label_column=["obscene", "threat"])
+    assert rows[0] == {"text": "you are bad", "labels": [1, 0], "id": "1"}
+    (message,) = caplog.messages
+    assert "text 'comment_text' (e.g. 'you are bad'), id 'id' (e.g. '1'); not used: 'target'." in message
 
 
 def test_a_pair_must_be_text(write):
     path = write("a.jsonl", json_lines([{"text": "t", "pair": 3, "labels": ["a"]}]))
     with pytest.raises(DataError, match="column 'pair': 3 is no text but of type int"):
-        load(path)
+        load(path, text_pair_column="pair")
 
 
 @pytest.mark.parametrize("ids", [[7, 8], ["007", "x"], [0.5, 1.5], [None, 8], [None, None]])

@@ -28,10 +28,10 @@ def multi_hot(cells, names=None, delimiter=None):
 
 
 def facts(*cells):
-    heard = ColumnFacts()
+    found = ColumnFacts()
     for cell in cells:
-        heard.hear(cell)
-    return heard
+        found.update(cell)
+    return found
 
 
 def expected(sets):
@@ -252,7 +252,7 @@ def test_cells_read_as_one(cell):
 @pytest.mark.parametrize("cell", [None, "", " ", math.nan, "nan", -100, -100.0, "-100"])
 def test_cells_read_as_not_annotated(cell):
     assert math.isnan(zero_one(cell))
-    assert facts(cell).tells_nothing
+    assert facts(cell).is_all_missing
 
 
 @pytest.mark.parametrize("cell", [2, -1, 0.5, "yes", "none", [], [1]])
@@ -270,9 +270,25 @@ def test_a_column_of_gaps_holds_no_zeros_and_ones():
 
 
 def test_hidden_labels():
-    assert facts(-1, "-1", None, "").tells_nothing
+    assert facts(-1, "-1", None, "").is_all_missing
     for cell in (0, [], "price"):
-        assert not facts(-1, cell).tells_nothing
+        assert not facts(-1, cell).is_all_missing
+
+
+@pytest.mark.parametrize(
+    "cells", [[0.83, 1], ["0.83", ""], ["1,200", "-3 %"], ["1e-3", None, "$5"], [7], ["", "nan", "2"]]
+)
+def test_columns_of_numbers_are_told(cells):
+    assert facts(*cells).holds_numbers
+
+
+@pytest.mark.parametrize("cells", [["0.83", "good"], ["", None], ["2 gifts"], [[1]], ["2024-01-02"], ["1e"]])
+def test_other_columns_are_no_numbers(cells):
+    assert not facts(*cells).holds_numbers
+
+
+def test_the_first_cell_with_something_in_it_is_the_example():
+    assert facts(None, " ", [], "price", "gift").example == "price"
 
 
 def test_long_values_are_cut():
@@ -292,7 +308,7 @@ def test_values_that_python_cannot_write_are_named_all_the_same():
     assert shorten([16**6000]) == "a number of more than 4300 digits"
     with pytest.raises(BadValue, match="id a number of more than 4300 digits is out of range"):
         multi_hot(["[0x" + "f" * 6000 + "]"], NAMES)
-    assert zero_one(nested(100_000)) is None and not facts(nested(100_000)).tells_nothing
+    assert zero_one(nested(100_000)) is None and not facts(nested(100_000)).is_all_missing
 
 
 def test_a_document_in_place_of_a_label_is_not_compared_with_the_labels():

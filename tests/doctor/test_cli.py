@@ -71,7 +71,7 @@ def test_a_clean_file_gives_no_warning(save, tmp_path, capsys):
 
 
 def test_rows_and_labels_are_counted(save, tmp_path, capsys):
-    rows = [{**row, "pair": "box" if number < 12 else ""} for number, row in enumerate(clean_rows(48))]
+    rows = [{**row, "text_pair": "box" if number < 12 else ""} for number, row in enumerate(clean_rows(48))]
     code, text, content = run_doctor(capsys, tmp_path, save("a.jsonl", [*rows, rows[0]]))
     train, split_off = content["summaries"]
     assert {name: train[name] for name in ("rows", "texts", "with_pair", "unlabelled")} == {
@@ -179,7 +179,7 @@ def test_row_numbers_are_cut_but_counted(save, monkeypatch):
 
 
 def test_another_pair_is_another_text(save):
-    rows = [row | {"text": "the same", "pair": f"box {number}"} for number, row in enumerate(clean_rows(48))]
+    rows = [row | {"text": "the same", "text_pair": f"box {number}"} for number, row in enumerate(clean_rows(48))]
     path = save("a.jsonl", rows)
     assert not found(path, "duplicates") + found(path, "conflicting-labels")
 
@@ -230,6 +230,32 @@ def test_labels_of_which_little_can_be_learned(save, write):
     kinds = {kind: only(path, kind, spec=spec).labels for kind in ("no-positives", "few-positives", "always-on")}
     assert kinds == {"no-positives": ["never"], "few-positives": ["rare"], "always-on": ["always"]}
     assert only(path, "few-positives", spec=spec).message == "1 label has fewer than 10 rows: 'rare'"
+
+
+@pytest.mark.parametrize("form", ["|", ", ", " ", "0/1"])
+def test_a_column_that_spells_the_labels_is_an_error(save, form):
+    def spell(names):
+        bits = [str(int(name in names)) for name in ("gift", "price", "quality")]
+        return ";".join(bits) if form == "0/1" else form.join(names)
+
+    rows = [row | {"target": spell(row["labels"])} for row in clean_rows(48)]
+    path = save("a.jsonl", rows)
+    finding = only(path, "spelled-labels", spec=DataSpec(text_pair_column="target"))
+    assert finding.severity is Severity.ERROR
+    assert finding.rows_total == (48 if form == "0/1" else 42)  # an empty cell spells nothing
+    assert "second text" in finding.message and finding.examples[0].startswith(f"row {finding.rows[0]}: '")
+    assert not found(path, "spelled-labels")
+    filled = save("b.jsonl", [row for row in rows if row["target"]])
+    assert "the text spells" in only(filled, "spelled-labels", spec=DataSpec(text_column="target")).message
+
+
+def test_a_column_of_numbers_is_a_warning(save):
+    rows = [row | {"score": f"{number / 48:.2f}"} for number, row in enumerate(clean_rows(48))]
+    path = save("a.jsonl", rows)
+    finding = only(path, "numbers", spec=DataSpec(text_pair_column="score"))
+    assert finding.severity is Severity.WARNING and "second text" in finding.message
+    assert finding.examples[0] == "row 1: '0.00'"
+    assert not found(path, "numbers")
 
 
 def test_suspicious_label_names(save):
@@ -374,7 +400,7 @@ def test_wrong_arguments(save, backbone, capsys, words, message):
 def test_the_bundled_example_is_in_good_health(capsys):
     example = ROOT / "examples" / "purchase_intent"
     files = [str(example / "train.csv"), "--validation_file", str(example / "validation.csv")]
-    assert main([*files, "--test_file", str(example / "test.csv")]) == 0
+    assert main([*files, "--test_file", str(example / "test.csv"), "--text_pair_column", "product"]) == 0
     assert "0 errors, 0 warnings" in capsys.readouterr().out
 
 

@@ -263,12 +263,14 @@ def test_deleting_the_words_that_weigh_most_moves_the_logit_more_in_a_real_model
         "model_name_or_path": MODEL_DIR,
         "strategy": strategy,
         "output_dir": tmp_path / "out",
+        "text_pair_column": "product",
     }
     words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
     words += ["--do_train", "--use_cpu", "--bf16", "true", "--num_train_epochs", "6", "--disable_tqdm", "true"]
     run(*parse_arguments(words))
     model, tokenizer = load_trained(tmp_path / "out")
-    rows = load_splits(DataSpec(label_names=model.config.label_names), {"test": files["test_file"]}).splits["test"]
+    spec = DataSpec(text_pair_column="product", label_names=model.config.label_names)
+    rows = load_splits(spec, {"test": files["test_file"]}).splits["test"]
     pairs = list(zip(rows["text"], rows["pair"], strict=True))[:30]
     compare_deletions(model, tokenizer, pairs, share=0.2, at_least=0.8)
 

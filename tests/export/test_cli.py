@@ -58,7 +58,7 @@ def run(*words):
 def exported(backbone, tmp_path_factory):
     """Build a form and export it when it is first asked for: its folder, that of the export, and what was printed."""
     root = tmp_path_factory.mktemp("export")
-    (root / "rows.csv").write_text("\n".join(["text,pair,labels", *ROWS]))
+    (root / "rows.csv").write_text("\n".join(["text,text_pair,labels", *ROWS]))
     words = {**WORDS, "cls": ["--quantize", "int8", "--file", root / "rows.csv"]}
 
     @cache

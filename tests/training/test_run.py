@@ -371,7 +371,7 @@ def test_options_about_data_reach_the_rows(backbone, tmp_path):
 
 def test_pairs_are_given_to_the_model_that_was_trained_with_them(backbone, tmp_path):
     pairs, singles = tmp_path / "pairs.csv", tmp_path / "singles.csv"
-    pairs.write_text("text,product,labels\ngood,price,gift\nnot good,quality,price\n")
+    pairs.write_text("text,text_pair,labels\ngood,price,gift\nnot good,quality,price\n")
     singles.write_text("text,labels\ngood,gift\nnot good,price\n")
 
     def train(path, **options):
@@ -386,7 +386,7 @@ def test_pairs_are_given_to_the_model_that_was_trained_with_them(backbone, tmp_p
 
     with_pairs, without = train(pairs), train(singles)
     assert predict(without, pairs, "a") == predict(without, singles, "b")
-    with pytest.raises(ValueError, match="no column 'product' for the pair"):
+    with pytest.raises(ValueError, match="no column 'text_pair' for the pair"):
         predict(with_pairs, singles, "c")
     assert (
         json.loads((train(pairs, text_pair_column="") / "training_run.json").read_text())["arguments"][
