@@ -10,7 +10,7 @@ from bert_multilabel.errors import DataError, DivergedError, FileError, OtherPro
 from bert_multilabel.training.arguments import parse_arguments
 from bert_multilabel.training.prepare import prepare
 from bert_multilabel.training.run import carry_out
-from bert_multilabel.utils.distributed import is_main, leave_process_group, wait_for_the_end
+from bert_multilabel.utils.distributed import is_main, leave_process_group, wait_to_be_terminated
 
 if __name__ == "__main__":
     # Shows what was found out about the data: columns, label form, rare labels.
@@ -22,7 +22,7 @@ if __name__ == "__main__":
         model_args, data_args, training_args, decision_args = parse_arguments()
     except (ValueError, ImportError) as error:
         if not is_main():
-            wait_for_the_end()
+            wait_to_be_terminated()
         sys.exit(str(error))
     if training_args.disable_tqdm or not is_main():
         disable_progress_bar()
@@ -38,5 +38,5 @@ if __name__ == "__main__":
     except (DataError, DivergedError, FileError, PushError) as error:
         sys.exit(str(error))
     except OtherProcessError as error:
-        wait_for_the_end()
+        wait_to_be_terminated()
         sys.exit(str(error))

@@ -18,7 +18,7 @@ from bert_multilabel.model.configuration_multilabel import MultiLabelConfig, che
 from bert_multilabel.model.label_init import check_label_descriptions
 from bert_multilabel.model.modeling_multilabel import MODEL_CLASSES, MultiLabelPreTrainedModel
 from bert_multilabel.model.tokenization_multilabel import MultiLabelTokenizer
-from bert_multilabel.utils.files import find_cut
+from bert_multilabel.utils.files import find_truncated_file
 from bert_multilabel.utils.safe_loading import check_is_no_pickle, check_paths
 
 from . import auto as auto  # our own folders load through AutoConfig
@@ -130,7 +130,7 @@ def read_config(path: str | PathLike[str]) -> PreTrainedConfig:
         FileError: If a file of the folder is cut short, or cannot be read; the libraries would not say which.
         MultiLabelError: If there is no such model.
     """
-    damage = find_cut(Path(path)) if Path(path).is_dir() else None
+    damage = find_truncated_file(Path(path)) if Path(path).is_dir() else None
     if damage is not None:
         raise FileError(f"{path} is not whole ({damage}): copy it again, or take another model")
     try:

@@ -19,7 +19,7 @@ from datasets import Dataset, Features
 from filelock import FileLock
 from transformers.utils import logging
 
-from bert_multilabel.utils.files import sync, writing
+from bert_multilabel.utils.files import explain_write_errors, from_source, fsync
 
 logger = logging.get_logger(__name__)
 
@@ -57,11 +57,11 @@ def stored_rows(made_from: Mapping[str, Any] | None, batches: Iterable[dict[str,
             unfinished = path.with_suffix(".unfinished")
             schema = features.arrow_schema
             try:
-                with writing(path):
+                with explain_write_errors(path):
                     with pa.OSFile(str(unfinished), "wb") as file, pa.ipc.new_stream(file, schema) as stream:
-                        for batch in _record_batches(batches, features):
+                        for batch in from_source(_record_batches(batches, features)):
                             stream.write_batch(batch)
-                    sync(unfinished)
+                    fsync(unfinished)
                     unfinished.replace(path)
             finally:
                 unfinished.unlink(missing_ok=True)  # after a bad row, which will have another name once it is mended

@@ -21,7 +21,7 @@ from bert_multilabel.loading import load_trained
 from bert_multilabel.model.scoring import scoring_tokenizer
 from bert_multilabel.output_dir.checkpoints import trained_pair_column
 from bert_multilabel.utils.extras import check_installed
-from bert_multilabel.utils.files import creating_folder, write_json
+from bert_multilabel.utils.files import atomic_folder, write_json
 
 from .parity import Parity, Sample, compare, made_up_sample, original_logits
 
@@ -72,7 +72,7 @@ def export_folder(model_dir: Path, wanted: ExportArguments) -> dict[str, Any]:
     from . import onnx_model
     from .onnx_graph import quantize, write_graph
 
-    with creating_folder(Path(wanted.output)) as folder:
+    with atomic_folder(Path(wanted.output)) as folder:
         model, tokenizer = load_trained(model_dir)
         reader = scoring_tokenizer(tokenizer, model.config)
         reader.model_max_length = _max_length(wanted.max_seq_length, reader.model_max_length)

@@ -12,7 +12,7 @@ from bert_multilabel.evaluation.thresholds import Goal
 from bert_multilabel.metrics import hamming_row_scores, per_label_scores
 from bert_multilabel.model.configuration_multilabel import MultiLabelConfig
 from bert_multilabel.model.hub_readme import usage
-from bert_multilabel.utils.files import replacing
+from bert_multilabel.utils.files import atomic_write
 
 from .run_facts import RunFacts
 
@@ -78,7 +78,7 @@ def write_model_card(
         "## Limits",
         _limits(config, facts, tuned),
     ]
-    with replacing(path) as file:
+    with atomic_write(path) as file:
         file.write("\n\n".join(sections) + "\n")
 
 

@@ -7,7 +7,7 @@ what stands in it. So a file that is there already is as good as one written now
 import hashlib
 import json
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from bert_multilabel.errors import FileError
-from bert_multilabel.utils.files import replacing, sync, write_json_lines, writing
+from bert_multilabel.utils.files import atomic_write, explain_write_errors, from_source, fsync, write_json_lines
 
 
 class Parts:
@@ -77,11 +77,11 @@ class Parts:
             FileError: If it cannot be written.
         """
         path = self.path(number)
-        with writing(path):
+        with explain_write_errors(path):
             self.folder.mkdir(parents=True, exist_ok=True)
             if logits is not None:
                 save_file({"logits": logits}, path.with_suffix(".safetensors"))
-                sync(path.with_suffix(".safetensors"))
+                fsync(path.with_suffix(".safetensors"))
             write_json_lines(path, records)  # last, for where this file is, the part is done
 
     def merge(self, target: Path) -> None:
@@ -96,18 +96,21 @@ class Parts:
                 f"of {len(self)} parts in {self.folder}, {len(missing)} are missing, the first {missing[0]}: do all "
                 "processes write to the same disk? Call again to go on"
             )
-        with replacing(target) as file:
-            for number in range(len(self)):
-                path, count = self.path(number), 0
-                with path.open(encoding="utf-8", newline="\n") as lines:
-                    for line in lines:
-                        file.write(line)
-                        count += line.endswith("\n")  # one that was cut does not
-                if count != len(self.span(number)):
-                    raise FileError(
-                        f"{path} has {count} lines for {len(self.span(number))} rows: remove it, and call again to go "
-                        "on"
-                    )
+        with atomic_write(target) as file:
+            for line in from_source(self._lines()):
+                file.write(line)
+
+    def _lines(self) -> Iterator[str]:
+        for number in range(len(self)):
+            path, count = self.path(number), 0
+            with path.open(encoding="utf-8", newline="\n") as lines:
+                for line in lines:
+                    yield line
+                    count += line.endswith("\n")  # one that was cut does not
+            if count != len(self.span(number)):
+                raise FileError(
+                    f"{path} has {count} lines for {len(self.span(number))} rows: remove it, and call again to go on"
+                )
 
     def logits(self) -> torch.Tensor:
         """Return the logits of all parts, (N, L), float32.

@@ -14,7 +14,7 @@ from transformers.trainer import TRAINING_ARGS_NAME
 from transformers.trainer_utils import sort_checkpoints
 
 from bert_multilabel.errors import FileError
-from bert_multilabel.utils.files import sync, write_checksums, writing
+from bert_multilabel.utils.files import explain_write_errors, fsync, write_checksums
 
 UNFINISHED = "saving.unfinished"
 # The last files to come, in this order, and the first to go, in the opposite one. No model loads without the last.
@@ -23,7 +23,7 @@ _ENTRANCES = ("tokenizer_config.json", "tokenizer.json", "config.json")
 
 
 @contextmanager
-def writing_alone(output_dir: Path) -> Iterator[None]:
+def lock_output_dir(output_dir: Path) -> Iterator[None]:
     """Let nobody else write into an output folder meanwhile: each would remove what the other has not finished.
 
     The system lifts this with the process, however that ends. (Windows, and file systems without locks, know no such
@@ -35,7 +35,7 @@ def writing_alone(output_dir: Path) -> Iterator[None]:
     Raises:
         FileError: If somebody else is writing there, or it cannot be made.
     """
-    with writing(output_dir):
+    with explain_write_errors(output_dir):
         output_dir.mkdir(parents=True, exist_ok=True)
     if os.name != "posix":
         yield
@@ -74,29 +74,29 @@ def saving_model(output_dir: Path) -> Iterator[Path]:
             while files are moved, there is none.
     """
     unfinished = output_dir / UNFINISHED / output_dir.resolve().name
-    clear_unfinished(output_dir)
+    remove_unfinished(output_dir)
     try:
-        with writing(output_dir / "model.safetensors"):
+        with explain_write_errors(output_dir / "model.safetensors"):
             unfinished.mkdir(parents=True)
             yield unfinished
             _sync_all(unfinished)
-            withdraw_model(output_dir)
+            remove_model_files(output_dir)
             others = [path.name for path in unfinished.iterdir() if path.name not in _ENTRANCES]
             for name in (*others, *_ENTRANCES):
                 os.replace(unfinished / name, output_dir / name)
-            sync(output_dir)
+            fsync(output_dir)
     finally:
-        clear_unfinished(output_dir)
+        remove_unfinished(output_dir)
 
 
-def withdraw_model(output_dir: Path) -> None:
+def remove_model_files(output_dir: Path) -> None:
     """Take a model out of its folder: its entrances first, then the weights, which the new ones may not replace."""
     entrances = [output_dir / name for name in reversed(_ENTRANCES)]
     for path in (*entrances, *output_dir.glob("*.safetensors*")):
         path.unlink(missing_ok=True)
 
 
-def bring_in(checkpoint: Path) -> None:
+def publish_checkpoint(checkpoint: Path) -> None:
     """Let a checkpoint come to its place, once all of it stands in `UNFINISHED` under the same name.
 
     Args:
@@ -107,12 +107,12 @@ def bring_in(checkpoint: Path) -> None:
     write_checksums(unfinished, ignored=[TRAINING_ARGS_NAME])
     _sync_all(unfinished)
     if checkpoint.exists():  # the run began anew from one before it that was named
-        discard(checkpoint)
+        remove_checkpoint(checkpoint)
     os.replace(unfinished, checkpoint)
-    sync(checkpoint.parent)
+    fsync(checkpoint.parent)
 
 
-def discard(checkpoint: Path) -> None:
+def remove_checkpoint(checkpoint: Path) -> None:
     """Remove a checkpoint, in one step for who looks on."""
     unfinished = checkpoint.parent / UNFINISHED
     unfinished.mkdir(exist_ok=True)
@@ -122,7 +122,7 @@ def discard(checkpoint: Path) -> None:
     shutil.rmtree(removed)
 
 
-def discard_old(output_dir: Path, limit: int | None, kept: Collection[str]) -> None:
+def rotate_checkpoints(output_dir: Path, limit: int | None, kept: Collection[str]) -> None:
     """Remove the oldest checkpoints, as Trainer does it, but each in one step.
 
     Args:
@@ -135,14 +135,14 @@ def discard_old(output_dir: Path, limit: int | None, kept: Collection[str]) -> N
     checkpoints = sort_checkpoints(str(output_dir))
     old = [path for path in map(Path, checkpoints) if path.name not in kept]
     for path in old[: max(0, len(checkpoints) - limit)]:
-        discard(path)
+        remove_checkpoint(path)
 
 
-def clear_unfinished(output_dir: Path) -> None:
+def remove_unfinished(output_dir: Path) -> None:
     """Remove what a save has left that was cut short."""
     shutil.rmtree(output_dir / UNFINISHED, ignore_errors=True)
 
 
 def _sync_all(folder: Path) -> None:
     for path in (*folder.rglob("*"), folder):
-        sync(path)
+        fsync(path)

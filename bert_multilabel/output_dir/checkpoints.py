@@ -8,7 +8,7 @@ from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import sort_checkpoints
 
 from bert_multilabel.errors import FileError, MultiLabelError
-from bert_multilabel.utils.files import CHECKSUMS_FILE, find_change, find_cut, write_json
+from bert_multilabel.utils.files import CHECKSUMS_FILE, find_truncated_file, verify_checksums, write_json
 
 RUN_FILE = "training_run.json"
 # In the record of the run: to which rows the stored decisions were fitted, as `decisions.fingerprint` has it.
@@ -33,7 +33,7 @@ def read_run(output_dir: Path) -> dict[str, Any] | None:
         return None
     run = read_record(run_file, "finished", "arguments")
     if not isinstance(run["arguments"], dict):
-        raise damaged_record(run_file, "its arguments are no object")
+        raise damaged_record_error(run_file, "its arguments are no object")
     return run
 
 
@@ -95,22 +95,22 @@ def read_history(output_dir: Path) -> list[dict[str, float]]:
     return history
 
 
-def find_damage(checkpoint: Path) -> str | None:
+def describe_damage(checkpoint: Path) -> str | None:
     """Say what shows that a checkpoint is not as it was saved, or None if it is whole.
 
     Those of this package have checksums. Of others, Trainer wrote `trainer_state.json` last, so a save that was cut
     short lacks it or has it incomplete.
     """
-    change = find_change(checkpoint)
+    change = verify_checksums(checkpoint)
     if change is not None or (checkpoint / CHECKSUMS_FILE).is_file():
         return change
     if not checkpoint.is_dir():
         return "there is no such folder"
     missing = [name for name in (TRAINER_STATE_NAME, "model.safetensors") if not (checkpoint / name).is_file()]
-    return f"without {', '.join(missing)}" if missing else find_cut(checkpoint)
+    return f"missing {', '.join(missing)}" if missing else find_truncated_file(checkpoint)
 
 
-def check_can_go_on(checkpoint: Path) -> None:
+def check_resumable(checkpoint: Path) -> None:
     """Refuse a whole checkpoint that lacks what training would go on with.
 
     Raises:
@@ -134,12 +134,12 @@ def best_checkpoint(checkpoint: Path) -> Path | None:
     return best if best.is_dir() else Path(path)
 
 
-def find_damage_of_best(checkpoint: Path) -> str | None:
+def describe_damage_of_best(checkpoint: Path) -> str | None:
     """Say what is wrong with the best checkpoint before this one, with which the run is to end."""
     best = best_checkpoint(checkpoint)
     if best is None or best == checkpoint:
         return None
-    damage = find_damage(best) if best.is_dir() else "it is gone"
+    damage = describe_damage(best) if best.is_dir() else "it is gone"
     return None if damage is None else f"the best so far was {best.name}, which is not whole: {damage}"
 
 
@@ -155,10 +155,10 @@ def read_record(path: Path, *needed: str) -> dict[str, Any]:
         if not isinstance(record, dict) or missing:
             raise MultiLabelError(f"no object with {', '.join(needed) or 'entries'}")
     except (ValueError, TypeError) as error:
-        raise damaged_record(path, error) from error
+        raise damaged_record_error(path, error) from error
     return record
 
 
-def damaged_record(path: Path, reason: object) -> FileError:
+def damaged_record_error(path: Path, reason: object) -> FileError:
     """Return the error to raise where a record holds what none of ours would."""
     return FileError(f"{path} is damaged ({reason}): mend it, or remove it")

@@ -11,7 +11,7 @@ from packaging.requirements import Requirement
 
 from bert_multilabel.errors import MultiLabelError
 from bert_multilabel.hub.push import NOT_OF_THE_MODEL
-from bert_multilabel.utils.files import creating_folder
+from bert_multilabel.utils.files import atomic_folder
 
 _APP = '''"""Shows the page of the models in this folder: `pip install -r requirements.txt`, then `python app.py`."""
 
@@ -46,7 +46,7 @@ def write_space(target: Path, models: Sequence[tuple[Path, str | None]]) -> None
     names = [folder.resolve().name for folder, _ in models]
     if len(set(names)) < len(names):
         names = [f"{name}-{number}" for number, name in enumerate(names, 1)]
-    with creating_folder(target) as space:
+    with atomic_folder(target) as space:
         package = Path(__file__).parents[1]
         shutil.copytree(package, space / package.name, ignore=shutil.ignore_patterns("__pycache__"))
         for name, (folder, _) in zip(names, models, strict=True):

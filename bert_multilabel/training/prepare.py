@@ -30,7 +30,7 @@ from bert_multilabel.model.modeling_multilabel import MultiLabelPreTrainedModel
 from bert_multilabel.model.scoring import scoring_tokenizer
 from bert_multilabel.model.tokenization_multilabel import MultiLabelTokenizer
 from bert_multilabel.output_dir.checkpoints import read_results, trained_pair_column
-from bert_multilabel.utils.distributed import failing_together, on_main
+from bert_multilabel.utils.distributed import on_main, raise_on_all_ranks
 
 from .arguments import ModelArguments, MultiLabelTrainingArguments
 from .lora import add_adapters
@@ -118,7 +118,7 @@ def prepare(
         PushError: If --push_to_hub cannot work.
         OtherProcessError: If another of several processes has failed: that one raises what it was.
     """
-    with failing_together():
+    with raise_on_all_ranks():
         return _prepare(model_args, data_args, training_args, decision_args)
 
 

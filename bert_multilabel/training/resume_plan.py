@@ -12,7 +12,7 @@ from transformers.utils import logging
 from bert_multilabel.data.arguments import DataArguments
 from bert_multilabel.errors import FileError, MultiLabelError
 from bert_multilabel.evaluation.arguments import DecisionArguments
-from bert_multilabel.output_dir.atomic_save import clear_unfinished, discard, withdraw_model
+from bert_multilabel.output_dir.atomic_save import remove_checkpoint, remove_model_files, remove_unfinished
 from bert_multilabel.output_dir.checkpoints import (
     PREDICTIONS_FILE,
     REPORT_FILES,
@@ -20,12 +20,12 @@ from bert_multilabel.output_dir.checkpoints import (
     RUN_FILE,
     SEARCH_FILE,
     best_checkpoint,
-    check_can_go_on,
-    find_damage,
-    find_damage_of_best,
+    check_resumable,
+    describe_damage,
+    describe_damage_of_best,
     read_run,
 )
-from bert_multilabel.utils.files import sha256, write_json, writing
+from bert_multilabel.utils.files import explain_write_errors, sha256, write_json
 
 from .arguments import ModelArguments, MultiLabelTrainingArguments
 
@@ -82,21 +82,21 @@ class Claim:
             FileError: If the folder cannot be written, or somebody has written into it since it was looked at.
         """
         self._look_again()
-        with writing(self.output_dir):
+        with explain_write_errors(self.output_dir):
             if self.overwrite:
-                withdraw_model(self.output_dir)
+                remove_model_files(self.output_dir)
                 for name in (RUN_FILE, RESULTS_FILE, PREDICTIONS_FILE, *REPORT_FILES):
                     (self.output_dir / name).unlink(missing_ok=True)
                 for checkpoint in _newest_first(self.output_dir):
-                    discard(checkpoint)
+                    remove_checkpoint(checkpoint)
             if not self.is_same:
                 (self.output_dir / SEARCH_FILE).unlink(missing_ok=True)  # what it found was for another run
-            clear_unfinished(self.output_dir)
+            remove_unfinished(self.output_dir)
             self.output_dir.mkdir(parents=True, exist_ok=True)
             write_json(self.output_dir / RUN_FILE, {"finished": False, "arguments": self.arguments})
             for checkpoint, damage in self.damaged.items():
                 logger.warning(f"{checkpoint} is not whole ({damage}): removing it and looking for the one before it")
-                discard(checkpoint)
+                remove_checkpoint(checkpoint)
         if self.checkpoint is not None:
             logger.warning(f"going on from {self.checkpoint}")
         return self.checkpoint
@@ -195,9 +195,9 @@ def _newest_first(output_dir: Path) -> list[Path]:
 
 def _check_named(checkpoint: Path, arguments: dict[str, Any]) -> None:
     """Refuse to go on from what is no whole checkpoint of a run with the same arguments, here or elsewhere."""
-    reason = find_damage(checkpoint) or _find_damage_of_best(checkpoint, arguments)
+    reason = describe_damage(checkpoint) or _find_damage_of_best(checkpoint, arguments)
     if reason is None:
-        check_can_go_on(checkpoint)
+        check_resumable(checkpoint)
         run = read_run(checkpoint.parent)
         if run is None:
             reason = f"nothing is known of its run, for there is no {checkpoint.parent / RUN_FILE}"
@@ -212,11 +212,11 @@ def _find_whole(checkpoints: Iterable[Path], arguments: dict[str, Any]) -> tuple
     damaged: dict[Path, str] = {}
     lost: list[str] = []
     for checkpoint in checkpoints:
-        damage = find_damage(checkpoint)
+        damage = describe_damage(checkpoint)
         if damage is None:
             damage = _find_damage_of_best(checkpoint, arguments)
             if damage is None:
-                check_can_go_on(checkpoint)
+                check_resumable(checkpoint)
                 return checkpoint, damaged
             best = best_checkpoint(checkpoint)
             if best is not None and best.parent.resolve() != checkpoint.parent.resolve():
@@ -231,7 +231,7 @@ def _find_whole(checkpoints: Iterable[Path], arguments: dict[str, Any]) -> tuple
 
 
 def _find_damage_of_best(checkpoint: Path, arguments: dict[str, Any]) -> str | None:
-    return find_damage_of_best(checkpoint) if arguments.get("load_best_model_at_end") else None
+    return describe_damage_of_best(checkpoint) if arguments.get("load_best_model_at_end") else None
 
 
 def _check_same_run(output_dir: Path, run: dict[str, Any], arguments: dict[str, Any], is_worth_keeping: bool) -> bool:

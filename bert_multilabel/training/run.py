@@ -14,7 +14,7 @@ from bert_multilabel.hub.push import HubPush
 from bert_multilabel.hub.run_facts import store_facts
 from bert_multilabel.inference.predict_file import PredictionOptions, predict_split
 from bert_multilabel.model.modeling_multilabel import MultiLabelPreTrainedModel
-from bert_multilabel.output_dir.atomic_save import saving_model, writing_alone
+from bert_multilabel.output_dir.atomic_save import lock_output_dir, saving_model
 from bert_multilabel.output_dir.checkpoints import (
     PREDICTIONS_FILE,
     REPORT_FILES,
@@ -29,7 +29,7 @@ from bert_multilabel.output_dir.checkpoints import (
 )
 from bert_multilabel.report.figures import Evaluation
 from bert_multilabel.report.html import write_report
-from bert_multilabel.utils.distributed import check_is_seen, on_main
+from bert_multilabel.utils.distributed import on_main, wait_for_file
 
 from .arguments import ModelArguments, MultiLabelTrainingArguments
 from .prepare import Prepared, prepare
@@ -71,7 +71,7 @@ def carry_out(prepared: Prepared, trainer: MultiLabelTrainer) -> dict[str, float
     """
     output_dir = Path(str(prepared.training_args.output_dir))
     with ExitStack() as stack:
-        on_main(lambda: stack.enter_context(writing_alone(output_dir)))
+        on_main(lambda: stack.enter_context(lock_output_dir(output_dir)))
         return _carry_out(prepared, trainer, output_dir)
 
 
@@ -82,7 +82,7 @@ def _carry_out(prepared: Prepared, trainer: MultiLabelTrainer, output_dir: Path)
     claim, frequencies = prepared.claim, prepared.frequencies
     if claim is not None and frequencies is not None:
         checkpoint = on_main(lambda: _begin(claim, push))
-        check_is_seen(output_dir / RUN_FILE)
+        wait_for_file(output_dir / RUN_FILE)
         trainer = _searched(prepared, trainer, output_dir)
         results |= _train(prepared, trainer, checkpoint, frequencies.rows, output_dir)
         # Trainer measures from where this call began.

@@ -13,8 +13,8 @@ from transformers.utils import logging
 
 from bert_multilabel.errors import DivergedError, MultiLabelError
 from bert_multilabel.model.modeling_multilabel import MultiLabelPreTrainedModel
-from bert_multilabel.output_dir.atomic_save import UNFINISHED, clear_unfinished
-from bert_multilabel.output_dir.checkpoints import damaged_record, read_record
+from bert_multilabel.output_dir.atomic_save import UNFINISHED, remove_unfinished
+from bert_multilabel.output_dir.checkpoints import damaged_record_error, read_record
 from bert_multilabel.utils.files import write_json
 
 from .arguments import MultiLabelTrainingArguments
@@ -146,7 +146,7 @@ def _try_values(
                 pruner=optuna.pruners.NopPruner(),
             )
         write_json(path, {"metric": metric, "trials": _as_records(study.trials)})
-    clear_unfinished(path.parent)
+    remove_unfinished(path.parent)
     if not study.get_trials(states=[TrialState.COMPLETE]):
         raise DivergedError(
             f"in all trials the model has diverged ({path}): search around a lower --learning_rate and "
@@ -190,5 +190,5 @@ def _read(path: Path, args: MultiLabelTrainingArguments) -> "tuple[dict[str, Any
         if "best" in record and record["best"] not in [trial.params for trial in trials]:
             raise MultiLabelError("the best is none of the trials")
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise damaged_record(path, error) from error
+        raise damaged_record_error(path, error) from error
     return record, trials

@@ -28,10 +28,15 @@ from bert_multilabel.data.examples import label_frequencies
 from bert_multilabel.errors import DivergedError, FileError, MultiLabelError
 from bert_multilabel.metrics import logits_and_references
 from bert_multilabel.model.modeling_multilabel import MODEL_CLASSES, MultiLabelPreTrainedModel, multi_label_loss
-from bert_multilabel.output_dir.atomic_save import UNFINISHED, bring_in, clear_unfinished, discard_old
-from bert_multilabel.output_dir.checkpoints import best_checkpoint, find_damage
+from bert_multilabel.output_dir.atomic_save import (
+    UNFINISHED,
+    publish_checkpoint,
+    remove_unfinished,
+    rotate_checkpoints,
+)
+from bert_multilabel.output_dir.checkpoints import best_checkpoint, describe_damage
 from bert_multilabel.utils.distributed import on_main
-from bert_multilabel.utils.files import writing
+from bert_multilabel.utils.files import explain_write_errors
 
 from .arguments import MultiLabelTrainingArguments
 from .cpu import cpu_training
@@ -55,7 +60,7 @@ class EpochSeededLengthSampler(LengthGroupedSampler):
         self.generator = torch.Generator().manual_seed(self.seed + epoch)
 
 
-def computed_once(compute_metrics: Callable[..., dict[str, float]]) -> Callable[..., dict[str, float]]:
+def compute_on_main(compute_metrics: Callable[..., dict[str, float]]) -> Callable[..., dict[str, float]]:
     """Let metrics of the whole evaluation be computed in the main process alone, for all processes.
 
     Args:
@@ -96,7 +101,7 @@ class MultiLabelTrainer(Trainer):
         super().__init__(*args, **kwargs)
         is_given_logits = not self.args.batch_eval_metrics and self.preprocess_logits_for_metrics is None
         if self.compute_metrics is not None and is_given_logits:
-            self.compute_metrics = computed_once(self.compute_metrics)
+            self.compute_metrics = compute_on_main(self.compute_metrics)
         # Theirs print every score of every evaluation.
         self.remove_callback(PrinterCallback if self.args.disable_tqdm else ProgressCallback)
         self.add_callback(ShortPrinter if self.args.disable_tqdm else ShortProgress)
@@ -303,7 +308,7 @@ class MultiLabelTrainer(Trainer):
         checkpoint = folder / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
         unfinished = folder / UNFINISHED / checkpoint.name
         try:
-            with writing(checkpoint):
+            with explain_write_errors(checkpoint):
                 self._is_saving = True
                 super()._save_checkpoint(model, trial)
                 if self.state.best_model_checkpoint == str(unfinished):
@@ -311,18 +316,18 @@ class MultiLabelTrainer(Trainer):
                 self.accelerator.wait_for_everyone()  # each process writes the state of its random numbers
                 if self.args.should_save:
                     self.state.save_to_json(str(unfinished / TRAINER_STATE_NAME))  # with the place of the best
-                    bring_in(checkpoint)
+                    publish_checkpoint(checkpoint)
                     kept = [checkpoint.name, Path(str(self.state.best_model_checkpoint)).name]
-                    discard_old(folder, self.args.save_total_limit, kept)
+                    rotate_checkpoints(folder, self.args.save_total_limit, kept)
         finally:
             self._is_saving = False
             if self.args.should_save:
-                clear_unfinished(folder)  # makes room, if that was what was missing
+                remove_unfinished(folder)  # makes room, if that was what was missing
         self.accelerator.wait_for_everyone()  # all read the best one at the end
 
     def _load_best_model(self) -> None:
         best = Path(str(self.state.best_model_checkpoint))
-        damage = find_damage(best)
+        damage = describe_damage(best)
         if damage is not None:
             raise FileError(
                 f"{best}, the best checkpoint, is not whole ({damage}): run the same command again, which goes on "
@@ -332,7 +337,7 @@ class MultiLabelTrainer(Trainer):
         is_own = best.parent == Path(str(self.args.output_dir))  # or of the run that this one has gone on from
         if is_own and self.args.should_save and self.args.save_total_limit == 1:
             # Trainer is about to remove the newest as well, if it is another, but file by file.
-            discard_old(best.parent, limit=1, kept=[best.name])
+            rotate_checkpoints(best.parent, limit=1, kept=[best.name])
 
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> torch.utils.data.Sampler[int] | None:
         if self.args.train_sampling_strategy != "group_by_length":

@@ -29,7 +29,7 @@ def is_main() -> bool:
 
 
 @contextmanager
-def failing_together() -> Iterator[None]:
+def raise_on_all_ranks() -> Iterator[None]:
     """Let a block of code fail in all processes if it fails in one of them; all must come through it.
 
     Otherwise those without a fault would wait for the one that had it, or go on to write files. Within the block,
@@ -67,7 +67,7 @@ def on_main(function: Callable[[], _Result]) -> _Result:
         OtherProcessError: In the other processes, if it has failed in the main one, which raises what it has raised.
     """
     results: list[_Result] = []
-    with failing_together():
+    with raise_on_all_ranks():
         if _rank() == 0:
             results.append(function())
     if _are_several():
@@ -76,13 +76,13 @@ def on_main(function: Callable[[], _Result]) -> _Result:
     return results[0]
 
 
-def check_is_seen(path: Path) -> None:
+def wait_for_file(path: Path) -> None:
     """Refuse to go on where a process does not see a file that the main one has just written; all must ask.
 
     Raises:
         FileError: In such a process. Others raise an OtherProcessError.
     """
-    with failing_together():
+    with raise_on_all_ranks():
         limit = time.monotonic() + _PATIENCE  # a file system of several machines may take a moment
         while not path.is_file():
             if time.monotonic() > limit:
@@ -117,7 +117,7 @@ def check_launch(num_processes: int, environment: Mapping[str, str] = os.environ
         )
 
 
-def wait_for_the_end() -> None:
+def wait_to_be_terminated() -> None:
     """Wait to be ended by the launcher, for the sake of a message that another process is about to show."""
     time.sleep(_PATIENCE)
 

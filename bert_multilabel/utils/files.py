@@ -1,4 +1,4 @@
-"""Writing files and folders that no reader ever sees half of, and telling whether a file is the same."""
+"""Writing files and directories so that no reader sees half of one, and checking that files are unchanged."""
 
 import hashlib
 import json
@@ -8,71 +8,126 @@ import zipfile
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, TextIO, TypeVar
 
 from safetensors import SafetensorError, safe_open
 
 from bert_multilabel.errors import FileError, MultiLabelError
 
-# The SHA-256 of each file of a folder, by its path there.
+_Item = TypeVar("_Item")
+# The SHA-256 of each file of a directory, by its path there.
 CHECKSUMS_FILE = "checksums.json"
 _READ_AS_JSON = ("config.json", "tokenizer_config.json", "tokenizer.json", "trainer_state.json")
+# Set on an error of what is written, as opposed to one of the file that it is written to.
+_OF_THE_SOURCE = "_is_of_the_source"
 
 
 @contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """Let what writes a file or folder fail with a message, where the disk is full or does not let it.
+def explain_write_errors(path: Path) -> Iterator[None]:
+    """Turn an error of writing a file or directory into one that names it and the free space.
+
+    All other errors pass: those that name a file elsewhere, and those of an iterable in `from_source`.
 
     Args:
-        path: What is written, for the message.
+        path: The file or directory that is written.
 
     Raises:
-        FileError: In place of the error that says so.
+        FileError: Instead of the error of the operating system or of the library that writes.
     """
     try:
         yield
     except Exception as error:
-        if not _is_of_the_disk(error):
+        if not _is_write_error(error, path):
             raise
-        there = next(folder for folder in (path, *path.absolute().parents) if folder.is_dir())
-        free = shutil.disk_usage(there).free / 1e6
+        existing = next(folder for folder in (path, *path.absolute().parents) if folder.is_dir())
+        free = shutil.disk_usage(existing).free / 1e6
         raise FileError(
-            f"{path} could not be written: {error} ({free:,.1f} MB are free on its disk). Make room, or mend what "
-            "else is in the way, and run the same command again"
+            f"{path} could not be written: {error} ({free:,.1f} MB are free on its disk). Free some space or fix the "
+            "cause, then run the same command again"
         ) from error
 
 
-def _is_of_the_disk(error: Exception) -> bool:
-    # The last two are the tokenizers library and torch, which have no class of their own for it; torch only counts.
-    is_typed = isinstance(error, OSError | SafetensorError)
-    return is_typed or "(os error " in str(error) or "inline_container.cc" in str(error)
+def _is_write_error(error: Exception, path: Path) -> bool:
+    if getattr(error, _OF_THE_SOURCE, False):
+        return False
+    if isinstance(error, OSError):
+        named = error.filename
+        is_elsewhere = isinstance(named, str) and not Path(named).absolute().is_relative_to(path.absolute().parent)
+        return error.errno is not None and not is_elsewhere  # without a number it is not of the operating system
+    # The tokenizers library and torch have no class of their own for it; torch only counts bytes.
+    return isinstance(error, SafetensorError) or "(os error " in str(error) or "inline_container.cc" in str(error)
+
+
+def from_source(items: Iterable[_Item]) -> Iterator[_Item]:
+    """Iterate over what is to be written, so that `explain_write_errors` lets its errors pass."""
+    try:
+        yield from items
+    except Exception as error:
+        setattr(error, _OF_THE_SOURCE, True)
+        raise
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[TextIO]:
-    """Open a text file for writing that takes the place of `path` once all is written; if that fails, never.
+def atomic_write(path: Path) -> Iterator[TextIO]:
+    """Open a text file that replaces `path` after the block; if the block fails, `path` stays as it is.
 
     Args:
         path: The file to write or replace, UTF-8.
 
     Raises:
         FileError: If it cannot be written.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "notes.txt"
+        >>> with atomic_write(path) as file:
+        ...     _ = file.write("done")
+        >>> path.read_text()
+        'done'
     """
     unfinished = path.with_name(path.name + ".unfinished")
     try:
-        with writing(path):
+        with explain_write_errors(path):
             with unfinished.open("w", encoding="utf-8") as file:
                 yield file
-            sync(unfinished)
+            fsync(unfinished)
             os.replace(unfinished, path)
     finally:
         unfinished.unlink(missing_ok=True)
 
 
-def sync(path: Path) -> None:
-    """Wait until a file, or of a folder the list of what is in it, is on the disk and outlasts a loss of power."""
+@contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """Fill a directory that is moved to `path` after the block; if the block fails, there is none.
+
+    Args:
+        path: Must not exist yet, or be an empty directory.
+
+    Yields:
+        The directory to fill.
+
+    Raises:
+        FileError: If it cannot be written.
+        MultiLabelError: If `path` is a file, or a directory that is not empty.
+    """
+    path = path.resolve()
+    if path.exists() and not (path.is_dir() and next(path.iterdir(), None) is None):
+        raise MultiLabelError(f"{path} exists and is not an empty directory: choose another, or remove it first")
+    unfinished = path.with_name(path.name + ".unfinished")
+    shutil.rmtree(unfinished, ignore_errors=True)  # left by a process that was killed
+    try:
+        with explain_write_errors(path):
+            unfinished.mkdir(parents=True)
+            yield unfinished
+            os.replace(unfinished, path)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def fsync(path: Path) -> None:
+    """Wait until a file, or the list of files in a directory, is on the disk and survives a loss of power."""
     if os.name != "posix":
-        return  # elsewhere what was opened for reading, and a folder, cannot be waited for
+        return  # elsewhere a file opened for reading, or a directory, cannot be synchronized
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -82,15 +137,16 @@ def sync(path: Path) -> None:
 
 def write_json_lines(path: Path, records: Iterable[Any]) -> None:
     """Write records as JSON lines, all of them or none."""
-    with replacing(path) as file:
-        for record in records:
+    with atomic_write(path) as file:
+        for record in from_source(records):
             file.write(json.dumps(record, ensure_ascii=False) + "\n")
 
 
 def write_json(path: Path, content: Any) -> None:
     """Write a JSON file."""
-    with replacing(path) as file:
-        file.write(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+    text = json.dumps(content, indent=2, ensure_ascii=False)
+    with atomic_write(path) as file:
+        file.write(text + "\n")
 
 
 def sha256(path: Path) -> str:
@@ -100,18 +156,18 @@ def sha256(path: Path) -> str:
 
 
 def write_checksums(folder: Path, ignored: Collection[str] = ()) -> None:
-    """Write down, in the folder itself, the SHA-256 of every file in it.
+    """Store the SHA-256 of every file of a directory in the directory itself.
 
     Args:
-        folder: With all that is to be in it.
-        ignored: Names of files that may change or go.
+        folder: With all its files.
+        ignored: Names of files that may change or disappear.
     """
     files = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.name not in ignored]
     write_json(folder / CHECKSUMS_FILE, {path.relative_to(folder).as_posix(): sha256(path) for path in files})
 
 
-def find_change(folder: Path) -> str | None:
-    """Say what is no longer as it was when the checksums of a folder were written, or None; also without checksums."""
+def verify_checksums(folder: Path) -> str | None:
+    """Return which files differ from their stored checksums; None if none does, or no checksums are stored."""
     path = folder / CHECKSUMS_FILE
     if not path.is_file():
         return None
@@ -121,13 +177,13 @@ def find_change(folder: Path) -> str | None:
         return f"{path.name}: {error}"
     missing = [name for name in checksums if not (folder / name).is_file()]
     if missing:
-        return f"without {', '.join(missing)}"
+        return f"missing {', '.join(missing)}"
     changed = [name for name, expected in checksums.items() if sha256(folder / name) != expected]
-    return f"not as it was saved: {', '.join(changed)}" if changed else None
+    return f"changed since it was saved: {', '.join(changed)}" if changed else None
 
 
-def find_cut(folder: Path) -> str | None:
-    """Say which file of a model or checkpoint shows by itself that it is cut short or damaged, or None."""
+def find_truncated_file(folder: Path) -> str | None:
+    """Return which file of a model or checkpoint is visibly truncated or damaged, or None."""
     for path in sorted(folder.iterdir()):
         try:
             if path.name in _READ_AS_JSON:
@@ -136,33 +192,7 @@ def find_cut(folder: Path) -> str | None:
                 with safe_open(path, framework="pt"):
                     pass  # opening compares the header with the length of the file
             elif path.suffix in (".pt", ".pth") and not zipfile.is_zipfile(path):
-                return f"{path.name}: cut short"  # torch writes zip files, whose table of contents stands at the end
+                return f"{path.name}: truncated"  # torch writes zip files, whose table of contents comes last
         except (ValueError, SafetensorError) as error:
             return f"{path.name}: {error}"
     return None
-
-
-@contextmanager
-def creating_folder(path: Path) -> Iterator[Path]:
-    """Fill a folder that comes to stand at `path` once all is in it; if that fails, never.
-
-    Args:
-        path: Where nothing is yet, or an empty folder.
-
-    Yields:
-        The folder to fill, which is moved to `path` in the end.
-
-    Raises:
-        MultiLabelError: If there is a file at `path`, or a folder with something in it.
-    """
-    path = path.resolve()
-    if path.exists() and not (path.is_dir() and next(path.iterdir(), None) is None):
-        raise MultiLabelError(f"{path} is there already and is no empty folder: choose another, or remove it first")
-    unfinished = path.with_name(path.name + ".unfinished")
-    shutil.rmtree(unfinished, ignore_errors=True)  # what a run that was killed has left
-    unfinished.mkdir(parents=True)
-    try:
-        yield unfinished
-        os.replace(unfinished, path)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)

@@ -226,7 +226,7 @@ def test_other_folders_are_refused(exported, backbone, tmp_path, capsys):
     for words, message in (
         ([tmp_path, "--output", tmp_path / "out"], f"{tmp_path} is no folder of a model: there is no"),
         ([backbone, "--output", tmp_path / "out"], "is a 'bert' model without labels: give a folder that was trained"),
-        ([model_dir, "--output", output], f"{output} is there already and is no empty folder"),
+        ([model_dir, "--output", output], f"{output} exists and is not an empty directory"),
     ):
         with pytest.raises(SystemExit, match="2"):
             run(*words)

@@ -15,7 +15,7 @@ from transformers import AutoModel, AutoTokenizer
 
 from bert_multilabel import auto  # noqa: F401  # our folders load through the Auto classes
 from bert_multilabel.errors import PushError
-from bert_multilabel.output_dir.checkpoints import find_damage, read_run
+from bert_multilabel.output_dir.checkpoints import describe_damage, read_run
 from bert_multilabel.training.arguments import parse_arguments
 from bert_multilabel.training.run import run
 from tests.conftest import LABELS, make_rows
@@ -299,7 +299,7 @@ def test_a_save_pushes_a_model_that_says_how_far_it_is(talk, hub):
 
 def test_the_last_checkpoint_on_the_hub_is_one_to_go_on_from(talk, hub, tmp_path):
     checkpoint = write_files(hub.repositories["ada/run"].files, tmp_path) / "last-checkpoint"
-    assert find_damage(checkpoint) is None
+    assert describe_damage(checkpoint) is None
     assert not (checkpoint / "training_args.bin").exists()
 
 

@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 import shutil
@@ -12,14 +13,14 @@ from bert_multilabel import from_backbone
 from bert_multilabel.errors import FileError
 from bert_multilabel.output_dir.atomic_save import (
     UNFINISHED,
-    bring_in,
-    discard,
-    discard_old,
+    lock_output_dir,
+    publish_checkpoint,
+    remove_checkpoint,
+    remove_model_files,
+    rotate_checkpoints,
     saving_model,
-    withdraw_model,
-    writing_alone,
 )
-from bert_multilabel.utils.files import CHECKSUMS_FILE, find_change
+from bert_multilabel.utils.files import CHECKSUMS_FILE, verify_checksums
 
 
 @pytest.fixture(scope="module")
@@ -78,10 +79,10 @@ def test_a_model_that_cannot_be_written_leaves_the_old_one(models, tmp_path):
     with saving_model(tmp_path) as folder:
         save(models["old"], folder)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    with pytest.raises(FileError, match="model.safetensors could not be written: disk full .*MB are free"):
+    with pytest.raises(FileError, match="model.safetensors could not be written: .*disk full .*MB are free"):
         with saving_model(tmp_path) as folder:
             save(models["new"], folder)
-            raise OSError("disk full")
+            raise OSError(errno.ENOSPC, "disk full")
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
@@ -90,7 +91,7 @@ def test_a_withdrawn_model_leaves_what_is_no_part_of_it(models, tmp_path):
     with saving_model(tmp_path) as folder:
         save(models["old"], folder)
         assert folder.name == tmp_path.name
-    withdraw_model(tmp_path)
+    remove_model_files(tmp_path)
     left = {path.name for path in tmp_path.iterdir()}
     assert "all_results.json" in left
     assert not left & {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"}
@@ -107,10 +108,10 @@ def test_a_checkpoint_comes_with_its_checksums_and_in_the_place_of_another(tmp_p
     checkpoint = tmp_path / "checkpoint-20"
     for content in ("first", "second"):
         write_unfinished(checkpoint, content)
-        bring_in(checkpoint)
+        publish_checkpoint(checkpoint)
         assert (checkpoint / "part" / "0.distcp").read_text() == content
         assert set(json.loads((checkpoint / CHECKSUMS_FILE).read_text())) == {"model.safetensors", "part/0.distcp"}
-        assert find_change(checkpoint) is None
+        assert verify_checksums(checkpoint) is None
     # In the form that it has, it can be checked by hand as well.
     checksums = json.loads((checkpoint / CHECKSUMS_FILE).read_text())
     lines = "".join(f"{checksum}  {name}\n" for name, checksum in checksums.items())
@@ -130,7 +131,7 @@ def test_a_checkpoint_goes_in_one_step(tmp_path, monkeypatch):
 
     rmtree = shutil.rmtree
     monkeypatch.setattr("shutil.rmtree", look_and_remove)
-    discard(checkpoint)
+    remove_checkpoint(checkpoint)
     assert seen == [False]
     assert list(tmp_path.rglob("*")) == [tmp_path / UNFINISHED]
 
@@ -150,34 +151,34 @@ def test_a_checkpoint_goes_in_one_step(tmp_path, monkeypatch):
 def test_old_checkpoints_go_and_those_to_keep_stay(tmp_path, limit, kept, left):
     for step in range(1, 5):
         (tmp_path / f"checkpoint-{step}").mkdir()
-    discard_old(tmp_path, limit, [f"checkpoint-{step}" for step in kept])
+    rotate_checkpoints(tmp_path, limit, [f"checkpoint-{step}" for step in kept])
     assert sorted(tmp_path.glob("checkpoint-*")) == [tmp_path / f"checkpoint-{step}" for step in left]
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs locks on folders")
 def test_two_runs_do_not_write_into_one_folder(tmp_path):
-    with writing_alone(tmp_path / "out"):
-        with writing_alone(tmp_path / "other"):
+    with lock_output_dir(tmp_path / "out"):
+        with lock_output_dir(tmp_path / "other"):
             pass
         with (
             pytest.raises(FileError, match=f"another run is writing into {tmp_path}/out: wait for its end, or choose"),
-            writing_alone(tmp_path / "out"),
+            lock_output_dir(tmp_path / "out"),
         ):
             pass
-    with writing_alone(tmp_path / "out"):
+    with lock_output_dir(tmp_path / "out"):
         assert list((tmp_path / "out").iterdir()) == []
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs locks on folders")
 def test_a_process_that_is_killed_leaves_its_folder_to_the_next(tmp_path):
     script = "import sys, time; from pathlib import Path\n"
-    script += "from bert_multilabel.output_dir.atomic_save import writing_alone\n"
-    script += "with writing_alone(Path(sys.argv[1])): print('alone', flush=True); time.sleep(600)"
+    script += "from bert_multilabel.output_dir.atomic_save import lock_output_dir\n"
+    script += "with lock_output_dir(Path(sys.argv[1])): print('alone', flush=True); time.sleep(600)"
     other = subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], stdout=subprocess.PIPE, text=True)
     assert other.stdout.readline() == "alone\n"
-    with pytest.raises(FileError, match="another run is writing into"), writing_alone(tmp_path):
+    with pytest.raises(FileError, match="another run is writing into"), lock_output_dir(tmp_path):
         pass
     other.kill()
     other.wait()
-    with writing_alone(tmp_path):
+    with lock_output_dir(tmp_path):
         pass

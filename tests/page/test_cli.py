@@ -167,7 +167,7 @@ def test_a_space_holds_all_it_needs_and_nothing_private(model_dir, tmp_path, mon
     assert (space / "bert_multilabel" / "page" / "cli.py").is_file()
     page = runpy.run_path(str(space / "app.py"))["page"]
     assert page.title == "Labels by tiny"
-    with pytest.raises(ValueError, match="is there already"):
+    with pytest.raises(ValueError, match="is not an empty directory"):
         main([str(model_dir), "--space", str(space)])
 
 

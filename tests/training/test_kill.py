@@ -46,8 +46,10 @@ def die_between_saves(*words):
 
 def die_within_the_second_save(*words):
     """Where all of the checkpoint is there but what is written last."""
-    bring_in = trainer.bring_in
-    trainer.bring_in = lambda checkpoint: die() if checkpoint.name == "checkpoint-40" else bring_in(checkpoint)
+    publish_checkpoint = trainer.publish_checkpoint
+    trainer.publish_checkpoint = lambda checkpoint: (
+        die() if checkpoint.name == "checkpoint-40" else publish_checkpoint(checkpoint)
+    )
     forked.run_script(*words)
 
 

@@ -7,7 +7,7 @@ from safetensors.torch import save_file
 
 from bert_multilabel.errors import FileError
 from bert_multilabel.output_dir.atomic_save import UNFINISHED
-from bert_multilabel.output_dir.checkpoints import RUN_FILE, SEARCH_FILE, find_damage, mark_finished
+from bert_multilabel.output_dir.checkpoints import RUN_FILE, SEARCH_FILE, describe_damage, mark_finished
 from bert_multilabel.training.arguments import parse_arguments
 from bert_multilabel.training.resume_plan import CONTENT, check_folder, deciding_arguments
 from bert_multilabel.utils.files import write_checksums
@@ -51,19 +51,19 @@ def cut(path):
 @pytest.mark.parametrize(
     ("damage", "phrase"),
     [
-        (lambda folder: (folder / "trainer_state.json").unlink(), "without trainer_state.json"),
+        (lambda folder: (folder / "trainer_state.json").unlink(), "missing trainer_state.json"),
         (lambda folder: (folder / "model.safetensors").unlink(), "without model.safetensors"),
         (lambda folder: cut(folder / "trainer_state.json"), "Expecting value"),
         (lambda folder: cut(folder / "model.safetensors"), "incomplete"),
-        (lambda folder: cut(folder / "optimizer.pt"), "optimizer.pt: cut short"),
+        (lambda folder: cut(folder / "optimizer.pt"), "optimizer.pt: truncated"),
     ],
 )
 def test_a_damaged_checkpoint_is_removed_and_the_one_before_it_taken(tmp_path, damage, phrase, caplog):
     start_or_resume(tmp_path, ARGUMENTS)
     before, newest = save_whole(tmp_path / "checkpoint-2"), save_whole(tmp_path / "checkpoint-4")
-    assert find_damage(newest) is None
+    assert describe_damage(newest) is None
     damage(newest)
-    assert phrase in str(find_damage(newest))
+    assert phrase in str(describe_damage(newest))
     assert start_or_resume(tmp_path, ARGUMENTS) == before
     assert not newest.exists()
 

@@ -22,7 +22,7 @@ from tests.training.test_run import run_script
 def test_resuming_from_a_named_checkpoint_checks_it(backbone, files, tmp_path):
     common = {"model_name_or_path": backbone, "train_file": files["train"], "do_train": True}
     (tmp_path / "checkpoint-2").mkdir()
-    with pytest.raises(ValueError, match="cannot go on from --resume_from_checkpoint .*without trainer_state.json"):
+    with pytest.raises(ValueError, match="cannot go on from --resume_from_checkpoint .*missing trainer_state.json"):
         run_script(**common, output_dir=tmp_path / "out", resume_from_checkpoint=tmp_path / "checkpoint-2")
 
 
@@ -131,7 +131,7 @@ def test_a_damaged_best_checkpoint_is_not_ended_with(backbone, files, tmp_path, 
     with monkeypatch.context() as patched:
         patched.setattr(MultiLabelTrainer, "_load_best_model", damage_and_load)
         with pytest.raises(
-            FileError, match=f"{best}, the best checkpoint, is not whole .not as it was saved: model.sa"
+            FileError, match=f"{best}, the best checkpoint, is not whole .changed since it was saved: model.sa"
         ):
             run_script(**common)
     run_script(**common)

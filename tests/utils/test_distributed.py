@@ -23,11 +23,11 @@ from bert_multilabel.training.run import run
 from bert_multilabel.training.trainer import MultiLabelTrainer
 from bert_multilabel.utils import distributed as processes
 from bert_multilabel.utils.distributed import (
-    check_is_seen,
     check_launch,
-    failing_together,
     leave_process_group,
     on_main,
+    raise_on_all_ranks,
+    wait_for_file,
 )
 from tests import forked
 from tests.conftest import LABELS, make_rows, save_checkpoint
@@ -133,7 +133,7 @@ def fail_in_the_second(backbone, folder, count):
 def fail_in_the_first(backbone, folder, count):
     """What is raised in each process if the first one fails in what it does for all, within another block."""
     try:
-        with failing_together():
+        with raise_on_all_ranks():
             on_main(lambda: 1 / 0)
     except Exception as error:
         return f"{type(error).__name__}: {error}"
@@ -283,13 +283,13 @@ def test_no_thread_of_the_group_outlives_it(found):
 def test_a_file_that_a_process_does_not_see_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(processes, "_PATIENCE", 0.2)
     with pytest.raises(FileError, match="process 0 does not see .*nowhere.*must be one folder for all machines"):
-        check_is_seen(tmp_path / "nowhere")
+        wait_for_file(tmp_path / "nowhere")
     (tmp_path / "somewhere").touch()
-    check_is_seen(tmp_path / "somewhere")
+    wait_for_file(tmp_path / "somewhere")
 
 
 def test_alone_an_error_is_raised_as_it_is():
-    with pytest.raises(ZeroDivisionError), failing_together():
+    with pytest.raises(ZeroDivisionError), raise_on_all_ranks():
         _ = 1 / 0
     assert not issubclass(ZeroDivisionError, OtherProcessError)
 

@@ -1,3 +1,5 @@
+import errno
+
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -6,14 +8,14 @@ from transformers import AutoTokenizer
 from bert_multilabel.errors import FileError
 from bert_multilabel.utils.files import (
     CHECKSUMS_FILE,
-    creating_folder,
-    find_change,
-    find_cut,
-    replacing,
+    atomic_folder,
+    atomic_write,
+    explain_write_errors,
+    find_truncated_file,
+    verify_checksums,
     write_checksums,
     write_json,
     write_json_lines,
-    writing,
 )
 
 
@@ -27,18 +29,24 @@ def test_whatever_writes_what_could_not_be_written_is_named(backbone, tmp_path, 
         "torch": lambda: torch.save({"state": torch.zeros(100_000)}, path),
         "tokenizer": lambda: tokenizer.backend_tokenizer.save(str(path)),
     }[kind]
-    with writing(path):
+    with explain_write_errors(path):
         write()
     limit_files(1000)
     with pytest.raises(FileError, match=rf"{path} could not be written: .* \([\d,.]+ MB are free on its disk"):
-        with writing(path):
+        with explain_write_errors(path):
             write()
 
 
 def test_other_errors_stay_as_they_are(tmp_path):
-    with pytest.raises(RuntimeError, match="out of memory"), writing(tmp_path / "deep" / "file"):
+    (tmp_path / "out").mkdir()
+    path = tmp_path / "out" / "file"
+    with pytest.raises(RuntimeError, match="out of memory"), explain_write_errors(path):
         raise RuntimeError("CUDA out of memory")
-    with pytest.raises(FileError, match="could not be written"), writing(tmp_path / "deep" / "file"):
+    with pytest.raises(FileNotFoundError, match="missing.csv"), explain_write_errors(path):
+        (tmp_path / "missing.csv").read_text()
+    with pytest.raises(OSError, match="^no such model$"), explain_write_errors(path):
+        raise OSError("no such model")  # as Transformers says it
+    with pytest.raises(FileError, match="could not be written"), explain_write_errors(tmp_path / "deep" / "file"):
         (tmp_path / "deep" / "file").touch()
 
 
@@ -48,7 +56,7 @@ def test_a_file_that_cannot_be_written_stays_as_it_was(tmp_path, limit_files):
     limit_files(1000)
     with pytest.raises(FileError, match="file.json could not be written"):
         write_json(path, "x" * 100_000)
-    with pytest.raises(KeyError), replacing(path) as file:
+    with pytest.raises(KeyError), atomic_write(path) as file:
         file.write("new")
         raise KeyError
     assert path.read_text() == '"old"\n'
@@ -64,9 +72,9 @@ def change_byte(path):
 @pytest.mark.parametrize(
     ("change", "phrase"),
     [
-        (lambda folder: change_byte(folder / "a"), "not as it was saved: a"),
-        (lambda folder: (folder / "a").write_bytes(b""), "not as it was saved: a"),
-        (lambda folder: (folder / "deep" / "b").unlink(), "without deep/b"),
+        (lambda folder: change_byte(folder / "a"), "changed since it was saved: a"),
+        (lambda folder: (folder / "a").write_bytes(b""), "changed since it was saved: a"),
+        (lambda folder: (folder / "deep" / "b").unlink(), "missing deep/b"),
         (lambda folder: (folder / CHECKSUMS_FILE).write_text("{"), f"{CHECKSUMS_FILE}: "),
         (lambda folder: (folder / CHECKSUMS_FILE).write_text("[1]"), f"{CHECKSUMS_FILE}: "),
         (lambda folder: (folder / CHECKSUMS_FILE).write_bytes(b""), f"{CHECKSUMS_FILE}: "),
@@ -76,13 +84,13 @@ def test_checksums_show_what_has_changed(tmp_path, change, phrase):
     (tmp_path / "deep").mkdir()
     for name in ("a", "deep/b", "mine"):
         (tmp_path / name).write_text(f"what {name} holds")
-    assert find_change(tmp_path) is None  # there are no checksums yet
+    assert verify_checksums(tmp_path) is None  # there are no checksums yet
     write_checksums(tmp_path, ignored=["mine"])
     (tmp_path / "mine").unlink()
     (tmp_path / "new").touch()
-    assert find_change(tmp_path) is None
+    assert verify_checksums(tmp_path) is None
     change(tmp_path)
-    assert str(find_change(tmp_path)).startswith(phrase)
+    assert str(verify_checksums(tmp_path)).startswith(phrase)
 
 
 @pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "model.safetensors", "optimizer.pt"])
@@ -92,33 +100,34 @@ def test_a_file_that_was_cut_short_shows_it(tmp_path, name):
         (tmp_path / other).write_text('{"a": 1}')
     save_file({"weight": torch.zeros(100)}, tmp_path / "model.safetensors")
     torch.save({"state": torch.zeros(100)}, tmp_path / "optimizer.pt")
-    assert find_cut(tmp_path) is None
+    assert find_truncated_file(tmp_path) is None
     (tmp_path / name).write_bytes((tmp_path / name).read_bytes()[:-5])
-    assert str(find_cut(tmp_path)).startswith(f"{name}: ")
+    assert str(find_truncated_file(tmp_path)).startswith(f"{name}: ")
 
 
 def test_a_folder_comes_when_all_is_in_it(tmp_path):
     (tmp_path / "out.unfinished").mkdir()
     (tmp_path / "out.unfinished" / "rest").touch()  # of a run that was killed
     (tmp_path / "out").mkdir()
-    with creating_folder(tmp_path / "out") as folder:
+    with atomic_folder(tmp_path / "out") as folder:
         (folder / "file").write_text("whole")
         assert list((tmp_path / "out").iterdir()) == []
     assert [path.name for path in tmp_path.rglob("*")] == ["out", "file"]
 
 
 def test_a_folder_that_fails_never_comes(tmp_path):
-    with pytest.raises(OSError, match="disk full"), creating_folder(tmp_path / "deep" / "out") as folder:
-        (folder / "file").touch()
-        raise OSError("disk full")
+    with pytest.raises(FileError, match="out could not be written: .*disk full"):
+        with atomic_folder(tmp_path / "deep" / "out") as folder:
+            (folder / "file").touch()
+            raise OSError(errno.ENOSPC, "disk full")
     assert list((tmp_path / "deep").iterdir()) == []
 
 
 def test_what_is_there_stays(tmp_path):
     (tmp_path / "file").write_text("mine")
     for taken in (tmp_path, tmp_path / "file"):
-        with pytest.raises(ValueError, match=f"{taken} is there already and is no empty folder"):
-            with creating_folder(taken):
+        with pytest.raises(ValueError, match=f"{taken} exists and is not an empty directory"):
+            with atomic_folder(taken):
                 pass
     assert (tmp_path / "file").read_text() == "mine"
 
@@ -130,8 +139,8 @@ def test_a_failed_write_leaves_the_old_file(tmp_path):
 
     def broken():
         yield {"labels": []}
-        raise OSError("disk full")
+        raise OSError(errno.EIO, "cannot read the input")
 
-    with pytest.raises(FileError, match="predictions.jsonl could not be written: disk full"):
-        write_json_lines(path, broken())
+    with pytest.raises(OSError, match="cannot read the input"), explain_write_errors(tmp_path):
+        write_json_lines(path, broken())  # not the error of what is written
     assert path.read_text(encoding="utf-8") == '{"labels": ["é"]}\n'
