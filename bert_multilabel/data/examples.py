@@ -1,10 +1,9 @@
-"""Files in, clean rows out.
+"""Loads clean examples from files and datasets: the entry point of the data layer.
 
-A row walks from here to the tokenizer and the model. Whatever it comes from (csv, tsv, json, jsonl, parquet, or a data
-set of the datasets library), it ends in a `datasets.Dataset` with the columns `text`, `pair` (if a second text is in
-use), `labels` (L floats, if labelled) and `id` (if there is one), stored on disk; or in a `RowStream`, which reads the
-same rows anew in each epoch. Raw rows come from reading.py, the choice of columns from columns.py, and what stands in
-a label cell is read in labels.py.
+csv, tsv, json, jsonl, parquet and datasets of the datasets library all become a `datasets.Dataset` with the columns
+`text`, `pair` (if there is a second text), `labels` (L floats, if labelled) and `id` (if there is one), stored on
+disk; or an `ExampleStream`, which reads the same examples again in each epoch. reading.py reads raw rows, columns.py
+chooses the columns, labels.py parses the labels.
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator
@@ -20,12 +19,12 @@ from transformers.utils import logging
 
 from bert_multilabel.errors import DataError, MultiLabelError
 
-from .cache import ROWS_AT_A_TIME, mapped_anew, stored_rows
+from .cache import BATCH_SIZE, cached_examples, reopen_memory_map
 from .columns import Columns, DataSpec, columns_in_split, find_columns, missing_column, warn_of_guesses
 from .label_frequencies import LabelFrequencies
 from .labels import BadValue, LabelReader, cell_reader, column_reader, has_lone_surrogate, shorten
 from .reading import SPLITS, BadRows, Table, describe_problem, raise_problems, read_dataset, read_files
-from .streaming import RowStream, UnchangedRows
+from .streaming import ExampleStream, UnchangedExamples
 
 logger = logging.get_logger(__name__)
 
@@ -48,10 +47,10 @@ class LoadedData:
     splits: dict[str, Dataset]
     label_names: list[str] | None
     pair_column: str | None
-    stream: RowStream | None = None
+    stream: ExampleStream | None = None
 
     @property
-    def train(self) -> Dataset | RowStream:
+    def train(self) -> Dataset | ExampleStream:
         """The training rows."""
         return self.splits["train"] if self.stream is None else self.stream
 
@@ -64,14 +63,14 @@ class LoadedData:
         """Return the same rows with the labels in another order."""
         if self.label_names is None or self.label_names == label_names:
             return self
-        places = [self.label_names.index(name) for name in label_names]
+        order = [self.label_names.index(name) for name in label_names]
         splits = {
-            split: rows.map(lambda row: {"labels": [row["labels"][place] for place in places]}, features=rows.features)
+            split: rows.map(lambda row: {"labels": [row["labels"][i] for i in order]}, features=rows.features)
             if "labels" in rows.features
             else rows
             for split, rows in self.splits.items()
         }
-        stream = None if self.stream is None else self.stream.with_labels_at(places)
+        stream = None if self.stream is None else self.stream.with_label_order(order)
         return LoadedData(splits, label_names, self.pair_column, stream)
 
 
@@ -132,9 +131,9 @@ def load_splits(
         clean = _Cleaner(split, tables[split], in_split[split], reader)
         try:
             if streaming and split == "train":
-                rows = UnchangedRows(tables[split].source, clean.rows)
+                rows = UnchangedExamples(tables[split].source, clean.rows)
                 parts = _in_columns(rows.read(), ["labels"])
-                stream = RowStream(rows.read, LabelFrequencies.of(part["labels"] for part in parts))
+                stream = ExampleStream(rows.read, LabelFrequencies.of(part["labels"] for part in parts))
             else:
                 splits[split] = clean.stored()
         except BadRows as error:
@@ -156,11 +155,11 @@ def multi_hot(rows: Dataset) -> NDArray[np.float32]:
     return np.asarray(rows.with_format("numpy")["labels"][:], np.float32)
 
 
-def label_frequencies(rows: Dataset | RowStream) -> LabelFrequencies:
+def label_frequencies(rows: Dataset | ExampleStream) -> LabelFrequencies:
     """Count the labels of rows, which need not fit into memory."""
-    if isinstance(rows, RowStream):
+    if isinstance(rows, ExampleStream):
         return rows.frequencies
-    batches = mapped_anew(rows).select_columns("labels").with_format("numpy").iter(batch_size=ROWS_AT_A_TIME)
+    batches = reopen_memory_map(rows).select_columns("labels").with_format("numpy").iter(batch_size=BATCH_SIZE)
     return LabelFrequencies.of(batch["labels"] for batch in batches)
 
 
@@ -194,9 +193,9 @@ class _Cleaner:
         Raises:
             BadRows: If there are bad ones, with all of them.
         """
-        made_from = None
+        computed_from = None
         if self._table.digest is not None:
-            made_from = {
+            computed_from = {
                 "source": self._table.digest(),
                 "split": self._split,
                 "columns": asdict(self._columns),
@@ -204,7 +203,7 @@ class _Cleaner:
                 "id_names": self._id_names,
             }
         features = Features({name: kind for name, (kind, _) in self._cells().items()})
-        rows = stored_rows(made_from, _in_columns(self.rows(), list(features)), features)
+        rows = cached_examples(computed_from, _in_columns(self.rows(), list(features)), features)
         if empty := sum(texts.count("") for texts in _column_parts(rows, "text")):
             logger.warning("%s: rows with an empty text: %d", self._table.source, empty)
         return rows
@@ -254,12 +253,12 @@ class _Cleaner:
 
 
 def _in_columns(rows: Iterator[dict[str, Any]], names: list[str]) -> Iterator[dict[str, list[Any]]]:
-    while part := list(islice(rows, ROWS_AT_A_TIME)):
+    while part := list(islice(rows, BATCH_SIZE)):
         yield {name: [row[name] for row in part] for name in names}
 
 
 def _column_parts(rows: Dataset, column: str) -> Iterable[list[Any]]:
-    return (part[column] for part in mapped_anew(rows).select_columns(column).iter(batch_size=ROWS_AT_A_TIME))
+    return (part[column] for part in reopen_memory_map(rows).select_columns(column).iter(batch_size=BATCH_SIZE))
 
 
 def _clean_text(cells: dict[str, Any], column: str, needed: bool) -> str:

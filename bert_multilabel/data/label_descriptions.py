@@ -1,6 +1,7 @@
 """A file of label descriptions in, a sentence per label out."""
 
 from collections.abc import Container, Iterator
+from functools import partial
 from pathlib import Path
 
 from bert_multilabel.errors import DataError
@@ -21,7 +22,7 @@ def read_label_descriptions(path: str, label_names: list[str]) -> dict[str, str]
             blank description; all bad rows are listed.
     """
     read = _object_rows if Path(path).suffix.lower() == ".json" else read_rows
-    table = Table(path, lambda: read(path))
+    table = Table(path, partial(read, path))
     if not {"label", "description"} <= set(table.columns):
         raise DataError(f"{path} must have the columns 'label' and 'description', but it has {table.columns}")
     descriptions: dict[str, str] = {}

@@ -8,7 +8,9 @@ import csv
 import json
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,6 +21,7 @@ from datasets import ClassLabel, Dataset, Features, IterableDataset, load_datase
 from bert_multilabel.errors import DataError, MultiLabelError
 from bert_multilabel.utils.files import sha256
 
+from .cache import BATCH_SIZE, dataset_digest
 from .labels import ColumnFacts, shorten
 
 SPLITS = ("train", "validation", "test")
@@ -207,7 +210,7 @@ def read_files(files: dict[str, str]) -> dict[str, Table]:
 
 
 def _read_file(path: str) -> Table:
-    table = Table(path, lambda: read_rows(path), digest=lambda: sha256(Path(path)))
+    table = Table(path, partial(read_rows, path), digest=partial(_file_digest, path))
     if Path(path).suffix.lower() == ".parquet":
         table.features = _parquet_features(path)
     return table
@@ -250,14 +253,29 @@ def read_dataset(
     }
 
 
-def _read_split(source: str, split: Dataset | IterableDataset) -> Table:
-    def read() -> Iterator[Row]:
-        # As Arrow tables: ids stay ids, and columns of images or sound are not decoded.
-        return _batch_rows(split.with_format("arrow").iter(batch_size=1000))
+def _file_digest(path: str) -> str:
+    with _reading(path):
+        return f"{Path(path).suffix.lower()} {sha256(Path(path))}"  # the extension decides how the bytes are read
 
-    # The library names stored rows by all that they were made from; those that are not stored may change.
-    fingerprint = split._fingerprint if isinstance(split, Dataset) else None
-    return Table(source, read, None if fingerprint is None else lambda: fingerprint, split.features)
+
+def _read_split(source: str, split: Dataset | IterableDataset) -> Table:
+    # What is not stored here may change at any time.
+    digest = partial(dataset_digest, split) if isinstance(split, Dataset) else None
+    return Table(source, partial(_dataset_rows, split), digest, split.features)
+
+
+def _dataset_rows(split: Dataset | IterableDataset) -> Iterator[Row]:
+    # As Arrow tables: ids stay ids, and columns of images or sound are not decoded.
+    return _batch_rows(split.with_format("arrow").iter(batch_size=BATCH_SIZE))
+
+
+@contextmanager
+def _reading(path: str) -> Iterator[None]:
+    """Turn errors of the operating system while reading a file into a `DataError` that names it."""
+    try:
+        yield
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
 
 
 def check_is_file(path: str) -> None:
@@ -273,7 +291,7 @@ def read_lines(path: str) -> Iterator[str]:
         DataError: On the way, where the file is not UTF-8 or holds a NUL byte.
     """
     # Bytes that are no UTF-8 come in as lone surrogates: an error raised by open itself could not tell the line.
-    with open(path, encoding="utf-8", errors="surrogateescape", newline="") as file:
+    with _reading(path), open(path, encoding="utf-8", errors="surrogateescape", newline="") as file:
         for number, line in enumerate(file, 1):
             if number == 1:
                 # Not by "utf-8-sig", which takes a file of a part of the mark alone for an empty one.

@@ -1,4 +1,7 @@
-"""Training rows that are read anew in each epoch and stored nowhere."""
+"""Training examples that are read again in each epoch and stored nowhere.
+
+The classes can be pickled, for data loader workers may be spawned.
+"""
 
 import copy
 import hashlib
@@ -7,121 +10,127 @@ from itertools import islice
 from typing import Any
 
 import numpy as np
-from torch.utils.data import IterableDataset
+from torch.utils.data import IterableDataset, get_worker_info
 
 from bert_multilabel.errors import DataError
 
 from .label_frequencies import LabelFrequencies
 
-# Among so many rows the next one is drawn: a file that is sorted by label should have been shuffled before.
-SHUFFLED = 10_000
-# Among the rows of so many batches, those of like length come together, as where Transformers groups by length.
+# Size of the buffer from which the next example is drawn: a file that is sorted by label should be shuffled before.
+SHUFFLE_BUFFER = 10_000
+# The examples of so many batches are sorted by length together, as Transformers does to group by length.
 _BATCHES_GROUPED = 50
 
-Row = dict[str, Any]
+Example = dict[str, Any]
 
 
-class UnchangedRows:
-    """Rows that are read from their source several times: first all of them to the end, and later the same.
+class UnchangedExamples:
+    """Examples that are read from their source several times, and must be the same each time.
 
     Args:
-        source: Where they are, for messages.
-        read: Begins to read the rows.
+        source: Where they come from, for messages.
+        read: Begins a pass over the examples. The first pass must be read to its end before the second begins.
     """
 
-    def __init__(self, source: str, read: Callable[[], Iterable[Row]]) -> None:
+    def __init__(self, source: str, read: Callable[[], Iterable[Example]]) -> None:
         self._source, self._read = source, read
-        self._known: tuple[int, bytes] | None = None
+        self._first_pass: tuple[int, bytes] | None = None
 
-    def read(self) -> Iterator[Row]:
-        """Read the rows.
+    def read(self) -> Iterator[Example]:
+        """Read the examples.
 
         Raises:
-            DataError: On the way or in the end, if they are others than the first time.
+            DataError: During or at the end of a pass, if the examples differ from those of the first one.
         """
         number, digest = 0, hashlib.blake2b()
-        for number, row in enumerate(self._read(), 1):
-            if self._known is not None and number > self._known[0]:
+        for number, example in enumerate(self._read(), 1):
+            if self._first_pass is not None and number > self._first_pass[0]:
                 break
-            digest.update(repr(row).encode())
-            yield row
-        if self._known is None:
-            self._known = number, digest.digest()
-        count, known = self._known
+            digest.update(repr(example).encode())
+            yield example
+        if self._first_pass is None:
+            self._first_pass = number, digest.digest()
+        count, expected = self._first_pass
         if number != count:
-            now = f"{'more than ' if number > count else ''}{min(number, count)} rows, where {count} were checked"
-        elif digest.digest() != known:
+            now = f"{'more than ' if number > count else ''}{min(number, count)} rows, but {count} were checked"
+        elif digest.digest() != expected:
             now = f"other rows than the {count} that were checked"
         else:
             return
-        raise DataError(f"{self._source} now holds {now}: put them back, or begin anew with --overwrite_output_dir")
+        raise DataError(f"{self._source} now has {now}: restore them, or start over with --overwrite_output_dir")
 
 
-class RowStream(IterableDataset[Row]):
-    """Clean rows (`text`, `labels`, perhaps `pair` and `id`) that are read anew in each epoch.
+class ExampleStream(IterableDataset[Example]):
+    """Clean examples (`text`, `labels`, perhaps `pair` and `id`) that are read again in each epoch.
 
-    Their order depends on the seed and the epoch alone, so that a training run can go on from any step.
+    Their order depends only on the seed and the epoch, so that training can resume at any step. The workers of a data
+    loader share the examples.
 
     Args:
-        read: Begins to read the rows, in the order of their source.
-        frequencies: Of the labels in all rows, which tell how many rows there are.
+        read: Begins a pass over the examples, in the order of their source. It must be picklable for spawned workers.
+        frequencies: Label frequencies over all examples; they also give the number of examples.
     """
 
-    def __init__(self, read: Callable[[], Iterable[Row]], frequencies: LabelFrequencies) -> None:
+    def __init__(self, read: Callable[[], Iterable[Example]], frequencies: LabelFrequencies) -> None:
         self._read = read
         self.frequencies = frequencies
-        self._is_shuffled, self._group, self._seed, self._epoch = False, 1, 0, 0
+        self._label_order: list[int] | None = None
+        self._is_shuffled, self._group_size, self._seed, self._epoch = False, 1, 0, 0
 
-    def ordered(self, strategy: str, batch_size: int, seed: int) -> "RowStream":
-        """Return the same rows in an order of training.
+    def ordered(self, strategy: str, batch_size: int, seed: int) -> "ExampleStream":
+        """Return the same examples in an order for training.
 
         Args:
-            strategy: One of Trainer's `train_sampling_strategy`: `"sequential"` as they come, `"random"` as drawn from
-                the next `SHUFFLED` ones, `"group_by_length"` like that, with rows of like length together.
-            batch_size: Rows of one step.
-            seed: Of the draws, together with the epoch.
+            strategy: A value of Trainer's `train_sampling_strategy`: `"sequential"` keeps the order of the source,
+                `"random"` draws from a buffer of `SHUFFLE_BUFFER` examples, `"group_by_length"` also sorts some
+                batches by length together.
+            batch_size: Examples per training step.
+            seed: Together with the epoch, seeds the draws.
         """
         stream = copy.copy(self)
         stream._is_shuffled = strategy != "sequential"
-        stream._group = _BATCHES_GROUPED * batch_size if strategy == "group_by_length" else 1
+        stream._group_size = _BATCHES_GROUPED * batch_size if strategy == "group_by_length" else 1
         stream._seed = seed
         return stream
 
-    def with_labels_at(self, places: list[int]) -> "RowStream":
-        """Return the same rows with the labels in another order: at each place, that from one of the given places."""
+    def with_label_order(self, positions: list[int]) -> "ExampleStream":
+        """Return the same examples with the labels at these positions, in this order."""
         stream = copy.copy(self)
-        stream._read = lambda: ({**row, "labels": [row["labels"][place] for place in places]} for row in self._read())
-        rows, positives, annotated = self.frequencies
-        stream.frequencies = LabelFrequencies(rows, positives[places], annotated[places])
+        stream._label_order = positions if self._label_order is None else [self._label_order[i] for i in positions]
+        count, positives, annotated = self.frequencies
+        stream.frequencies = LabelFrequencies(count, positives[positions], annotated[positions])
         return stream
 
     def set_epoch(self, epoch: int) -> None:
-        """Fix the order of the epoch that comes."""
+        """Set the epoch that decides the order of the next pass."""
         self._epoch = epoch
 
     def __len__(self) -> int:
         return self.frequencies.rows
 
-    def __iter__(self) -> Iterator[Row]:
-        rows = iter(self._read())
+    def __iter__(self) -> Iterator[Example]:
+        examples = iter(self._read())
+        if (order := self._label_order) is not None:
+            examples = ({**example, "labels": [example["labels"][i] for i in order]} for example in examples)
         if self._is_shuffled:
-            rows = _shuffled(rows, np.random.default_rng((self._seed, self._epoch)))
-        if self._group > 1:
-            rows = _grouped(rows, self._group)
-        return rows
+            examples = _shuffled(examples, np.random.default_rng((self._seed, self._epoch)))
+        if self._group_size > 1:
+            examples = _grouped(examples, self._group_size)
+        worker = get_worker_info()
+        return examples if worker is None else islice(examples, worker.id, None, worker.num_workers)
 
 
-def _shuffled(rows: Iterator[Row], draws: np.random.Generator) -> Iterator[Row]:
-    waiting = list(islice(rows, SHUFFLED))
-    for row in rows:
-        place = int(draws.integers(SHUFFLED))
-        yield waiting[place]
-        waiting[place] = row
-    draws.shuffle(waiting)
-    yield from waiting
+def _shuffled(examples: Iterator[Example], generator: np.random.Generator) -> Iterator[Example]:
+    buffer = list(islice(examples, SHUFFLE_BUFFER))
+    for example in examples:
+        position = int(generator.integers(SHUFFLE_BUFFER))
+        yield buffer[position]
+        buffer[position] = example
+    generator.shuffle(buffer)
+    yield from buffer
 
 
-def _grouped(rows: Iterator[Row], size: int) -> Iterator[Row]:
-    while group := list(islice(rows, size)):
-        # By characters, as tokens come later; the longest first, as Transformers does.
+def _grouped(examples: Iterator[Example], size: int) -> Iterator[Example]:
+    while group := list(islice(examples, size)):
+        # By characters, since the examples are not tokenized yet; the longest first, as in Transformers.
         yield from sorted(group, key=lambda row: len(row["text"]) + len(row.get("pair", "")), reverse=True)

@@ -1,6 +1,5 @@
 """Clean rows in, token ids out: what Trainer reads."""
 
-import hashlib
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -14,8 +13,9 @@ from transformers.utils import logging
 from bert_multilabel.errors import MultiLabelError
 from bert_multilabel.model.scoring import cutting, pad_batch
 from bert_multilabel.model.tokenization_multilabel import MultiLabelTokenizer
+from bert_multilabel.utils.hashing import json_digest
 
-from .cache import ROWS_AT_A_TIME, mapped_anew, rows_digest, stored_rows
+from .cache import BATCH_SIZE, cached_examples, dataset_digest, reopen_memory_map
 
 logger = logging.get_logger(__name__)
 
@@ -45,19 +45,19 @@ def encode_rows(rows: Dataset, tokenizer: MultiLabelTokenizer, max_length: int |
 
     def encode() -> Iterator[dict[str, Any]]:
         with logging.tqdm(total=len(rows), unit=" rows", desc="Tokenizing") as bar:
-            for part in mapped_anew(rows).iter(batch_size=ROWS_AT_A_TIME):
+            for part in reopen_memory_map(rows).iter(batch_size=BATCH_SIZE):
                 input_ids, token_type_ids = _encode(tokenizer, part["text"], part.get("pair"), max_length)
                 lengths = [len(ids) for ids in input_ids]
                 others = {name: part[name] for name in passed}
                 yield {"input_ids": input_ids, "token_type_ids": token_type_ids, "length": lengths, **others}
                 bar.update(len(lengths))
 
-    made_from = {
-        "rows": rows_digest(rows),
+    computed_from = {
+        "examples": dataset_digest(rows),
         "tokenizer": tokenizer_digest(tokenizer),
         "max_length": max_length,
     }
-    encoded_rows = stored_rows(made_from, encode(), features)
+    encoded_rows = cached_examples(computed_from, encode(), features)
     if full := int(np.sum(lengths_of(encoded_rows) == max_length)):
         logger.warning(f"{full} of {len(rows)} texts fill or exceed {max_length} tokens: what is beyond was cut off")
     return encoded_rows
@@ -95,16 +95,16 @@ class Collator:
 
 
 def tokenizer_digest(tokenizer: MultiLabelTokenizer) -> str:
-    """Return what tells a tokenizer from those that make other tokens of a text."""
+    """Return a digest of everything in a tokenizer that changes the tokens of a text."""
     backend = json.loads(tokenizer.backend_tokenizer.to_str())
-    # A call sets these, and the next one sets them anew.
-    backend["truncation"] = backend["padding"] = None
-    return hashlib.sha256(json.dumps([backend, tokenizer.split_special_tokens]).encode()).hexdigest()
+    backend["truncation"] = backend["padding"] = None  # left over from the last call
+    settings = [type(tokenizer).__name__, tokenizer.split_special_tokens, tokenizer.truncation_side]
+    return json_digest([backend, settings])
 
 
 def lengths_of(encoded_rows: Dataset) -> NDArray[np.int64]:
     """Return how many tokens each row has, (N,)."""
-    return np.asarray(mapped_anew(encoded_rows).with_format("numpy")["length"][:], np.int64)
+    return np.asarray(reopen_memory_map(encoded_rows).with_format("numpy")["length"][:], np.int64)
 
 
 def longest_first(encoded_rows: Dataset) -> np.ndarray:

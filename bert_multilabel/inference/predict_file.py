@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from transformers import EvalPrediction
 from transformers.utils import logging
 
-from bert_multilabel.data.cache import code_digest
 from bert_multilabel.data.examples import multi_hot
 from bert_multilabel.data.tokenizing import tokenizer_digest
 from bert_multilabel.errors import DataError
@@ -29,6 +28,7 @@ from bert_multilabel.model.tokenization_multilabel import MultiLabelTokenizer
 from bert_multilabel.model.windows import NoRoom, Windows
 from bert_multilabel.output_dir.checkpoints import PARTS_FOLDER, PREDICTIONS_FILE
 from bert_multilabel.utils.distributed import on_main
+from bert_multilabel.utils.hashing import software_digest
 
 from .shards import Parts
 
@@ -94,8 +94,8 @@ def predict_split(
     scorer = MultiLabelScorer(model, tokenizer, options.precision, options.max_length)
     is_labelled = "labels" in rows.column_names
     rows_per_part = min(max(ROWS_PER_PART, -(-len(rows) // PARTS)), texts_at_a_time(options.windows))
-    settings = [is_labelled, options, scorer.max_length, _digest(model, tokenizer), model.device.type, code_digest()]
-    parts = Parts(output_dir / PARTS_FOLDER, rows, rows_per_part, f"{settings} {torch.__version__}")
+    settings = [is_labelled, options, scorer.max_length, model.device.type, _digest(model, tokenizer)]
+    parts = Parts(output_dir / PARTS_FOLDER, rows, rows_per_part, f"{settings} {software_digest()}")
     started = time.perf_counter()
     own = sorted(on_main(parts.least_done_first)[state.process_index :: state.num_processes])
     tally = _score_parts(scorer, parts, own, source, options, is_shown=state.is_main_process)

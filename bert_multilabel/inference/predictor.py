@@ -3,7 +3,6 @@
 Shapes: N rows, L labels.
 """
 
-import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
@@ -18,13 +17,13 @@ import torch
 from bert_multilabel.data.labels import has_lone_surrogate, shorten
 from bert_multilabel.errors import DataError, MultiLabelError
 from bert_multilabel.loading import load_trained
-from bert_multilabel.model.configuration_multilabel import __version__
 from bert_multilabel.model.output_format import prediction_records
 from bert_multilabel.model.pipeline_multilabel import CallArguments
 from bert_multilabel.model.scoring import PRECISIONS, MultiLabelScorer
 from bert_multilabel.model.windows import NoRoom
 from bert_multilabel.output_dir.checkpoints import trained_pair_column
 from bert_multilabel.utils.files import sha256
+from bert_multilabel.utils.hashing import json_digest, software_digest
 
 # Given explicitly, for of a batch in which no row has a label nobody could tell the type.
 _LABELS = pa.list_(pa.string())
@@ -157,12 +156,11 @@ def _load_scorer(
 
 
 def _digest(model_dir: Path) -> str:
-    """Return what tells the model in a folder from others, and this version of what scores from others."""
+    """Return a digest of the model in a folder and of the software that runs it."""
     names = ("config.json", "tokenizer.json", "tokenizer_config.json")
     paths = [path for name in names if (path := model_dir / name).is_file()]
-    # In one file or in several.
-    contents = [f"{path.name} {sha256(path)}" for path in [*paths, *sorted(model_dir.glob("*.safetensors"))]]
-    return hashlib.sha256("\n".join([__version__, *contents]).encode()).hexdigest()
+    contents = [[path.name, sha256(path)] for path in [*paths, *sorted(model_dir.glob("*.safetensors"))]]
+    return json_digest([software_digest(), contents])
 
 
 def _read_texts(batch: Any, column: str, names: list[str]) -> list[str]:

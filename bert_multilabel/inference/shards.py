@@ -4,8 +4,6 @@ A part is some rows in the order of the input. Its file is named by its number a
 what stands in it. So a file that is there already is as good as one written now, and nothing else needs remembering.
 """
 
-import hashlib
-import json
 import shutil
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
@@ -19,6 +17,7 @@ from safetensors.torch import load_file, save_file
 
 from bert_multilabel.errors import FileError
 from bert_multilabel.utils.files import atomic_write, explain_write_errors, from_source, fsync, write_json_lines
+from bert_multilabel.utils.hashing import json_digest
 
 
 class Parts:
@@ -135,7 +134,7 @@ class Parts:
         shutil.rmtree(self.folder)
 
     def _path(self, number: int) -> Path:
-        digest = hashlib.sha256(json.dumps([self._settings, self.columns(number)]).encode()).hexdigest()
+        digest = json_digest([self._settings, self.columns(number)])
         return self.folder / f"{_stem(number)}-{digest}.jsonl"
 
 

@@ -23,7 +23,7 @@ from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_pt_utils import LengthGroupedSampler
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, TrainOutput, has_length
 
-from bert_multilabel.data.cache import mapped_anew
+from bert_multilabel.data.cache import reopen_memory_map
 from bert_multilabel.data.examples import label_frequencies
 from bert_multilabel.errors import DivergedError, FileError, MultiLabelError
 from bert_multilabel.metrics import logits_and_references
@@ -346,7 +346,7 @@ class MultiLabelTrainer(Trainer):
         rows = self.args.train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size
         # Not from `train_dataset`: Trainer has taken away the columns that the model does not read.
         rows_with_length: Any = self.train_dataset
-        lengths = list(mapped_anew(rows_with_length)[self.args.length_column_name])
+        lengths = list(reopen_memory_map(rows_with_length)[self.args.length_column_name])
         seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
         self._sampler = EpochSeededLengthSampler(rows, lengths, seed)
         return self._sampler

@@ -11,12 +11,14 @@ import pytest
 from datasets import Dataset, Features, Value
 
 import bert_multilabel
-from bert_multilabel import MultiLabelTokenizer
-from bert_multilabel.data.cache import FOLDER, mapped_anew, rows_digest, stored_rows
+from bert_multilabel import MultiLabelPredictor, MultiLabelTokenizer
+from bert_multilabel.data.cache import FOLDER, cached_examples, dataset_digest, reopen_memory_map
 from bert_multilabel.data.columns import DataSpec
 from bert_multilabel.data.examples import load_splits
-from bert_multilabel.data.reading import BadRows
+from bert_multilabel.data.reading import BadRows, read_lines
 from bert_multilabel.data.tokenizing import encode_rows
+from bert_multilabel.errors import DataError
+from bert_multilabel.utils import hashing
 from tests.conftest import LABELS, make_rows
 
 FEATURES = Features({"text": Value("string")})
@@ -33,19 +35,19 @@ def names(folder):
 
 
 def test_rows_are_made_once(folder):
-    made = stored_rows({"from": "a"}, ({"text": [text]} for text in "xy"), FEATURES)
+    made = cached_examples({"from": "a"}, ({"text": [text]} for text in "xy"), FEATURES)
     assert made.to_list() == [{"text": "x"}, {"text": "y"}]
     assert made.cache_files[0]["filename"] == str(next(folder.glob("*.arrow")))
-    again = stored_rows({"from": "a"}, iter([{"text": ["never read"]}]), FEATURES)
+    again = cached_examples({"from": "a"}, iter([{"text": ["never read"]}]), FEATURES)
     assert again.to_list() == made.to_list() and again.features == FEATURES
-    assert stored_rows({"from": "b"}, [{"text": ["z"]}], FEATURES)["text"][:] == ["z"]
+    assert cached_examples({"from": "b"}, [{"text": ["z"]}], FEATURES)["text"][:] == ["z"]
     assert len(names(folder)) == 2
 
 
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="what is mapped is read in /proc")
 def test_a_mapping_of_its_own_gives_the_same_rows_and_ends_with_them(folder):
-    rows = stored_rows({"from": "a"}, [{"text": [*"xyz"]}], FEATURES).select([2, 0])
-    anew = mapped_anew(rows)
+    rows = cached_examples({"from": "a"}, [{"text": [*"xyz"]}], FEATURES).select([2, 0])
+    anew = reopen_memory_map(rows)
     assert anew.to_list() == rows.to_list() == [{"text": "z"}, {"text": "x"}]
 
     def mappings():
@@ -59,7 +61,7 @@ def test_a_mapping_of_its_own_gives_the_same_rows_and_ends_with_them(folder):
 
 def test_rows_in_memory_are_not_copied():
     rows = Dataset.from_dict({"text": ["x"]})
-    assert mapped_anew(rows) is rows
+    assert reopen_memory_map(rows) is rows
 
 
 def test_what_fails_half_way_is_begun_anew(folder):
@@ -68,16 +70,16 @@ def test_what_fails_half_way_is_begun_anew(folder):
         Path("missing.csv").read_text()
 
     with pytest.raises(FileNotFoundError, match="missing.csv"):  # and not blamed on the disk
-        stored_rows({"from": "a"}, batches(), FEATURES)
+        cached_examples({"from": "a"}, batches(), FEATURES)
     assert names(folder) == set() and not list(folder.glob("*.unfinished"))
-    assert stored_rows({"from": "a"}, [{"text": ["y"]}], FEATURES).to_list() == [{"text": "y"}]
+    assert cached_examples({"from": "a"}, [{"text": ["y"]}], FEATURES).to_list() == [{"text": "y"}]
 
 
 def test_a_file_that_was_cut_is_made_anew(folder, caplog):
     def batches():
         return iter([{"text": ["x"]}, {"text": ["y"]}])
 
-    stored_rows({"from": "a"}, batches(), FEATURES)
+    cached_examples({"from": "a"}, batches(), FEATURES)
     (path,) = folder.glob("*.arrow")
     whole = path.read_bytes()
     with pa.ipc.open_stream(path) as stream:  # where the first part ends
@@ -87,8 +89,8 @@ def test_a_file_that_was_cut_is_made_anew(folder, caplog):
     for size in (len(first.getvalue()) - 8, len(whole) - 20, 0):
         path.write_bytes(whole[:size])
         caplog.clear()
-        assert stored_rows({"from": "a"}, batches(), FEATURES)["text"][:] == ["x", "y"]
-        assert caplog.messages == [f"{path} is not whole: its rows are made anew"]
+        assert cached_examples({"from": "a"}, batches(), FEATURES)["text"][:] == ["x", "y"]
+        assert caplog.messages == [f"{path} is incomplete: its examples are computed again"]
     assert path.read_bytes() == whole
 
 
@@ -101,22 +103,22 @@ def test_of_several_at_once_one_makes_the_rows(folder):
         yield {"text": ["x"]}
 
     with ThreadPoolExecutor(4) as pool:
-        stored = list(pool.map(lambda _: stored_rows({"from": "a"}, batches(), FEATURES).to_list(), range(4)))
+        stored = list(pool.map(lambda _: cached_examples({"from": "a"}, batches(), FEATURES).to_list(), range(4)))
     assert stored == [[{"text": "x"}]] * 4
     assert len(made) == 1
 
 
 def test_rows_of_unknown_origin_are_not_stored(folder):
-    assert stored_rows(None, [{"text": ["x"]}], FEATURES).to_list() == [{"text": "x"}]
+    assert cached_examples(None, [{"text": ["x"]}], FEATURES).to_list() == [{"text": "x"}]
     assert not folder.exists()
 
 
 def test_the_digest_is_of_what_the_rows_hold():
     rows = Dataset.from_dict({"text": list("abcdef"), "labels": [[0.0, 1.0]] * 6})
     half = Dataset.from_dict({"text": list("def"), "labels": [[0.0, 1.0]] * 3})
-    assert rows_digest(rows.select([3, 4, 5])) == rows_digest(half)
+    assert dataset_digest(rows.select([3, 4, 5])) == dataset_digest(half)
     others = [rows, rows.select([4, 3, 5]), half.select_columns("text"), half.rename_column("text", "pair")]
-    assert len({rows_digest(one) for one in [half, *others]}) == 5
+    assert len({dataset_digest(one) for one in [half, *others]}) == 5
 
 
 def test_clean_rows_are_stored_by_all_that_decides_what_they_are(folder, tmp_path):
@@ -168,19 +170,74 @@ def test_token_ids_are_stored_by_all_that_decides_what_they_are(folder, checkpoi
     relabelled = Dataset.from_dict({"text": rows["text"][:], "labels": [[0.0], [np.nan]]})
     assert encode(relabelled, tokenizer()) == 9
     assert encode(relabelled.select_columns("text"), tokenizer()) == 10
+    assert encode(rows, tokenizer(truncation_side="left")) == 11
+
+
+def test_texts_that_are_cut_on_the_left_are_no_others_from_the_cache(folder, backbone):
+    def ids(side):
+        settings = {"label_names": LABELS, "strategy": "label_tokens", "model_max_length": 64, "truncation_side": side}
+        tokenizer = MultiLabelTokenizer.from_pretrained(backbone, **settings)
+        rows = Dataset.from_dict({"text": ["good price gift quality value buy"]})
+        expected = tokenizer("good price gift quality value buy", truncation=True, max_length=8)["input_ids"]
+        assert encode_rows(rows, tokenizer, 8)["input_ids"][0] == expected
+        return expected
+
+    assert ids("right") != ids("left")
+
+
+@pytest.mark.parametrize("package", ["transformers", "tokenizers", "torch", "datasets", "pyarrow", "numpy", "python"])
+def test_another_version_of_a_library_computes_the_examples_again(folder, backbone, tmp_path, monkeypatch, package):
+    tokenizer = MultiLabelTokenizer.from_pretrained(
+        backbone, label_names=LABELS, strategy="label_tokens", model_max_length=64
+    )
+    (tmp_path / "train.jsonl").write_text("\n".join(json.dumps(row) for row in make_rows(8)))
+    shutil.copytree(backbone, tmp_path / "model")
+
+    def keys():
+        hashing.software_digest.cache_clear()
+        rows = load_splits(DataSpec(), {"train": str(tmp_path / "train.jsonl")}).splits["train"]
+        encode_rows(rows, tokenizer)
+        return names(folder), MultiLabelPredictor(tmp_path / "model").digest
+
+    files, digest = keys()
+    assert keys() == (files, digest)
+    if package == "python":
+        monkeypatch.setattr(hashing.platform, "python_version", lambda: "9.9.9")
+    else:
+        known = hashing.version
+        monkeypatch.setattr(hashing, "version", lambda name: "9.9.9" if name == package else known(name))
+    more, other = keys()
+    hashing.software_digest.cache_clear()
+    assert len(files) == 2 and len(more) == 4 and other != digest
+
+
+def test_the_extension_of_a_file_is_part_of_what_its_rows_come_from(folder, write):
+    content = '{"text": "good", "labels": ["a"]}\n'
+    for name, count in (("a.jsonl", 1), ("b.jsonl", 1), ("c.json", 2)):
+        load_splits(DataSpec(), {"train": write(name, content)})
+        assert len(names(folder)) == count
+
+
+def test_a_file_that_is_missing_is_named_and_no_full_disk(folder, tmp_path):
+    missing = str(tmp_path / "missing.csv")
+    with pytest.raises(DataError, match="there is no file .*missing.csv"):
+        load_splits(DataSpec(), {"train": missing})
+    with pytest.raises(DataError, match=r"missing\.csv cannot be read: No such file"):  # gone while it is read
+        cached_examples({"from": "a"}, ({"text": [line]} for line in read_lines(missing)), FEATURES)
+    assert not names(folder)
 
 
 def test_a_change_of_the_code_makes_rows_anew(folder, tmp_path, monkeypatch):
-    from bert_multilabel.data import cache as module
-
-    stored_rows({"from": "a"}, [{"text": ["old"]}], FEATURES)
+    cached_examples({"from": "a"}, [{"text": ["old"]}], FEATURES)
     package = Path(bert_multilabel.__file__).parent
     shutil.copytree(package, tmp_path / "package")
-    copied = tmp_path / "package" / Path(module.__file__).relative_to(package)
-    monkeypatch.setattr(module, "__file__", str(copied))
-    module.code_digest.cache_clear()
-    assert stored_rows({"from": "a"}, [{"text": ["new"]}], FEATURES)["text"][:] == ["old"]  # the same code elsewhere
+    copied = tmp_path / "package" / Path(hashing.__file__).relative_to(package)
+    monkeypatch.setattr(hashing, "__file__", str(copied))
+    hashing.software_digest.cache_clear()
+    assert cached_examples({"from": "a"}, [{"text": ["new"]}], FEATURES)["text"][:] == [
+        "old"
+    ]  # the same code elsewhere
     (tmp_path / "package" / "model" / "tokenization_multilabel.py").write_text("changed")
-    module.code_digest.cache_clear()
-    assert stored_rows({"from": "a"}, [{"text": ["new"]}], FEATURES)["text"][:] == ["new"]
-    module.code_digest.cache_clear()
+    hashing.software_digest.cache_clear()
+    assert cached_examples({"from": "a"}, [{"text": ["new"]}], FEATURES)["text"][:] == ["new"]
+    hashing.software_digest.cache_clear()

@@ -1,18 +1,22 @@
 import json
+import multiprocessing
+import pickle
 
 import numpy as np
 import pytest
 from datasets import Dataset
 from torch.utils.data import DataLoader
 
+from bert_multilabel import MultiLabelTokenizer
 from bert_multilabel.data import streaming
 from bert_multilabel.data.columns import DataSpec
 from bert_multilabel.data.examples import label_frequencies, load_splits
 from bert_multilabel.data.label_frequencies import LabelFrequencies
 from bert_multilabel.data.reading import BadRows
-from bert_multilabel.data.streaming import RowStream, UnchangedRows
+from bert_multilabel.data.streaming import ExampleStream, UnchangedExamples
+from bert_multilabel.data.tokenizing import Collator
 from bert_multilabel.errors import DataError
-from tests.conftest import make_rows
+from tests.conftest import LABELS, make_rows
 from tests.training.test_run import read_jsonl, run_script
 
 ROWS = [{"text": "a" * (number * 7 % 11), "labels": [number % 2], "id": number} for number in range(30)]
@@ -20,7 +24,7 @@ ROWS = [{"text": "a" * (number * 7 % 11), "labels": [number % 2], "id": number} 
 
 @pytest.fixture
 def stream():
-    return RowStream(lambda: ROWS, LabelFrequencies.of([[row["labels"]] for row in ROWS]))
+    return ExampleStream(lambda: ROWS, LabelFrequencies.of([[row["labels"]] for row in ROWS]))
 
 
 def numbers(stream):
@@ -28,7 +32,7 @@ def numbers(stream):
 
 
 def test_every_epoch_has_every_row_once_in_an_order_of_its_own(stream, monkeypatch):
-    monkeypatch.setattr(streaming, "SHUFFLED", 8)
+    monkeypatch.setattr(streaming, "SHUFFLE_BUFFER", 8)
     first = stream.ordered("random", 4, seed=1)
     assert len(first) == len(ROWS)
     orders = {}
@@ -55,8 +59,8 @@ def test_rows_come_as_they_are_or_by_length(stream, monkeypatch):
     assert sorted(numbers(grouped)) == list(range(30))
 
 
-@pytest.mark.parametrize("workers", [0, 1])
-def test_a_worker_gives_each_epoch_its_own_order(stream, workers):
+@pytest.mark.parametrize("workers", [0, 1, 2])
+def test_workers_give_each_epoch_its_own_order_and_each_row_once(stream, workers):
     rows = stream.ordered("random", 4, seed=1)
     loader = DataLoader(rows, 4, num_workers=workers, collate_fn=numbers)
     assert len(loader) == 8
@@ -71,27 +75,29 @@ def test_a_worker_gives_each_epoch_its_own_order(stream, workers):
 @pytest.mark.parametrize(
     ("later", "told"),
     [
-        (ROWS[:29], "29 rows, where 30 were checked"),
-        ([*ROWS, ROWS[0]], "more than 30 rows, where 30 were checked"),
+        (ROWS[:29], "29 rows, but 30 were checked"),
+        ([*ROWS, ROWS[0]], "more than 30 rows, but 30 were checked"),
         ([*ROWS[:7], {**ROWS[7], "text": "b"}, *ROWS[8:]], "other rows than the 30 that were checked"),
         ([*ROWS[:7], {**ROWS[7], "labels": [0]}, *ROWS[8:]], "other rows than the 30 that were checked"),
         (ROWS[::-1], "other rows than the 30 that were checked"),
     ],
 )
 def test_rows_that_became_others_are_noticed(stream, monkeypatch, later, told):
-    monkeypatch.setattr(streaming, "SHUFFLED", 8)
+    monkeypatch.setattr(streaming, "SHUFFLE_BUFFER", 8)
     passes = iter([ROWS, ROWS, later])
-    rows = UnchangedRows("train.csv", lambda: next(passes))
+    rows = UnchangedExamples("train.csv", lambda: next(passes))
     assert list(rows.read()) == ROWS
-    changed = RowStream(rows.read, stream.frequencies).ordered("random", 4, seed=1)
+    changed = ExampleStream(rows.read, stream.frequencies).ordered("random", 4, seed=1)
     assert sorted(numbers(changed)) == list(range(30))
-    with pytest.raises(DataError, match=f"train.csv now holds {told}: put them back, or begin anew"):
+    with pytest.raises(DataError, match=f"train.csv now has {told}: restore them"):
         list(changed)
 
 
 def test_labels_change_their_places():
     rows = [{"text": "a", "labels": [1.0, 0.0, np.nan]}]
-    moved = RowStream(lambda: rows, LabelFrequencies.of([[row["labels"] for row in rows]])).with_labels_at([2, 0, 1])
+    moved = ExampleStream(lambda: rows, LabelFrequencies.of([[row["labels"] for row in rows]])).with_label_order(
+        [2, 0, 1]
+    )
     np.testing.assert_equal(next(iter(moved))["labels"], [np.nan, 1.0, 0.0])
     np.testing.assert_equal(moved.frequencies.positives, [0, 1, 0])
     np.testing.assert_equal(moved.frequencies.annotated, [0, 1, 1])
@@ -121,6 +127,31 @@ def test_a_data_set_can_be_streamed(save_dataset, files):
     assert list(streamed.train) == stored.splits["train"].to_list()
     assert streamed.splits["validation"].to_list() == stored.splits["validation"].to_list()
     assert not streamed.splits["validation"].cache_files
+
+
+@pytest.mark.parametrize("source", ["file", "dataset"])
+def test_spawned_workers_read_the_same_rows(files, save_dataset, backbone, source):
+    if source == "file":
+        arguments = {"files": files}
+    else:
+        splits = {name: Dataset.from_list([*make_rows(count)]) for name, count in (("train", 64), ("validation", 24))}
+        arguments = {"dataset_name": save_dataset(**splits)}
+    stream = load_splits(DataSpec(), **arguments, streaming=True).ordered_as(sorted(LABELS, reverse=True)).train
+    tokenizer = MultiLabelTokenizer.from_pretrained(
+        backbone, label_names=sorted(LABELS, reverse=True), strategy="label_tokens", model_max_length=64
+    )
+    collate = Collator(tokenizer)
+
+    def batches(stream, workers):
+        context = multiprocessing.get_context("spawn") if workers else None
+        loader = DataLoader(stream, 8, num_workers=workers, multiprocessing_context=context, collate_fn=collate)
+        rows = [row for batch in loader for row in zip(batch["input_ids"], batch["labels"], strict=True)]
+        return sorted(([i for i in ids.tolist() if i], labels.tolist()) for ids, labels in rows)
+
+    expected = batches(stream, 0)
+    assert len(expected) == 64
+    assert batches(stream.ordered("group_by_length", 8, seed=1), 2) == expected
+    assert list(pickle.loads(pickle.dumps(stream))) == list(stream)
 
 
 def test_bad_rows_are_all_found_before_training(write):

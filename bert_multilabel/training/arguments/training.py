@@ -11,7 +11,7 @@ from transformers.integrations.integration_utils import get_available_reporting_
 from transformers.trainer_pt_utils import AcceleratorConfig
 from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 
-from bert_multilabel.data.streaming import SHUFFLED, RowStream
+from bert_multilabel.data.streaming import SHUFFLE_BUFFER, ExampleStream
 from bert_multilabel.errors import MultiLabelError
 from bert_multilabel.model.scoring import PRECISIONS
 from bert_multilabel.model.windows import POOLINGS, Windows
@@ -104,7 +104,7 @@ class MultiLabelTrainingArguments(TrainingArguments):
         default=False,
         metadata={
             "help": "Read the training rows anew in each epoch, and tokenize them then, instead of storing them on "
-            f"disk first; each is drawn from the next {SHUFFLED:,}. All are checked before training."
+            f"disk first; each is drawn from the next {SHUFFLE_BUFFER:,}. All are checked before training."
         },
     )
     hub_private_repo: bool = field(  # a flag; Trainer's own takes a value: true, false or none
@@ -258,7 +258,7 @@ class MultiLabelTrainingArguments(TrainingArguments):
         """How texts that are too long are read in prediction, if they are not cut off."""
         return None if self.stride is None else Windows(self.stride, self.pooling or "max")
 
-    def ordered(self, stream: RowStream) -> RowStream:
+    def ordered(self, stream: ExampleStream) -> ExampleStream:
         """Return training rows in the order that these arguments ask for."""
         rows_per_step = self.train_batch_size * self.gradient_accumulation_steps * self.world_size
         seed = self.seed if self.data_seed is None else self.data_seed
