@@ -274,8 +274,14 @@ class Handler(BaseHTTPRequestHandler):
                 assert change["key"] == "file", f"this Hub only takes files, not {change['key']}"
                 files[value["path"]] = base64.b64decode(value["content"])
         commit = Commit(header["value"]["summary"], files)
+        answer = {"commitUrl": f"{self.hub.endpoint}/{name}/commit/{commit.sha}", "commitOid": commit.sha}
+        if "create_pr=1" in urlsplit(self.path).query:
+            number = 1 + sum(branch.startswith("refs/pr/") for branch in repository.branches)
+            branch, before = f"refs/pr/{number}", repository.branches[branch]
+            repository.branches[branch] = [*before]
+            answer["pullRequestUrl"] = f"{self.hub.endpoint}/{name}/discussions/{number}"
         repository.branches[branch].append(commit)
-        self.send({"commitUrl": f"{self.hub.endpoint}/{name}/commit/{commit.sha}", "commitOid": commit.sha})
+        self.send(answer)
 
     # Pull
 
@@ -313,6 +319,7 @@ def blob_hash(path, content):
 
 
 NAME = r"([^/]+/[^/]+?)"
+REVISION = r"(refs/pr/\d+|[^/]+)"
 ROUTES = [
     ("GET", "/api/whoami-v2", Handler.whoami),
     ("POST", "/api/repos/create", Handler.create),
@@ -323,8 +330,8 @@ ROUTES = [
     ("PUT", f"/upload/{NAME}/([0-9a-f]+)", Handler.upload),
     ("POST", f"/verify/{NAME}", Handler.verify),
     ("POST", f"/api/models/{NAME}/commit/(.+)", Handler.commit),
-    ("GET", f"/api/models/{NAME}/tree/([^/]+)(/.+)?", Handler.tree),
+    ("GET", f"/api/models/{NAME}/tree/{REVISION}(/.+)?", Handler.tree),
     ("GET", f"/api/models/{NAME}/revision/(.+)", Handler.model_info),
     ("GET", f"/api/models/{NAME}", Handler.model_info),
-    ("GET HEAD", f"/{NAME}/resolve/([^/]+)/(.+)", Handler.resolve),
+    ("GET HEAD", f"/{NAME}/resolve/{REVISION}/(.+)", Handler.resolve),
 ]

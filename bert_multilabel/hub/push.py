@@ -26,7 +26,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, HubStrategy, suppr
 from transformers.utils import logging
 
 from bert_multilabel.errors import PushError
-from bert_multilabel.model.hub_readme import write_readme
+from bert_multilabel.model.hub_readme import make_readme
 from bert_multilabel.output_dir.checkpoints import PREDICTIONS_FILE, REPORT_FILES, RUN_FILE
 from bert_multilabel.utils.files import CHECKSUMS_FILE
 
@@ -154,7 +154,7 @@ class HubPush(TrainerCallback):
     def _push_checkpoint(self, checkpoint: Path, message: str) -> None:
         try:
             files = [path.name for path in checkpoint.iterdir()]
-            write_readme(checkpoint / "README.md", self.repo_id, files, note=f"{message}.")
+            make_readme(self.repo_id, files, note=f"{message}.").save(checkpoint / "README.md")
             with suppress_progress_bars():  # beside that of training
                 self._upload(checkpoint, message, [*_TRAINING_STATE, *_TRAINING_ARGUMENTS])
                 if self._strategy != HubStrategy.EVERY_SAVE:

@@ -1,5 +1,5 @@
 # Copyright 2026 The bert-multilabel authors. Licensed under the Apache License, Version 2.0.
-"""The README.md of a Hub repository to which a model is pushed part by part: what it holds and what it lacks."""
+"""The README.md of a Hub repository whose model, tokenizer and configuration are pushed one by one."""
 
 import json
 from collections.abc import Collection
@@ -7,63 +7,95 @@ from pathlib import Path
 from typing import Any
 
 from huggingface_hub import HfApi, ModelCard, ModelCardData
-from huggingface_hub.errors import RevisionNotFoundError
 from transformers.utils.hub import PushToHubMixin
 
-# Stands in pages that the next push may replace, as this sentence does in those that Transformers writes.
+# Marks a README.md that the next push may replace, as the sentence does in those that Transformers writes.
 _MARK = "<!-- Written by push_to_hub, which replaces this page as long as this line stands in it. -->"
 _STOCK_MARK = "This model card has been automatically generated."
-# What a repository needs to load, beside code, which every part brings along: the file that shows it is there, by how
-# its name ends, and what pushes it. The model brings its configuration.
+# What a repository needs to load, apart from the code, which each push contains: the ending of a file that shows it is
+# there, and the object that pushes it. The model pushes its configuration, too.
 _PARTS = {"weights": (".safetensors", "model"), "tokenizer": ("tokenizer_config.json", "tokenizer")}
 
 
 class PushedInParts(PushToHubMixin):
-    """Lets `push_to_hub` leave a page that says what the repository holds and what it still lacks.
+    """Makes `push_to_hub` leave a README.md that says what the repository holds and what is still missing.
 
-    A page that somebody wrote, or that came with a trained folder, stays as it is. This stands before the base class
-    of Transformers in a configuration, a tokenizer and a model.
+    A README.md that a person or a training run wrote stays as it is. Configuration, tokenizer and model inherit from
+    this class before their base class from Transformers.
     """
 
-    def _upload_modified_files(self, working_dir: Any, repo_id: str, *args: Any, **kwargs: Any) -> Any:
-        # What `push_to_hub` and `save_pretrained(push_to_hub=True)` both end with.
-        refresh_readme(Path(working_dir), repo_id, kwargs.get("token"), kwargs.get("revision"))
-        return super()._upload_modified_files(working_dir, repo_id, *args, **kwargs)
+    def push_to_hub(self, *args: Any, **kwargs: Any) -> Any:
+        """Push as Transformers does, then bring README.md up to date in a second commit.
+
+        Args:
+            *args: As in `PushToHubMixin.push_to_hub`.
+            **kwargs: As in `PushToHubMixin.push_to_hub`.
+
+        Returns:
+            The `CommitInfo` of the first commit.
+        """
+        info = super().push_to_hub(*args, **kwargs)
+        # A pull request is a branch of its own.
+        refresh_readme(info.repo_url.repo_id, kwargs.get("token"), info.pr_revision or kwargs.get("revision"))
+        return info
+
+    def save_pretrained(self, save_directory: Any, *args: Any, **kwargs: Any) -> Any:
+        """Save as Transformers does; with `push_to_hub=True`, bring the README.md of the repository up to date.
+
+        Args:
+            save_directory: The folder to write.
+            *args: As in the class of Transformers.
+            **kwargs: As in the class of Transformers.
+
+        Returns:
+            What the class of Transformers returns.
+        """
+        saved = super().save_pretrained(save_directory, *args, **kwargs)
+        # A pull request gets no page: what it holds is only known to the call above.
+        if kwargs.get("push_to_hub") and kwargs.get("is_main_process", True) and not kwargs.get("create_pr"):
+            token = kwargs.get("token")
+            name = kwargs.get("repo_id") or Path(save_directory).name
+            repo_id = HfApi(token=token).create_repo(name, exist_ok=True).repo_id
+            refresh_readme(repo_id, token, kwargs.get("revision"))
+        return saved
 
 
-def refresh_readme(folder: Path, repo_id: str, token: str | None = None, revision: str | None = None) -> None:
-    """Write the page of a repository that a folder is about to be pushed to, unless it has one of its own.
+def refresh_readme(repo_id: str, token: bool | str | None = None, revision: str | None = None) -> None:
+    """Rewrite the README.md of a repository by what it holds now, unless somebody wrote it.
 
     Args:
-        folder: What is pushed, README.md included.
-        repo_id: Where it is pushed, "user/name".
+        repo_id: The repository, "user/name".
         token: For the Hub; by default the stored one.
-        revision: The branch that is pushed to; by default main.
+        revision: The branch; by default main.
     """
     api = HfApi(token=token)
-    try:
-        there = set(api.list_repo_files(repo_id, revision=revision))
-    except RevisionNotFoundError:  # the push is about to make this branch, from main
-        there = set(api.list_repo_files(repo_id))
-    path, card = folder / "README.md", None
-    if path.is_file():
-        card = ModelCard.load(path)
-    elif path.name in there:
-        card = ModelCard.load(repo_id, token=token)
-    if card is None or _MARK in card.text or _STOCK_MARK in card.text:
-        files = there | {file.name for file in folder.iterdir()}
-        write_readme(path, repo_id, files, tags=[] if card is None else card.data.tags or [])
+    files = api.list_repo_files(repo_id, revision=revision)
+    tags = []
+    if "README.md" in files:
+        card = ModelCard.load(api.hf_hub_download(repo_id, "README.md", revision=revision))
+        if _MARK not in card.text and _STOCK_MARK not in card.text:
+            return
+        tags = card.data.tags or []
+    make_readme(repo_id, files, tags).push_to_hub(
+        repo_id, token=token, revision=revision, commit_message="Update README.md"
+    )
 
 
-def write_readme(path: Path, repo_id: str, files: Collection[str], tags: Collection[str] = (), note: str = "") -> None:
-    """Write the page of a repository that was not trained by the script, or is being trained by it.
+def make_readme(repo_id: str, files: Collection[str], tags: Collection[str] = (), note: str = "") -> ModelCard:
+    """Make the README.md of a repository that does not hold a finished training run.
 
     Args:
-        path: Where to.
         repo_id: The repository, "user/name".
         files: Names of the files that it holds, or will hold once pushed.
-        tags: For its metadata, beside those of this package.
+        tags: For its metadata, in addition to those of this package.
         note: A paragraph in front of the rest.
+
+    Example:
+        >>> page = make_readme("me/opinions", ["config.json", "model.safetensors"])
+        >>> page.data.library_name
+        'transformers'
+        >>> 'tokenizer.push_to_hub("me/opinions")' in page.text
+        True
     """
     metadata = ModelCardData(
         library_name="transformers",
@@ -71,35 +103,35 @@ def write_readme(path: Path, repo_id: str, files: Collection[str], tags: Collect
         tags=list(dict.fromkeys(["multi-label", "bert_multilabel", *tags])),
     )
     loaded = [name for name in files if "/" not in name]  # folders hold checkpoints
-    lacking = [part for part, (ending, _) in _PARTS.items() if not any(name.endswith(ending) for name in loaded)]
+    missing = [part for part, (ending, _) in _PARTS.items() if not any(name.endswith(ending) for name in loaded)]
     sections = [
         f"---\n{metadata.to_yaml()}\n---",
         f"# {repo_id.split('/')[-1]}",
         note,
-        "A BERT that gives each text any number of labels. Their names, and from which probability on a label is "
-        "given, stand in `config.json`.",
-        _lacks(repo_id, lacking) if lacking else f"## Use\n\n{usage(repo_id)}",
+        "A BERT that predicts any number of labels for each text. `config.json` holds their names, and the probability "
+        "from which each is predicted.",
+        _what_is_missing(repo_id, missing) if missing else f"## Use\n\n{usage(repo_id)}",
         _MARK,
     ]
-    ModelCard("\n\n".join(section for section in sections if section) + "\n").save(path)
+    return ModelCard("\n\n".join(section for section in sections if section) + "\n")
 
 
-def _lacks(repo_id: str, parts: list[str]) -> str:
-    """Say what is missing and how to add it."""
+def _what_is_missing(repo_id: str, parts: list[str]) -> str:
     calls = "\n".join(f'{_PARTS[part][1]}.push_to_hub("{repo_id}")' for part in parts)
+    what = f"the {' and the '.join(parts)} {'is' if parts == ['tokenizer'] else 'are'} missing"
     return (
-        f"## What is missing\n\nThis repository does not load as a model yet: it lacks the {' and the '.join(parts)}. "
-        f"In Python, this adds what is missing:\n\n```python\n{calls}\n```"
+        f"## What is missing\n\nThis repository does not load as a model yet: {what}. To add what is missing, in "
+        f"Python:\n\n```python\n{calls}\n```"
     )
 
 
 def usage(name: str, has_pairs: bool = False, where: str = "its name on the Hub") -> str:
-    """Return blocks of Markdown that show how a folder or repository is loaded and asked.
+    """Return blocks of Markdown that show how to load a folder or repository and predict with it.
 
     Args:
         name: Of the folder or repository.
         has_pairs: Whether the model was trained on pairs of texts.
-        where: Says in a comment what the name is.
+        where: What the name is, for a comment in the code.
     """
     one = '{"text": "a text", "text_pair": "its second text"}' if has_pairs else '"a text"'
     batch = '["a text"], ["its second text"]' if has_pairs else '["a text"]'
@@ -123,5 +155,5 @@ model = AutoModelForSequenceClassification.from_pretrained(name, trust_remote_co
 with torch.inference_mode():
     logits = model(**tokenizer({batch}, padding=True, truncation=True, return_tensors="pt")).logits
 probabilities, decisions = model.config.decide(logits)
-print([label for label, given in zip(model.config.label_names, decisions[0]) if given])
+print([label for label, predicted in zip(model.config.label_names, decisions[0]) if predicted])
 ```"""

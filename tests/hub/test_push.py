@@ -48,7 +48,7 @@ runpy.run_path({str(ROOT / "run_multilabel.py")!r}, run_name="__main__")
 """
 # Tests run offline, so other processes talk to the Hub: one that pushes, and one that pulls without this package.
 PUSH = """
-import json, sys
+import json, os, sys
 import torch
 from bert_multilabel import from_backbone
 from bert_multilabel.training.arguments import parse_arguments
@@ -64,6 +64,11 @@ for name, (strategy, parts) in asked["orders"].items():
         objects[part].push_to_hub(name, token="hf_write", commit_message=part, tags=["opinions"])
     with torch.inference_mode():
         logits[name] = model.eval()(**tokenizer(*asked["texts"], padding=True, return_tensors="pt")).logits.tolist()
+os.environ["HF_TOKEN"] = "hf_write"
+for part in (tokenizer, model):
+    part.save_pretrained(asked["folder"] + "/saved", push_to_hub=True)
+model.push_to_hub("ada/proposed", create_pr=True)
+del os.environ["HF_TOKEN"]
 for name, words in asked["runs"].items():
     try:
         run(*parse_arguments(words))
@@ -181,6 +186,7 @@ def talk(hub, backbone, tmp_path_factory):
         "no name": words("refused", "--hub_token hf_write --hub_model_id ada/a+b"),
     }
     asked = {"orders": ORDERS, "backbone": str(backbone), "labels": LABELS, "texts": [TEXTS, PAIRS], "runs": runs}
+    asked["folder"] = str(root)
     push = start(hub, root / "push", [sys.executable, "-c", PUSH, json.dumps(asked)], PYTHONPATH=str(ROOT))
     pushed, logged = finish(push)
     _, said = dropped.communicate()
@@ -259,18 +265,30 @@ def test_a_configuration_or_tokenizer_alone_loads_as_such(talk):
     assert talk.config == talk.tokenizer == LABELS
 
 
+def pages(hub, name, branch="main"):
+    """The pages of a repository after each push, whose last commit writes the page."""
+    commits = hub.repositories[name].branches[branch][1:]
+    return [page(after) for _, after in zip(commits[::2], commits[1::2], strict=True)]
+
+
 def test_the_page_says_what_is_missing_until_all_is_there(talk, hub):
     lacking = {
-        "config": "it lacks the weights and the tokenizer",
-        "tokenizer": "it lacks the weights.",
+        "config": "the weights and the tokenizer are missing",
+        "tokenizer": "the weights are missing",
         "model": "model = AutoModelForSequenceClassification.from_pretrained(name",
     }
-    for commit in hub.repositories["ada/config-tokenizer-model"].branches["main"][1:]:
-        for part, text in lacking.items():
-            assert (text in page(commit)) == (part == commit.message)
+    for part, shown in zip(["config", "tokenizer", "model"], pages(hub, "ada/config-tokenizer-model"), strict=True):
+        assert [text in shown for text in lacking.values()] == [part == other for other in lacking]
     alone = page(hub.repositories["ada/config"].branches["main"][-1])
     assert 'model.push_to_hub("ada/config")\ntokenizer.push_to_hub("ada/config")' in alone
-    assert "it lacks the tokenizer" in page(hub.repositories["ada/model-config-tokenizer"].branches["main"][1])
+    assert "the tokenizer is missing" in pages(hub, "ada/model-config-tokenizer")[0]
+
+
+def test_a_save_that_pushes_and_a_proposed_change_have_the_page_too(talk, hub):
+    before, after = pages(hub, "ada/saved")
+    assert "the weights are missing" in before and "from_pretrained(name" in after
+    assert ["the tokenizer is missing" in shown for shown in pages(hub, "ada/proposed", "refs/pr/1")] == [True]
+    assert len(hub.repositories["ada/proposed"].branches["main"]) == 1
 
 
 def test_a_page_that_somebody_wrote_stays(talk, hub):

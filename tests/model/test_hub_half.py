@@ -76,8 +76,8 @@ model.add_labels(["new"], tokenizer, {"new": "a new one"})
 with tempfile.TemporaryDirectory() as copy:
     model.save_pretrained(copy)
     tokenizer.save_pretrained(copy)
-write_readme = type(model)._upload_modified_files.__globals__["write_readme"]
-write_readme(__import__("pathlib").Path(folder, "page.md"), "me/opinions", ["config.json"])
+make_readme = type(model).push_to_hub.__globals__["make_readme"]
+make_readme("me/opinions", ["config.json"]).save(os.path.join(folder, "page.md"))
 # That a file which our code opened would have been seen:
 exec(compile(f"open({folder + '/config.json'!r}).close()", "/nowhere/" + code[0], "exec"))
 json.dump({name: listed if name != "others" else len(listed) for name, listed in events.items()}, sys.stdout)
@@ -113,7 +113,7 @@ def test_it_does_not_say_that_it_would(path):
     imported = {alias.name for node in tree if isinstance(node, ast.Import) for alias in node.names}
     imported |= {node.module for node in tree if isinstance(node, ast.ImportFrom) and not node.level}
     assert {name.split(".")[0] for name in imported} <= HARMLESS
-    assert "pathlib" not in imported or path.name == "hub_readme.py"  # which asks what files there are
+    assert "pathlib" not in imported or path.name == "hub_readme.py"  # which takes the name of a folder
     assert not NAMES & {node.id for node in tree if isinstance(node, ast.Name)}
     called = {node.func.attr for node in tree if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)}
     assert not METHODS & called
