@@ -34,7 +34,7 @@ class PushedInParts(PushToHubMixin):
         Returns:
             The `CommitInfo` of the first commit.
         """
-        info = super().push_to_hub(*args, **kwargs)
+        info: Any = super().push_to_hub(*args, **kwargs)  # annotated as its base class, str
         # A pull request is a branch of its own.
         refresh_readme(info.repo_url.repo_id, kwargs.get("token"), info.pr_revision or kwargs.get("revision"))
         return info
@@ -70,14 +70,19 @@ def refresh_readme(repo_id: str, token: bool | str | None = None, revision: str 
     """
     api = HfApi(token=token)
     files = api.list_repo_files(repo_id, revision=revision)
-    tags = []
+    tags: list[str] = []
     if "README.md" in files:
         card = ModelCard.load(api.hf_hub_download(repo_id, "README.md", revision=revision))
         if _MARK not in card.text and _STOCK_MARK not in card.text:
             return
         tags = card.data.tags or []
-    make_readme(repo_id, files, tags).push_to_hub(
-        repo_id, token=token, revision=revision, commit_message="Update README.md"
+    page = str(make_readme(repo_id, files, tags)).encode()
+    api.upload_file(
+        repo_id=repo_id,
+        path_or_fileobj=page,
+        path_in_repo="README.md",
+        revision=revision,
+        commit_message="Update README.md",
     )
 
 
@@ -108,8 +113,8 @@ def make_readme(repo_id: str, files: Collection[str], tags: Collection[str] = ()
         f"---\n{metadata.to_yaml()}\n---",
         f"# {repo_id.split('/')[-1]}",
         note,
-        "A BERT that predicts any number of labels for each text. `config.json` holds their names, and the probability "
-        "from which each is predicted.",
+        "A BERT that predicts any number of labels for each text. `config.json` holds their names and thresholds: a "
+        "label is predicted if its probability is at least its threshold.",
         _what_is_missing(repo_id, missing) if missing else f"## Use\n\n{usage(repo_id)}",
         _MARK,
     ]
