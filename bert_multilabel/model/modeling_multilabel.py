@@ -89,7 +89,7 @@ class LabelTokenHead(MultiLabelHead):
         self.label_bias = nn.Parameter(torch.cat([bias, bias.median().expand(count)]), bias.requires_grad)
 
 
-class MultiLabelPreTrainedModel(PushedInParts, BertPreTrainedModel):  # type: ignore[misc]  # push_to_hub is wrapped there
+class MultiLabelPreTrainedModel(PushedInParts, BertPreTrainedModel):  # type: ignore[misc]  # a wrapped push_to_hub
     """What both strategies share: the encoder, the head, the loss and the output.
 
     A strategy adds its head, and its `forward`, which picks the vectors that the head reads.
