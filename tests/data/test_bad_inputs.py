@@ -1,4 +1,4 @@
-"""Every row of docs/bad_input.md is tried: the input gives exactly the message that stands beside it."""
+"""Every row of docs/bad_input.md is tried: the message has the phrases in the table, in their order."""
 
 import json
 import re
@@ -501,22 +501,25 @@ def _(folder, backbone):
 def message(function, folder, backbone):
     with pytest.raises(ValueError) as caught:
         function(folder, backbone)
-    text = str(caught.value).replace(f"{folder}/", "").replace(str(folder), "folder").replace(str(backbone), "bert")
-    return re.sub(r"\s*\n\s*", "<br>", text.strip()).replace("|", "\\|")
+    return str(caught.value).replace(f"{folder}/", "").replace(str(folder), "folder").replace(str(backbone), "bert")
 
 
-def rows():
+def phrases():
+    """Return the phrases of each row by its input; "…" separates them."""
     cells = [re.split(r"(?<!\\) \| ", line.strip("| \n")) for line in TABLE.read_text(encoding="utf-8").splitlines()]
-    return {row[0]: row[1] for row in cells if len(row) == 2 and ": " in row[0]}
+    rows = {row[0]: row[1].replace("\\|", "|") for row in cells if len(row) == 2 and ": " in row[0]}
+    return {name: [phrase.strip() for phrase in row.split("…") if phrase.strip()] for name, row in rows.items()}
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_the_message_is_the_one_in_the_table(name, tmp_path, backbone):
-    assert rows().get(name) == message(CASES[name], tmp_path, backbone)
+def test_the_message_has_the_phrases_of_the_table(name, tmp_path, backbone):
+    text = message(CASES[name], tmp_path, backbone)
+    # A message may begin with a capital letter or not.
+    assert re.search(".*".join(map(re.escape, phrases()[name])), text, re.DOTALL | re.IGNORECASE), text
     out = tmp_path / "out"
     # Nothing was written: Trainer makes the folder, and a case puts a configuration there.
     assert not out.is_dir() or {path.name for path in out.iterdir()} <= {"config.json"}
 
 
 def test_the_table_holds_every_case_and_no_other():
-    assert list(rows()) == list(CASES)
+    assert list(phrases()) == list(CASES)
