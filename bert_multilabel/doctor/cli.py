@@ -18,34 +18,34 @@ from bert_multilabel.training.arguments import ModelArguments, MultiLabelTrainin
 from bert_multilabel.utils.files import write_json
 
 from .examine import Examination, LoadModel, examine
-from .findings import Finding, Severity, count, number_rows
+from .findings import Finding, Severity, counted, rows_text
 from .label_checks import LabelCount
 
-# What the doctor takes of the script's options, with their types, defaults and help texts.
+# The options of run_multilabel.py that the doctor takes too.
 _OPTIONS: dict[type, str] = {
     DataArguments: "validation_file test_file text_column text_pair_column label_column id_column label_names_file "
     "label_delimiter validation_fraction max_seq_length",
     ModelArguments: "strategy label_attention label_layers",
     MultiLabelTrainingArguments: "seed",
 }
-# These say something about a model only.
+# These need a model.
 _MODEL_OPTIONS = ("strategy", "label_attention", "label_layers", "max_seq_length")
 
 WIDTH = 80
-LABELS_SHOWN = 10  # most frequent, and as many of the rarest
+LABELS_SHOWN = 10  # the most frequent, and as many of the rarest
 PAIRS_SHOWN = 10
 EXAMPLES_SHOWN = 3
 PROBLEMS_SHOWN = 20
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Examine the files that the command line names, and print what is found.
+    """Examine the files named on the command line, and print the results.
 
     Args:
-        arguments: The command line without the program's name; by default that of the process.
+        arguments: Command line without the program name; default: `sys.argv[1:]`.
 
     Returns:
-        0 if there are no errors in the data, else 1.
+        1 if there are errors in the data, else 0.
 
     Raises:
         SystemExit: From argparse, for `--help` (0) and wrong arguments (2).
@@ -77,7 +77,7 @@ def main(arguments: list[str] | None = None) -> int:
         if other.json is not None:
             write_json(Path(other.json), result.as_json())
     except (ValueError, OSError) as error:
-        # Faults in the data are findings: what is left is said by the arguments.
+        # Problems in the data are findings, so this one is in the arguments.
         parser.error(str(error))
     print("\n".join(render(result)))
     return 1 if result.count(Severity.ERROR) else 0
@@ -87,7 +87,7 @@ def _parser() -> HfArgumentParser:
     parser = HfArgumentParser(
         [_options(group, names.split()) for group, names in _OPTIONS.items()],
         prog="python -m bert_multilabel.doctor",
-        description="Examine data before training: labels, texts, lengths, repetitions, leaks between splits. "
+        description="Examine data before training: labels, texts, lengths, duplicates, leaks between splits. "
         "Nothing is changed.",
         epilog="Exit code: 0 without errors in the data, 1 with errors, 2 for wrong arguments.",
         allow_abbrev=False,
@@ -100,13 +100,13 @@ def _add_own_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("file", metavar="FILE", help="csv, tsv, json, jsonl or parquet to train on.")
     parser.add_argument(
         "--model_name_or_path",
-        help="A BERT checkpoint, or a trained folder: lengths are counted in its tokens. Default: in words.",
+        help="A BERT checkpoint or a trained model: lengths are counted in its tokens. Default: in words.",
     )
-    parser.add_argument("--json", metavar="PATH", help="Write all that is found to this JSON file as well.")
+    parser.add_argument("--json", metavar="PATH", help="Also write the results to this JSON file.")
 
 
 def _options(group: type, names: list[str]) -> Any:
-    """Make a dataclass of some of a group's options."""
+    """Make a dataclass with some of the options of a group."""
     types, options = get_type_hints(group), {option.name: option for option in fields(group)}
     copies = ((name, field(default=options[name].default, metadata=options[name].metadata)) for name in names)
     return make_dataclass(group.__name__, [(name, types[name], copy) for name, copy in copies])
@@ -122,7 +122,7 @@ def _files(data_args: DataArguments) -> dict[str, str]:
 
 
 def _model(path: str, options: Mapping[str, Any]) -> tuple[list[str] | None, LoadModel]:
-    """Return the label names that a model has, if it has some, and what loads its tokenizer once names are known."""
+    """Return the label names of a model, if it has some, and a function that loads its tokenizer for label names."""
     saved = read_config(path)
     options = {name: value for name, value in options.items() if value is not None}
     strategy = options.pop("strategy", getattr(saved, "strategy", "label_tokens"))
@@ -130,13 +130,13 @@ def _model(path: str, options: Mapping[str, Any]) -> tuple[list[str] | None, Loa
 
 
 def render(result: Examination) -> Iterator[str]:
-    """Write an examination as lines of text, at most `WIDTH` columns wide but for long names."""
+    """Format the results as lines of text, at most `WIDTH` columns wide except for long names."""
     if result.summaries:
         yield from _render_splits(result)
         yield from _render_labels(result.labels)
         yield from _render_pairs(result)
         yield from _render_lengths(result)
-    numbers = [count(result.count(severity), severity) for severity in Severity]
+    numbers = [counted(result.count(severity), f"{severity}|{severity}s") for severity in Severity]
     yield f"Findings: {', '.join(numbers)}"
     for finding in result.findings:
         yield from _render_finding(finding)
@@ -168,9 +168,8 @@ def _render_splits(result: Examination) -> Iterator[str]:
 
 
 def _render_labels(labels: list[LabelCount]) -> Iterator[str]:
-    yield f"Labels: {len(labels)}, rows that have them and their share of the annotated rows"
+    yield f"Labels: {len(labels)}, with their rows and the share of the annotated rows"
     splits = list(labels[0].positives)
-    # Where everything is annotated, saying so in each line would be noise.
     partly = any(label.annotated[splits[0]] < 1 for label in labels)
     rows = []
     for label in labels:
@@ -186,8 +185,8 @@ def _render_labels(labels: list[LabelCount]) -> Iterator[str]:
 
 def _render_pairs(result: Examination) -> Iterator[str]:
     if result.pairs:
-        yield "Labels that come together: rows with both, their share of the rarer label's"
-        yield "rows, and how many times more that is than by chance (lift)"
+        yield "Labels that occur together: rows with both, their share of the rows with the"
+        yield "rarer label, and how many times more rows than for independent labels (lift)"
         rows = [
             [" + ".join(pair.labels), f"{pair.rows:,}", f"{pair.share:.1%}", f"{pair.lift:.1f}"]
             for pair in result.pairs[:PAIRS_SHOWN]
@@ -211,7 +210,7 @@ def _render_finding(finding: Finding) -> Iterator[str]:
     yield ""
     yield from _wrap(f"{finding.severity}: {finding.message}")
     if finding.source:
-        yield from _wrap(f"in {finding.source}" + (f", {number_rows(finding.rows)}" if finding.rows else ""), "    ")
+        yield from _wrap(f"in {finding.source}" + (f", {rows_text(finding.rows)}" if finding.rows else ""), "    ")
     shown = PROBLEMS_SHOWN if finding.severity is Severity.ERROR else EXAMPLES_SHOWN
     for example in finding.examples[:shown]:
         yield from _wrap(example, "    ", "      ")
@@ -221,7 +220,7 @@ def _render_finding(finding: Finding) -> Iterator[str]:
 
 
 def _wrap(text: str, first: str = "", later: str = "    ") -> list[str]:
-    # Paths and names stay whole, to be copied.
+    # Paths and names are not broken, so that they can be copied.
     return textwrap.wrap(
         text,
         WIDTH,
@@ -233,7 +232,7 @@ def _wrap(text: str, first: str = "", later: str = "    ") -> list[str]:
 
 
 def _table(header: list[str], rows: Sequence[list[str]]) -> Iterator[str]:
-    """Align columns, the first one left and cut to the width that the others leave, and end with a blank line."""
+    """Align columns, the first to the left and shortened to the remaining width, and end with a blank line."""
     lines = [header, *rows]
     widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
     widths[0] = min(widths[0], max(WIDTH - sum(width + 2 for width in widths[1:]) - 2, 20))

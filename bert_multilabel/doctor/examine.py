@@ -1,4 +1,4 @@
-"""Files in, all that the data doctor has to say of them out."""
+"""Runs all checks of the data doctor on the files of a data set."""
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -10,43 +10,43 @@ from bert_multilabel.data.columns import DataSpec
 from bert_multilabel.data.examples import load_splits
 from bert_multilabel.data.reading import BadRows
 from bert_multilabel.data.splitting import split_validation
-from bert_multilabel.errors import DataError
+from bert_multilabel.errors import DataError, MultiLabelError
 from bert_multilabel.model.configuration_multilabel import MultiLabelConfig
 from bert_multilabel.model.tokenization_multilabel import MultiLabelTokenizer
 
-from .findings import ROWS_LISTED, Finding, Rows, Severity, rows_of
+from .findings import ROWS_LISTED, Finding, Severity, Split, counted
 from .label_checks import (
     LabelCount,
     LabelPair,
-    check_labels,
+    check_frequencies,
     check_names,
     check_pairs,
-    check_sides,
+    check_shares,
     count_labels,
     pair_labels,
 )
-from .lengths import Lengths, Ruler
-from .text_checks import check_columns, check_leaks, check_repetitions, check_texts
+from .lengths import LengthProfiler, Lengths
+from .text_checks import check_columns, check_duplicates, check_leaks, check_texts
 
 PAIRS_LISTED = 1000
-SPLIT_OFF = "split off"  # what would become validation data where no file is given
+SPLIT_OFF = "split off"  # the validation split that training would split off if no file is given
 
 LoadModel = Callable[[list[str]], tuple[MultiLabelConfig, MultiLabelTokenizer]]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Summary:
-    """The rows of one split.
+    """The size of one split.
 
     Attributes:
         split: train, validation, test, or what would be split off.
         source: The file.
-        rows: How many there are.
-        texts: Different texts (and pairs) among them; case and spaces do not count.
-        with_pair: Rows with a second text.
-        unlabelled: Rows without any label; None if the file has no labels.
+        rows: Number of rows.
+        texts: Number of different texts (and pairs), ignoring case and spaces.
+        with_pair: Number of rows with a second text.
+        unlabelled: Number of rows without any label; None if the file has no labels.
         labels_per_row: Mean number of labels; None if the file has no labels.
-        rows_by_labels: How many rows have so many labels, by that number.
+        rows_by_labels: Number of rows by their number of labels.
     """
 
     split: str
@@ -58,18 +58,35 @@ class Summary:
     labels_per_row: float | None
     rows_by_labels: dict[int, int]
 
+    @classmethod
+    def of(cls, split: Split) -> "Summary":
+        """Summarize a split."""
+        labels = np.zeros((0, 0)) if split.labels is None else split.labels
+        per_row = (labels == 1).sum(axis=1)  # (N,)
+        numbers, counts = np.unique(per_row, return_counts=True)
+        return cls(
+            split=split.name,
+            source=split.source,
+            rows=len(split),
+            texts=len(set(split.keys)),
+            with_pair=sum(map(bool, split.pairs)),
+            unlabelled=None if split.labels is None else int((per_row == 0).sum()),
+            labels_per_row=None if split.labels is None else float(per_row.mean()),
+            rows_by_labels=dict(zip(numbers.tolist(), counts.tolist(), strict=True)),
+        )
 
-@dataclass
+
+@dataclass(kw_only=True)
 class Examination:
-    """What was found, the findings ordered by severity; empty but for the findings where rows could not be read.
+    """All results. If the rows could not be read, only the findings are filled.
 
     Attributes:
-        summaries: The rows of each split.
-        labels: The count of each label, the most frequent first.
-        pairs: The pairs of labels that come together, the strongest first, at most `PAIRS_LISTED`.
-        lengths: The lengths of each file's texts.
-        label_tokens: How many tokens of each input are label tokens.
-        findings: All findings, the worst first.
+        summaries: The size of each split.
+        labels: The frequency of each label, the most frequent first.
+        pairs: The pairs of labels that occur together, the strongest first, at most `PAIRS_LISTED`.
+        lengths: The lengths of the inputs of each file.
+        label_tokens: Number of label tokens in each input.
+        findings: All findings, the most severe first.
     """
 
     summaries: list[Summary] = field(default_factory=list)
@@ -84,7 +101,7 @@ class Examination:
         return sum(finding.severity is severity for finding in self.findings)
 
     def as_json(self) -> dict[str, Any]:
-        """Return all of it as plain values, with the number of errors, warnings and notes first."""
+        """Return all results as JSON values, beginning with the numbers of errors, warnings and notes."""
         return {**{f"{severity}s": self.count(severity) for severity in Severity}, **asdict(self)}
 
 
@@ -100,80 +117,92 @@ def examine(
 
     Args:
         spec: What is known about columns and labels.
-        files: Path of each split's file: train, and perhaps validation and test.
+        files: Path of the file of each split: train, and perhaps validation and test.
         fraction: Share of the training rows that training would split off without a validation file.
         seed: Seed of that split.
-        load_model: Gives configuration and tokenizer for the label names, to measure in tokens; default: in words.
-        max_length: Longest input in tokens; by default what the model can take.
+        load_model: Returns configuration and tokenizer for the label names, to measure lengths in tokens; default:
+            lengths in words.
+        max_length: Longest input in tokens; default: the model's limit.
 
     Raises:
-        ValueError: If the model cannot be built for these labels, or cannot take inputs that long.
+        MultiLabelError: If the model cannot be built for these labels, or cannot take inputs of that length.
     """
     try:
         loaded = load_splits(spec, files)
     except BadRows as error:
         return Examination(findings=[_bad_rows(source, problems) for source, problems in error.problems.items()])
     except DataError as error:
+        advice = "training would stop with the same error"
         return Examination(
-            findings=[Finding(Severity.ERROR, "unreadable", str(error), "training would stop here too")]
+            findings=[Finding(severity=Severity.ERROR, kind="unreadable", message=str(error), advice=advice)]
         )
-    # Training rows have labels, so there are names.
-    names = loaded.label_names or []
-    datasets = {split: rows.add_column("row", np.arange(len(rows)) + 1) for split, rows in loaded.splits.items()}
-    splits = [rows_of(split, files[split], dataset) for split, dataset in datasets.items()]
-    result = Examination()
-    sides = splits
+    label_names = loaded.label_names or []  # training rows are labelled, so there are names
+    datasets = {name: rows.add_column("row", np.arange(len(rows)) + 1) for name, rows in loaded.splits.items()}
+    of_files = [Split.of(name, files[name], dataset) for name, dataset in datasets.items()]
+    as_trained, findings = of_files, []
     if "validation" not in files:
         try:
-            train, split_off = split_validation(datasets["train"], fraction, seed, names)
-        except ValueError as error:
-            message = f"no validation rows can be split off: {error}"
-            advice = "without them nothing can be evaluated during training"
-            result.findings.append(Finding(Severity.WARNING, "no-split", message, advice, files["train"]))
+            parts = split_validation(datasets["train"], fraction, seed, label_names)
+        except MultiLabelError as error:
+            findings.append(_no_split(files["train"], error))
         else:
-            sides = [rows_of("train", files["train"], train), rows_of(SPLIT_OFF, files["train"], split_off)]
-            sides += [rows for rows in splits if rows.split == "test"]
-    shown = splits if len(sides) == len(splits) else [splits[0], *sides[1:]]
-    result.summaries = [_summarize(rows) for rows in shown]
-    result.labels = count_labels(shown, names)
-    for rows in splits:
-        result.findings += [*check_texts(rows), *check_columns(rows, names), *check_repetitions(rows, names)]
-    result.findings += check_leaks(sides)
-    labels, source = splits[0].labels, files["train"]
-    if labels is not None:
-        result.pairs = pair_labels(labels, names)[:PAIRS_LISTED]
-        for check in (check_labels, check_names, check_pairs):
-            result.findings += check(labels, names, source)
-    if len(sides) > 1 and sides[1].split != "test":
-        result.findings += check_sides(sides[0], sides[1], names)
-    ruler = Ruler(None if load_model is None else load_model(names), max_length)
-    result.label_tokens = ruler.label_tokens
-    for rows in splits:
-        lengths, findings = ruler.examine(rows)
-        result.lengths.append(lengths)
-        result.findings += findings
-    result.findings.sort(key=lambda finding: list(Severity).index(finding.severity))
-    return result
+            split_off = [
+                Split.of(name, files["train"], part) for name, part in zip(("train", SPLIT_OFF), parts, strict=True)
+            ]
+            as_trained = [*split_off, *of_files[1:]]
+    profiler = LengthProfiler(None if load_model is None else load_model(label_names), max_length)
+    lengths, truncated = zip(*map(profiler.profile, of_files), strict=True)
+    findings += _find(of_files, as_trained, label_names)
+    findings += [finding for of_file in truncated for finding in of_file]
+    labels = of_files[0].labels
+    shown = [of_files[0], *as_trained[1:]]
+    return Examination(
+        summaries=list(map(Summary.of, shown)),
+        labels=count_labels(shown, label_names),
+        pairs=[] if labels is None else pair_labels(labels, label_names)[:PAIRS_LISTED],
+        lengths=list(lengths),
+        label_tokens=profiler.label_tokens,
+        findings=sorted(findings, key=lambda finding: list(Severity).index(finding.severity)),
+    )
+
+
+def _find(of_files: list[Split], as_trained: list[Split], label_names: list[str]) -> list[Finding]:
+    """Run all checks of texts and labels.
+
+    Args:
+        of_files: The examples of each file, those to train on first.
+        as_trained: The same as training would use them: with validation examples split off, if there is no file.
+        label_names: The L label names.
+    """
+    findings: list[Finding] = []
+    for split in of_files:
+        findings += [*check_texts(split), *check_columns(split, label_names), *check_duplicates(split, label_names)]
+    findings += check_leaks(as_trained)
+    train = of_files[0]
+    if train.labels is not None:
+        for check in (check_frequencies, check_names, check_pairs):
+            findings += check(train, train.labels, label_names)
+    if len(as_trained) > 1 and as_trained[1].name != "test":
+        findings += check_shares(as_trained[0], as_trained[1], label_names)
+    return findings
 
 
 def _bad_rows(source: str, problems: list[str]) -> Finding:
-    noun = "problem keeps" if len(problems) == 1 else "problems keep"
-    message = f"{len(problems):,} {noun} the rows from being read; the rest is examined once there are none"
-    advice = "mend each of them, or remove the row: training would stop here too"
-    return Finding(Severity.ERROR, "bad-rows", message, advice, source, examples=problems[:ROWS_LISTED])
+    return Finding(
+        severity=Severity.ERROR,
+        kind="bad-rows",
+        message=counted(len(problems), "problem|problems in the rows; the other checks run once they are fixed"),
+        advice="fix each of them, or remove the row: training would stop with the same error",
+        source=source,
+        examples=problems[:ROWS_LISTED],
+    )
 
 
-def _summarize(rows: Rows) -> Summary:
-    labelled = rows.labels is not None
-    per_row = (rows.labels == 1).sum(axis=1) if rows.labels is not None else np.zeros(0, np.int64)  # (N,)
-    numbers, counts = np.unique(per_row, return_counts=True)
-    return Summary(
-        split=rows.split,
-        source=rows.source,
-        rows=len(rows),
-        texts=len(set(rows.keys)),
-        with_pair=sum(map(bool, rows.pairs)),
-        unlabelled=int((per_row == 0).sum()) if labelled else None,
-        labels_per_row=float(per_row.mean()) if labelled else None,
-        rows_by_labels=dict(zip(numbers.tolist(), counts.tolist(), strict=True)),
+def _no_split(source: str, error: MultiLabelError) -> Finding:
+    return Finding(
+        severity=Severity.WARNING,
+        kind="no-split",
+        message=f"no validation rows can be split off: {error}",
+        advice="without them, nothing can be evaluated during training",
+        source=source,
     )

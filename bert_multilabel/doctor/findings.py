@@ -1,9 +1,8 @@
-"""What the data doctor reads and what it says: the rows of one file, and a finding about them."""
+"""The splits that the data doctor examines, and what it reports about them."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
 
 import numpy as np
 from datasets import Dataset
@@ -19,26 +18,27 @@ ROWS_LISTED = 10_000  # row numbers kept with a finding
 
 
 class Severity(StrEnum):
-    """How bad it is, worst first."""
+    """How serious a finding is, the worst first."""
 
     ERROR = "error"
     WARNING = "warning"
     NOTE = "note"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Finding:
-    """One thing that was found.
+    """One problem, or one thing worth a look.
 
     Attributes:
-        severity: An error stops training or voids its scores; a warning is worth a look; a note is good to know.
-        kind: What sort of thing it is, in one hyphenated word for programs.
+        severity: An error stops training or makes its scores meaningless; a warning should be looked at; a note is for
+            information.
+        kind: A hyphenated identifier, for programs.
         message: What was found.
         advice: What to do about it.
-        source: The file; empty where it is about several.
-        rows: Where, by the row numbers that the reader uses, the first `ROWS_LISTED`.
-        rows_total: How many rows it is about.
-        labels: The labels that it is about.
+        source: The file; empty if it is about several.
+        rows: Row numbers, from 1, as in error messages; the first `ROWS_LISTED`.
+        rows_total: Number of rows concerned.
+        labels: Names of the labels concerned.
         examples: Some of what was found.
     """
 
@@ -53,21 +53,21 @@ class Finding:
     examples: list[str] = field(default_factory=list)
 
 
-@dataclass(frozen=True)
-class Rows:
-    """The clean rows of one file, or of one side of it.
+@dataclass(frozen=True, kw_only=True)
+class Split:
+    """The N examples of one file, or of a part of it.
 
     Attributes:
-        split: train, validation or test.
+        name: train, validation or test.
         source: The file.
-        numbers: The row number of each row (N,), as the reader counts.
-        texts: N texts.
-        pairs: N second texts, "" where there is none.
-        labels: (N, L), 1, 0 or NaN for "not annotated"; None if the file has none.
-        keys: What equal texts have in common, N of them.
+        numbers: Row number in the file of each example, from 1, (N,).
+        texts: The texts.
+        pairs: The second texts, "" where there is none.
+        labels: (N, L), 1, 0 or NaN for "not annotated"; None if the file has no labels.
+        keys: Keys that are equal for texts that differ only in case and spaces.
     """
 
-    split: str
+    name: str
     source: str
     numbers: NDArray[np.int64]
     texts: list[str]
@@ -75,10 +75,31 @@ class Rows:
     labels: NDArray[np.float32] | None
     keys: list[tuple[str, str]]
 
+    @classmethod
+    def of(cls, name: str, source: str, dataset: Dataset) -> "Split":
+        """Take the clean examples of a split.
+
+        Args:
+            name: train, validation or test.
+            source: The file.
+            dataset: N examples with the columns `row` (row number) and `text`, and perhaps `pair` and `labels`.
+        """
+        texts = dataset["text"][:]
+        pairs = dataset["pair"][:] if "pair" in dataset.features else [""] * len(texts)
+        return cls(
+            name=name,
+            source=source,
+            numbers=np.asarray(dataset["row"][:], np.int64),
+            texts=texts,
+            pairs=pairs,
+            labels=multi_hot(dataset) if "labels" in dataset.features else None,
+            keys=list(map(text_key, texts, pairs)),
+        )
+
     def __len__(self) -> int:
         return len(self.texts)
 
-    def found(
+    def about_rows(
         self,
         severity: Severity,
         kind: str,
@@ -86,54 +107,70 @@ class Rows:
         message: str,
         advice: str,
         examples: list[str] | None = None,
-    ) -> Finding:
-        """Make a finding about the rows at these positions; by default their texts are its examples."""
+    ) -> list[Finding]:
+        """Return a finding about examples, or none if there are no such examples.
+
+        Args:
+            severity: How serious it is.
+            kind: Its identifier.
+            positions: Positions of the examples in this split, from 0.
+            message: Subject and predicate after the number of rows: "row is|rows are empty".
+            advice: What to do.
+            examples: Default: quotes of the texts.
+        """
         where = np.asarray(list(positions), np.int64)
-        return Finding(
-            severity,
-            kind,
-            message,
-            advice,
+        if not len(where):
+            return []
+        finding = Finding(
+            severity=severity,
+            kind=kind,
+            message=counted(len(where), message),
+            advice=advice,
             source=self.source,
             rows=self.numbers[where[:ROWS_LISTED]].tolist(),
             rows_total=len(where),
             examples=[self.quote(position) for position in where[:EXAMPLES]] if examples is None else examples,
         )
+        return [finding]
+
+    def about_labels(
+        self, severity: Severity, kind: str, names: list[str], message: str, advice: str, examples: Sequence[str] = ()
+    ) -> list[Finding]:
+        """Return a finding about labels, or none if there are no such labels; the message as in `about_rows`."""
+        if not names:
+            return []
+        few = ", ".join(map(repr, names[:5])) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+        finding = Finding(
+            severity=severity,
+            kind=kind,
+            message=f"{counted(len(names), message)}: {few}",
+            advice=advice,
+            source=self.source,
+            labels=names,
+            examples=list(examples[:EXAMPLES]),
+        )
+        return [finding]
 
     def quote(self, position: int) -> str:
-        """Quote the beginning of a row for a message, with its number."""
+        """Quote the beginning of an example, with its row number."""
         text = " | ".join(part for part in (self.texts[position], self.pairs[position]) if part)
         return f"row {self.numbers[position]}: {shorten(text, QUOTED)}"
 
 
-def rows_of(split: str, source: str, dataset: Dataset) -> Rows:
-    """Take the clean rows of a split, with the column `row` of their numbers.
+def counted(number: int, message: str) -> str:
+    """Put a number before a message whose first words are given as "singular|plural".
 
-    Args:
-        split: train, validation or test.
-        source: The file.
-        dataset: N rows with the columns `row` and `text`, and perhaps `pair` and `labels`.
+    Example:
+        >>> counted(1, "row is|rows are empty"), counted(2000, "row|rows")
+        ('1 row is empty', '2,000 rows')
     """
-    columns: dict[str, Any] = {name: dataset[name][:] for name in ("row", "text", "pair") if name in dataset.features}
-    texts = columns["text"]
-    pairs = columns.get("pair", [""] * len(texts))
-    return Rows(
-        split=split,
-        source=source,
-        numbers=np.asarray(columns["row"], np.int64),
-        texts=texts,
-        pairs=pairs,
-        labels=multi_hot(dataset) if "labels" in dataset.features else None,
-        keys=list(map(text_key, texts, pairs)),
-    )
+    singular, _, rest = message.partition("|")
+    words = rest.split(" ")[: len(singular.split(" "))]
+    remainder = rest.split(" ")[len(words) :]
+    return " ".join([f"{number:,}", singular if number == 1 else " ".join(words), *remainder])
 
 
-def count(number: int, singular: str, plural: str | None = None) -> str:
-    """Say how many, such as "1 row" and "2,000 rows"."""
-    return f"{number:,} {singular if number == 1 else plural or singular + 's'}"
-
-
-def number_rows(numbers: Sequence[int] | NDArray[np.int64], shown: int = 10) -> str:
-    """Name rows by their numbers, such as "row 3" and "rows 3, 7, ..."."""
+def rows_text(numbers: Sequence[int] | NDArray[np.int64], shown: int = 10) -> str:
+    """List row numbers, such as "row 3" and "rows 3, 7, ..."."""
     more = ", ..." if len(numbers) > shown else ""
     return f"row{'s' * (len(numbers) > 1)} {', '.join(map(str, numbers[:shown]))}{more}"

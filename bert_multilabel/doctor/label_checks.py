@@ -1,6 +1,6 @@
-"""What the data doctor looks for in labels: how many rows each has, which go together, and how the splits differ.
+"""What the data doctor checks in labels: their frequencies, names, co-occurrence, and differences between splits.
 
-Shapes: N rows, L labels.
+Shapes: N examples, L labels.
 """
 
 import re
@@ -12,25 +12,25 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
-from .findings import EXAMPLES, Finding, Rows, Severity, count
+from .findings import EXAMPLES, Finding, Severity, Split, counted
 
-FEW_ROWS = 10  # of a label with fewer, next to nothing can be learned
-MUCH_RARER = 0.1  # of two like names, one so much rarer than the other is taken for a slip
+FEW_ROWS = 10  # too few positives to learn from
+MUCH_RARER = 0.1  # of two similar names, one this much rarer is taken for a misspelling
 EQUIVALENT = 0.9  # rows with both of two labels, as a share of the rows with either
 IMPLIED = 0.98  # rows with both of two labels, as a share of the rows with the first
-SHARE_DIFFERS = 0.25  # of a label in two splits, relative to training ...
-ROWS_EXPECTED = 5  # ... where so many rows were to be expected
+SHARE_DIFFERS = 0.25  # of a label in two splits, relative to training, ...
+ROWS_EXPECTED = 5  # ... if at least so many rows are expected
 
 
 @dataclass(frozen=True)
 class LabelCount:
-    """How often a label is given.
+    """How often a label occurs.
 
     Attributes:
         label: Its name.
-        positives: Rows that have it, by split.
-        shares: Their share of the annotated rows, by split; 0 where none is annotated.
-        annotated: Share of the rows in which somebody said yes or no, by split.
+        positives: Number of positive rows, by split.
+        shares: Their share of the annotated rows, by split; 0 if none is annotated.
+        annotated: Share of annotated rows, by split.
     """
 
     label: str
@@ -41,13 +41,13 @@ class LabelCount:
 
 @dataclass(frozen=True)
 class LabelPair:
-    """Two labels that come together.
+    """Two labels that occur together.
 
     Attributes:
         labels: Their names, the rarer one first.
-        rows: How many rows have both.
-        share: Share of the rows with the rarer label that have the other as well.
-        lift: How many times more rows than if the labels knew nothing of each other.
+        rows: Number of rows with both.
+        share: Share of the rows with the rarer label that also have the other.
+        lift: Number of rows with both, relative to that for independent labels.
     """
 
     labels: tuple[str, str]
@@ -56,85 +56,75 @@ class LabelPair:
     lift: float
 
 
-def count_labels(splits: list[Rows], label_names: list[str]) -> list[LabelCount]:
-    """Count the labels of all splits that have some, the most frequent ones of the first split first."""
-    labelled = {rows.split: rows.labels for rows in splits if rows.labels is not None}
-    positives = {split: (labels == 1).sum(axis=0) for split, labels in labelled.items()}  # (L,) each
-    annotated = {split: (~np.isnan(labels)).sum(axis=0) for split, labels in labelled.items()}  # (L,) each
+def count_labels(splits: list[Split], label_names: list[str]) -> list[LabelCount]:
+    """Count the labels of all labelled splits; the most frequent in the first split come first."""
+    labelled = {split.name: split.labels for split in splits if split.labels is not None}
+    positives = {name: (labels == 1).sum(axis=0) for name, labels in labelled.items()}  # (L,) each
+    annotated = {name: (~np.isnan(labels)).sum(axis=0) for name, labels in labelled.items()}  # (L,) each
     counts = [
         LabelCount(
-            label=name,
-            positives={split: int(positives[split][i]) for split in labelled},
-            shares={split: float(positives[split][i] / max(annotated[split][i], 1)) for split in labelled},
-            annotated={split: float(annotated[split][i] / len(labels)) for split, labels in labelled.items()},
+            label=label,
+            positives={name: int(positives[name][i]) for name in labelled},
+            shares={name: float(positives[name][i] / max(annotated[name][i], 1)) for name in labelled},
+            annotated={name: float(annotated[name][i] / len(labels)) for name, labels in labelled.items()},
         )
-        for i, name in enumerate(label_names)
+        for i, label in enumerate(label_names)
     ]
-    first = splits[0].split
-    return sorted(counts, key=lambda item: -item.positives[first])
+    return sorted(counts, key=lambda item: -item.positives[splits[0].name])
 
 
-def check_labels(labels: NDArray[np.float32], label_names: list[str], source: str) -> Iterator[Finding]:
-    """Look for labels of which nothing can be learned in the training labels (N, L)."""
+def check_frequencies(split: Split, labels: NDArray[np.float32], label_names: list[str]) -> Iterator[Finding]:
+    """Report labels with too few positives or no negatives to learn from, in the training labels (N, L)."""
     positives, negatives = (labels == 1).sum(axis=0), (labels == 0).sum(axis=0)  # (L,)
-    for severity, kind, chosen, what, advice in (
+    rare = (positives > 0) & (positives < FEW_ROWS)
+    for kind, chosen, what, advice in (
+        ("no-positives", positives == 0, "no row at all", "add rows with them, or leave the labels out"),
+        ("few-positives", rare, f"fewer than {FEW_ROWS} rows", "add rows, or merge them into broader labels"),
         (
-            Severity.WARNING,
-            "no-positives",
-            positives == 0,
-            "no row at all",
-            "add rows that have them, or leave the labels out",
-        ),
-        (
-            Severity.WARNING,
-            "few-positives",
-            (positives > 0) & (positives < FEW_ROWS),
-            f"fewer than {FEW_ROWS} rows",
-            "add rows, or merge the labels into broader ones",
-        ),
-        (
-            Severity.WARNING,
             "always-on",
             (positives > 0) & (negatives == 0),
             "all annotated rows",
-            "leave them out, or add rows without them: there is nothing to tell apart",
+            "leave them out, or add rows without them: a model cannot learn the difference",
         ),
     ):
-        found = np.flatnonzero(chosen)
-        if len(found):
-            names = [label_names[i] for i in found[np.argsort(positives[found], kind="stable")]]
-            message = f"{count(len(names), 'label has', 'labels have')} {what}: {_few(names)}"
-            yield Finding(severity, kind, message, advice, source, labels=names)
+        order = np.argsort(positives, kind="stable")
+        names = [label_names[i] for i in order if chosen[i]]
+        yield from split.about_labels(Severity.WARNING, kind, names, f"label has|labels have {what}", advice)
 
 
-def check_names(labels: NDArray[np.float32], label_names: list[str], source: str) -> Iterator[Finding]:
-    """Look for names that mean the same label: spelled differently, or one letter apart.
+def check_names(split: Split, labels: NDArray[np.float32], label_names: list[str]) -> Iterator[Finding]:
+    """Report names that may mean the same label: they differ in spelling or in one letter.
 
-    A slip is rare: only where one of two names has far fewer rows than the other, a letter's difference is a warning.
+    A misspelling is rare: a difference of one letter is a warning only if one of two names is much rarer.
     """
-    positives = dict(zip(label_names, (labels == 1).sum(axis=0).tolist(), strict=True))
+    positives: dict[str, int] = dict(zip(label_names, (labels == 1).sum(axis=0).tolist(), strict=True))
 
     def quote(pair: tuple[str, str]) -> str:
-        return " and ".join(f"{name!r} ({count(positives[name], 'row')})" for name in pair)
+        return " and ".join(f"{name!r} ({counted(positives[name], 'row|rows')})" for name in pair)
 
-    same = _pairs_by({name: {_squeeze(name)} for name in label_names})
-    near = _pairs_by({name: set(_one_letter_less(name)) for name in label_names}) - same
+    def is_misspelling(pair: tuple[str, str]) -> bool:
+        counts = [positives[name] for name in pair]
+        return min(counts) <= MUCH_RARER * max(counts)
+
+    same = _pairs_with_a_common_key({name: {_squeeze(name)} for name in label_names})
+    near = _pairs_with_a_common_key({name: set(_one_letter_less(name)) for name in label_names}) - same
     near = {pair for pair in near if re.sub(r"\D", "", pair[0]) == re.sub(r"\D", "", pair[1])}
-    slips = {
-        pair
-        for pair in near
-        if min(positives[name] for name in pair) <= MUCH_RARER * max(positives[name] for name in pair)
-    }
+    misspelt = set(filter(is_misspelling, near))
     for severity, kind, pairs, what, advice in (
-        (Severity.WARNING, "same-name", same, "differ by case, spaces or punctuation alone", "write them alike"),
-        (Severity.WARNING, "misspelt-name", slips, "differ by a letter, and one is rare", "mend the rare one"),
-        (Severity.NOTE, "like-name", near - slips, "differ by a letter", "see whether they mean the same"),
+        (Severity.WARNING, "same-name", same, "differ only in case, spaces or punctuation", "spell them alike"),
+        (Severity.WARNING, "misspelt-name", misspelt, "differ in one letter, and one is rare", "correct the rare one"),
+        (Severity.NOTE, "like-name", near - misspelt, "differ in one letter", "check whether they mean the same"),
     ):
         if pairs:
-            shown = sorted(map(quote, pairs))
-            message = f"{count(len(pairs), 'pair')} of label names {what}"
-            names = sorted({name for pair in pairs for name in pair})
-            yield Finding(severity, kind, message, advice, source, labels=names, examples=shown[:EXAMPLES])
+            yield Finding(
+                severity=severity,
+                kind=kind,
+                message=counted(len(pairs), f"pair|pairs of label names {what}"),
+                advice=advice,
+                source=split.source,
+                labels=sorted({name for pair in pairs for name in pair}),
+                examples=sorted(map(quote, pairs))[:EXAMPLES],
+            )
 
 
 def _squeeze(name: str) -> str:
@@ -152,8 +142,8 @@ def _one_letter_less(name: str) -> Iterator[str]:
                 yield " ".join([*words[:position], word[:letter] + word[letter + 1 :], *words[position + 1 :]])
 
 
-def _pairs_by(keys: dict[str, set[str]]) -> set[tuple[str, str]]:
-    """Return the pairs of names that have a key in common, without comparing each name with each."""
+def _pairs_with_a_common_key(keys: dict[str, set[str]]) -> set[tuple[str, str]]:
+    """Return the pairs of names that share a key, without comparing all pairs."""
     names_of = defaultdict(list)
     for name in sorted(keys):
         for key in keys[name]:
@@ -162,16 +152,16 @@ def _pairs_by(keys: dict[str, set[str]]) -> set[tuple[str, str]]:
 
 
 def pair_labels(labels: NDArray[np.float32], label_names: list[str]) -> list[LabelPair]:
-    """Return all pairs of labels that come together more often than by chance, the strongest first.
+    """Return all pairs of labels that occur together more often than independent ones, the strongest first.
 
-    Strength is the number of rows times the logarithm of the lift: neither chance pairs of rare labels nor pairs of
+    Strength is the number of rows times the logarithm of the lift, so that neither rare labels that met by chance nor
     frequent ones come first.
 
     Args:
         labels: (N, L), 1, 0 or NaN.
         label_names: The L names.
     """
-    both, seen, lift = _together(labels)
+    both, seen, lift = _co_occurrence(labels)
     positives = both.diagonal()
     firsts, seconds = np.nonzero(np.triu((lift > 1) & (both > 1), k=1))
     order = np.argsort(-both[firsts, seconds] * np.log(lift[firsts, seconds]), kind="stable")
@@ -185,41 +175,48 @@ def pair_labels(labels: NDArray[np.float32], label_names: list[str]) -> list[Lab
     return pairs
 
 
-def check_pairs(labels: NDArray[np.float32], label_names: list[str], source: str) -> Iterator[Finding]:
-    """Look for labels that say the same as another, or follow from one."""
-    both, seen, _ = _together(labels)
+def check_pairs(split: Split, labels: NDArray[np.float32], label_names: list[str]) -> Iterator[Finding]:
+    """Report labels that are nearly the same as another one, or imply another one."""
+    both, seen, _ = _co_occurrence(labels)
     positives, negatives = both.diagonal(), (labels == 0).sum(axis=0)  # (L,)
     share = both / np.maximum(seen, 1)  # (L, L): of the rows with the first label, those with the second
     either = seen + seen.T - both  # rows with one of the two in which the other is annotated
-    told = (positives >= FEW_ROWS) & (negatives > 0)  # (L,): neither rare nor always on
-    candidates = told[:, None] & told & ~np.eye(len(told), dtype=np.bool_)
+    usable = (positives >= FEW_ROWS) & (negatives > 0)  # (L,)
+    candidates = usable[:, None] & usable & ~np.eye(len(usable), dtype=np.bool_)
     equal = candidates & (both >= EQUIVALENT * either)
     implied = candidates & (share >= IMPLIED) & ~equal
-    for severity, kind, chosen, what, advice in (
-        (Severity.WARNING, "equivalent-labels", np.triu(equal), "are nearly the same label", "merge them into one"),
+    for severity, kind, chosen, what, verb, advice in (
+        (Severity.WARNING, "equivalent-labels", np.triu(equal), "are nearly the same", "and", "merge them into one"),
         (
             Severity.NOTE,
             "implied-labels",
             implied,
-            f"are such that the first brings the second along (at least {IMPLIED:.0%})",
-            "the first says it all; keep the second only if it is wanted by itself",
+            f"are such that the first implies the second (at least {IMPLIED:.0%})",
+            "implies",
+            "keep the second only if it is needed on its own",
         ),
     ):
         found = np.argwhere(chosen)
         if len(found):
-            message = f"{count(len(found), 'pair')} of labels {what}"
-            joint = "and" if kind == "equivalent-labels" else "brings"
-            examples = [
-                f"{label_names[a]!r} ({positives[a]:.0f}) {joint} {label_names[b]!r} ({positives[b]:.0f}): "
-                f"{count(int(both[a, b]), 'row')} with both"
-                for a, b in found[:EXAMPLES]
-            ]
-            names = [label_names[i] for i in np.unique(found)]
-            yield Finding(severity, kind, message, advice, source, labels=names, examples=examples)
+            yield Finding(
+                severity=severity,
+                kind=kind,
+                message=counted(len(found), f"pair|pairs of labels {what}"),
+                advice=advice,
+                source=split.source,
+                labels=[label_names[i] for i in np.unique(found)],
+                examples=[
+                    f"{label_names[a]!r} ({positives[a]:.0f}) {verb} {label_names[b]!r} ({positives[b]:.0f}): "
+                    f"{counted(int(both[a, b]), 'row|rows')} with both"
+                    for a, b in found[:EXAMPLES]
+                ],
+            )
 
 
-def _together(labels: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Count pairs of labels; only rows in which both are annotated tell anything of two labels.
+def _co_occurrence(
+    labels: NDArray[np.float32],
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Count pairs of labels in the rows in which both are annotated.
 
     Returns:
         Rows with both labels (L, L), rows with the first in which the second is annotated (L, L), and the lift (L, L).
@@ -229,12 +226,12 @@ def _together(labels: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray
     return both, seen, both * rows / np.maximum(seen * seen.T, 1)
 
 
-def check_sides(train: Rows, validation: Rows, label_names: list[str]) -> Iterator[Finding]:
-    """Look for labels whose share in validation is not that in training."""
+def check_shares(train: Split, validation: Split, label_names: list[str]) -> Iterator[Finding]:
+    """Report labels whose share in validation differs from that in training."""
     if train.labels is None or validation.labels is None:
         return
-    train_positives, positives = ((side == 1).sum(axis=0) for side in (train.labels, validation.labels))  # (L,)
-    train_annotated, annotated = ((~np.isnan(side)).sum(axis=0) for side in (train.labels, validation.labels))  # (L,)
+    train_positives, positives = ((labels == 1).sum(axis=0) for labels in (train.labels, validation.labels))  # (L,)
+    train_annotated, annotated = ((~np.isnan(x)).sum(axis=0) for x in (train.labels, validation.labels))  # (L,)
     expected = train_positives / np.maximum(train_annotated, 1) * annotated  # (L,)
     unseen = (train_positives > 0) & (positives == 0)
     differs = (expected >= ROWS_EXPECTED) & (np.abs(positives - expected) > SHARE_DIFFERS * expected) & ~unseen
@@ -244,28 +241,21 @@ def check_sides(train: Rows, validation: Rows, label_names: list[str]) -> Iterat
             "unseen-in-validation",
             unseen,
             "no row in validation",
-            "no score will tell how well they are learned: add rows, or give a larger validation part",
+            "no score can tell how well they are learned: add rows, or use a larger validation split",
         ),
         (
             Severity.NOTE,
             "shares-differ",
             differs,
             f"a share in validation that differs by more than {SHARE_DIFFERS:.0%} from that in training",
-            "see whether the files were drawn in the same way",
+            "check whether the files were drawn in the same way",
         ),
     ):
         found = np.flatnonzero(chosen)
-        if len(found):
-            worst = found[np.argsort(-np.abs(positives - expected)[found], kind="stable")]
-            names = [label_names[i] for i in worst]
-            message = f"{count(len(names), 'label has', 'labels have')} {what}: {_few(names)}"
-            examples = [
-                f"{label_names[i]!r}: {count(int(positives[i]), 'row')}, {expected[i]:.1f} expected"
-                for i in worst[:EXAMPLES]
-            ]
-            yield Finding(severity, kind, message, advice, validation.source, labels=names, examples=examples)
-
-
-def _few(names: list[str], shown: int = 5) -> str:
-    more = f" and {len(names) - shown} more" if len(names) > shown else ""
-    return ", ".join(map(repr, names[:shown])) + more
+        worst = found[np.argsort(-np.abs(positives - expected)[found], kind="stable")]
+        examples = [
+            f"{label_names[i]!r}: {counted(int(positives[i]), 'row|rows')}, {expected[i]:.1f} expected"
+            for i in worst[:EXAMPLES]
+        ]
+        names = [label_names[i] for i in worst]
+        yield from validation.about_labels(severity, kind, names, f"label has|labels have {what}", advice, examples)

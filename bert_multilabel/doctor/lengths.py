@@ -1,6 +1,5 @@
-"""How long texts are, in words or in the tokens of a model, and how many are longer than it reads."""
+"""How long the inputs are, in words or in the tokens of a model, and how many exceed its limit."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,25 +10,25 @@ from bert_multilabel.model.configuration_multilabel import MultiLabelConfig
 from bert_multilabel.model.scoring import scoring_tokenizer
 from bert_multilabel.model.tokenization_multilabel import MultiLabelTokenizer
 
-from .findings import Finding, Rows, Severity, count
+from .findings import Finding, Severity, Split
 from .text_checks import count_words
 
-_BATCH = 1000
+_BATCH_SIZE = 1000
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Lengths:
-    """The lengths of the texts of one split.
+    """The lengths of the inputs of one split.
 
     Attributes:
         split: train, validation or test.
         unit: "words" or "tokens".
-        mean: Of all rows, and so are the next three.
-        median: Half the rows are longer.
-        percentile_95: One row of twenty is longer.
-        longest: The longest row.
-        limit: The longest input that is read; None for words.
-        over: Rows that are longer, and would be cut.
+        mean: Mean length.
+        median: Median length.
+        percentile_95: 95th percentile.
+        longest: Greatest length.
+        limit: Longest input that is read completely; None for words.
+        over: Number of inputs that exceed the limit and would be truncated.
     """
 
     split: str
@@ -42,15 +41,15 @@ class Lengths:
     over: int = 0
 
 
-class Ruler:
-    """Measures inputs in tokens as a model reads them, and in words where there is no model.
+class LengthProfiler:
+    """Measures inputs in the tokens of a model, or in words without one.
 
     Args:
         model: Configuration and tokenizer of the model.
-        max_length: Longest input that will be read; by default what the model can take.
+        max_length: Longest input in tokens; default: the model's limit.
 
     Raises:
-        MultiLabelError: If the model cannot take inputs that long, or they would have no room for text.
+        MultiLabelError: If the model cannot take inputs of that length, or the length leaves no room for text.
     """
 
     def __init__(
@@ -60,51 +59,52 @@ class Ruler:
         self.label_tokens = 0
         if model is not None:
             config, tokenizer = model
-            reader = scoring_tokenizer(tokenizer, config)
-            reader("", truncation=True, max_length=max_length)  # refuses what leaves no room beside label tokens
-            self.label_tokens = len(reader.label_token_ids)
-            self.limit = reader.model_max_length if max_length is None else max_length
-            if self.limit > reader.model_max_length:
+            tokenizer = scoring_tokenizer(tokenizer, config)
+            tokenizer("", truncation=True, max_length=max_length)  # refuses a length without room for text
+            self.label_tokens = len(tokenizer.label_token_ids)
+            self.limit = tokenizer.model_max_length if max_length is None else max_length
+            if self.limit > tokenizer.model_max_length:
                 raise MultiLabelError(
-                    f"max_seq_length={max_length} is more than the {reader.model_max_length} tokens that this model "
-                    "can take"
+                    f"max_seq_length={max_length} is more than the {tokenizer.model_max_length} tokens that this "
+                    "model can take"
                 )
-            # Label tokens are the same in every row: adding their number is faster than encoding them.
-            self.reader = reader.without_label_tokens()
+            # The label tokens are the same in every input: adding their number is faster than encoding them.
+            self._tokenizer = tokenizer.without_label_tokens()
 
-    def measure(self, rows: Rows) -> NDArray[np.int64]:
-        """Return the length of each row (N,), pair, label tokens and special tokens included."""
+    def measure(self, split: Split) -> NDArray[np.int64]:
+        """Return the length of each input (N,), including its pair, label tokens and special tokens."""
         if self.limit is None:
-            return count_words(rows.texts) + count_words(rows.pairs)
+            return count_words(split.texts) + count_words(split.pairs)
         lengths: list[int] = []
-        has_pairs = any(rows.pairs)
-        for start in range(0, len(rows), _BATCH):
-            some = slice(start, start + _BATCH)
-            pairs = rows.pairs[some] if has_pairs else None
-            encoded = self.reader(rows.texts[some], pairs, return_attention_mask=False, verbose=False)
+        has_pairs = any(split.pairs)
+        for start in range(0, len(split), _BATCH_SIZE):
+            batch = slice(start, start + _BATCH_SIZE)
+            pairs = split.pairs[batch] if has_pairs else None
+            encoded = self._tokenizer(split.texts[batch], pairs, return_attention_mask=False, verbose=False)
             lengths += map(len, encoded["input_ids"])
         return np.array(lengths) + self.label_tokens
 
-    def examine(self, rows: Rows) -> tuple[Lengths, list[Finding]]:
-        """Return the lengths of a split, and what is found about them."""
-        lengths = self.measure(rows)
-        unit = "words" if self.limit is None else "tokens"
+    def profile(self, split: Split) -> tuple[Lengths, list[Finding]]:
+        """Return the lengths of a split, and a finding if inputs would be truncated."""
+        lengths = self.measure(split)
         over = np.flatnonzero(lengths > (self.limit or np.inf))
-        mean, (median, percentile_95) = lengths.mean(), np.percentile(lengths, [50, 95])
-        longest = int(lengths.max())
+        median, percentile_95 = np.percentile(lengths, [50, 95])
         summary = Lengths(
-            rows.split, unit, float(mean), float(median), float(percentile_95), longest, self.limit, len(over)
+            split=split.name,
+            unit="words" if self.limit is None else "tokens",
+            mean=float(lengths.mean()),
+            median=float(median),
+            percentile_95=float(percentile_95),
+            longest=int(lengths.max()),
+            limit=self.limit,
+            over=len(over),
         )
-        return summary, list(self._find_cuts(rows, over))
-
-    def _find_cuts(self, rows: Rows, over: NDArray[np.int64]) -> Iterator[Finding]:
-        if len(over):
-            beside = f", of which labels take {self.label_tokens}" if self.label_tokens else ""
-            message = (
-                f"{count(len(over), 'row is', 'rows are')} longer than {self.limit} tokens{beside}: "
-                f"{len(over) / len(rows):.1%} of {rows.split} would be cut"
-            )
-            advice = "see whether what is said at the end matters"
-            if self.label_tokens:
-                advice += "; --label_attention isolated leaves all tokens to the text"
-            yield rows.found(Severity.WARNING, "cut-texts", over, message, advice)
+        labels = f" ({self.label_tokens} of them label tokens)" if self.label_tokens else ""
+        message = (
+            f"row is|rows are longer than {self.limit} tokens{labels}: {len(over) / len(split):.1%} of {split.name} "
+            "would be truncated"
+        )
+        advice = "check whether the ends of the texts matter"
+        if self.label_tokens:
+            advice += "; with --label_attention isolated, label tokens take no room from the text"
+        return summary, split.about_rows(Severity.WARNING, "cut-texts", over, message, advice)

@@ -13,8 +13,8 @@ from datasets import Dataset
 from bert_multilabel.data.columns import DataSpec
 from bert_multilabel.doctor.cli import WIDTH, main, render
 from bert_multilabel.doctor.examine import SPLIT_OFF, examine
-from bert_multilabel.doctor.findings import Severity, rows_of
-from bert_multilabel.doctor.lengths import Ruler
+from bert_multilabel.doctor.findings import Severity, Split
+from bert_multilabel.doctor.lengths import LengthProfiler
 from bert_multilabel.loading import from_backbone, read_tokenizer
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -243,10 +243,10 @@ def test_a_column_that_spells_the_labels_is_an_error(save, form):
     finding = only(path, "spelled-labels", spec=DataSpec(text_pair_column="target"))
     assert finding.severity is Severity.ERROR
     assert finding.rows_total == (48 if form == "0/1" else 42)  # an empty cell spells nothing
-    assert "second text" in finding.message and finding.examples[0].startswith(f"row {finding.rows[0]}: '")
+    assert "in the second text" in finding.message and finding.examples[0].startswith(f"row {finding.rows[0]}: '")
     assert not found(path, "spelled-labels")
     filled = save("b.jsonl", [row for row in rows if row["target"]])
-    assert "the text spells" in only(filled, "spelled-labels", spec=DataSpec(text_column="target")).message
+    assert "in the text" in only(filled, "spelled-labels", spec=DataSpec(text_column="target")).message
 
 
 def test_a_column_of_numbers_is_a_warning(save):
@@ -254,7 +254,7 @@ def test_a_column_of_numbers_is_a_warning(save):
     path = save("a.jsonl", rows)
     finding = only(path, "numbers", spec=DataSpec(text_pair_column="score"))
     assert finding.severity is Severity.WARNING and "second text" in finding.message
-    assert finding.examples[0] == "row 1: '0.00'"
+    assert finding.examples[0].endswith("| 0.00'")
     assert not found(path, "numbers")
 
 
@@ -284,7 +284,7 @@ def test_labels_that_go_together(save):
     assert [(pair.labels, pair.rows, pair.share) for pair in pairs] == [(("a", "b"), 20, 1), (("c", "d"), 10, 1)]
     assert [pair.lift for pair in pairs] == pytest.approx([20 * 48 / 20 / 20, 10 * 48 / 10 / 24])
     assert only(path, "equivalent-labels").examples == ["'a' (20) and 'b' (20): 20 rows with both"]
-    assert only(path, "implied-labels").examples == ["'c' (10) brings 'd' (24): 10 rows with both"]
+    assert only(path, "implied-labels").examples == ["'c' (10) implies 'd' (24): 10 rows with both"]
 
 
 def test_shares_that_differ_between_the_splits(save):
@@ -311,7 +311,7 @@ def test_bad_rows_of_all_files_are_reported(save, tmp_path, capsys):
     assert second["examples"] == [
         f"{validation}, row 1 (line 1), column 'labels': unknown label 'prise'; did you mean 'price'?"
     ]
-    assert "error: 25 problems keep the rows from being read" in text
+    assert "error: 25 problems in the rows" in text
     assert "did you mean 'price'?" in " ".join(text.split())  # where a line breaks depends on the path
 
 
@@ -350,11 +350,11 @@ def test_lengths_in_tokens_count_label_tokens(save, backbone, tmp_path, capsys):
 
 def test_lengths_are_those_of_the_encoded_rows(save, backbone):
     texts, pairs = ["good price", "the quality is good"], ["gift", ""]
-    rows = rows_of("train", "a", Dataset.from_dict({"row": [1, 2], "text": texts, "pair": pairs}))
+    rows = Split.of("train", "a", Dataset.from_dict({"row": [1, 2], "text": texts, "pair": pairs}))
     for strategy in ("cls", "label_tokens"):
         _, tokenizer = from_backbone(backbone, ["a", "b"], strategy)
         expected = [len(ids) for ids in tokenizer(texts, pairs)["input_ids"]]
-        assert Ruler(read_tokenizer(backbone, ["a", "b"], strategy)).measure(rows).tolist() == expected
+        assert LengthProfiler(read_tokenizer(backbone, ["a", "b"], strategy)).measure(rows).tolist() == expected
 
 
 def test_260_labels_fit_into_80_columns(save, tmp_path, monkeypatch):
