@@ -1,8 +1,8 @@
 """Exports a trained model to ONNX: `python -m bert_multilabel.export MODEL_DIR --output DIR [--quantize int8]`.
 
 DIR then holds `model.onnx` and `tokenizer.json`; `onnx_model.py`, which runs them with onnxruntime, numpy and
-tokenizers alone; and `parity.json`: how near the exported model comes to the original, on the rows of `--file` or on
-made-up texts.
+tokenizers alone; and `parity.json`: how much the predictions of the export differ from those of the original on the
+examples of `--file`, or on made-up texts.
 """
 
 import shutil
@@ -26,84 +26,121 @@ from bert_multilabel.utils.files import atomic_folder, write_json
 from .parity import Parity, Sample, compare, made_up_sample, original_logits
 
 PARITY_FILE = "parity.json"
-QUANTIZATIONS = ("int8",)
-# How far a probability may be off in float32: many times what rounding explains (some 1e-6), and of no consequence.
+# Largest difference of a probability in float32: many times what rounding explains (about 1e-6), too small to matter.
 TOLERANCE = 1e-4
+# Limits for a quantized model: share of the examples whose labels all stay the same, and loss of hamming score.
+LEAST_EQUAL_ROWS = 0.95
+LARGEST_SCORE_LOSS = 0.005
 
 
-@dataclass
+@dataclass(kw_only=True)
 class ExportArguments(ColumnArguments):
-    """What to write, and the rows to compare on."""
+    """What to write, and the examples to compare on."""
 
-    output: str = field(kw_only=True, metadata={"help": "Folder to write; it must not exist, or be empty."})
+    output: str = field(metadata={"help": "Folder to write; it must not exist, or be empty."})
     file: str | None = field(
         default=None,
         metadata={
-            "help": "csv, tsv, json, jsonl or parquet of texts to compare on, with labels or without. Default: "
-            "made-up texts, which show only whether the arithmetic is the same."
+            "help": "csv, tsv, json, jsonl or parquet file of examples to compare on, with or without labels. "
+            "Default: made-up texts, which only test the arithmetic."
         },
     )
     quantize: str | None = field(
         default=None,
         metadata={
-            "help": "Compute most products on 8-bit integers: faster and smaller, and some decisions change. "
-            "Default: float32.",
-            "choices": list(QUANTIZATIONS),
+            "help": "Compute most matrix products with 8-bit integers: smaller and faster, but some predictions "
+            "change, which --file measures. Default: float32.",
+            "choices": ["int8"],
+        },
+    )
+    allow_changes: bool = field(
+        default=False,
+        metadata={
+            "help": "Write a quantized model although it was not measured (no --file), or more than "
+            f"{1 - LEAST_EQUAL_ROWS:.0%}% of the examples get other labels, or the hamming score falls by more than "
+            f"{LARGEST_SCORE_LOSS}."
         },
     )
 
+    def __post_init__(self) -> None:
+        """Refuse a quantization that is not measured, unless the user wants that.
 
-def export_folder(model_dir: Path, wanted: ExportArguments) -> dict[str, Any]:
-    """Write the exported form of a trained model, all of it or nothing.
+        Raises:
+            MultiLabelError: If so.
+        """
+        super().__post_init__()
+        if self.quantize is not None and self.file is None and not self.allow_changes:
+            raise MultiLabelError(
+                f"--quantize {self.quantize} changes some predictions: measure how many with --file EXAMPLES, or add "
+                "--allow_changes to quantize without measuring"
+            )
+
+
+def export_folder(model_dir: Path, options: ExportArguments) -> dict[str, Any]:
+    """Export a trained model, completely or not at all.
 
     Args:
-        model_dir: A folder that the script trained, or that `save_pretrained` wrote.
-        wanted: What to write and where, and the rows to compare on.
+        model_dir: A folder that a training run or `save_pretrained` wrote.
+        options: What to write and where, and the examples to compare on.
 
     Returns:
         What `parity.json` holds: the `source` of the texts, the number of `rows` and `decisions`, the `tolerance` in
-        float32, and by precision (`"float32"`, and `"int8"` if that was asked for) the fields of `Parity`.
+        float32, and for each precision (`"float32"`, and `"int8"` if requested) the fields of `Parity`.
 
     Raises:
-        MultiLabelError: If the folder holds no model of ours, the output is there already, or the rows are bad.
-        ParityError: If probabilities differ by more than `TOLERANCE` in float32; then nothing is written.
+        MultiLabelError: If `model_dir` is not a model directory, the output exists already, or the data is bad.
+        ParityError: If the export differs too much from the original; then nothing is written.
     """
-    # What these import is not part of the plain install.
+    # These import what is not part of the plain install.
     from . import onnx_model
     from .onnx_graph import quantize, write_graph
 
-    with atomic_folder(Path(wanted.output)) as folder:
+    with atomic_folder(Path(options.output)) as folder:
         model, tokenizer = load_trained(model_dir)
-        reader = scoring_tokenizer(tokenizer, model.config)
-        reader.model_max_length = _max_length(wanted.max_seq_length, reader.model_max_length)
-        reader("", truncation=True)  # refuses what leaves no room beside label tokens
-        if wanted.file is None:
+        tokenizer = scoring_tokenizer(tokenizer, model.config)
+        tokenizer.model_max_length = _max_length(options.max_seq_length, tokenizer.model_max_length)
+        tokenizer("", truncation=True)  # raises an error if label tokens leave no room for text
+        if options.file is None:
             sample = made_up_sample(tokenizer, with_pairs=bool(trained_pair_column(model_dir)))
         else:
-            sample = _read_sample(wanted.file, model_dir, wanted, model.config.label_names)
-        before = original_logits(model, reader, sample)  # (N, L)
+            sample = _read_sample(options.file, model_dir, options, model.config.label_names)
+        _report(f"Predicting {len(sample.texts):,} texts with the original model ({sample.source})...")
+        before = original_logits(model, tokenizer, sample)  # (N, L)
 
+        _report("Converting the model to ONNX (about a minute for a model of BERT's size)...")
         graph_file = folder / onnx_model.MODEL_FILE
-        write_graph(graph_file, model, reader)
-        reader.backend_tokenizer.no_truncation()
-        reader.backend_tokenizer.no_padding()
-        reader.backend_tokenizer.save(str(folder / onnx_model.TOKENIZER_FILE))
+        write_graph(graph_file, model, tokenizer)
+        tokenizer.backend_tokenizer.no_truncation()
+        tokenizer.backend_tokenizer.no_padding()
+        tokenizer.backend_tokenizer.save(str(folder / onnx_model.TOKENIZER_FILE))
         shutil.copy(onnx_model.__file__, folder)
 
+        _report("Predicting them with the export...")
         parities = {"float32": compare(model.config, before, onnx_model.OnnxModel(folder), sample)}
         check_parity(parities["float32"], sample)
-        if wanted.quantize is not None:
-            quantize(graph_file, graph_file)
-            parities[wanted.quantize] = compare(model.config, before, onnx_model.OnnxModel(folder), sample)
+        if options.quantize is not None:
+            _report(f"Quantizing to {options.quantize} and predicting again...")
+            quantize(graph_file, model)
+            parity = compare(model.config, before, onnx_model.OnnxModel(folder), sample)
+            if not options.allow_changes:
+                check_quantized(parity, options.quantize)
+            parities[options.quantize] = parity
         report = {
             "source": sample.source,
             "rows": len(sample.texts),
             "decisions": before.numel(),
             "tolerance": TOLERANCE,
-            **{precision: _known(parity) for precision, parity in parities.items()},
+            **{
+                precision: {name: value for name, value in asdict(parity).items() if value is not None}
+                for precision, parity in parities.items()
+            },
         }
         write_json(folder / PARITY_FILE, report)
     return report
+
+
+def _report(line: str) -> None:
+    print(line, flush=True)
 
 
 def _max_length(wanted: int | None, limit: int) -> int:
@@ -115,7 +152,7 @@ def _max_length(wanted: int | None, limit: int) -> int:
 def _read_sample(file: str, model_dir: Path, columns: ColumnArguments, label_names: list[str]) -> Sample:
     if columns.text_pair_column is None:
         columns = replace(columns, text_pair_column=trained_pair_column(model_dir))
-    # As rows to predict: texts may be empty, and labels missing.
+    # As examples to predict: texts may be empty, and labels missing.
     rows = load_splits(columns.spec(label_names), {"test": file}).splits["test"]
     return Sample(
         source=Path(file).name,
@@ -126,28 +163,67 @@ def _read_sample(file: str, model_dir: Path, columns: ColumnArguments, label_nam
 
 
 def check_parity(parity: Parity, sample: Sample) -> None:
-    """Raise a ParityError if probabilities in float32 differ by more than `TOLERANCE`."""
+    """Check a model in float32.
+
+    Args:
+        parity: The comparison with the original.
+        sample: The texts that were compared.
+
+    Raises:
+        ParityError: If a probability differs by more than `TOLERANCE`.
+    """
     difference = parity.largest_probability_difference
     if not difference <= TOLERANCE:  # NaN is no parity either
         raise ParityError(
             f"the exported model differs from the original: probabilities by up to {difference:.2g} on "
-            f"{len(sample.texts)} rows of {sample.source}, where {TOLERANCE:.0e} is allowed; nothing was written. "
+            f"{len(sample.texts)} examples of {sample.source}, where {TOLERANCE:.0e} is allowed. Nothing was written. "
             "Please report this with the versions of torch, onnxscript and onnxruntime"
         )
 
 
-def _known(parity: Parity) -> dict[str, float]:
-    return {name: value for name, value in asdict(parity).items() if value is not None}
+def check_quantized(parity: Parity, precision: str) -> None:
+    """Check a quantized model.
+
+    Args:
+        parity: The comparison with the original.
+        precision: `"int8"`.
+
+    Raises:
+        ParityError: If fewer than `LEAST_EQUAL_ROWS` of the examples keep all their labels, or the hamming score falls
+            by more than `LARGEST_SCORE_LOSS`.
+    """
+    before, after = parity.hamming_score_before, parity.hamming_score_after
+    loss = 0.0 if before is None or after is None else before - after
+    if parity.equal_rows < LEAST_EQUAL_ROWS or loss > LARGEST_SCORE_LOSS:
+        raise ParityError(
+            f"{precision} changes this model too much: {describe_parity(parity)}. The limits are "
+            f"{LEAST_EQUAL_ROWS:.0%} of the examples and a loss of {LARGEST_SCORE_LOSS}. Nothing was written. Export "
+            "in float32 (without --quantize), or accept these changes with --allow_changes"
+        )
+
+
+def describe_parity(parity: Parity) -> str:
+    """Describe a comparison in a sentence.
+
+    Example:
+        >>> describe_parity(Parity(0.4, 0.08, 0.998, 0.944, 0.536, 0.524))  # doctest: +ELLIPSIS
+        '94.40% of the examples keep all their labels (99.80% of all decisions stay), ..., 0.5240 after'
+    """
+    kept = f"{parity.equal_rows:.2%} of the examples keep all their labels"
+    kept += f" ({parity.equal_decisions:.2%} of all decisions stay)"
+    if parity.hamming_score_before is None:
+        return kept
+    return f"{kept}, hamming score {parity.hamming_score_before:.4f} before, {parity.hamming_score_after:.4f} after"
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Export, and print how near the exported model comes to the original.
+    """Run the command.
 
     Args:
         arguments: The command line without the program's name; by default that of the process.
 
     Returns:
-        0 if the folder was written, 1 if the exported model differs from the original.
+        0 if the folder was written, 1 if the exported model differs too much from the original.
 
     Raises:
         SystemExit: From argparse, for `--help` (0) and for wrong arguments or input (2).
@@ -156,36 +232,32 @@ def main(arguments: list[str] | None = None) -> int:
         ExportArguments,  # type: ignore[arg-type]
         prog="python -m bert_multilabel.export",
         description=__doc__,
-        epilog="Exit code: 0 when the folder was written, 1 if the exported model differs from the original, 2 for "
-        "wrong arguments or input.",
+        epilog="Exit code: 0 when the folder was written, 1 if the exported model differs too much from the original, "
+        "2 for wrong arguments or input.",
         allow_abbrev=False,
     )
     parser.add_argument("model_dir", type=Path, help="Folder of the trained model.")
-    wanted, others = parse(parser, arguments)
     try:
+        options, others = parse(parser, arguments)
         check_installed("exporting", "onnx")
-        report = export_folder(others.model_dir, wanted)
-    except (ValueError, OSError, ImportError) as error:
-        parser.error(str(error))
+        report = export_folder(others.model_dir, options)
     except ParityError as error:
         print(error, file=sys.stderr)
         return 1
+    except (MultiLabelError, OSError) as error:
+        parser.error(str(error))
     print("\n".join(render(report)))
-    folder = Path(wanted.output)
-    print(f"written to {folder}: {', '.join(sorted(path.name for path in folder.iterdir()))}")
+    folder = Path(options.output)
+    print(f"Written to {folder}: {', '.join(sorted(path.name for path in folder.iterdir()))}")
     return 0
 
 
 def render(report: dict[str, Any]) -> list[str]:
-    """Write a parity report as lines of text."""
-    columns = [name for name in ("float32", *QUANTIZATIONS) if name in report]
-    lines = [
-        f"compared with PyTorch on {report['rows']:,} rows, {report['decisions']:,} decisions: {report['source']}",
-        f"{'':32}" + "".join(f"{column:>12}" for column in columns),
-    ]
-    for name in report["float32"]:
-        style = ".1e" if "difference" in name else ".3%" if name.startswith("equal") else ".4f"
-        lines.append(
-            f"{name.replace('_', ' '):32}" + "".join(f"{report[column][name]:>12{style}}" for column in columns)
-        )
+    """Write what `parity.json` holds as lines of text."""
+    lines = [f"Compared with the original on {report['rows']:,} examples ({report['source']}):"]
+    for precision in ("float32", "int8"):
+        if precision in report:
+            parity = Parity(**report[precision])
+            difference = parity.largest_probability_difference
+            lines.append(f"  {precision}: probabilities differ by at most {difference:.1g}; {describe_parity(parity)}")
     return lines

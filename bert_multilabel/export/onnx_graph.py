@@ -1,8 +1,11 @@
-"""A trained model in, the graph that onnxruntime computes out: as float32, or with integer products."""
+"""Converts a trained model to an ONNX graph, in float32 or with integer matrix products."""
 
-import ast
 import json
+import logging
 import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import onnx
@@ -12,90 +15,111 @@ from onnxruntime.quantization import quantize_dynamic
 from bert_multilabel.model.modeling_multilabel import MultiLabelPreTrainedModel
 from bert_multilabel.model.tokenization_multilabel import MultiLabelTokenizer
 
-# What the graph is traced with: several texts, of several lengths, so that neither number becomes a constant.
+# The model is traced with several texts of different lengths, so that neither number becomes a constant.
 _EXAMPLES = ["a", "some text", "some text that is longer"]
 
-# What the file says of itself, beside the limits of the texts.
-_OF_CONFIG = ("label_names", "strategy", "threshold", "temperature", "min_labels")
+# Fields of the configuration that the file stores, in addition to the limits of the texts.
+_CONFIG_FIELDS = ("label_names", "strategy", "threshold", "temperature", "min_labels")
 
-# The modules whose products stay float32 when others become integers: the second one of each feed-forward block, whose
-# inputs range widest, so that it alone changes almost half of all decisions that change; and the head, which is small.
-_KEPT_EXACT = re.compile(r"layer\.\d+\.output\.dense/|^classifier\.")
+# Weights of the matrix products that become integer products. The second linear layer of each feed-forward block stays
+# in float32, because its inputs vary most (quantizing it causes almost half of all changed decisions), and so does the
+# head, which is small. Whole encoder layers in float32 do not help.
+_QUANTIZED_WEIGHTS = re.compile(r"layer\.\d+\.(attention\.|intermediate\.).*\.weight$")
 
 
-def write_graph(path: Path, model: MultiLabelPreTrainedModel, reader: MultiLabelTokenizer) -> None:
-    """Write a model as one ONNX file, which also says how to feed it and how to decide on its logits.
+def write_graph(path: Path, model: MultiLabelPreTrainedModel, tokenizer: MultiLabelTokenizer) -> None:
+    """Write a model as one ONNX file, which also stores how to tokenize for it and how to decide on its logits.
 
-    The graph takes `input_ids`, `attention_mask` and `token_type_ids`, int64 (B, T) of any B and T, and gives
+    The graph takes `input_ids`, `attention_mask` and `token_type_ids`, int64 (B, T) of any B and T, and returns
     `logits`, float32 (B, L).
 
     Args:
-        path: Where to.
-        model: Any of this package's models, in evaluation mode; it will record no states or attentions from here on.
-        reader: What reads texts for it: `scoring_tokenizer(tokenizer, config)`; its `model_max_length` is what holds.
+        path: The file to write.
+        model: Any model of this package, in evaluation mode; afterwards it no longer returns states or attentions.
+        tokenizer: `scoring_tokenizer(tokenizer, config)`, whose `model_max_length` is stored.
     """
-    batch = reader(_EXAMPLES, padding=True, return_tensors="pt")
+    batch = tokenizer(_EXAMPLES, padding=True, return_tensors="pt")
     inputs = {name: batch[name] for name in ("input_ids", "attention_mask", "token_type_ids")}  # (B, T) each
-    # Each input has the sizes of the first, which gives them their names.
+    # All inputs have the sizes of the first one, which names them.
     sizes = {name: {axis: torch.export.Dim.DYNAMIC for axis in (0, 1)} for name in inputs}
     sizes["input_ids"] = {0: torch.export.Dim("batch"), 1: torch.export.Dim("tokens")}
-    # What a model records on the way would be outputs, too.
+    # States and attentions would become outputs of the graph.
     model.config.output_attentions = model.config.output_hidden_states = False
-    program = torch.onnx.export(
-        model,
-        kwargs=inputs,
-        input_names=list(inputs),
-        output_names=["logits"],
-        dynamic_shapes=sizes,
-        dynamo=True,
-        external_data=False,
-        verbose=False,
-    )
-    graph = program.model_proto  # type: ignore[union-attr]  # with dynamo there is one
-    _name_nodes(graph.graph)
+    with _no_warnings():
+        program = torch.onnx.export(
+            model,
+            kwargs=inputs,
+            input_names=list(inputs),
+            output_names=["logits"],
+            dynamic_shapes=sizes,
+            dynamo=True,
+            external_data=False,
+            verbose=False,
+        )
+    graph = program.model_proto  # type: ignore[union-attr]  # is None only without dynamo
+    # The exporter notes lines of source code and paths of this machine.
+    for part in (graph.graph, *graph.graph.node, *graph.graph.value_info):
+        del part.metadata_props[:]
     fields = {
-        **{name: getattr(model.config, name) for name in _OF_CONFIG},
-        "labels_stand_apart": model.config.encodes_text_separately,  # the name that earlier exports have, too
-        "max_length": reader.model_max_length,
-        "truncation_side": reader.truncation_side,
+        **{name: getattr(model.config, name) for name in _CONFIG_FIELDS},
+        "labels_stand_apart": model.config.encodes_text_separately,  # the name in earlier exports
+        "max_length": tokenizer.model_max_length,
+        "truncation_side": tokenizer.truncation_side,
     }
     onnx.helper.set_model_props(graph, {name: json.dumps(value, ensure_ascii=False) for name, value in fields.items()})
     onnx.save(graph, path)
 
 
-def quantize(path: Path, source: Path) -> None:
-    """Write a graph anew with 8-bit weights, whose products are computed on integers.
+def quantize(path: Path, model: MultiLabelPreTrainedModel) -> None:
+    """Replace a graph by one with 8-bit weights and integer matrix products.
 
     Weights are quantized per output, to 7 bits: sums then do not overflow on processors without VNNI, and no more
-    decisions change. Activations are quantized as they come, so that a text's logits depend a little on its batch.
+    decisions change. Activations are quantized dynamically, so the logits of a text depend a little on its batch.
 
     Args:
-        path: Where to.
-        source: A file that `write_graph` wrote.
+        path: A file that `write_graph` wrote.
+        model: Its model.
     """
-    graph = onnx.load(source)
-    exact = [node.name for node in graph.graph.node if _KEPT_EXACT.search(node.name)]
-    # Noted shapes, which are inferred anew: before onnxruntime 1.30, weights that are turned around keep the old ones.
+    graph = onnx.load(path)
+    # The shapes are inferred again: before onnxruntime 1.30, transposed weights keep the old ones.
     del graph.graph.value_info[:]
-    quantize_dynamic(
-        graph,
-        path,
-        op_types_to_quantize=["MatMul", "Gather"],
-        # What it takes a Gemm apart into has a name of its own.
-        nodes_to_exclude=[*exact, *(f"{name}_MatMul" for name in exact)],
-        per_channel=True,
-        reduce_range=True,
-    )
+    with _no_warnings():
+        quantize_dynamic(
+            graph,
+            path,
+            op_types_to_quantize=["MatMul", "Gather"],
+            nodes_to_quantize=list(_quantized_nodes(graph.graph, model)),
+            per_channel=True,
+            reduce_range=True,
+        )
 
 
-def _name_nodes(graph: onnx.GraphProto) -> None:
-    """Put before each node's name the module that it belongs to, and remove what else the exporter notes.
+def _quantized_nodes(graph: onnx.GraphProto, model: MultiLabelPreTrainedModel) -> Iterator[str]:
+    """Yield the names of the lookups and of the matrix products to quantize.
 
-    Those are lines of source code, and paths of the machine that it ran on.
+    The exporter transposes weights into constants without their names, so they are recognized by their values.
     """
+    weights = {
+        weight.detach().t().contiguous().numpy().tobytes()
+        for name, weight in model.named_parameters()
+        if weight.ndim == 2 and _QUANTIZED_WEIGHTS.search(name)
+    }
+    constants = {
+        tensor.name for tensor in graph.initializer if onnx.numpy_helper.to_array(tensor).tobytes() in weights
+    }
     for node in graph.node:
-        notes = {entry.key: entry.value for entry in node.metadata_props}
-        *_, module, _ = ast.literal_eval(notes.get("pkg.torch.onnx.name_scopes", "['', '']"))
-        node.name = f"{module}/{node.name}"
-    for part in (graph, *graph.node, *graph.value_info):
-        del part.metadata_props[:]
+        if node.op_type == "Gather" or (node.op_type == "MatMul" and node.input[1] in constants):
+            yield node.name
+
+
+@contextmanager
+def _no_warnings() -> Iterator[None]:
+    """Hide the warnings of exporters, about packages and steps that a user of this command need not know."""
+    disabled = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(disabled)

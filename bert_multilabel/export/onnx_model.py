@@ -1,7 +1,8 @@
 # Copyright 2026 The bert-multilabel authors. Licensed under the Apache License, Version 2.0.
 """Runs an exported multi-label BERT with onnxruntime, numpy and tokenizers alone.
 
-`python -m bert_multilabel.export` puts a copy of this file beside the model, so that nothing else has to be installed.
+`python -m bert_multilabel.export` copies this file into the folder of the model, so that nothing else has to be
+installed.
 
 Shapes: N texts, B batch, T tokens, L labels.
 """
@@ -26,40 +27,40 @@ _FIELDS = (
     *("max_length", "truncation_side"),
 )
 
-# Texts that are sorted by length together, which bounds what is held at a time.
+# Number of texts that are sorted by length together, which bounds the memory.
 _WINDOW = 16_384
 # Tokens in a batch, padding included: enough to keep the matrix products busy, few enough to stay in the cache.
 _TOKENS_PER_BATCH = 512
-# Two texts of which each has this many times as many characters as an input has tokens are cut before that.
+# If both texts of a pair have more characters than this times the tokens of an input, they are cut before truncation.
 _FAR_BEYOND = 4
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class OnnxModel:
-    """A model that the exporter wrote: texts in, logits, probabilities and labels out.
+    """An exported model: takes texts, returns logits, probabilities and labels.
 
     Args:
-        folder: What the exporter wrote.
-        threads: How many threads compute one batch; by default as many as the machine has cores.
+        folder: The folder that the exporter wrote.
+        threads: Number of threads; by default the number of cores.
 
     Attributes:
         label_names: Names of the L labels, in the order of the logits.
         strategy: `"cls"` or `"label_tokens"`.
-        max_length: Longest input in tokens; what is beyond is cut off.
-        threshold: A label is given when its probability is at least this, () or (L,), float32.
-        temperature: What logits are divided by, () or (L,), float32.
-        min_labels: At least this many labels are given to every text.
+        max_length: Longest input in tokens; longer ones are truncated.
+        threshold: A label is predicted if its probability is at least this, () or (L,), float32.
+        temperature: Logits are divided by it, () or (L,), float32.
+        min_labels: At least this many labels are predicted for every text.
 
     Raises:
-        ValueError: If the folder is none that the exporter wrote, or one of its files is broken or names others
-            outside of it, or if there cannot be so many threads.
+        ValueError: If the folder is not an exported model, if one of its files is damaged or refers to files outside
+            of the folder, or if `threads` is less than 1.
     """
 
     def __init__(self, folder: str | PathLike[str], threads: int | None = None) -> None:
         model_file, tokenizer_file = (Path(folder) / name for name in (MODEL_FILE, TOKENIZER_FILE))
         for path in (model_file, tokenizer_file):
             if not path.is_file():
-                raise ValueError(f"{folder} is no folder of an exported model: there is no {path}")
+                raise ValueError(f"{folder} is not an exported model: {path} is missing")
         if threads is not None and threads < 1:
             raise ValueError(f"threads must be at least 1, got {threads}")
         options = onnxruntime.SessionOptions()
@@ -67,13 +68,13 @@ class OnnxModel:
         try:
             self._session = onnxruntime.InferenceSession(model_file, options, providers=["CPUExecutionProvider"])
             self._tokenizer = Tokenizer.from_file(str(tokenizer_file))
-        except Exception as error:  # neither library has a class for all that it raises
-            raise ValueError(f"{folder} does not hold a whole export ({error}): export the model again") from error
+        except Exception as error:  # neither library has a base class for its errors
+            raise ValueError(f"The exported model in {folder} is damaged ({error}): export it again") from error
         stored = self._session.get_modelmeta().custom_metadata_map
         missing = [name for name in _FIELDS if name not in stored]
         if missing:
             raise ValueError(
-                f"{model_file} does not say its {', '.join(missing)}: write it with python -m bert_multilabel.export"
+                f"{model_file} lacks {', '.join(missing)}: write it with python -m bert_multilabel.export"
             )
         fields = {name: json.loads(stored[name]) for name in _FIELDS}
         self.label_names: list[str] = fields["label_names"]
@@ -82,35 +83,35 @@ class OnnxModel:
         self.threshold = np.asarray(fields["threshold"], np.float32)  # () or (L,)
         self.temperature = np.asarray(fields["temperature"], np.float32)  # () or (L,)
         self.min_labels: int = fields["min_labels"]
-        # Labels that stand apart from the text are not in its length, but are computed with it.
-        self._beside_text = len(self.label_names) if fields["labels_stand_apart"] else 0
-        # The file cannot say so: a text that spells a special token, or a label's, must not become one.
+        # Separate label tokens do not count in the length of the text, but are computed with it.
+        self._label_tokens = len(self.label_names) if fields["labels_stand_apart"] else 0
+        # The file cannot store this: a text that spells a special token or label token must not become one.
         self._tokenizer.encode_special_tokens = True
         self._tokenizer.no_padding()
         self._truncation_side: str = fields["truncation_side"]
         self._tokenizer.enable_truncation(self.max_length, direction=self._truncation_side)
 
     def logits(self, texts: Sequence[str], pairs: Sequence[str] | None = None) -> NDArray[np.float32]:
-        """Score texts: in batches of like length inside, in the order of the texts outside.
+        """Compute the logits of texts, in batches of similar length.
 
         Args:
             texts: N texts.
             pairs: N second texts, for a model trained on pairs.
 
         Returns:
-            (N, L), float32.
+            (N, L), float32, in the order of the texts.
 
         Raises:
-            ValueError: If the texts are one text, there are not as many pairs, or one of them is no valid text.
+            ValueError: If `texts` or `pairs` is a single text, their numbers differ, or one is not a valid text.
         """
         _check_texts(texts, pairs)
         logits = np.empty((len(texts), len(self.label_names)), np.float32)  # (N, L)
         for start in range(0, len(texts), _WINDOW):
             window = slice(start, start + _WINDOW)
-            some: list[Any] = list(texts[window])
+            inputs: list[Any] = list(texts[window])
             if pairs is not None:
-                some = [self._cut_pair(*pair) for pair in zip(some, pairs[window], strict=True)]
-            encodings = self._tokenizer.encode_batch_fast(some)
+                inputs = [self._cut_pair(*pair) for pair in zip(inputs, pairs[window], strict=True)]
+            encodings = self._tokenizer.encode_batch_fast(inputs)
             for rows in self._batches([len(encoding) for encoding in encodings]):
                 batch = _pad([encodings[row] for row in rows])
                 logits[start + rows] = self._session.run(["logits"], batch)[0]  # (B, L)
@@ -127,7 +128,7 @@ class OnnxModel:
             `min_labels`.
 
         Raises:
-            ValueError: If there are not as many logits per row as labels.
+            ValueError: If `logits` does not have one column per label.
         """
         if logits.ndim != 2 or logits.shape[1] != len(self.label_names):
             raise ValueError(
@@ -147,7 +148,7 @@ class OnnxModel:
         return probabilities, decisions
 
     def predict(self, texts: Sequence[str], pairs: Sequence[str] | None = None) -> list[dict[str, Any]]:
-        """Say of each text which labels it gets and how probable each label is.
+        """Predict the labels of texts.
 
         Args:
             texts: As for `logits`.
@@ -162,14 +163,14 @@ class OnnxModel:
         probabilities, decisions = self.decide(self.logits(texts, pairs))  # (N, L) each
         return [
             {
-                "labels": [name for name, is_given in zip(self.label_names, given, strict=True) if is_given],
+                "labels": [name for name, is_predicted in zip(self.label_names, decided, strict=True) if is_predicted],
                 "scores": dict(zip(self.label_names, scores, strict=True)),
             }
-            for scores, given in zip(probabilities.tolist(), decisions.tolist(), strict=True)
+            for scores, decided in zip(probabilities.tolist(), decisions.tolist(), strict=True)
         ]
 
     def _cut_pair(self, first: str, second: str) -> tuple[str, str]:
-        """Cut long texts so that truncation has less to throw away, as `MultiLabelTokenizer` does, and says why."""
+        """Cut long texts, as `MultiLabelTokenizer` does: truncating a pair takes quadratic time."""
         texts = [first, second]
         if min(map(len, texts)) <= _FAR_BEYOND * self.max_length:
             return first, second
@@ -183,30 +184,30 @@ class OnnxModel:
         return texts[0], texts[1]
 
     def _cut(self, text: str, encoding: Encoding, enough: int) -> tuple[str, int]:
-        """Cut a text between two words so that `enough` tokens are left, and say how many are."""
+        """Cut a text between two words so that at least `enough` tokens are left; return it and their number."""
         words, count, is_left = encoding.word_ids, len(encoding), self._truncation_side == "left"
-        places = range(count - enough, 0, -1) if is_left else range(enough, count)
-        place = next((place for place in places if words[place] != words[place - 1]), None)
-        if place is None:
+        positions = range(count - enough, 0, -1) if is_left else range(enough, count)
+        position = next((position for position in positions if words[position] != words[position - 1]), None)
+        if position is None:
             return text, count
-        start = encoding.offsets[place][0]
-        return (text[start:], count - place) if is_left else (text[:start], place)
+        start = encoding.offsets[position][0]
+        return (text[start:], count - position) if is_left else (text[:start], position)
 
     def _batches(self, lengths: list[int]) -> Iterator[NDArray[np.intp]]:
-        """Yield the numbers of texts that go together: of like length, the longest first, as memory shows at once."""
+        """Yield the indices of the texts of each batch, the longest first, so that memory peaks at once."""
         order = np.argsort(-np.asarray(lengths), kind="stable")  # (N,)
         start = 0
         while start < len(order):
-            size = max(1, _TOKENS_PER_BATCH // (lengths[order[start]] + self._beside_text))
+            size = max(1, _TOKENS_PER_BATCH // (lengths[order[start]] + self._label_tokens))
             yield order[start : start + size]
             start += size
 
 
 def _check_texts(texts: Sequence[str], pairs: Sequence[str] | None) -> None:
-    for name, given in (("texts", texts), ("pairs", [] if pairs is None else pairs)):
-        if isinstance(given, str):
-            raise ValueError(f"{name} must be a list of texts, got the text {given!r}")
-        for row, text in enumerate(given):
+    for name, values in (("texts", texts), ("pairs", [] if pairs is None else pairs)):
+        if isinstance(values, str):
+            raise ValueError(f"{name} must be a list of texts, got the text {values!r}")
+        for row, text in enumerate(values):
             if not isinstance(text, str) or _SURROGATE.search(text):
                 raise ValueError(f"{name}[{row}] must be a valid text, got {text!r:.80}")
     if pairs is not None and len(pairs) != len(texts):
@@ -214,7 +215,7 @@ def _check_texts(texts: Sequence[str], pairs: Sequence[str] | None) -> None:
 
 
 def _pad(encodings: list[Encoding]) -> dict[str, NDArray[np.int64]]:
-    """Make one batch of B tokenized texts, (B, T) each; what is padding is masked, so its ids do not matter."""
+    """Make a batch of B tokenized texts, (B, T) each; padding is masked, so its ids do not matter."""
     shape = (len(encodings), max(map(len, encodings)))
     batch = {name: np.zeros(shape, np.int64) for name in ("input_ids", "attention_mask", "token_type_ids")}
     for row, encoding in enumerate(encodings):

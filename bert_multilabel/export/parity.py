@@ -1,4 +1,4 @@
-"""Whether an exported model says what its original says in PyTorch, text by text.
+"""Compares an exported model with its original in PyTorch.
 
 Shapes: N texts, L labels.
 """
@@ -19,21 +19,20 @@ from bert_multilabel.model.tokenization_multilabel import MultiLabelTokenizer
 if TYPE_CHECKING:  # what it imports is not part of the plain install
     from .onnx_model import OnnxModel
 
-# Texts that PyTorch reads together, in the order in which they come, padded to the longest.
-_BATCH = 32
-# Words in the texts that are made up: four texts of each length.
+_BATCH_SIZE = 32
+# Number of words of the made-up texts: four texts of each length.
 _LENGTHS = 4 * [0, 1, 2, 3, 5, 8, 13, 21, 34, 55, 89, 144, 233, 377, 610]
 
 
 @dataclass(frozen=True)
 class Sample:
-    """Texts on which two models are compared.
+    """Examples on which two models are compared.
 
     Attributes:
-        source: Where they come from.
+        source: Name of their file, or a description.
         texts: N texts.
         pairs: N second texts, or None.
-        labels: (N, L), 1, 0 or NaN for "not annotated"; None if nothing is known.
+        labels: (N, L), float32: 1, 0 or NaN for "not annotated"; None if the examples have no labels.
     """
 
     source: str
@@ -44,15 +43,15 @@ class Sample:
 
 @dataclass(frozen=True)
 class Parity:
-    """How near an exported model comes to its original.
+    """Differences between an exported model and its original.
 
     Attributes:
         largest_logit_difference: Of all texts and labels.
         largest_probability_difference: Of all texts and labels, after the temperature.
         equal_decisions: Share of the N * L decisions that are the same.
-        equal_rows: Share of the N texts whose decisions are all the same.
-        hamming_score_before: Of the original; None without labels.
-        hamming_score_after: Of the exported model; None without labels.
+        equal_rows: Share of the N examples whose L decisions are all the same.
+        hamming_score_before: That of the original; None without labels.
+        hamming_score_after: That of the exported model; None without labels.
     """
 
     largest_logit_difference: float
@@ -64,34 +63,34 @@ class Parity:
 
 
 @torch.inference_mode()
-def original_logits(model: MultiLabelPreTrainedModel, reader: MultiLabelTokenizer, sample: Sample) -> torch.Tensor:
-    """Score texts in PyTorch as anyone would who loads the folder: in padded batches, in their order.
+def original_logits(model: MultiLabelPreTrainedModel, tokenizer: MultiLabelTokenizer, sample: Sample) -> torch.Tensor:
+    """Compute logits as a user of the model would: in padded batches, in the order of the texts.
 
     Args:
-        model: In evaluation mode.
-        reader: What reads texts for it: `scoring_tokenizer(tokenizer, config)`; its `model_max_length` is what holds.
-        sample: N texts.
+        model: The original, in evaluation mode.
+        tokenizer: `scoring_tokenizer(tokenizer, config)`; texts are cut at its `model_max_length`.
+        sample: N examples.
 
     Returns:
         (N, L), float32.
     """
-    parts = []
-    for start in range(0, len(sample.texts), _BATCH):
-        some = slice(start, start + _BATCH)
-        pairs = None if sample.pairs is None else sample.pairs[some]
-        batch = reader(sample.texts[some], pairs, padding=True, truncation=True, return_tensors="pt")
-        parts.append(model(**batch).logits)  # (B, L)
-    return torch.cat(parts)
+    logits = []
+    for start in range(0, len(sample.texts), _BATCH_SIZE):
+        batch_slice = slice(start, start + _BATCH_SIZE)
+        pairs = None if sample.pairs is None else sample.pairs[batch_slice]
+        batch = tokenizer(sample.texts[batch_slice], pairs, padding=True, truncation=True, return_tensors="pt")
+        logits.append(model(**batch).logits)  # (B, L)
+    return torch.cat(logits)
 
 
 def compare(config: MultiLabelConfig, before: torch.Tensor, exported: "OnnxModel", sample: Sample) -> Parity:
     """Compare an exported model with its original, decisions included.
 
     Args:
-        config: Of the original: decides on its logits.
-        before: (N, L), what the original says: `original_logits`.
+        config: That of the original, which decides on its logits.
+        before: (N, L), the `original_logits`.
         exported: The exported model.
-        sample: The N texts.
+        sample: The N examples.
     """
     after = exported.logits(sample.texts, sample.pairs)  # (N, L)
     old_probabilities, old = (result.numpy() for result in config.decide(before))  # (N, L) each
@@ -109,11 +108,11 @@ def compare(config: MultiLabelConfig, before: torch.Tensor, exported: "OnnxModel
 def made_up_sample(tokenizer: MultiLabelTokenizer, with_pairs: bool) -> Sample:
     """Make texts of many lengths of words from the vocabulary, some of which spell special tokens.
 
-    They mean nothing, so they show whether the arithmetic is the same, and not how often decisions change.
+    They have no meaning: they test the arithmetic, but do not show how often decisions change.
 
     Args:
-        tokenizer: Has the vocabulary.
-        with_pairs: Make second texts, too.
+        tokenizer: Defines the vocabulary.
+        with_pairs: Whether to make second texts, too.
     """
     draw = random.Random(0)
     words = sorted(token for token in tokenizer.get_vocab() if token.isalpha())

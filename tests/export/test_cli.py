@@ -1,4 +1,5 @@
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -119,8 +120,8 @@ def test_rows_with_labels_are_scored_before_and_after(exported):
     assert report["float32"]["hamming_score_after"] == expected
     after = hamming_score(OnnxModel(folder).decide(OnnxModel(folder).logits(texts, pairs))[1], truth)
     assert report["int8"]["hamming_score_after"] == after
-    assert "compared with PyTorch on 15 rows, 45 decisions: rows.csv" in printed  # perhaps after words of libraries
-    assert [f"{expected:.4f}", f"{after:.4f}"] == printed.splitlines()[-2].split()[-2:]
+    assert "Compared with the original on 15 examples (rows.csv)" in printed
+    assert f"hamming score {expected:.4f} before, {after:.4f} after" in printed.splitlines()[-2]
 
 
 def test_integers_come_near_and_that_is_said(exported):
@@ -135,8 +136,13 @@ def test_products_that_lose_most_as_integers_stay_exact(exported):
     kinds = Counter(node.op_type for node in graph.node)
     # Each of the two layers has query, key, value, mixed and up; down and the two of attention stay, as does the head.
     assert kinds["MatMulInteger"] == 2 * 5 and kinds["MatMul"] + kinds["Gemm"] == 2 * 3 + 2
-    exact = {node.name.split("/")[0] for node in graph.node if node.op_type in ("MatMul", "Gemm")}
-    assert {"bert.encoder.layer.0.output.dense", "classifier.out_proj"} < exact
+    constants = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    exact = [
+        constants[node.input[1]] for node in graph.node if node.op_type == "MatMul" and node.input[1] in constants
+    ]
+    for name, weight in load_trained(exported("cls")[0])[0].named_parameters():
+        if re.search(r"layer\.\d\.output\.dense\.weight", name):
+            assert any(np.array_equal(weight.detach().numpy().T, constant) for constant in exact), name
 
 
 @pytest.mark.parametrize("form", ["cls", *EXACT])
@@ -189,9 +195,53 @@ def test_the_folder_runs_without_torch_and_transformers(exported):
         assert list(records[0]["scores"]) == LABELS
 
 
+def test_only_what_the_user_needs_is_printed_and_from_the_start(exported):
+    lines = exported("cls")[2].splitlines()
+    assert [line.split()[0] for line in lines[:4]] == ["Predicting", "Converting", "Predicting", "Quantizing"]
+    assert len(lines) == 8
+
+
+@pytest.mark.parametrize(
+    ("equal_rows", "after", "is_refused"),
+    [(0.944, 0.524, True), (0.944, 0.536, True), (0.956, 0.524, True), (0.956, 0.533, False), (0.944, None, True)],
+)
+def test_integers_that_change_too_much_are_refused(equal_rows, after, is_refused):
+    parity = Parity(0.4, 0.08, 0.998, equal_rows, None if after is None else 0.536, after)
+    if not is_refused:
+        export.check_quantized(parity, "int8")
+        return
+    with pytest.raises(export.ParityError) as refused:
+        export.check_quantized(parity, "int8")
+    message = str(refused.value)
+    assert f"{equal_rows:.2%} of the examples keep all their labels" in message and "--allow_changes" in message
+    assert after is None or f"hamming score 0.5360 before, {after:.4f} after" in message
+
+
+def test_a_model_that_integers_change_too_much_is_written_on_demand_only(exported, tmp_path, capsys):
+    model_dir, _, _ = exported("cls")
+    # Thresholds equal to scores: any change of a score changes its label.
+    model, tokenizer = load_trained(model_dir)
+    model.config.threshold = (
+        MultiLabelScorer(model, tokenizer)
+        .logits(["the price"])[0]
+        .div(torch.tensor(model.config.temperature))
+        .sigmoid()
+        .tolist()
+    )
+    for part in (model, tokenizer):
+        part.save_pretrained(tmp_path / "model")
+    (tmp_path / "rows.csv").write_text("text\n" + "the price\n" * 3)
+    words = [tmp_path / "model", "--output", tmp_path / "out", "--quantize", "int8", "--file", tmp_path / "rows.csv"]
+    assert run(*words) == 1
+    assert "of the examples keep all their labels" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+    assert run(*words, "--allow_changes") == 0
+    assert json.loads((tmp_path / "out" / "parity.json").read_text())["int8"]["equal_rows"] < export.LEAST_EQUAL_ROWS
+
+
 def test_a_model_that_differs_is_refused():
     parity = Parity(0.1, 2e-4, 1.0, 1.0)
-    with pytest.raises(export.ParityError, match="by up to 0.0002 on 1 rows of rows.csv, where 1e-04 is allowed"):
+    with pytest.raises(export.ParityError, match="by up to 0.0002 on 1 examples of rows.csv, where 1e-04 is allowed"):
         export.check_parity(parity, Sample("rows.csv", ["good"]))
 
 
@@ -208,6 +258,7 @@ def test_without_parity_nothing_is_written(exported, tmp_path, monkeypatch, caps
     ("words", "message"),
     [
         (["--quantize", "int4"], "argument --quantize: invalid choice: 'int4'"),
+        (["--quantize", "int8"], "--quantize int8 changes some predictions: measure how many with --file"),
         (["--qantize", "int8"], "unknown arguments: --qantize int8"),
         (["--file", "no.csv"], "there is no file 'no.csv'"),
         (["--max_seq_length", "65"], "max_seq_length=65 is more than the 64 tokens that this model can take"),
@@ -244,7 +295,7 @@ def test_a_plain_install_is_told_what_is_missing(exported, tmp_path, monkeypatch
 def test_the_loader_refuses_what_it_cannot_run(exported, tmp_path):
     model = OnnxModel(exported("cls")[1])
     for call, message in (
-        (lambda: OnnxModel(tmp_path), "is no folder of an exported model: there is no .*model.onnx"),
+        (lambda: OnnxModel(tmp_path), "is not an exported model: .*model.onnx is missing"),
         (lambda: OnnxModel(exported("cls")[1], threads=0), "threads must be at least 1, got 0"),
         (lambda: model.logits("good price"), "texts must be a list of texts, got the text 'good price'"),
         (lambda: model.logits(["good"], "price"), "pairs must be a list of texts, got the text 'price'"),
@@ -263,7 +314,7 @@ def test_a_file_that_does_not_say_its_labels_is_refused(exported, tmp_path):
     del graph.metadata_props[:]
     onnx.save(graph, tmp_path / "model.onnx")
     (tmp_path / "tokenizer.json").write_bytes((exported("cls")[1] / "tokenizer.json").read_bytes())
-    with pytest.raises(ValueError, match="model.onnx does not say its label_names, strategy, .*: write it with"):
+    with pytest.raises(ValueError, match="model.onnx lacks label_names, strategy, .*: write it with"):
         OnnxModel(tmp_path)
 
 
@@ -280,9 +331,9 @@ def test_an_export_that_is_broken_or_names_weights_outside_is_refused(exported, 
     shutil.move(tmp_path / "data.bin", f"{tmp_path}-data.bin")
     for content in (outside.SerializeToString(), b"\x08"):
         file.write_bytes(content)
-        with pytest.raises(ValueError, match="does not hold a whole export"):
+        with pytest.raises(ValueError, match="is damaged"):
             OnnxModel(tmp_path)
     shutil.copy(exported("full")[1] / "model.onnx", file)
     Path(tokenizer).write_text("{")
-    with pytest.raises(ValueError, match="does not hold a whole export"):
+    with pytest.raises(ValueError, match="is damaged"):
         OnnxModel(tmp_path)
