@@ -5,6 +5,9 @@ Commands show their message alone; any other exception is a bug and keeps its tr
 
 from bert_multilabel.model.errors import MultiLabelError as MultiLabelError
 
+# An environment variable: where it is set, commands show the traceback of these errors, too.
+TRACEBACK = "BERT_MULTILABEL_TRACEBACK"
+
 
 class DataError(MultiLabelError):
     """Data that cannot be used. The message says which, where it is and what to do."""

@@ -1,43 +1,42 @@
-"""What all commands owe the one who calls them: nothing said in vain, and a message in place of a traceback."""
+"""How every command ends: with its exit code, or with the message of a refusal in place of a traceback."""
 
+import os
 import sys
+import traceback
 from collections.abc import Callable
-from typing import Any
+from typing import NoReturn
 
-from transformers import HfArgumentParser
+from bert_multilabel.errors import TRACEBACK, MultiLabelError, OtherProcessError
 
-from bert_multilabel.training.arguments import unknown_arguments
-
-
-def parse(parser: HfArgumentParser, arguments: list[str] | None) -> tuple[Any, ...]:
-    """Read a command line, and end with exit code 2 if it holds what nothing reads.
-
-    Args:
-        parser: Knows the arguments.
-        arguments: The command line without the program's name; None: that of the process.
-
-    Returns:
-        The parser's dataclasses, and behind them, if it has any, a namespace of its other arguments.
-    """
-    *parsed, unknown = parser.parse_args_into_dataclasses(
-        arguments, return_remaining_strings=True, look_for_args_file=False
-    )
-    if unknown:
-        parser.error(unknown_arguments(unknown))
-    return tuple(parsed)
+INTERRUPTED = 130  # the exit code of a command that Ctrl-C has ended, as shells have it
 
 
-def start(main: Callable[[], int | None]) -> None:
+def start(main: Callable[[], int | None]) -> NoReturn:
     """Run a command as the whole of this process.
 
+    A refusal or Ctrl-C ends it with a message; any other exception is a fault of this package and keeps its traceback.
+
     Args:
-        main: Returns the exit code, or None for 0.
+        main: Returns the exit code, or None for 0. If it is interrupted, it may raise a KeyboardInterrupt that says
+            how to go on.
 
     Raises:
-        SystemExit: When it ends. What is wrong with the input, or not installed, is said by a message alone: a
-            traceback would only show where in our code.
+        SystemExit: When the command ends: with the message, which is exit code 1, for a refusal, 130 for Ctrl-C.
     """
     try:
         sys.exit(main())
-    except (ValueError, OSError, ImportError) as error:
+    except KeyboardInterrupt as error:
+        if os.environ.get("RANK", "0") == "0":  # of several processes one says it
+            print(str(error) or "interrupted: start the same command again", file=sys.stderr)
+        sys.exit(INTERRUPTED)
+    except (MultiLabelError, OtherProcessError) as error:
+        _show_traceback(error)
         sys.exit(str(error))
+    except SystemExit as error:  # the parser has shown a message
+        _show_traceback(error.__context__)
+        raise
+
+
+def _show_traceback(error: BaseException | None) -> None:
+    if error is not None and TRACEBACK in os.environ:
+        traceback.print_exception(error)

@@ -7,15 +7,13 @@ from dataclasses import field, fields, make_dataclass, replace
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from transformers import HfArgumentParser
-
-from bert_multilabel.cli.commands import parse
 from bert_multilabel.data.arguments import DataArguments
 from bert_multilabel.errors import MultiLabelError
 from bert_multilabel.loading import read_config, read_tokenizer
 from bert_multilabel.output_dir.checkpoints import trained_pair_column
 from bert_multilabel.training.arguments import ModelArguments, MultiLabelTrainingArguments
 from bert_multilabel.utils.files import write_json
+from bert_multilabel.utils.option_parser import OptionParser
 
 from .examine import Examination, LoadModel, examine
 from .findings import Finding, Severity, counted, rows_text
@@ -51,7 +49,7 @@ def main(arguments: list[str] | None = None) -> int:
         SystemExit: From argparse, for `--help` (0) and wrong arguments (2).
     """
     parser = _parser()
-    data, model, training, other = parse(parser, arguments)
+    data, model, training, other = parser.parse(arguments)
     given = [name for name in _MODEL_OPTIONS if getattr(model, name, None) or getattr(data, name, None)]
     if given and other.model_name_or_path is None:
         parser.error(f"--{given[0]} needs --model_name_or_path: without a model, lengths are counted in words")
@@ -76,21 +74,20 @@ def main(arguments: list[str] | None = None) -> int:
         )
         if other.json is not None:
             write_json(Path(other.json), result.as_json())
-    except (ValueError, OSError) as error:
+    except MultiLabelError as error:
         # Problems in the data are findings, so this one is in the arguments.
         parser.error(str(error))
     print("\n".join(render(result)))
     return 1 if result.count(Severity.ERROR) else 0
 
 
-def _parser() -> HfArgumentParser:
-    parser = HfArgumentParser(
+def _parser() -> OptionParser:
+    parser = OptionParser(
         [_options(group, names.split()) for group, names in _OPTIONS.items()],
-        prog="python -m bert_multilabel.doctor",
+        prog="bert-multilabel doctor",
         description="Examine data before training: labels, texts, lengths, duplicates, leaks between splits. "
         "Nothing is changed.",
         epilog="Exit code: 0 without errors in the data, 1 with errors, 2 for wrong arguments.",
-        allow_abbrev=False,
     )
     _add_own_arguments(parser)
     return parser

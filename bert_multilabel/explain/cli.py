@@ -10,11 +10,9 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from transformers import HfArgumentParser
-
-from bert_multilabel.cli.commands import parse
 from bert_multilabel.loading import load_trained
 from bert_multilabel.utils.files import write_json
+from bert_multilabel.utils.option_parser import OptionParser
 
 from .explainer import STEPS, Explainer, Explanation, LabelExplanation
 
@@ -123,9 +121,9 @@ def describe_sum(label: LabelExplanation) -> str:
 
 def main(arguments: list[str] | None = None) -> None:
     """Explain the text that the command line gives, and print what speaks for and against its labels."""
-    parser = HfArgumentParser(ExplainArguments, description=__doc__, allow_abbrev=False)  # type: ignore[arg-type]
+    parser = OptionParser(ExplainArguments, prog="bert-multilabel explain", description=__doc__)
     parser.add_argument("model_dir", type=Path, help="Folder of the trained model.")
-    asked, others = parse(parser, arguments)
+    asked, others = parser.parse(arguments)
     explainer = Explainer(*load_trained(others.model_dir), asked.steps)
     explanation = explainer.explain(asked.text, asked.pair, asked.labels)
     if asked.json is not None:

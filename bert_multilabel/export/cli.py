@@ -11,9 +11,6 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from transformers import HfArgumentParser
-
-from bert_multilabel.cli.commands import parse
 from bert_multilabel.data.arguments import ColumnArguments
 from bert_multilabel.data.examples import load_splits, multi_hot
 from bert_multilabel.errors import MultiLabelError, ParityError
@@ -22,6 +19,7 @@ from bert_multilabel.model.scoring import scoring_tokenizer
 from bert_multilabel.output_dir.checkpoints import trained_pair_column
 from bert_multilabel.utils.extras import check_installed
 from bert_multilabel.utils.files import atomic_folder, write_json
+from bert_multilabel.utils.option_parser import OptionParser
 
 from .parity import Parity, Sample, compare, made_up_sample, original_logits
 
@@ -228,23 +226,22 @@ def main(arguments: list[str] | None = None) -> int:
     Raises:
         SystemExit: From argparse, for `--help` (0) and for wrong arguments or input (2).
     """
-    parser = HfArgumentParser(
-        ExportArguments,  # type: ignore[arg-type]
-        prog="python -m bert_multilabel.export",
+    parser = OptionParser(
+        ExportArguments,
+        prog="bert-multilabel export",
         description=__doc__,
         epilog="Exit code: 0 when the folder was written, 1 if the exported model differs too much from the original, "
         "2 for wrong arguments or input.",
-        allow_abbrev=False,
     )
     parser.add_argument("model_dir", type=Path, help="Folder of the trained model.")
     try:
-        options, others = parse(parser, arguments)
+        options, others = parser.parse(arguments)
         check_installed("exporting", "onnx")
         report = export_folder(others.model_dir, options)
     except ParityError as error:
         print(error, file=sys.stderr)
         return 1
-    except (MultiLabelError, OSError) as error:
+    except MultiLabelError as error:
         parser.error(str(error))
     print("\n".join(render(report)))
     folder = Path(options.output)

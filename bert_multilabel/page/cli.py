@@ -13,13 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from transformers import HfArgumentParser
 
-from bert_multilabel.cli.commands import parse
 from bert_multilabel.errors import MultiLabelError
 from bert_multilabel.explain.explainer import check_text
 from bert_multilabel.output_dir.checkpoints import PREDICTIONS_FILE
 from bert_multilabel.utils.extras import check_installed
+from bert_multilabel.utils.option_parser import OptionParser
 
 from .html import CSS, JS_CLICK, bars_html, message_html, status_html, words_html
 from .model import PageModel, moving_thresholds
@@ -327,10 +326,10 @@ def show(blocks: "gr.Blocks", host: str | None = None, port: int | None = None) 
 
 def main(arguments: list[str] | None = None) -> None:
     """Open the page, or write it as a Space, for the models that the command line names."""
-    parser = HfArgumentParser(PageArguments, description=__doc__, allow_abbrev=False)  # type: ignore[arg-type]
+    parser = OptionParser(PageArguments, prog="bert-multilabel page", description=__doc__)
     parser.add_argument("model_dir", type=Path, help="Folder of the trained model.")
     parser.add_argument("other_model_dir", type=Path, nargs="?", help="Folder of a model to compare it with.")
-    options, others = parse(parser, arguments)
+    options, others = parser.parse(arguments)
     folders = [folder for folder in (others.model_dir, others.other_model_dir) if folder is not None]
     check_installed("the page", "page")
     models = [PageModel.load(folder) for folder in folders]

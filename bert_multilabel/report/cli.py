@@ -7,13 +7,11 @@ mislabelled. Both files hold texts of the rows: keep them where the data may be.
 
 from pathlib import Path
 
-from transformers import HfArgumentParser
-
-from bert_multilabel.cli.commands import parse
 from bert_multilabel.cli.labelled_file import LabelledFile, score_labelled_file
 from bert_multilabel.evaluation.decisions import AS_STORED, tune
 from bert_multilabel.output_dir.checkpoints import read_history
 from bert_multilabel.utils.extras import check_installed
+from bert_multilabel.utils.option_parser import OptionParser
 
 from .figures import Evaluation
 from .html import write_report
@@ -21,15 +19,14 @@ from .html import write_report
 
 def main(arguments: list[str] | None = None) -> None:
     """Score the rows of a file, and write the report."""
-    parser = HfArgumentParser(
-        LabelledFile,  # type: ignore[arg-type]  # a dataclass, which the types do not see
-        prog="python -m bert_multilabel.report",
+    parser = OptionParser(
+        LabelledFile,
+        prog="bert-multilabel report",
         description=__doc__,
-        allow_abbrev=False,
     )
     parser.add_argument("model_dir", type=Path, help="Folder of the trained model.")
     parser.add_argument("--output_dir", type=Path, help="Where the report goes. Default: into the model's folder.")
-    source, others = parse(parser, arguments)
+    source, others = parser.parse(arguments)
     check_installed("a report", "report")
     scored = score_labelled_file(others.model_dir, source)
     evaluation = Evaluation(

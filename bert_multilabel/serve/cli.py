@@ -11,12 +11,10 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from transformers import HfArgumentParser
-
-from bert_multilabel.cli.commands import parse
 from bert_multilabel.errors import MultiLabelError
 from bert_multilabel.model.scoring import PRECISIONS
 from bert_multilabel.utils.extras import check_installed
+from bert_multilabel.utils.option_parser import OptionParser
 
 from .engines import is_export, load_engine
 
@@ -123,8 +121,8 @@ def serve(folder: Path, options: ServeArguments) -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Serve the model that the command line names."""
-    parser = HfArgumentParser(ServeArguments, description=__doc__, allow_abbrev=False)  # type: ignore[arg-type]
+    parser = OptionParser(ServeArguments, prog="bert-multilabel serve", description=__doc__)
     parser.add_argument("model_dir", type=Path, help="Folder of the trained model, or of its export.")
-    options, others = parse(parser, arguments)
+    options, others = parser.parse(arguments)
     check_installed("serving", "serve")
     serve(others.model_dir, options)

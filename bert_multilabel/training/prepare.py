@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from datasets import Dataset
 from transformers import EarlyStoppingCallback, PreTrainedConfig, set_seed
+from transformers.training_args import OptimizerNames
 from transformers.utils import logging
 
 from bert_multilabel.data.arguments import DataArguments
@@ -93,7 +94,7 @@ class Prepared:
         )
 
 
-def prepare(
+def prepare_run(
     model_args: ModelArguments,
     data_args: DataArguments,
     training_args: MultiLabelTrainingArguments,
@@ -183,10 +184,17 @@ def _prepare(
             "it, or train with examples/accelerate/ddp.yaml"
         )
     if training_args.do_train and not trainer.changes_model:
-        # Tried and forgotten: it refuses rates that it cannot have, and may need what is not installed.
-        trainer.create_optimizer()
-        trainer.optimizer = None
+        _try_optimizer(trainer)
     return prepared, trainer
+
+
+def _try_optimizer(trainer: MultiLabelTrainer) -> None:
+    """Refuse an optimizer that does not take its settings or needs a package that is not installed."""
+    try:
+        trainer.create_optimizer()
+    except (ValueError, ImportError) as error:
+        raise MultiLabelError(f"--optim {OptimizerNames(trainer.args.optim).value} cannot be used: {error}") from error
+    trainer.optimizer = None
 
 
 def _read_saved(model_args: ModelArguments, training_args: MultiLabelTrainingArguments) -> PreTrainedConfig:

@@ -32,7 +32,7 @@ from bert_multilabel.report.html import write_report
 from bert_multilabel.utils.distributed import on_main, wait_for_file
 
 from .arguments import ModelArguments, MultiLabelTrainingArguments
-from .prepare import Prepared, prepare
+from .prepare import Prepared, prepare_run
 from .progress import summary
 from .resume_plan import Claim
 from .run_facts import gather_facts, validation_source
@@ -48,15 +48,15 @@ def run(
     training_args: MultiLabelTrainingArguments,
     decision_args: DecisionArguments,
 ) -> dict[str, float]:
-    """Train, evaluate and predict, as the arguments ask; see `prepare` and `carry_out`."""
-    return carry_out(*prepare(model_args, data_args, training_args, decision_args))
+    """Train, evaluate and predict, as the arguments ask; see `prepare_run` and `execute`."""
+    return execute(*prepare_run(model_args, data_args, training_args, decision_args))
 
 
-def carry_out(prepared: Prepared, trainer: MultiLabelTrainer) -> dict[str, float]:
+def execute(prepared: Prepared, trainer: MultiLabelTrainer) -> dict[str, float]:
     """Do what a run was prepared for.
 
     Args:
-        prepared: As `prepare` returns it.
+        prepared: As `prepare_run` returns it.
         trainer: Which it returns beside.
 
     Returns:
@@ -72,10 +72,10 @@ def carry_out(prepared: Prepared, trainer: MultiLabelTrainer) -> dict[str, float
     output_dir = Path(str(prepared.training_args.output_dir))
     with ExitStack() as stack:
         on_main(lambda: stack.enter_context(lock_output_dir(output_dir)))
-        return _carry_out(prepared, trainer, output_dir)
+        return _execute(prepared, trainer, output_dir)
 
 
-def _carry_out(prepared: Prepared, trainer: MultiLabelTrainer, output_dir: Path) -> dict[str, float]:
+def _execute(prepared: Prepared, trainer: MultiLabelTrainer, output_dir: Path) -> dict[str, float]:
     args, push = prepared.training_args, prepared.push
     results: dict[str, float] = {}
     seconds = None

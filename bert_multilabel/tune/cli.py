@@ -9,10 +9,8 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from transformers import HfArgumentParser
 from transformers.utils import logging
 
-from bert_multilabel.cli.commands import parse
 from bert_multilabel.cli.labelled_file import LabelledFile, score_labelled_file
 from bert_multilabel.errors import MultiLabelError
 from bert_multilabel.evaluation.arguments import DecisionArguments
@@ -22,6 +20,7 @@ from bert_multilabel.hub.run_facts import read_facts
 from bert_multilabel.model.configuration_multilabel import MultiLabelConfig
 from bert_multilabel.output_dir.checkpoints import TUNED_ON, add_to_run, read_results, read_run, write_results
 from bert_multilabel.utils.files import write_json
+from bert_multilabel.utils.option_parser import OptionParser
 
 logger = logging.get_logger(__name__)
 
@@ -87,9 +86,9 @@ def _write_card(path: Path, config: MultiLabelConfig, tuned: Tuned, source: str)
 
 def main(arguments: list[str] | None = None) -> None:
     """Tune, and print what the scores were before and are after."""
-    parser = HfArgumentParser((LabelledFile, DecisionArguments), description=__doc__, allow_abbrev=False)  # type: ignore[arg-type]
+    parser = OptionParser((LabelledFile, DecisionArguments), prog="bert-multilabel tune", description=__doc__)
     parser.add_argument("model_dir", type=Path, help="Folder of the trained model; its config.json is changed.")
-    source, wanted, others = parse(parser, arguments)
+    source, wanted, others = parser.parse(arguments)
     before, tuned = tune_folder(others.model_dir, source, wanted)
     after = (
         "each row by a fit on others"

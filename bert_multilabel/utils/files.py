@@ -47,6 +47,23 @@ def explain_write_errors(path: Path) -> Iterator[None]:
         ) from error
 
 
+@contextmanager
+def explain_read_errors(path: Path) -> Iterator[None]:
+    """Turn an error of reading a file or directory into one that names it.
+
+    Args:
+        path: The file or directory that is read.
+
+    Raises:
+        FileError: Instead of the error of the operating system.
+    """
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or error
+        raise FileError(f"{path} could not be read: {reason}. Check the path and its permissions") from error
+
+
 def _is_write_error(error: Exception, path: Path) -> bool:
     if getattr(error, _OF_THE_SOURCE, False):
         return False

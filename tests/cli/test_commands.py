@@ -1,8 +1,17 @@
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
 from importlib import import_module
 
 import pytest
 
 from bert_multilabel.cli.commands import start
+from bert_multilabel.cli.main import COMMANDS, run
+from bert_multilabel.errors import TRACEBACK, DataError, FileError, MissingDependencyError
+from bert_multilabel.model.errors import MultiLabelError
 
 
 def failing_with(error):
@@ -12,16 +21,34 @@ def failing_with(error):
     return main
 
 
-@pytest.mark.parametrize("error", [ValueError("no such goal"), OSError("no such goal"), ImportError("no such goal")])
-def test_a_fault_ends_a_command_with_its_message(error):
+@pytest.mark.parametrize("error", [MultiLabelError, DataError, FileError, MissingDependencyError])
+def test_a_refusal_ends_a_command_with_its_message(error):
     with pytest.raises(SystemExit) as caught:
-        start(failing_with(error))
+        start(failing_with(error("no such goal")))
     assert caught.value.code == "no such goal"  # which Python prints, and ends with 1
 
 
-def test_a_fault_of_ours_keeps_its_traceback():
-    with pytest.raises(ZeroDivisionError):
-        start(failing_with(ZeroDivisionError()))
+@pytest.mark.parametrize("error", [ValueError, OSError, ImportError, ZeroDivisionError])
+def test_a_fault_of_ours_keeps_its_traceback(error):
+    with pytest.raises(error):
+        start(failing_with(error()))
+
+
+def test_the_traceback_of_a_refusal_is_shown_on_demand(capsys, monkeypatch):
+    monkeypatch.setenv(TRACEBACK, "1")
+    with pytest.raises(SystemExit, match="no such column"):
+        start(failing_with(DataError("no such column")))
+    shown = capsys.readouterr().err
+    assert "Traceback" in shown and shown.endswith("DataError: no such column\n")
+    with pytest.raises(SystemExit, match="2"):
+        start(lambda: run(["doctor", "nowhere.csv"]))
+    assert "MultiLabelError: " in capsys.readouterr().err
+
+
+def test_an_interrupted_command_says_how_to_go_on(capsys):
+    with pytest.raises(SystemExit, match="130"):
+        start(failing_with(KeyboardInterrupt()))
+    assert capsys.readouterr().err == "interrupted: start the same command again\n"
 
 
 @pytest.mark.parametrize("code", [None, 0, 1])
@@ -29,6 +56,51 @@ def test_a_command_ends_with_its_exit_code(code):
     with pytest.raises(SystemExit) as caught:
         start(lambda: code)
     assert caught.value.code == code
+
+
+def test_the_commands_are_listed_and_nothing_heavy_is_loaded():
+    code = "import sys; sys.argv[1:] = ['--help']\nfrom bert_multilabel.cli.main import main\n"
+    code += "try: main()\nfinally: assert not {'torch', 'transformers', 'datasets'} & {*sys.modules}"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert all(f"\n  {name} " in done.stdout for name in COMMANDS)
+
+
+@pytest.mark.parametrize(("words", "phrase"), [([], "a command is missing"), (["trian"], "unknown command: trian")])
+def test_an_unknown_command_is_refused(capsys, words, phrase):
+    assert run(words) == 2
+    assert phrase in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_each_command_helps_with_each_option_once(capsys, name):
+    with pytest.raises(SystemExit, match="0"):
+        run([name, "--help"])
+    shown = capsys.readouterr().out
+    options = [line.split()[0] for line in shown.splitlines() if line.startswith("  --")]
+    assert shown.startswith(f"usage: bert-multilabel {name} ")
+    assert len({*options}) == len(options) and not [option for option in options if "-" in option[2:]]
+    assert TRACEBACK in shown
+
+
+def test_the_help_of_training_begins_with_our_subjects(capsys):
+    with pytest.raises(SystemExit):
+        run(["train", "--help"])
+    shown = capsys.readouterr().out
+    subjects = [
+        "what to do",
+        "model",
+        "data",
+        "decisions",
+        "training",
+        "prediction",
+        "sharing",
+        "TrainingArguments of",
+    ]
+    places = [shown.index(f"\n{subject}") for subject in subjects]
+    assert places == sorted(places)
+    assert shown.index("--card_license") > places[-2] and shown.index("--adam_beta1") > places[-1]
+    assert "--label_names " not in shown and "--label_names_file" in shown
 
 
 @pytest.mark.parametrize(
@@ -43,7 +115,61 @@ def test_a_command_ends_with_its_exit_code(code):
         ("page", ["model"]),
     ],
 )
-def test_what_nothing_reads_is_refused(capsys, command, words):
+def test_unknown_arguments_are_refused(capsys, command, words):
     with pytest.raises(SystemExit, match="2"):
         import_module(f"bert_multilabel.{command}.cli").main([*words, "--prot", "80"])
     assert "unknown arguments: --prot 80; check the spelling, --help lists them all" in capsys.readouterr().err
+
+
+def test_a_model_is_trained_and_predicts_by_the_console_command(backbone, files, tmp_path):
+    common = ["--use_cpu", "--disable_tqdm", "true"]
+    model, out = tmp_path / "model", tmp_path / "out"
+    run(
+        ["train", files["train"], "--model-name-or-path", str(backbone), "--output_dir", str(model)]
+        + ["--max_steps=1", "--validation-file", files["validation"], *common]
+    )
+    assert "eval_hamming_score" in (model / "all_results.json").read_text()
+    run(["predict", str(model), files["test"], "--output_dir", str(out), *common])
+    assert len((out / "predictions.jsonl").read_text().splitlines()) == 21
+    assert run(["predict", str(model), "--output_dir", str(out)]) == 2
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+@pytest.mark.parametrize("processes", [1, 2])
+def test_interrupted_training_says_that_the_same_command_goes_on(backbone, files, tmp_path, processes):
+    out = tmp_path / "out"
+    words = [
+        *("train", files["train"], "--model_name_or_path", str(backbone), "--output_dir", str(out), "--use_cpu"),
+        *("--num_train_epochs", "5000", "--disable_tqdm", "true", "--validation_file", files["validation"]),
+    ]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    environments = [
+        {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1"}
+        | {"MASTER_PORT": str(port)}
+        for rank in range(processes)
+    ]
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-m", "bert_multilabel", *words],
+            env={**os.environ, **(environment if processes > 1 else {})},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for environment in environments
+    ]
+    try:
+        while not list(out.glob("checkpoint-*")):
+            assert all(process.poll() is None for process in started), started[0].communicate()
+            time.sleep(0.2)
+        for process in started:
+            process.send_signal(signal.SIGINT)
+        said = [process.communicate(timeout=120)[1] for process in started]
+    finally:
+        for process in started:
+            process.kill()
+    assert [process.returncode for process in started] == [130] * processes
+    assert f"interrupted: the same command goes on from the last checkpoint in {out}" in said[0]
+    assert not [text for text in said if "Traceback" in text] and all("interrupted" not in text for text in said[1:])

@@ -132,8 +132,8 @@ def test_the_card_shows_what_was_asked_for(backbone, files, tmp_path, monkeypatc
 
 def test_examples_of_pairs_are_refused(backbone, tmp_path):
     path = tmp_path / "pairs.csv"
-    path.write_text("text,product,labels\ngood,price,gift\nnot good,quality,price\n")
-    with pytest.raises(ValueError, match="--card_examples 1 asks for single texts, .* with the column 'product'"):
+    path.write_text("text,text_pair,labels\ngood,price,gift\nnot good,quality,price\n")
+    with pytest.raises(ValueError, match="--card_examples 1 asks for single texts, .* with the column 'text_pair'"):
         run_script(
             model_name_or_path=backbone,
             train_file=path,

@@ -2,5 +2,4 @@
 
 from .model import ModelArguments as ModelArguments
 from .parser import parse_arguments as parse_arguments
-from .parser import unknown_arguments as unknown_arguments
 from .training import MultiLabelTrainingArguments as MultiLabelTrainingArguments

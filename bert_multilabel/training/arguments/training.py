@@ -2,6 +2,7 @@
 
 import math
 import re
+from argparse import SUPPRESS
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -171,6 +172,10 @@ class MultiLabelTrainingArguments(TrainingArguments):
         default=False, metadata={"help": "Start anew in an output folder that holds another run; its checkpoints go."}
     )
 
+    label_names: list[str] | None = field(  # Trainer's own, which has nothing to do with the names of labels
+        default=None, metadata={"help": SUPPRESS}
+    )
+
     def __post_init__(self) -> None:
         if not (self.do_train or self.do_eval or self.do_predict):
             raise MultiLabelError("nothing to do: give --do_train, --do_eval, --do_predict, or several of them")
@@ -243,7 +248,10 @@ class MultiLabelTrainingArguments(TrainingArguments):
             self.ddp_find_unused_parameters = False  # there are none, and to look for them takes time
         if self.greater_is_better is None:
             self.greater_is_better = not any(cost in str(self.metric_for_best_model) for cost in _COSTS)
-        super().__post_init__()
+        try:
+            super().__post_init__()
+        except (ValueError, ImportError) as error:  # Transformers' own refusals of values
+            raise MultiLabelError(str(error)) from error
         check_launch(self.world_size)
         self._check_deepspeed()
         self._check_reports()

@@ -1,0 +1,59 @@
+"""The console command `bert-multilabel`, also as `python -m bert_multilabel`: one command for each task."""
+
+import sys
+from importlib import import_module
+
+from .commands import start
+
+# By name: the module whose `main` does it, and what it does. Each is imported when it is asked for.
+COMMANDS = {
+    "train": ("bert_multilabel.cli.train", "fine-tune a model on labelled examples and evaluate it"),
+    "predict": ("bert_multilabel.cli.predict", "write the labels of every example of a file"),
+    "tune": ("bert_multilabel.tune.cli", "fit the thresholds of a trained model to other examples or another goal"),
+    "doctor": ("bert_multilabel.doctor.cli", "examine data before training"),
+    "export": ("bert_multilabel.export.cli", "write a trained model as ONNX"),
+    "serve": ("bert_multilabel.serve.cli", "serve a trained model over HTTP"),
+    "report": ("bert_multilabel.report.cli", "show how a model does on labelled examples, as a page of HTML"),
+    "explain": ("bert_multilabel.explain.cli", "show which words of a text speak for and against a label"),
+    "page": ("bert_multilabel.page.cli", "open a page on which to try a trained model"),
+}
+
+
+def main() -> None:
+    """Run the command that the first argument names."""
+    start(lambda: run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int | None:
+    """Run a command.
+
+    Args:
+        arguments: Its name and its own arguments.
+
+    Returns:
+        Its exit code; None for 0.
+    """
+    if arguments and arguments[0] in COMMANDS:
+        code: int | None = import_module(COMMANDS[arguments[0]][0]).main(arguments[1:])
+        return code
+    if arguments and arguments[0] in ("-h", "--help"):
+        print(_help())
+        return 0
+    wrong = f"unknown command: {arguments[0]}" if arguments else "a command is missing"
+    print(f"{wrong}\n\n{_help()}", file=sys.stderr)
+    return 2
+
+
+def _help() -> str:
+    lines = [f"  {name:<9}{what}" for name, (_, what) in COMMANDS.items()]
+    return "\n".join(
+        [
+            "usage: bert-multilabel COMMAND ...",
+            "",
+            "Multi-label text classification with BERT.",
+            "",
+            *lines,
+            "",
+            "bert-multilabel COMMAND --help lists the options of a command.",
+        ]
+    )

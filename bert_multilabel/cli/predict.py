@@ -1,0 +1,26 @@
+"""`bert-multilabel predict MODEL FILE`: label every example of a file with a trained model."""
+
+import sys
+
+from .train import run_script
+
+_USAGE = "bert-multilabel predict MODEL FILE --output_dir DIR [options]"
+
+
+def main(arguments: list[str]) -> int | None:
+    """Write `predictions.jsonl` into the output folder.
+
+    Args:
+        arguments: The folder of the model, the file, and the options of the script.
+
+    Returns:
+        2 if the folder or the file is missing, else None.
+    """
+    if {"-h", "--help"} & {*arguments}:
+        run_script(["--help"], _USAGE)
+    if len(arguments) < 2 or any(word.startswith("-") for word in arguments[:2]):
+        print(f"usage: {_USAGE}\nthe folder of the model and the file come first", file=sys.stderr)
+        return 2
+    model, file, *options = arguments
+    run_script(["--model_name_or_path", model, "--test_file", file, "--do_predict", *options], _USAGE)
+    return None

@@ -1,0 +1,120 @@
+"""The parser of all commands: options from dataclasses, each shown once and grouped by subject in `--help`."""
+
+import argparse
+import sys
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields
+from functools import cached_property
+from typing import Any, TypeVar
+
+from transformers import HfArgumentParser
+
+from bert_multilabel.errors import TRACEBACK
+
+_Class = TypeVar("_Class", bound=type)
+
+
+class OptionParser(HfArgumentParser):
+    """A parser for dataclasses whose `--help` groups options by subject.
+
+    Options may be written with hyphens in place of underscores, and only in full: an abbreviation would let a misspelt
+    option mean another one.
+
+    Args:
+        groups: One or more dataclasses.
+        prog: The command, for the usage line.
+        description: What it does.
+        epilog: What `--help` ends with.
+        usage: The usage line, if argparse is not to write it.
+        subjects: Names of options by subject, in the order of `--help`; a name that comes twice belongs to the last.
+    """
+
+    def __init__(
+        self,
+        groups: Any,
+        prog: str,
+        description: str | None = None,
+        epilog: str = "",
+        usage: str | None = None,
+        subjects: Mapping[str, Iterable[str]] | None = None,
+    ) -> None:
+        self._subjects = subjects or {}
+        switch = f"Set {TRACEBACK}=1 in the environment to see where in the code an error message comes from."
+        super().__init__(
+            groups,
+            prog=prog,
+            usage=usage,
+            description=description,
+            epilog=textwrap.fill(f"{epilog} {switch}".strip(), 80),
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+
+    @cached_property
+    def _group_of(self) -> dict[str, Any]:
+        groups = {subject: self.add_argument_group(subject) for subject in self._subjects}
+        return {name: groups[subject] for subject, names in self._subjects.items() for name in names}
+
+    def add_argument(self, *names: str, **settings: Any) -> argparse.Action:
+        """Add an argument to its subject, spelt with underscores, with its default in the help text."""
+        names = tuple(name for name in names if "-" not in name.lstrip("-"))
+        text, default = str(settings.get("help")), settings.get("default")
+        if settings.get("action") == "store_false":
+            settings["help"] = argparse.SUPPRESS  # `--no_x` says what `--x false` says
+        elif "default" not in text.lower() and default not in (None, False, "", argparse.SUPPRESS):
+            settings["help"] = f"{text} Default: {str(default).replace('%', '%%')}."
+        group = self._group_of.get(names[0].lstrip("-"))
+        return super().add_argument(*names, **settings) if group is None else group.add_argument(*names, **settings)
+
+    def parse_known_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: Any = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        """Parse a command line whose options may be written with hyphens."""
+        words = sys.argv[1:] if args is None else args
+        return super().parse_known_args([_with_underscores(word) for word in words], namespace)
+
+    def parse(self, arguments: list[str] | None) -> tuple[Any, ...]:
+        """Read the whole of a command line.
+
+        Args:
+            arguments: The command line without the program's name; None: that of the process.
+
+        Returns:
+            The dataclasses, and behind them, if there are any, a namespace of the other arguments.
+
+        Raises:
+            SystemExit: With code 2 if an argument is unknown or wrong, with 0 for `--help`.
+        """
+        *parsed, unknown = self.parse_args_into_dataclasses(
+            arguments, return_remaining_strings=True, look_for_args_file=False
+        )
+        if unknown:
+            self.error(unknown_arguments(unknown))
+        return tuple(parsed)
+
+
+def unknown_arguments(words: list[str]) -> str:
+    """Return the message about words of a command line that are no options."""
+    return f"unknown arguments: {' '.join(words)}; check the spelling, --help lists them all"
+
+
+def _with_underscores(word: str) -> str:
+    if not word.startswith("--"):
+        return word
+    name, equals, value = word.partition("=")
+    return f"--{name[2:].replace('-', '_')}{equals}{value}"
+
+
+def document_fields(cls: _Class) -> _Class:
+    """Add the help texts of a dataclass of options to its docstring, for `help(...)`.
+
+    Args:
+        cls: A dataclass of this package; fields of bases in other packages are left out.
+    """
+    bases = [base for base in cls.__mro__ if base.__module__.partition(".")[0] == __name__.partition(".")[0]]
+    own = {name for base in bases for name in vars(base).get("__annotations__", {})}
+    texts = {field.name: field.metadata["help"] for field in fields(cls) if field.name in own}
+    lines = [f"    {name}: {text}" for name, text in texts.items() if text != argparse.SUPPRESS]
+    cls.__doc__ = "\n".join([f"{cls.__doc__}\n\nAttributes:", *lines])
+    return cls
