@@ -1,13 +1,18 @@
-"""The standard Trainer, with losses, a learning rate for the head, a trusted order of rows, faster steps on a CPU."""
+"""The Trainer of Transformers with the losses of this package, atomic checkpoints and faster training on a CPU.
 
+Shapes: N examples, B batch, L labels.
+"""
+
+import math
 import os
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
 import torch
+from accelerate.data_loader import DataLoaderShard
 from datasets import Dataset
 from torch.utils.data import DataLoader
 from transformers import (
@@ -17,11 +22,15 @@ from transformers import (
     PrinterCallback,
     ProgressCallback,
     Trainer,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
 )
 from transformers.modeling_outputs import SequenceClassifierOutput
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_pt_utils import LengthGroupedSampler
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, TrainOutput, has_length
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, TrainOutput, get_last_checkpoint, has_length
 
 from bert_multilabel.data.cache import reopen_memory_map
 from bert_multilabel.data.examples import label_frequencies
@@ -43,11 +52,16 @@ from .cpu import cpu_training
 from .losses import Loss, make_loss, positive_weights
 from .progress import ShortPrinter, ShortProgress
 
+# Private methods of Trainer that are overridden, and why no public one serves.
+PRIVATE_HOOKS = {
+    "_save_checkpoint": "a checkpoint is moved into place when all of it is written, and `on_save` is too late",
+}
+
 
 class EpochSeededLengthSampler(LengthGroupedSampler):
-    """Groups rows of like length in an order that depends on the seed and the epoch alone.
+    """Groups examples of similar length in an order that depends on the seed and the epoch alone.
 
-    The base class draws from the global generator, so a run that was resumed within an epoch would see other batches.
+    The base class draws from the global generator, so a run resumed within an epoch would see other batches.
     """
 
     def __init__(self, batch_size: int, lengths: list[int], seed: int) -> None:
@@ -56,26 +70,26 @@ class EpochSeededLengthSampler(LengthGroupedSampler):
         self.set_epoch(0)
 
     def set_epoch(self, epoch: int) -> None:
-        """Fix the order of the epoch that comes."""
+        """Choose the order of an epoch."""
         self.generator = torch.Generator().manual_seed(self.seed + epoch)
 
 
 def compute_on_main(compute_metrics: Callable[..., dict[str, float]]) -> Callable[..., dict[str, float]]:
-    """Let metrics of the whole evaluation be computed in the main process alone, for all processes.
+    """Let the main process alone compute the metrics of an evaluation, for all processes.
 
     Args:
-        compute_metrics: As Trainer calls it, with the logits and labels of all rows, in their order.
+        compute_metrics: As Trainer calls it, with the logits and labels of all examples, in their order.
 
     Returns:
-        The same with the loss beside: over all that is annotated. Trainer's own mean, of the means of batches, depends
-        on how rows are dealt out. It raises a DivergedError if logits are NaN or infinite.
+        The same with the loss over all annotated labels. (Trainer's own mean of the means of batches depends on how
+        examples are distributed.) It raises a DivergedError if logits are NaN or infinite.
     """
 
     def compute(prediction: EvalPrediction) -> dict[str, float]:
         logits, labels = (torch.from_numpy(array) for array in logits_and_references(prediction))  # (N, L) each
         if bad := int((~logits.isfinite()).any(dim=1).sum()):
             raise DivergedError(
-                f"the model has diverged: of {len(logits)} rows, {bad} have logits that are NaN or infinite; train "
+                f"training has diverged: the logits of {bad} of {len(logits)} examples are NaN or infinite; train "
                 "with a lower --learning_rate or --head_learning_rate"
             )
         return {"loss": float(multi_label_loss(logits, labels)), **compute_metrics(prediction)}
@@ -84,14 +98,14 @@ def compute_on_main(compute_metrics: Callable[..., dict[str, float]]) -> Callabl
 
 
 class MultiLabelTrainer(Trainer):
-    """The standard Trainer with losses, a learning rate for the head, a trusted order of rows, faster steps on a CPU.
+    """Trainer with the losses of this package, atomic checkpoints and faster training on a CPU.
 
-    It trains with the loss that its arguments name, and evaluates with the model's own, so that runs compare. Several
-    processes learn what one learns, and have the metrics of one.
+    It trains with the loss that its arguments name, and evaluates with the loss of the model, so that runs compare.
+    Several processes learn what one process learns, and report its metrics.
 
     Args:
-        *args: Trainer's.
-        **kwargs: Trainer's; a `compute_loss_func` takes the place of the loss that the arguments name.
+        *args: As for Trainer.
+        **kwargs: As for Trainer; a `compute_loss_func` replaces the loss that the arguments name.
     """
 
     args: MultiLabelTrainingArguments
@@ -99,109 +113,174 @@ class MultiLabelTrainer(Trainer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         kwargs.setdefault("compute_loss_func", self._training_loss)
         super().__init__(*args, **kwargs)
-        is_given_logits = not self.args.batch_eval_metrics and self.preprocess_logits_for_metrics is None
-        if self.compute_metrics is not None and is_given_logits:
+        gets_logits = not self.args.batch_eval_metrics and self.preprocess_logits_for_metrics is None
+        if self.compute_metrics is not None and gets_logits:
             self.compute_metrics = compute_on_main(self.compute_metrics)
-        # Theirs print every score of every evaluation.
+        # Those of Transformers print every metric of every evaluation.
         self.remove_callback(PrinterCallback if self.args.disable_tqdm else ProgressCallback)
         self.add_callback(ShortPrinter if self.args.disable_tqdm else ShortProgress)
-        self._is_saving = False
+        self.add_callback(_TrainingEvents(self))
+        self._resumed: Path | None = None
         self._sampler: EpochSeededLengthSampler | None = None
         self._check_sharding()
 
     def _check_sharding(self) -> None:
-        """Refuse FSDP where it would not happen, or would leave nothing that can be gone on from."""
+        """Refuse FSDP where it would not happen, or its checkpoints could not be resumed from."""
         if not (self.args.fsdp or os.environ.get("ACCELERATE_USE_FSDP", "false") == "true"):
             return
         if not self.is_fsdp_enabled:
             raise MultiLabelError(
                 f"FSDP was asked for, but with {self.args.world_size} processes on {self.args.device.type} Accelerate "
-                "would train without: use examples/accelerate/cpu.yaml"
+                "would train without it: use examples/accelerate/cpu.yaml"
             )
         plugin = self.accelerator.state.fsdp_plugin
         kind = (plugin.fsdp_version, plugin.state_dict_type.name)
         if kind != (2, "FULL_STATE_DICT"):
             raise MultiLabelError(
-                f"checkpoints of FSDP version {kind[0]} with {kind[1]} are none that a run goes on from: set "
-                "fsdp_version to 2 and fsdp_state_dict_type to FULL_STATE_DICT, as in examples/accelerate/fsdp.yaml"
+                f"checkpoints of FSDP version {kind[0]} with {kind[1]} cannot be resumed from: set fsdp_version to 2 "
+                "and fsdp_state_dict_type to FULL_STATE_DICT, as in examples/accelerate/fsdp.yaml"
             )
         if not self.args.do_train:
             raise MultiLabelError(
                 "FSDP is for training: add --do_train, or evaluate with examples/accelerate/ddp.yaml"
             )
 
-    def _inner_training_loop(self, *args: Any, **kwargs: Any) -> TrainOutput:
-        self._loss = self._make_loss()
-        # Not around `train`, which may still make a new model.
-        model, is_alone = cast(PreTrainedModel, self.model), self.args.world_size <= 1
-        with cpu_training(model, is_alone) if self._is_itself_on_cpu else nullcontext():
-            output: TrainOutput = super()._inner_training_loop(*args, **kwargs)
-        if self.args.world_size <= 1:
-            return output
-        # What Trainer returns of the steps since the latest log is the part of this process.
-        part = torch.tensor(output.training_loss, device=self.args.device)
-        loss = float(self.accelerator.reduce(part, reduction="mean"))
-        return TrainOutput(output.global_step, loss, {**output.metrics, "train_loss": loss})
-
-    def _prepare_for_training(self, *args: Any, **kwargs: Any) -> Any:
-        prepared = super()._prepare_for_training(*args, **kwargs)
-        if self.is_fsdp_enabled:
-            # FSDP makes the model one of a class of its own. What is saved is named, and its code found, by the class.
-            sharded, own = type(self.accelerator.unwrap_model(self.model, keep_torch_compile=False)), self._own_class
-            sharded.__name__, sharded.__module__ = own.__name__, own.__module__
-        return prepared
+    @property
+    def changes_model(self) -> bool:
+        """Whether training changes the model itself: FSDP shards its weights, DeepSpeed casts them."""
+        return bool(self.is_fsdp_enabled or self.is_deepspeed_enabled)
 
     @property
     def _own_class(self) -> type[MultiLabelPreTrainedModel]:
         return MODEL_CLASSES[cast(MultiLabelPreTrainedModel, self.model).config.strategy]
 
     @property
-    def changes_model(self) -> bool:
-        """Whether the model is not itself while it is trained: FSDP shards its weights, DeepSpeed casts them."""
-        return bool(self.is_fsdp_enabled or self.is_deepspeed_enabled)
+    def _trains_on_cpu(self) -> bool:
+        return self.args.device.type == "cpu" and not self.changes_model
 
     def whole_model(self) -> MultiLabelPreTrainedModel:
-        """Return the model in one piece in every process; all must ask, for each may hold a part of the weights.
+        """Return the model with all of its weights in every process; all processes must call this.
 
         Returns:
-            The model itself, in its own precision, unless it was changed for training: then one of its class with its
-            weights.
+            The model itself, in its own precision. If training changed it, a new model of its class with its weights.
         """
         model = cast(MultiLabelPreTrainedModel, self.model)
         if not self.changes_model:
-            # Accelerate has put the precision of training around its `forward`.
+            # Accelerate has wrapped its `forward` in the precision of training.
             unwrapped: MultiLabelPreTrainedModel = self.accelerator.unwrap_model(model, keep_fp32_wrapper=False)
             return unwrapped
-        weights = self.accelerator.get_state_dict(self.model_wrapped)  # of FSDP's, the main process alone has them
+        weights = self.accelerator.get_state_dict(self.model_wrapped)  # with FSDP, the main process alone has them
         whole: Any = self._own_class(model.config)
         whole.load_state_dict(on_main(lambda: weights))
         moved: MultiLabelPreTrainedModel = whole.to(self.args.device)
         return moved
 
-    def _init_training_state(
-        self, max_steps: int, steps: int, epochs: int, resume_from_checkpoint: str | None, trial: Any
-    ) -> tuple[int, int]:
-        done: tuple[int, int] = super()._init_training_state(max_steps, steps, epochs, resume_from_checkpoint, trial)
-        # Trainer looks for the best one where it was when the state was saved.
-        best = None if resume_from_checkpoint is None else best_checkpoint(Path(resume_from_checkpoint))
-        if best is not None and best.is_dir():
-            self.state.best_model_checkpoint = str(best)
-        return done
+    @contextmanager
+    def _with_arguments(self, **values: Any) -> Iterator[None]:
+        """Give arguments other values within a block."""
+        before = {name: getattr(self.args, name) for name in values}
+        try:
+            for name, value in values.items():
+                setattr(self.args, name, value)
+            yield
+        finally:
+            for name, value in before.items():
+                setattr(self.args, name, value)
 
-    def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
-        if self._sampler is not None:
-            # Where several processes go on within an epoch, the loader that skips what was seen does not hand it on.
-            self._sampler.set_epoch(kwargs["epoch"])
-        # Trainer would make one more step of a run that was interrupted after its last.
-        stoppers = [
-            callback for callback in self.callback_handler.callbacks if isinstance(callback, EarlyStoppingCallback)
-        ]
-        if self.state.global_step >= self.state.max_steps or any(
-            stopper.early_stopping_patience_counter >= stopper.early_stopping_patience for stopper in stoppers
-        ):
-            self.control.should_training_stop = True
-        else:
-            super()._run_epoch(*args, **kwargs)
+    # The order of examples
+
+    def get_train_dataloader(self) -> DataLoader[Any]:
+        """Return the training batches, grouped by length in an order that the seed and the epoch decide."""
+        if self.args.train_sampling_strategy != "group_by_length" or not has_length(self.train_dataset):
+            return super().get_train_dataloader()
+        with self._with_arguments(train_sampling_strategy="sequential"):
+            loader = super().get_train_dataloader()
+        # As many as a step of all processes takes: the order does not depend on how many processes there are.
+        examples = self.args.train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size
+        lengths = list(reopen_memory_map(cast(Dataset, self.train_dataset))[self.args.length_column_name])
+        seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
+        self._sampler = EpochSeededLengthSampler(examples, lengths, seed)
+        cast(DataLoaderShard, loader).set_sampler(self._sampler)
+        return loader
+
+    def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader[Any]:
+        """Return the batches of all examples in their order, whatever order and remainder training has."""
+        with self._with_arguments(train_sampling_strategy="sequential", dataloader_drop_last=False):
+            return super().get_eval_dataloader(eval_dataset)
+
+    def get_test_dataloader(self, test_dataset: Any) -> DataLoader[Any]:
+        """Return the batches of all examples in their order, whatever order and remainder training has."""
+        with self._with_arguments(train_sampling_strategy="sequential", dataloader_drop_last=False):
+            return super().get_test_dataloader(test_dataset)
+
+    # Training
+
+    def train(
+        self,
+        resume_from_checkpoint: str | bool | None = None,
+        trial: Any = None,
+        ignore_keys_for_eval: list[str] | None = None,
+    ) -> TrainOutput:
+        """Train as Trainer does.
+
+        Args:
+            resume_from_checkpoint: As for Trainer.
+            trial: As for Trainer.
+            ignore_keys_for_eval: As for Trainer.
+
+        Raises:
+            FileError: If a checkpoint cannot be written, or the best one is damaged.
+            MultiLabelError: If some processes would have fewer batches than others.
+        """
+        self._check_even_batches()
+        if resume_from_checkpoint is True:
+            resume_from_checkpoint = get_last_checkpoint(str(self.args.output_dir)) or True
+        self._resumed = Path(resume_from_checkpoint) if isinstance(resume_from_checkpoint, str) else None
+        self._loss = self._make_loss()
+        with ExitStack() as self._cpu_training:  # `on_train_begin` enters it, when the model is the one to train
+            output = super().train(resume_from_checkpoint, trial, ignore_keys_for_eval)
+        if self.args.world_size <= 1:
+            return output
+        # Of the steps since the latest log, Trainer returns the loss of this process alone.
+        own = torch.tensor(output.training_loss, device=self.args.device)
+        loss = float(self.accelerator.reduce(own, reduction="mean"))
+        return TrainOutput(output.global_step, loss, {**output.metrics, "train_loss": loss})
+
+    def set_initial_training_values(self, args: TrainingArguments, dataloader: DataLoader[Any]) -> Any:
+        """Compute the numbers of epochs and steps as Trainer does; no epoch if the run to resume is over."""
+        epochs, *others, max_steps = super().set_initial_training_values(args, dataloader)
+        return (0 if self._is_over(max_steps) else epochs, *others, max_steps)
+
+    def _is_over(self, max_steps: int) -> bool:
+        """Whether no step is left after the checkpoint to resume from; Trainer would make one more."""
+        if self._resumed is None:
+            return False
+        state = TrainerState.load_from_json(str(self._resumed / TRAINER_STATE_NAME))
+        stopper = state.stateful_callbacks.get(EarlyStoppingCallback.__name__)
+        if stopper is None or not self.args.restore_callback_states_from_checkpoint:
+            return state.global_step >= max_steps
+        counted: int = stopper["attributes"]["early_stopping_patience_counter"]
+        return state.global_step >= max_steps or counted >= stopper["args"]["early_stopping_patience"]
+
+    def create_optimizer(self, model: torch.nn.Module | None = None) -> torch.optim.Optimizer:
+        """Build Trainer's optimizer and move the parameters of the head into groups with their own learning rate."""
+        is_new = self.optimizer is None
+        optimizer = super().create_optimizer(model)
+        if is_new:
+            trained: Any = self.model if model is None else model
+            head = {
+                parameter
+                for name, parameter in trained.named_parameters()
+                # Anywhere in the name: DDP and others wrap the model.
+                if any(prefix in name for prefix in MultiLabelPreTrainedModel.head_parameter_prefixes)
+            }
+            for group in list(optimizer.param_groups):
+                own = [parameter for parameter in group["params"] if parameter in head]
+                group["params"] = [parameter for parameter in group["params"] if parameter not in head]
+                optimizer.add_param_group({**group, "params": own, "lr": self.args.head_learning_rate})
+        return optimizer
+
+    # The loss
 
     def _make_loss(self) -> Loss:
         settings: dict[str, Any] = {}
@@ -220,7 +299,7 @@ class MultiLabelTrainer(Trainer):
         return_outputs: bool = False,
         num_items_in_batch: torch.Tensor | int | None = None,
     ) -> Any:
-        """Compute the loss as Trainer does it in training, and as the model does it in evaluation."""
+        """Compute the loss as Trainer does in training, and as the model does in evaluation."""
         if model.training:
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         outputs = model(**inputs)
@@ -229,10 +308,10 @@ class MultiLabelTrainer(Trainer):
     def _training_loss(
         self, outputs: SequenceClassifierOutput, labels: torch.Tensor, num_items_in_batch: torch.Tensor
     ) -> torch.Tensor:
-        """Return what a batch adds to the loss of its step, (); Trainer makes up for processes that are averaged."""
+        """Return what a batch adds to the loss of its step, (); Trainer corrects for the mean over processes."""
         terms = self._loss(cast(torch.Tensor, outputs.logits), labels)  # (B, L)
-        # With DataParallel, a batch is that of all devices, and the count is repeated for each. Trainer multiplies
-        # with their number all the same, as if the loss were the mean of what each has computed.
+        # With DataParallel the batch is that of all devices, and the count is repeated for each. Trainer multiplies
+        # by the number of devices, as if the loss were the mean of theirs.
         count = num_items_in_batch.flatten()[0].clamp(min=1) * max(1, self.args.n_gpu)
         loss: torch.Tensor = terms.sum() / count
         return loss
@@ -240,126 +319,115 @@ class MultiLabelTrainer(Trainer):
     def get_batch_samples(
         self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device
     ) -> tuple[list[Any], torch.Tensor | int | None]:
-        """Collect the batches of a step as Trainer does it, and leave out of the loss what only fills up the last."""
-        return super().get_batch_samples(self._without_fill(epoch_iterator), num_batches, device)
+        """Collect the batches of a step and count their annotated labels, as Trainer does with -100 for the others."""
+        return super().get_batch_samples(self._mark_ignored(epoch_iterator), num_batches, device)
 
-    def _without_fill(self, batches: Iterator[Any]) -> Iterator[Any]:
-        # At the end of an epoch several processes still have batches of one size: rows that were seen before follow
-        # those that are left, which go to the first processes.
-        rows: Any = self.train_dataset
-        is_filled = self.args.world_size > 1 and has_length(rows) and not self.args.dataloader_drop_last
+    def _mark_ignored(self, batches: Iterator[Any]) -> Iterator[Any]:
+        """Set labels (B, L) to -100 where they are not annotated, or the example only fills up the last batch."""
+        examples: Any = self.train_dataset
+        is_filled = self.accelerator.even_batches and not self.args.dataloader_drop_last and has_length(examples)
         for batch in batches:
-            if is_filled and self.accelerator.gradient_state.end_of_dataloader:
-                size = len(batch["labels"])
-                left = len(rows) % (size * self.args.world_size) or size * self.args.world_size
-                batch["labels"][max(0, left - size * self.args.process_index) :] = -100
+            labels = batch["labels"] = batch["labels"].float().nan_to_num(-100)
+            if is_filled and self.args.world_size > 1 and self.accelerator.gradient_state.end_of_dataloader:
+                # All processes have batches of one size. The examples that are left go to the first of them; those
+                # that follow were seen before.
+                size = len(labels)
+                left = len(examples) % (size * self.args.world_size) or size * self.args.world_size
+                labels[max(0, left - size * self.args.process_index) :] = -100
             yield batch
 
-    def _get_num_items_in_batch(self, batch_samples: list[Any], device: torch.device) -> torch.Tensor | int | None:
-        # Trainer counts, over batches and processes, what is not -100.
-        marked = [{"labels": batch["labels"].float().nan_to_num(-100)} for batch in batch_samples]
-        count: torch.Tensor | int | None = super()._get_num_items_in_batch(marked, device)
-        return count
+    def _check_even_batches(self) -> None:
+        """Refuse to give some processes more batches than others, which would wait for them forever."""
+        examples: Any = self.train_dataset
+        if self.accelerator.even_batches or self.args.dataloader_drop_last or not has_length(examples):
+            return
+        processes, size = self.args.world_size, self.args.train_batch_size
+        if math.ceil(len(examples) / size) % processes:
+            raise MultiLabelError(
+                f"even_batches=false: {len(examples)} examples in batches of {size} cannot be distributed evenly over "
+                f"{processes} processes: drop even_batches, or add --dataloader_drop_last true"
+            )
 
-    def create_optimizer(self, model: torch.nn.Module | None = None) -> torch.optim.Optimizer:
-        """Build Trainer's optimizer and move the parameters of the head into groups with their own learning rate."""
-        is_new = self.optimizer is None
-        optimizer = super().create_optimizer(model)
-        if is_new:
-            trained: Any = self.model if model is None else model
-            head = {
-                parameter
-                for name, parameter in trained.named_parameters()
-                # Not only at its beginning: several processes wrap the model.
-                if any(part in name for part in MultiLabelPreTrainedModel.head_parameter_prefixes)
-            }
-            for group in list(optimizer.param_groups):
-                own = [parameter for parameter in group["params"] if parameter in head]
-                group["params"] = [parameter for parameter in group["params"] if parameter not in head]
-                optimizer.add_param_group({**group, "params": own, "lr": self.args.head_learning_rate})
-        return optimizer
-
-    @property
-    def _is_itself_on_cpu(self) -> bool:
-        return self.args.device.type == "cpu" and not self.changes_model
-
-    def _clip_grad_norm(self, model: torch.nn.Module) -> torch.Tensor:
-        if not self._is_itself_on_cpu:
-            clipped: torch.Tensor = super()._clip_grad_norm(model)
-            return clipped
-        parameters = [parameter for parameter in model.parameters() if parameter.grad is not None]
-        norm = torch.nn.utils.get_total_norm([cast(torch.Tensor, parameter.grad) for parameter in parameters])
-        # The base class multiplies all gradients, also with one. Not to wait for the norm pays on a GPU only.
-        if norm > self.args.max_grad_norm:
-            torch.nn.utils.clip_grads_with_norm_(parameters, self.args.max_grad_norm, norm)
-        return norm
-
-    def _get_output_dir(self, trial: Any) -> str:
-        folder = super()._get_output_dir(trial)
-        return str(Path(folder) / UNFINISHED) if self._is_saving else folder
+    # Checkpoints
 
     def _save_checkpoint(self, model: torch.nn.Module, trial: Any) -> None:
-        """Save as Trainer does, under another name, from which the whole checkpoint comes to its place in one step.
+        """Save as Trainer does into a folder of unfinished checkpoints, and move the checkpoint to its place.
 
         Raises:
             FileError: If it cannot be written.
         """
-        folder = Path(self._get_output_dir(trial))
+        folder = Path(str(self.args.output_dir))
         checkpoint = folder / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
         unfinished = folder / UNFINISHED / checkpoint.name
         try:
             with explain_write_errors(checkpoint):
-                self._is_saving = True
-                super()._save_checkpoint(model, trial)
+                with self._with_arguments(output_dir=str(unfinished.parent)):
+                    super()._save_checkpoint(model, trial)
                 if self.state.best_model_checkpoint == str(unfinished):
                     self.state.best_model_checkpoint = str(checkpoint)
                 self.accelerator.wait_for_everyone()  # each process writes the state of its random numbers
                 if self.args.should_save:
-                    self.state.save_to_json(str(unfinished / TRAINER_STATE_NAME))  # with the place of the best
+                    self.state.save_to_json(str(unfinished / TRAINER_STATE_NAME))  # with the path of the best
                     publish_checkpoint(checkpoint)
-                    kept = [checkpoint.name, Path(str(self.state.best_model_checkpoint)).name]
-                    rotate_checkpoints(folder, self.args.save_total_limit, kept)
+                    self._rotate(checkpoint.name)
         finally:
-            self._is_saving = False
             if self.args.should_save:
-                remove_unfinished(folder)  # makes room, if that was what was missing
-        self.accelerator.wait_for_everyone()  # all read the best one at the end
+                remove_unfinished(folder)  # frees space, if that was missing
+        self.accelerator.wait_for_everyone()  # all of them read the best one at the end
 
-    def _load_best_model(self) -> None:
-        best = Path(str(self.state.best_model_checkpoint))
-        damage = describe_damage(best)
-        if damage is not None:
+    def _rotate(self, *kept: str) -> None:
+        """Remove the oldest checkpoints beyond the limit, but not the best."""
+        best = Path(str(self.state.best_model_checkpoint)).name
+        rotate_checkpoints(Path(str(self.args.output_dir)), self.args.save_total_limit, [*kept, best])
+
+
+class _TrainingEvents(TrainerCallback):
+    """What a trainer does at points of a training that only callbacks reach."""
+
+    def __init__(self, trainer: MultiLabelTrainer) -> None:
+        self._trainer = trainer
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Prepare the model that Trainer has now wrapped, and find the best checkpoint of a run that is resumed."""
+        trainer = self._trainer
+        if trainer.is_fsdp_enabled:
+            # FSDP gives the model a class of its own. Saving reads the name and the source of the class.
+            model = trainer.accelerator.unwrap_model(trainer.model, keep_torch_compile=False)
+            sharded, own = type(model), trainer._own_class
+            sharded.__name__, sharded.__module__ = own.__name__, own.__module__
+        best = None if trainer._resumed is None else best_checkpoint(trainer._resumed)
+        if best is not None and best.is_dir():
+            state.best_model_checkpoint = str(best)  # the directory may have been moved since
+        if trainer._trains_on_cpu:
+            trainer._cpu_training.close()  # of an attempt with larger batches
+            is_alone = args.world_size <= 1
+            trainer._cpu_training.enter_context(cpu_training(cast(PreTrainedModel, trainer.model), is_alone))
+
+    def on_epoch_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Choose the order of the epoch, which the loader that skips what was seen does not pass on."""
+        if self._trainer._sampler is not None:
+            self._trainer._sampler.set_epoch(int(state.epoch))
+
+    def on_log(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: Any = None, **kwargs: Any
+    ) -> None:
+        """Check the best checkpoint when training is over: this log is the last event before Trainer loads it.
+
+        Raises:
+            FileError: If it is damaged.
+        """
+        if "train_runtime" not in logs or not args.load_best_model_at_end or state.best_model_checkpoint is None:
+            return
+        best = Path(state.best_model_checkpoint)
+        if damage := describe_damage(best):
             raise FileError(
-                f"{best}, the best checkpoint, is not whole ({damage}): run the same command again, which goes on "
-                "from one before it"
+                f"{best}, the best checkpoint, is damaged ({damage}): run the same command again to resume from an "
+                "earlier one"
             )
-        super()._load_best_model()
-        is_own = best.parent == Path(str(self.args.output_dir))  # or of the run that this one has gone on from
-        if is_own and self.args.should_save and self.args.save_total_limit == 1:
-            # Trainer is about to remove the newest as well, if it is another, but file by file.
-            rotate_checkpoints(best.parent, limit=1, kept=[best.name])
-
-    def _get_train_sampler(self, train_dataset: Dataset | None = None) -> torch.utils.data.Sampler[int] | None:
-        if self.args.train_sampling_strategy != "group_by_length":
-            return super()._get_train_sampler(train_dataset)
-        # Those of a step in all processes: the order does not depend on how they are dealt out.
-        rows = self.args.train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size
-        # Not from `train_dataset`: Trainer has taken away the columns that the model does not read.
-        rows_with_length: Any = self.train_dataset
-        lengths = list(reopen_memory_map(rows_with_length)[self.args.length_column_name])
-        seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
-        self._sampler = EpochSeededLengthSampler(rows, lengths, seed)
-        return self._sampler
-
-    def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader[Any]:
-        """Give all rows to an evaluation, also where training leaves out those that fill no batch."""
-        drops_last, self.args.dataloader_drop_last = self.args.dataloader_drop_last, False
-        try:
-            return super().get_eval_dataloader(eval_dataset)
-        finally:
-            self.args.dataloader_drop_last = drops_last
-
-    def _get_eval_sampler(self, eval_dataset: Dataset) -> torch.utils.data.Sampler[int] | None:
-        # Grouping by length is for training: here it would return the predictions in another order than the rows'.
-        # Several processes each get the next batch, and Trainer puts the results together in that order.
-        return torch.utils.data.SequentialSampler(eval_dataset) if self.args.world_size <= 1 else None
+        is_own = best.parent == Path(str(args.output_dir))  # or of the run that this one was resumed from
+        if is_own and args.should_save and args.save_total_limit == 1:
+            self._trainer._rotate()  # in one step each; Trainer would remove the newest file by file

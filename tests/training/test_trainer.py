@@ -1,17 +1,23 @@
 import math
+from importlib import import_module
+from inspect import signature
 
 import pytest
 import torch
 from datasets import Dataset
+from torch.nn.parallel.replicate import replicate
 from transformers import DataCollatorWithPadding, Trainer, TrainingArguments
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from bert_multilabel import compute_metrics, from_backbone, hamming_score
 from bert_multilabel.data.label_frequencies import LabelFrequencies
 from bert_multilabel.data.tokenizing import Collator, encode_rows
 from bert_multilabel.model.modeling_multilabel import multi_label_loss
+from bert_multilabel.model.scoring import scoring_tokenizer
 from bert_multilabel.training.arguments import parse_arguments
+from bert_multilabel.training.cpu import CheapDropout, attention_forward
 from bert_multilabel.training.losses import make_loss, positive_weights
-from bert_multilabel.training.trainer import EpochSeededLengthSampler, MultiLabelTrainer
+from bert_multilabel.training.trainer import PRIVATE_HOOKS, EpochSeededLengthSampler, MultiLabelTrainer
 from tests.conftest import LABELS, make_rows
 
 # Eight rows, of which a step of one batch and one of several are made; the first half is hardly annotated.
@@ -33,27 +39,62 @@ LOSS_WORDS = {
 }
 
 
+FORMS = {
+    "cls": ("cls", {}),
+    "full": ("label_tokens", {}),
+    "full-1": ("label_tokens", {"label_layers": 1}),
+    "isolated": ("label_tokens", {"label_attention": "isolated"}),
+    "isolated-1": ("label_tokens", {"label_attention": "isolated", "label_layers": 1}),
+}
+
+
 def partly_annotated_rows(tokenizer, labels=PARTLY):
     texts = ["price", "too expensive", "good", "gift to buy", "not good", "is", "quality", "wants a gift"]
-    return encode_rows(Dataset.from_dict({"text": texts, "labels": labels}), tokenizer)
+    return encode_rows(Dataset.from_dict({"text": texts[: len(labels)], "labels": labels}), tokenizer)
 
 
-def make_trainer(backbone, folder, words, labels=PARTLY, **more):
-    """A trainer with plain gradient descent and no dropout on rows that are partly annotated."""
+def make_trainer(backbone, folder, words, labels=PARTLY, form="cls", **more):
+    """A trainer with plain gradient descent and no dropout on examples that are partly annotated."""
     options = f"""--model_name_or_path x --output_dir {folder} --do_train --use_cpu --disable_tqdm true --optim sgd
         --save_strategy no --max_grad_norm 0 --lr_scheduler_type constant --warmup_steps 0 --weight_decay 0
         --learning_rate 0.5 --head_learning_rate 0.5 {words}"""
     torch.manual_seed(0)
+    strategy, config = FORMS[form]
     model, tokenizer = from_backbone(
-        backbone, LABELS, "cls", hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0
+        backbone, LABELS, strategy, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0, **config
     )
+    reader = scoring_tokenizer(tokenizer, model.config)
     return MultiLabelTrainer(
         model=model,
         args=parse_arguments(options.split())[2],
-        train_dataset=partly_annotated_rows(tokenizer, labels),
-        data_collator=Collator(tokenizer),
+        train_dataset=partly_annotated_rows(reader, labels),
+        data_collator=Collator(reader),
         **more,
     )
+
+
+def test_private_methods_of_trainer_are_overridden_as_listed_and_as_they_are():
+    own = {name for name in vars(MultiLabelTrainer) if name.startswith("_") and not name.startswith("__")}
+    assert {name for name in own if hasattr(Trainer, name)} == {*PRIVATE_HOOKS}
+    for name in PRIVATE_HOOKS:
+        base, override = (list(signature(getattr(of, name)).parameters) for of in (Trainer, MultiLabelTrainer))
+        assert override == base, name
+
+
+def test_the_data_seed_decides_on_the_order(backbone, tmp_path):
+    def order(words):
+        trainer = make_trainer(backbone, tmp_path, f"--per_device_train_batch_size 1 {words}")
+        return [batch["input_ids"].tolist() for batch in trainer.get_train_dataloader()]
+
+    assert order("--seed 1 --data_seed 7") == order("--seed 2 --data_seed 7") != order("--seed 1 --data_seed 8")
+    assert order("--seed 1") == order("--seed 2 --data_seed 1") != order("--seed 2")
+
+
+@pytest.mark.parametrize("loader", ["get_eval_dataloader", "get_test_dataloader"])
+def test_an_evaluation_has_the_order_of_its_examples(backbone, tmp_path, loader):
+    trainer = make_trainer(backbone, tmp_path, "--per_device_eval_batch_size 3")
+    batches = getattr(trainer, loader)(trainer.train_dataset)
+    torch.testing.assert_close(torch.cat([batch["labels"] for batch in batches]), torch.tensor(PARTLY), equal_nan=True)
 
 
 def test_an_evaluation_has_all_rows_also_where_training_leaves_some_out(backbone, tmp_path):
@@ -158,21 +199,6 @@ def test_accumulated_gradients_are_those_of_the_whole_batch(backbone, tmp_path, 
     torch.testing.assert_close(before - model.classifier.out_proj.weight, expected, atol=1e-6, rtol=1e-4)
 
 
-@pytest.mark.parametrize("max_grad_norm", [0.01, 100.0])
-def test_gradients_are_clipped_as_trainer_does_it(backbone, tmp_path, max_grad_norm):
-    words = f"--model_name_or_path x --output_dir {tmp_path} --do_train --use_cpu --max_grad_norm {max_grad_norm}"
-    args = parse_arguments(words.split())[2]
-    results = []
-    for trainer_class in (Trainer, MultiLabelTrainer):
-        torch.manual_seed(0)
-        model, tokenizer = from_backbone(backbone, LABELS, "cls")
-        model(**tokenizer("good", return_tensors="pt"), labels=torch.ones(1, 3)).loss.backward()
-        norm = trainer_class(model=model, args=args)._clip_grad_norm(model)
-        results.append((norm, [parameter.grad for parameter in model.parameters()]))
-    torch.testing.assert_close(results[1], results[0])
-    assert 0.01 < results[0][0] < 100
-
-
 def test_on_a_cpu_steps_are_the_fast_ones_also_of_a_model_made_late(backbone, tmp_path):
     words = f"--model_name_or_path x --output_dir {tmp_path} --do_train --use_cpu --max_steps 1 --save_strategy no"
     args = parse_arguments([*words.split(), "--disable_tqdm", "true"])[2]
@@ -182,7 +208,7 @@ def test_on_a_cpu_steps_are_the_fast_ones_also_of_a_model_made_late(backbone, tm
 
     class Watched(MultiLabelTrainer):
         def training_step(self, model, *rest, **more):
-            seen.append((model.config._attn_implementation, type(model.classifier.dropout).__name__))
+            seen.append((ALL_ATTENTION_FUNCTIONS["sdpa"], type(model.classifier.dropout)))
             return super().training_step(model, *rest, **more)
 
     collator = Collator(tokenizer)
@@ -191,7 +217,7 @@ def test_on_a_cpu_steps_are_the_fast_ones_also_of_a_model_made_late(backbone, tm
         {"model_init": lambda: from_backbone(backbone, LABELS, "cls")[0]},
     ):
         Watched(**given, args=args, train_dataset=rows, data_collator=collator).train()
-    assert seen == [("bert_multilabel_training", "CheapDropout")] * 2
+    assert seen == [(attention_forward, CheapDropout)] * 2
 
 
 def test_label_embeddings_learn_as_fast_as_the_head(backbone, tmp_path):
@@ -221,24 +247,65 @@ def loss_by_hand(name, logits):
 
 
 @pytest.mark.parametrize(
-    ("loss", "rows", "accumulation", "devices"),
+    ("loss", "rows", "accumulation"),
     [
-        *((loss, 2, 4, 1) for loss in LOSS_WORDS),
-        ("weighted_bce", 8, 1, 1),
-        ("weighted_bce", 3, 3, 1),  # 3, 3 and 2 rows
-        ("weighted_bce", 4, 2, 2),
+        *((loss, 2, 4) for loss in LOSS_WORDS),
+        ("weighted_bce", 8, 1),
+        ("weighted_bce", 3, 3),  # 3, 3 and 2 rows
     ],
 )
-def test_a_step_is_that_of_all_its_rows_however_they_are_dealt_out(
-    backbone, tmp_path, loss, rows, accumulation, devices
-):
-    if devices > 1 and torch.accelerator.is_available():
-        pytest.skip("DataParallel would use the accelerator")
+def test_a_step_is_that_of_all_its_rows_however_they_are_dealt_out(backbone, tmp_path, loss, rows, accumulation):
     dealt = f"--per_device_train_batch_size {rows} --gradient_accumulation_steps {accumulation} --max_steps 1"
     trainer = make_trainer(backbone, tmp_path, f"{LOSS_WORDS[loss]} {dealt}")
-    trainer.args._n_gpu = (
-        devices  # without an accelerator, DataParallel passes a batch on whole, and puts it so together
+    check_step(trainer, loss)
+
+
+class Broadcast(torch.autograd.Function):
+    """What a parameter is in a replica: a copy that is no parameter."""
+
+    @staticmethod
+    def forward(context, parameter):
+        return parameter.view_as(parameter)
+
+    @staticmethod
+    def backward(context, gradient):
+        return gradient
+
+
+class TwoDevices(torch.nn.Module):
+    """`DataParallel` with the CPU in the role of two devices: half of the batch each, in replicas made by torch."""
+
+    def __init__(self, module):
+        super().__init__()
+        self.module = module
+
+    def forward(self, **inputs):
+        chunks = {name: values.chunk(2) for name, values in inputs.items()}
+        outputs = [
+            replica(**{name: values[number] for name, values in chunks.items()})
+            for number, replica in enumerate(replicate(self.module, [0, 1]))
+        ]
+        return type(outputs[0])(logits=torch.cat([output.logits for output in outputs]))
+
+
+@pytest.mark.skipif(torch.accelerator.is_available(), reason="Trainer would put the batch on the accelerator")
+@pytest.mark.parametrize("form", ["cls", "full"])
+def test_a_step_on_several_devices_is_that_of_one(backbone, tmp_path, monkeypatch, form):
+    monkeypatch.setattr(
+        import_module("torch.nn.parallel.replicate"),
+        "_broadcast_coalesced_reshape",
+        lambda tensors, devices, detach=False: [[Broadcast.apply(tensor) for tensor in tensors] for _ in devices],
     )
+    monkeypatch.setattr("torch.nn.DataParallel", TwoDevices)
+    dealt = "--per_device_train_batch_size 4 --gradient_accumulation_steps 2 --max_steps 1"
+    trainer = make_trainer(backbone, tmp_path, f"{LOSS_WORDS['weighted_bce']} {dealt}", form=form)
+    trainer.args._n_gpu = 2  # the size of batches is already decided
+    check_step(trainer, "weighted_bce")
+    assert isinstance(trainer.model_wrapped, TwoDevices)
+
+
+def check_step(trainer, loss):
+    """Train for a step and compare it with one computed from the loss of all examples at once."""
     model = trainer.model
     batch = trainer.data_collator(list(trainer.train_dataset))
     expected_loss = loss_by_hand(loss, model(batch["input_ids"], batch["attention_mask"]).logits)
@@ -248,8 +315,21 @@ def test_a_step_is_that_of_all_its_rows_however_they_are_dealt_out(
     trained = trainer.train()
     for name, parameter in parameters.items():
         torch.testing.assert_close(before[name] - parameter, 0.5 * gradients[name], atol=1e-6, rtol=1e-3, msg=name)
-    if devices == 1:
+    if trainer.args.n_gpu <= 1:  # else Trainer reports the loss times the number of devices
         assert trained.training_loss == pytest.approx(expected_loss.item(), rel=1e-4)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+@pytest.mark.parametrize("form", FORMS)
+def test_a_model_trains_in_bfloat16_on_a_gpu(backbone, tmp_path, form):
+    words = "--bf16 true --max_steps 20 --per_device_train_batch_size 8"
+    trainer = make_trainer(backbone, tmp_path, words, form=form)
+    trainer.args.use_cpu = False
+    before = trainer.evaluate(trainer.train_dataset)["eval_loss"]
+    trainer.train()
+    assert trainer.evaluate(trainer.train_dataset)["eval_loss"] < before
+    assert all(weights.dtype == torch.float32 for weights in trainer.model.parameters())
 
 
 def test_a_step_without_annotations_changes_nothing(backbone, tmp_path):

@@ -15,7 +15,7 @@ from torch.distributed import TCPStore
 
 from bert_multilabel import from_backbone
 from bert_multilabel.data.tokenizing import Collator, encode_rows
-from bert_multilabel.errors import FileError, OtherProcessError
+from bert_multilabel.errors import FileError, MultiLabelError, OtherProcessError
 from bert_multilabel.evaluation.arguments import DecisionArguments
 from bert_multilabel.evaluation.decisions import TunedMetrics
 from bert_multilabel.training.arguments import parse_arguments
@@ -31,7 +31,7 @@ from bert_multilabel.utils.distributed import (
 )
 from tests import forked
 from tests.conftest import LABELS, make_rows, save_checkpoint
-from tests.training.test_trainer import LOSS_WORDS, make_trainer
+from tests.training.test_trainer import LOSS_WORDS, PARTLY, make_trainer
 
 # Not a multiple of what two processes take at a time.
 TRAIN_ROWS, VALIDATION_ROWS = 45, 37
@@ -49,11 +49,25 @@ def train_steps(backbone, folder, count):
 
 
 def train_epochs(backbone, folder, count):
-    """Two epochs of a step of six rows and one of the two that are left, in an order that depends on lengths."""
-    words = f"--per_device_train_batch_size {6 // count} --num_train_epochs 2"
-    trainer = make_trainer(backbone, folder, words)
-    assert trainer.train().global_step == 4
-    trainer.save_model(str(folder / "epochs"))
+    """Two epochs of steps of six examples, in an order that depends on lengths; the last batch is not full."""
+    for name, words, labels, steps in (
+        ("epochs", "", PARTLY, 4),  # the last has two
+        ("dropped", "--dataloader_drop_last true", PARTLY, 2),
+        ("uneven", '--accelerator_config {"even_batches":false}', PARTLY[:5], 2),
+    ):
+        words += f" --per_device_train_batch_size {6 // count} --num_train_epochs 2"
+        trainer = make_trainer(backbone, folder, words, labels)
+        assert trainer.train().global_step == steps
+        trainer.save_model(str(folder / name))
+
+
+def refuse_uneven(backbone, folder, count):
+    """What is raised if one process would have a batch more than the other."""
+    words = '--accelerator_config {"even_batches":false} --per_device_train_batch_size 2 --max_steps 2'
+    try:
+        make_trainer(backbone, folder, words, PARTLY[:5]).train()
+    except MultiLabelError as error:
+        return str(error)
 
 
 def train_every_form(backbone, folder, count):
@@ -145,7 +159,7 @@ def do_on_main(backbone, folder, count):
 
 
 SCENARIOS = (
-    *(train_steps, train_epochs, train_every_form, evaluate, run_script, go_on, run_evaluation),
+    *(train_steps, train_epochs, refuse_uneven, train_every_form, evaluate, run_script, go_on, run_evaluation),
     *(fail_in_the_second, fail_in_the_first, do_on_main),
 )
 
@@ -212,13 +226,20 @@ def found(tmp_path_factory):
     return root, *results
 
 
-@pytest.mark.parametrize("name", ["steps", "epochs", "run"])
+@pytest.mark.parametrize("name", ["steps", "epochs", "dropped", "uneven", "run"])
 def test_two_processes_learn_what_one_learns(found, name):
     root = found[0]
     one, two = (load_file(root / count / name / "model.safetensors") for count in ("1", "2"))
     torch.testing.assert_close(two, one, atol=1e-5, rtol=1e-4)
     start = load_file(root / "backbone" / "model.safetensors")["encoder.layer.0.output.dense.weight"]
     assert (one["bert.encoder.layer.0.output.dense.weight"] - start).abs().max() > 1e-3  # something was learnt
+
+
+def test_batches_that_one_process_lacks_are_refused(found):
+    _, one, first, second = found
+    assert one["refuse_uneven"] is None
+    for several in (first, second):
+        assert "5 examples in batches of 2 cannot be distributed evenly over 2 processes" in several["refuse_uneven"]
 
 
 @pytest.mark.parametrize("count", ["1", "2"])
