@@ -33,9 +33,8 @@ def add_adapters(model: MultiLabelPreTrainedModel, rank: int) -> "LoraModel":
     Returns:
         PEFT's handle, whose `merge_and_unload` turns the model back into an ordinary one, in place as well.
     """
-    # PEFT takes seconds to import, and is there only with the extra "lora".
-    from peft import LoraConfig
-    from peft.tuners.lora import LoraModel
+    # PEFT takes seconds to import, and is installed only with the extra "lora".
+    from peft import LoraConfig, get_peft_model
 
     label_token_ids = None if model.config.has_late_label_layers else model.config.label_token_ids
     config = LoraConfig(
@@ -44,7 +43,7 @@ def add_adapters(model: MultiLabelPreTrainedModel, rank: int) -> "LoraModel":
         target_modules=_LAYERS,
         trainable_token_indices=label_token_ids and {"word_embeddings": label_token_ids},
     )
-    adapters = LoraModel(model, config, "default")
+    adapters = get_peft_model(model, config)
     for name, parameter in model.named_parameters():
         if name.startswith(model.head_parameter_prefixes):
             parameter.requires_grad = True

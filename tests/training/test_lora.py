@@ -148,10 +148,14 @@ def test_merged_adapters_leave_the_logits_as_they_were(backbone):
         for name, parameter in model.named_parameters():
             if "lora_B" in name:
                 parameter += 0.01 * torch.randn_like(parameter)
+    dense = model.bert.encoder.layer[0].output.dense
+    product = dense.lora_B["default"].weight @ dense.lora_A["default"].weight  # (H, I)
+    expected = dense.weight.detach() + 512 / 4 * product.detach()
     with torch.inference_mode():
         before = model(**inputs).logits
     assert (before - without).abs().max() > 0.1
     adapters.merge_and_unload()
+    torch.testing.assert_close(model.bert.encoder.layer[0].output.dense.weight.detach(), expected)
     with torch.inference_mode():
         torch.testing.assert_close(model(**inputs).logits, before, atol=1e-5, rtol=0)
 
