@@ -1,10 +1,10 @@
-"""What makes training on a CPU faster without changing what is learnt: the same sums, up to rounding.
+"""Faster training on a CPU that learns the same: equal sums up to rounding, with other random numbers.
 
-Of a stock training step of a small BERT, less than half is matrix work. Most of the rest is a random number for every
-value that may be dropped, and a gradient for every row of the word embeddings though a batch touches few of them. On a
-GPU both are cheap, so nothing is replaced there.
+Less than half of a training step of a small BERT is matrix products. Most of the rest draws a random number for every
+value that may be dropped, and writes a gradient for every word embedding though a batch reads few. On a GPU both are
+cheap, so nothing is replaced there.
 
-Shapes: B batch, T tokens, Q tokens that read, h heads, V vocabulary, H hidden size.
+Shapes: B batch, T tokens, Q tokens that are computed, h heads, V vocabulary, H hidden size.
 """
 
 from collections.abc import Iterator
@@ -15,23 +15,23 @@ import torch
 from torch import nn
 from transformers import AttentionInterface, PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
-from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
-
-_ATTENTION = "bert_multilabel_training"
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 
 @contextmanager
 def cpu_training(model: PreTrainedModel, is_alone: bool = True) -> Iterator[None]:
-    """Train a BERT within this context and it is faster: same optimizer, same gradients, but other random numbers.
+    """Train a BERT faster within this context.
+
+    Attention of the implementation "sdpa" is replaced for all models meanwhile, with the same results.
 
     Args:
         model: On a CPU.
-        is_alone: Whether it is trained in this process alone. What adds up the gradients of several takes them dense.
+        is_alone: Whether it is trained in this process alone. Several processes exchange dense gradients.
     """
     with ExitStack() as stack:
         stack.enter_context(_cheap_dropout(model))
         embedding = model.get_input_embeddings()
-        # PEFT's own module, of which only some rows are trained, has no gradient of all rows.
+        # The module with which PEFT trains some rows only is not an `nn.Embedding`.
         if is_alone and isinstance(embedding, nn.Embedding) and embedding.weight.requires_grad:
             stack.enter_context(_touched_rows(embedding))
         yield
@@ -69,22 +69,22 @@ def attention_forward(
     scaling: float | None = None,
     **kwargs: Any,
 ) -> tuple[torch.Tensor, None]:
-    """Attention as "sdpa" computes it, with cheap dropout where it is trained.
+    """Attention as "sdpa" computes it, with cheap dropout of the attention weights in training.
 
     Args:
-        module: The attention module; "sdpa" reads its `is_causal`.
+        module: Passed on to "sdpa".
         query: (B, h, Q, H / h).
         key: (B, h, T, H / h).
         value: (B, h, T, H / h).
-        attention_mask: (B, 1, Q, T), what may be read, bool or to be added to the scores; None: everything.
+        attention_mask: (B, 1, Q, T), bool, True where a token may be read, or added to the scores; None: everywhere.
         dropout: Probability of dropping an attention weight.
-        scaling: What the scores are multiplied with; by default one by the square root of H / h.
-        **kwargs: Passed on.
+        scaling: Factor of the scores; by default one by the square root of H / h.
+        **kwargs: Passed on to "sdpa".
 
     Returns:
-        (B, Q, h, H / h), and no attention weights.
+        (B, Q, h, H / h), and None in place of the attention weights.
     """
-    # Where gradients are off but there is dropout, a checkpointed layer will be computed again with the same numbers.
+    # With dropout but without gradients, a checkpointed layer will be computed again from the same random numbers.
     if not dropout and not torch.is_grad_enabled():
         output: tuple[torch.Tensor, None] = sdpa_attention_forward(
             module, query, key, value, attention_mask, dropout, scaling, **kwargs
@@ -100,10 +100,6 @@ def attention_forward(
     return (weights.to(value.dtype) @ value).transpose(1, 2).contiguous(), None  # (B, Q, h, H / h)
 
 
-AttentionInterface.register(_ATTENTION, attention_forward)
-AttentionMaskInterface.register(_ATTENTION, sdpa_mask)
-
-
 @contextmanager
 def _cheap_dropout(model: PreTrainedModel) -> Iterator[None]:
     dropouts = [
@@ -112,46 +108,51 @@ def _cheap_dropout(model: PreTrainedModel) -> Iterator[None]:
         for name, child in parent.named_children()
         if type(child) is nn.Dropout
     ]
-    attention = model.config._attn_implementation
+    sdpa = ALL_ATTENTION_FUNCTIONS["sdpa"]
     try:
         for parent, name, child in dropouts:
             setattr(parent, name, CheapDropout(child.p).train(child.training))
-        if attention == "sdpa":
-            model.set_attn_implementation(_ATTENTION)
+        AttentionInterface.register("sdpa", attention_forward)
         yield
     finally:
-        if attention == "sdpa":
-            model.set_attn_implementation(attention)
+        AttentionInterface.register("sdpa", sdpa)
         for parent, name, child in dropouts:
             setattr(parent, name, child.train(getattr(parent, name).training))
 
 
 @contextmanager
 def _touched_rows(embedding: nn.Embedding) -> Iterator[None]:
-    """Let the gradient of an embedding (V, H) be written only where a batch touches it.
+    """Write the gradient of an embedding (V, H) only in the rows of the tokens of a batch.
 
-    The optimizer still sees a dense gradient, the same as ever, but it is one matrix for the whole training: new rows
-    are added to it, and those of the step before are set to zero. Otherwise every step makes V rows of zeros.
+    The optimizer still gets a dense gradient, but it is one matrix for the whole training: the rows of a batch are
+    added to it, and those of the previous step are set to zero. Otherwise each step would create V rows of zeros.
     """
     weight = embedding.weight
     dense = torch.zeros_like(weight)  # (V, H)
-    touched: list[torch.Tensor] = []
+    read: list[torch.Tensor] = []  # token ids since the last backward pass, (B, T) each
+    written: list[torch.Tensor] = []  # token ids whose rows in `dense` may not be zero
+
+    def note(module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+        if torch.is_grad_enabled():
+            read.append(inputs[0])
 
     def prepare(new: torch.Tensor) -> torch.Tensor:
         if not new.is_sparse:
-            return new  # the model reads the matrix elsewhere, too, so all of it has a gradient
+            return new  # the model also reads the matrix elsewhere, so all of it has a gradient
         if weight.grad is None:  # the first batch of a step
-            for rows in touched:
-                dense.index_fill_(0, rows, 0.0)
-            touched.clear()
+            for ids in written:
+                dense.index_fill_(0, ids.flatten(), 0.0)
+            written.clear()
             weight.grad = dense
-        touched.append(new._indices()[0])
-        return new  # autograd adds the few rows of this batch to the dense gradient
+        written.extend(read)
+        read.clear()
+        return new  # autograd adds its rows to the dense gradient
 
-    hook = weight.register_hook(prepare)
+    hooks = embedding.register_forward_pre_hook(note), weight.register_hook(prepare)
     embedding.sparse = True
     try:
         yield
     finally:
         embedding.sparse = False
-        hook.remove()
+        for hook in hooks:
+            hook.remove()

@@ -4,6 +4,8 @@ from contextlib import nullcontext
 import pytest
 import torch
 from torch import nn
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from bert_multilabel import from_backbone
 from bert_multilabel.training.cpu import CheapDropout, attention_forward, cheap_dropout, cpu_training
@@ -125,10 +127,10 @@ def test_afterwards_the_model_is_as_before(backbone):
     with pytest.raises(RuntimeError, match="stop"), cpu_training(model):
         assert embedding.sparse
         assert any(type(module) is CheapDropout for module in model.modules())
-        assert model.config._attn_implementation == "bert_multilabel_training"
+        assert ALL_ATTENTION_FUNCTIONS["sdpa"] is attention_forward
         raise RuntimeError("stop")
     assert {name: type(module) for name, module in model.named_modules()} == before
-    assert model.config._attn_implementation == "sdpa"
+    assert ALL_ATTENTION_FUNCTIONS["sdpa"] is sdpa_attention_forward
     assert not embedding.sparse
     batch = {"input_ids": torch.tensor([[2, 5, 3]])}
     model(**batch, labels=torch.ones(1, 3)).loss.backward()  # no hook is left that would expect sparse gradients
@@ -136,10 +138,11 @@ def test_afterwards_the_model_is_as_before(backbone):
 
 
 def test_eager_attention_stays_eager(backbone):
-    model, _ = from_backbone(backbone, LABELS, "cls")
+    model, tokenizer = from_backbone(backbone, LABELS, "cls")
     model.set_attn_implementation("eager")
-    with cpu_training(model):
-        assert model.config._attn_implementation == "eager"
+    with cpu_training(model), torch.no_grad():
+        outputs = model(**tokenizer("good", return_tensors="pt"), output_attentions=True)
+    assert outputs.attentions[0].shape == (1, 4, 3, 3)
 
 
 @pytest.mark.parametrize(
