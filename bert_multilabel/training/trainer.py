@@ -256,11 +256,12 @@ class MultiLabelTrainer(Trainer):
         if self._resumed is None:
             return False
         state = TrainerState.load_from_json(str(self._resumed / TRAINER_STATE_NAME))
+        is_over = bool(state.global_step >= max_steps)
         stopper = state.stateful_callbacks.get(EarlyStoppingCallback.__name__)
-        if stopper is None or not self.args.restore_callback_states_from_checkpoint:
-            return state.global_step >= max_steps
-        counted: int = stopper["attributes"]["early_stopping_patience_counter"]
-        return state.global_step >= max_steps or counted >= stopper["args"]["early_stopping_patience"]
+        if stopper is not None and self.args.restore_callback_states_from_checkpoint:
+            counted = stopper["attributes"]["early_stopping_patience_counter"]
+            is_over = is_over or counted >= stopper["args"]["early_stopping_patience"]
+        return is_over
 
     def create_optimizer(self, model: torch.nn.Module | None = None) -> torch.optim.Optimizer:
         """Build Trainer's optimizer and move the parameters of the head into groups with their own learning rate."""
