@@ -1,8 +1,8 @@
 """Serves a trained model over HTTP: `python -m bert_multilabel.serve MODEL_DIR --port 8000`.
 
-POST /predict takes texts and says which labels they get, GET /openapi.json says how, and GET /health whether it may be
-asked. Requests that wait go through the model together. After SIGTERM or Ctrl-C new connections are refused; when all
-that was accepted is answered, the server ends.
+POST /predict predicts the labels of texts, GET /openapi.json describes the requests, and GET /health tells whether the
+server is ready. Waiting requests go through the model together. After SIGTERM or Ctrl-C the server refuses new
+connections, answers the requests it has accepted, and ends.
 """
 
 import logging
@@ -18,7 +18,7 @@ from bert_multilabel.utils.option_parser import OptionParser
 
 from .engines import is_export, load_engine
 
-# For answering what was accepted: long, but a client that never ends its request must not hold the server forever.
+# For answering the accepted requests: long, but a client that never ends its request must not block the server.
 SECONDS_TO_END = 300
 
 
@@ -26,32 +26,37 @@ SECONDS_TO_END = 300
 class ServeArguments:
     """How to serve a model."""
 
-    host: str = field(default="127.0.0.1", metadata={"help": "Address to listen on; 0.0.0.0: every one it has."})
-    port: int = field(default=8000, metadata={"help": "Port to listen on; 0: any that is free."})
+    host: str = field(default="127.0.0.1", metadata={"help": "Address to listen on; 0.0.0.0: all addresses."})
+    port: int = field(default=8000, metadata={"help": "Port to listen on; 0: any free port."})
     max_batch_size: int = field(
-        default=32, metadata={"help": "Requests that go through the model together, at most; 1: each alone."}
+        default=32, metadata={"help": "Maximum number of requests that go through the model together; 1: no batching."}
     )
     batch_timeout: float = field(
-        default=0.0, metadata={"help": "Seconds to wait for others to come along; 0: take those that wait already."}
+        default=0.0,
+        metadata={"help": "Seconds that a request waits for others; 0: no waiting."},
     )
     max_waiting: int = field(
         default=1024,
-        metadata={"help": "Texts accepted and not answered yet, at most: what is beyond is refused (503)."},
+        metadata={"help": "Maximum number of accepted texts without an answer; more are refused (503)."},
     )
     max_request_bytes: int = field(
-        default=1_000_000, metadata={"help": "Bytes of a request, at most: longer ones are refused (413)."}
+        default=1_000_000, metadata={"help": "Maximum size of a request in bytes; longer ones are refused (413)."}
     )
     precision: str | None = field(
         default=None,
         metadata={
-            "help": "Precision of the encoder's matrix products, not for an export. Default: float32.",
+            "help": "Precision of the matrix products of the encoder; not for an export. Default: float32.",
             "choices": list(PRECISIONS),
         },
     )
-    threads: int | None = field(default=None, metadata={"help": "Threads that compute. Default: one for each core."})
+    threads: int | None = field(default=None, metadata={"help": "Number of threads. Default: one per core."})
 
     def __post_init__(self) -> None:
-        """Refuse numbers that say nothing."""
+        """Check the numbers.
+
+        Raises:
+            MultiLabelError: If one is out of range.
+        """
         for name in ("max_batch_size", "max_waiting", "max_request_bytes", "threads"):
             number = getattr(self, name)
             if number is not None and number < 1:
@@ -63,27 +68,27 @@ class ServeArguments:
 
 
 def serve(folder: Path, options: ServeArguments) -> None:
-    """Serve a model until a signal comes and all that was accepted is answered.
+    """Serve a model until a signal comes and all accepted requests are answered.
 
-    This process speaks HTTP; the model runs in another one, and a third holds the queue between them. (LitServe's own
-    `run` would speak HTTP in a fourth, and leave all but the first running after a SIGTERM.)
+    This process handles HTTP, a second one runs the model, and a third one holds the queue between them. (LitServe's
+    own `run` handles HTTP in a fourth process, and leaves all but the first running after a SIGTERM.)
 
     Args:
-        folder: Of the model, or of its export.
-        options: How to serve it.
+        folder: Folder of the model, or of its export.
+        options: The options of the command.
 
     Raises:
-        MultiLabelError: If the folder holds no model of ours.
-        SystemExit: When it ends: 0 after a signal.
+        MultiLabelError: If the folder is not a model directory.
+        SystemExit: At the end; the code is 0 after a signal.
     """
-    # What these import is not part of the plain install.
+    # These are not part of the plain install.
     import uvicorn
     from litserve import LitServer
     from litserve.utils import wrap_litserve_start
 
-    from .server import Door, MultiLabelAPI, SizeLimit, complete, ignore_signals
+    from .server import AdmissionController, MultiLabelAPI, SizeLimit, configure_app, ignore_signals
 
-    # Here, too, so that a folder that cannot be served is refused before anything starts.
+    # Loads the model here as well, to refuse a bad folder before any process starts.
     config = load_engine(folder, "cpu", options.precision, options.threads).config
     api = MultiLabelAPI(folder, options.precision, options.threads, options.max_batch_size, options.batch_timeout)
     server = LitServer(
@@ -94,14 +99,14 @@ def serve(folder: Path, options: ServeArguments) -> None:
         model_metadata={"label_names": config.label_names},
         middlewares=[(SizeLimit, {"max_bytes": options.max_request_bytes})],
     )
-    complete(server.app, Door(config, options.max_waiting))
-    ignore_signals()  # which the processes inherit that start here
+    configure_app(server.app, AdmissionController(config, options.max_waiting))
+    ignore_signals()  # inherited by the processes that start here
     with wrap_litserve_start(server, worker_monitor=True):
         try:
             for number in (signal.SIGINT, signal.SIGTERM):
                 signal.signal(number, lambda *_: sys.exit(0))
             server.verify_worker_status()
-            # From here on, uvicorn handles the signals, and raises them again at its end.
+            # From here on uvicorn handles the signals, and raises them again when it ends.
             uvicorn.run(
                 server.app,
                 host=options.host,
@@ -110,8 +115,8 @@ def serve(folder: Path, options: ServeArguments) -> None:
                 timeout_graceful_shutdown=SECONDS_TO_END,
             )
         finally:
-            # Nobody waits for answers any more. LitServe's monitor, which starts a model again that died, must not see
-            # these end, nor complain of what else is gone when it looks again.
+            # No client waits any more. LitServe's monitor, which restarts dead workers, must neither see these end nor
+            # log what is missing when it checks again.
             workers, server.inference_workers = server.inference_workers, []
             logging.getLogger("litserve.server").disabled = True
             for worker in workers:
@@ -120,7 +125,7 @@ def serve(folder: Path, options: ServeArguments) -> None:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Serve the model that the command line names."""
+    """Run the command."""
     parser = OptionParser(ServeArguments, prog="bert-multilabel serve", description=__doc__)
     parser.add_argument("model_dir", type=Path, help="Folder of the trained model, or of its export.")
     options, others = parser.parse(arguments)

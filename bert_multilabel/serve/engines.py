@@ -1,4 +1,4 @@
-"""What computes logits behind the server: torch or onnxruntime.
+"""The engines of the server, which compute logits: torch or onnxruntime.
 
 Shapes: N texts, L labels.
 """
@@ -15,29 +15,29 @@ from bert_multilabel.model.configuration_multilabel import MultiLabelConfig
 from bert_multilabel.model.scoring import PRECISIONS, MultiLabelScorer
 from bert_multilabel.utils.extras import check_installed
 
-# Of few texts few are of like length: small batches hold less padding.
+# Few texts rarely have similar lengths: small batches contain less padding.
 TOKENS_PER_BATCH_ON_CPU = 512
 
 
 class Engine(Protocol):
-    """Computes logits, on which its configuration decides; `MultiLabelScorer` is one."""
+    """Computes logits; its configuration decides on them. `MultiLabelScorer` is an engine."""
 
     config: MultiLabelConfig
 
     def logits(self, texts: Sequence[str], pairs: Sequence[str] | None = None) -> torch.Tensor:
-        """Return the logits (N, L), float32, on the CPU, of N texts, all with a second text or all without."""
+        """Return the logits, (N, L), float32, on the CPU, of N texts, all with a second text or all without."""
 
 
 class OnnxEngine:
-    """Computes by onnxruntime what `python -m bert_multilabel.export` wrote.
+    """Runs a model exported by `python -m bert_multilabel.export` with onnxruntime.
 
     Args:
-        folder: Of the export.
-        threads: How many threads compute; None: one for each core.
+        folder: Folder of the export.
+        threads: Number of threads; None: one per core.
     """
 
     def __init__(self, folder: Path, threads: int | None) -> None:
-        # What this imports is not part of the plain install.
+        # onnxruntime is not part of the plain install.
         from bert_multilabel.export.onnx_model import OnnxModel
 
         self._model = OnnxModel(folder, threads)
@@ -49,34 +49,32 @@ class OnnxEngine:
         )
 
     def logits(self, texts: Sequence[str], pairs: Sequence[str] | None = None) -> torch.Tensor:
-        """Return the logits (N, L), float32, of N texts, all with a second text or all without."""
+        """Return the logits, (N, L), float32, of N texts, all with a second text or all without."""
         return torch.from_numpy(self._model.logits(texts, pairs))
 
 
 def is_export(folder: Path) -> bool:
-    """Whether a folder holds an ONNX export in place of a model."""
+    """Whether a folder is an ONNX export."""
     return (folder / "model.onnx").is_file()
 
 
 def load_engine(folder: Path, device: str, precision: str | None, threads: int | None) -> Engine:
-    """Load the model of a folder, or its export.
+    """Load a model or an export.
 
     Args:
-        folder: A folder that the script trained, that `save_pretrained` wrote, or that was exported to.
-        device: Where torch is to compute; an export runs on the CPU.
-        precision: One of `PRECISIONS`; None: float32, or what an export was written in.
-        threads: How many threads compute; None: one for each core.
+        folder: A model directory, or the folder of an export.
+        device: Device of a model; an export runs on the CPU.
+        precision: One of `PRECISIONS`; None: float32, or that of the export.
+        threads: Number of threads; None: one per core.
 
     Raises:
-        ImportError: If what runs an export is not installed.
-        MultiLabelError: If the folder holds no model of ours, or an export is to have another precision.
+        MissingDependencyError: If the folder is an export and onnxruntime is not installed.
+        MultiLabelError: If the folder is not a model directory, or a precision is named for an export.
     """
     if is_export(folder):
         check_installed("an export", "onnx", ["onnxruntime"])
         if precision is not None:
-            raise MultiLabelError(
-                f"{folder} is an export, whose precision is fixed: leave --precision {precision} out"
-            )
+            raise MultiLabelError(f"{folder} is an export, whose precision is fixed: remove --precision {precision}")
         return OnnxEngine(folder, threads)
     if threads is not None:
         torch.set_num_threads(threads)

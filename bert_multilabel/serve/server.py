@@ -1,9 +1,10 @@
-"""What LitServe runs: requests in at the door, batches through the model, and one form for all refusals."""
+"""The LitServe application: admission of requests, batches through the model, and one format for all errors."""
 
 import signal
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import chain
 from multiprocessing import parent_process
 from pathlib import Path
 from queue import Empty, Queue
@@ -29,21 +30,21 @@ from bert_multilabel.model.scoring import score_rows
 from .engines import load_engine
 from .request_form import Parameters, Prediction, PredictRequest, Refusal, describe
 
-# What a request may be refused for, beside a path or method that there is not.
+# Errors of /predict, for its description.
 REFUSALS = {
-    400: "The body is no JSON.",
-    413: "The request is longer than the server takes, or has more texts.",
-    422: "The request is JSON, but not of the form described here, or names labels that there are not.",
-    503: "Too many texts are waiting: the header Retry-After says in how many seconds to try again.",
+    400: "The body is not JSON.",
+    413: "The request has more bytes or texts than the server accepts.",
+    422: "The request does not match the schema, or contains unknown labels.",
+    503: "Too many texts are waiting. Try again after the seconds in the header Retry-After.",
 }
 
 
-class Door:
-    """Lets requests in while not too many texts wait.
+class AdmissionController:
+    """Accepts requests as long as not too many texts are waiting.
 
     Args:
-        config: Of the model, to hold against it what requests say of labels.
-        max_waiting: Texts that are accepted and not answered yet, at most.
+        config: The model's configuration, to check the labels in requests.
+        max_waiting: Maximum number of texts that are accepted but not answered yet.
     """
 
     def __init__(self, config: MultiLabelConfig, max_waiting: int) -> None:
@@ -55,23 +56,26 @@ class Door:
     def admit(self, request: PredictRequest) -> Iterator[None]:
         """Count the texts of a request until it is answered.
 
+        Args:
+            request: The request.
+
         Raises:
-            HTTPException: 422 if the model cannot decide as it asks, 413 if it has more texts than may ever wait, 503
-                if it has more than may wait now.
+            HTTPException: 422 if its parameters do not fit the model, 413 if it has more than `max_waiting` texts, 503
+                if too many texts are waiting now.
         """
         try:
-            _deciding(self.config, request.parameters)
+            _decision_config(self.config, request.parameters)
         except ValueError as error:
             raise HTTPException(422, f"parameters: {error}") from error
-        count = len(request.rows)
+        count = len(request.examples)
         if count > self.max_waiting:
             raise HTTPException(
-                413, f"inputs holds {count} texts, but at most {self.max_waiting} are taken: send them in parts"
+                413, f"inputs has {count} texts, but at most {self.max_waiting} are accepted: split the request"
             )
         if self.waiting + count > self.max_waiting:
             raise HTTPException(
                 503,
-                f"{self.waiting} texts are waiting, {self.max_waiting} may: try again in a second",
+                f"{self.waiting} texts are waiting, and at most {self.max_waiting} may: try again in a second",
                 {"Retry-After": "1"},
             )
         self.waiting += count
@@ -81,62 +85,76 @@ class Door:
             self.waiting -= count
 
 
-def _deciding(config: MultiLabelConfig, asked: Parameters) -> MultiLabelConfig:
+def _decision_config(config: MultiLabelConfig, asked: Parameters) -> MultiLabelConfig:
     if asked.threshold is None and asked.min_labels is None:
-        return config  # most requests: a copy and its checks would cost more than all else here
+        return config  # the usual case: a copy and its checks would cost more than the rest of this module
     return config.with_decision(asked.threshold, asked.min_labels)
 
 
 async def admitted(body: PredictRequest, request: Request) -> AsyncIterator[PredictRequest]:
-    """Lead a request through the door of the app that received it: FastAPI comes back when it is answered."""
-    with request.app.state.door.admit(body):
+    """Admit a request; FastAPI continues after the `yield` when it is answered."""
+    with request.app.state.admission.admit(body):
         yield body
 
 
-class PatientLoop(BatchedLoop):  # type: ignore[misc]  # LitServe ships no types
-    """Sleeps until a request comes, where LitServe's own loop would ask for one without a pause."""
+def take_batch(request_queue: Queue[Any], first: Any, max_batch_size: int, batch_timeout: float) -> list[Any]:
+    """Collect the requests that go through the model together.
+
+    Args:
+        request_queue: Holds more requests, or will.
+        first: A request that was taken from it.
+        max_batch_size: Maximum number of requests.
+        batch_timeout: Seconds to wait for more; 0: take only those that are waiting already.
+    """
+    taken = [first]
+    deadline = time.monotonic() + batch_timeout
+    while len(taken) < max_batch_size:
+        try:
+            taken.append(request_queue.get(timeout=max(0, deadline - time.monotonic())))
+        except Empty:
+            break
+    return taken
+
+
+class BlockingLoop(BatchedLoop):  # type: ignore[misc]  # LitServe ships no types
+    """Waits for a request without using the processor; LitServe's own loop polls without a pause."""
 
     def get_batch_requests(
         self, lit_api: LitAPI, request_queue: Queue[Any], transport: MessageTransport
     ) -> tuple[list[Any], list[Any]]:
-        """Return the requests that go together, and those that waited too long, which none does."""
-        taken = [self._first(request_queue)]
-        deadline = time.monotonic() + lit_api.batch_timeout
-        while len(taken) < lit_api.max_batch_size:
-            try:
-                taken.append(request_queue.get(timeout=max(0, deadline - time.monotonic())))
-            except Empty:
-                break
-        for consumer, uid, _, _ in taken:  # LitServe answers for a worker that dies, if it knows what it had begun
+        """Return the requests of the next batch, and an empty list of requests that timed out."""
+        first = self._first(request_queue)
+        taken = take_batch(request_queue, first, lit_api.max_batch_size, lit_api.batch_timeout)
+        for consumer, uid, _, _ in taken:  # if this worker dies, LitServe answers the requests that it had started
             self.put_response(transport, consumer, uid, (), LitAPIStatus.START, LoopResponseType.REGULAR)
         return [(consumer, uid, request) for consumer, uid, _, request in taken], []
 
     def _first(self, request_queue: Queue[Any]) -> Any:
-        # A server that is killed outright cannot end this process, and signals do not.
+        # This process ignores signals, and a killed server cannot end it.
         server = parent_process()
         while server is not None and server.is_alive():
             try:
                 return request_queue.get(timeout=1)
             except Empty:
                 continue
-        raise _StopLoopError("the server was killed: nobody is left to answer")
+        raise _StopLoopError("the server was killed")
 
 
 class MultiLabelAPI(LitAPI):  # type: ignore[misc]
     """Answers requests, in a process of its own.
 
     Args:
-        folder: Of the model, or of its export.
-        precision: One of `PRECISIONS`; None: float32, or what an export was written in.
-        threads: How many threads compute; None: one for each core.
-        max_batch_size: How many requests go through the model together, at most.
-        batch_timeout: How many seconds the first of them waits for others.
+        folder: Folder of the model, or of its export.
+        precision: One of `PRECISIONS`; None: float32, or that of the export.
+        threads: Number of threads; None: one per core.
+        max_batch_size: Maximum number of requests that go through the model together.
+        batch_timeout: Seconds that the first of them waits for others.
     """
 
     def __init__(
         self, folder: Path, precision: str | None, threads: int | None, max_batch_size: int, batch_timeout: float
     ) -> None:
-        super().__init__(max_batch_size, batch_timeout, loop=PatientLoop())
+        super().__init__(max_batch_size, batch_timeout, loop=BlockingLoop())
         self.folder, self.precision, self.threads = folder, precision, threads
 
     def setup(self, device: str) -> None:
@@ -146,40 +164,40 @@ class MultiLabelAPI(LitAPI):  # type: ignore[misc]
         self.engine = load_engine(self.folder, device, self.precision, self.threads)
 
     def decode_request(self, request: Annotated[PredictRequest, Depends(admitted)]) -> PredictRequest:
-        """Take a request as it is: it was checked at the door, where a refusal is of this request alone."""
+        """Return a request unchanged: it was checked on admission, so that an error concerns this request alone."""
         return request
 
     def predict(self, requests: list[PredictRequest]) -> list[Any]:
-        """Answer requests, the texts of all together."""
-        rows = [request.rows for request in requests]
+        """Answer a batch of requests: the texts of all of them go through the model together."""
+        examples = [request.examples for request in requests]
         num_labels = len(self.engine.config.label_names)
-        logits = score_rows(self.engine.logits, [row for some in rows for row in some], num_labels)  # (N, L)
-        parts = torch.split(logits, [len(some) for some in rows])
-        return [self._answer(request, part) for request, part in zip(requests, parts, strict=True)]
+        logits = score_rows(self.engine.logits, list(chain.from_iterable(examples)), num_labels)  # (N, L)
+        by_request = torch.split(logits, [len(some) for some in examples])
+        return [self._answer(request, own) for request, own in zip(requests, by_request, strict=True)]
 
     def _answer(self, request: PredictRequest, logits: torch.Tensor) -> Any:
-        config = _deciding(self.engine.config, request.parameters)
+        config = _decision_config(self.engine.config, request.parameters)
         records = list(prediction_records(logits, config, top_scores=request.parameters.top_k))
         return records if isinstance(request.inputs, list) else records[0]
 
     def encode_response(self, output: Any) -> Prediction | list[Prediction]:
-        """Send an answer as it is."""
+        """Return an answer unchanged."""
         answer: Prediction | list[Prediction] = output
         return answer
 
 
 def ignore_signals() -> None:
-    """Leave it to the server when this process ends, for it has something to answer until then."""
+    """Let the server decide when this process ends: it has requests to answer until then."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
 
 
 class SizeLimit:
-    """Refuses a request as soon as it shows that it is too long.
+    """Middleware that refuses a request as soon as its body is too long.
 
     Args:
-        app: What answers the others.
-        max_bytes: Length of a body, at most.
+        app: The application behind it.
+        max_bytes: Maximum length of a body.
     """
 
     def __init__(self, app: ASGIApp, max_bytes: int) -> None:
@@ -187,7 +205,7 @@ class SizeLimit:
         self.max_bytes = max_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on, and count its bytes as they are read."""
+        """Pass a request on and count the bytes of its body while they are read."""
         size = 0
 
         async def receive_counted() -> Message:
@@ -195,19 +213,24 @@ class SizeLimit:
             message = await receive()
             size += len(message.get("body", b""))
             if size > self.max_bytes:
-                raise HTTPException(413, f"the body is longer than {self.max_bytes} bytes: send the texts in parts")
+                raise HTTPException(413, f"the body is longer than {self.max_bytes} bytes: split the request")
             return message
 
         await self.app(scope, receive_counted, send)
 
 
-def complete(app: FastAPI, door: Door) -> None:
-    """Give LitServe's app its door, its one form of refusals, and a description of itself that says so."""
-    app.state.door = door
-    app.exception_handler(RequestValidationError)(_refuse_form)
-    app.exception_handler(StarletteHTTPException)(_refuse)
+def configure_app(app: FastAPI, admission: AdmissionController) -> None:
+    """Add admission, the format of errors and the OpenAPI description to LitServe's application.
+
+    Args:
+        app: LitServe's application.
+        admission: Decides which requests are accepted.
+    """
+    app.state.admission = admission
+    app.exception_handler(RequestValidationError)(_on_invalid_request)
+    app.exception_handler(StarletteHTTPException)(_on_http_error)
     app.title, app.version = "bert-multilabel", __version__
-    schema = app.openapi()  # which FastAPI keeps: what is changed here is what it shows
+    schema = app.openapi()  # FastAPI caches this object, and shows it as it is changed here
     schemas = schema["components"]["schemas"]
     for name in ("HTTPValidationError", "ValidationError"):
         del schemas[name]
@@ -219,16 +242,16 @@ def complete(app: FastAPI, door: Door) -> None:
     operation["responses"] |= responses
 
 
-async def _refuse_form(request: Request, error: RequestValidationError) -> JSONResponse:
+async def _on_invalid_request(request: Request, error: RequestValidationError) -> JSONResponse:
     problems = error.errors()
-    return _refusal(400 if problems[0]["type"] == "json_invalid" else 422, describe(problems))
+    return _error_response(400 if problems[0]["type"] == "json_invalid" else 422, describe(problems))
 
 
-async def _refuse(request: Request, error: StarletteHTTPException) -> JSONResponse:
-    # FastAPI does not say why it could not read a body: for instance, because it is not UTF-8.
+async def _on_http_error(request: Request, error: StarletteHTTPException) -> JSONResponse:
+    # FastAPI hides why it could not read a body, for example because it is not UTF-8.
     cause = f": {error.__cause__}" if error.status_code == 400 else ""
-    return _refusal(error.status_code, f"{error.detail}{cause}", error.headers)
+    return _error_response(error.status_code, f"{error.detail}{cause}", error.headers)
 
 
-def _refusal(status: int, message: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
+def _error_response(status: int, message: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
     return JSONResponse(Refusal(error=message).model_dump(), status, headers)

@@ -117,7 +117,7 @@ def test_each_of_many_clients_gets_its_own_answer(served):
 
 
 BAD_REQUESTS = [
-    (b"{", 400, "the body is no JSON: Expecting property name enclosed in double quotes at character 1"),
+    (b"{", 400, "the body is not JSON: Expecting property name enclosed in double quotes at character 1"),
     (b'{"inputs": "\xff"}', 400, "There was an error parsing the body: 'utf-8' codec can't decode byte 0xff"),
     (b"", 422, "the body is missing"),
     ([], 422, "the body must be an object, got []"),
@@ -131,9 +131,9 @@ BAD_REQUESTS = [
         "parameters: Unknown labels in threshold: ['prise']. Known labels: ['good value', ",
     ),
     ({"inputs": "a", "parameters": {"min_labels": 4}}, 422, "parameters: min_labels must be a whole number from 0"),
-    ({"inputs": ["a"] * 41}, 413, "inputs holds 41 texts, but at most 40 are taken: send them in parts"),
-    ({"inputs": "a" * 20_000}, 413, "the body is longer than 20000 bytes: send the texts in parts"),
-    ({"inputs": "a" * 2_000_000}, 413, "the body is longer than 20000 bytes: send the texts in parts"),
+    ({"inputs": ["a"] * 41}, 413, "inputs has 41 texts, but at most 40 are accepted"),
+    ({"inputs": "a" * 20_000}, 413, "the body is longer than 20000 bytes"),
+    ({"inputs": "a" * 2_000_000}, 413, "the body is longer than 20000 bytes"),
 ]
 
 
@@ -196,7 +196,7 @@ def test_what_is_too_much_at_a_time_is_refused_and_the_rest_is_answered(served):
     with full(served):
         refused = ask(served, "/predict", {"inputs": "one too many"})
         assert (refused[0], refused[1]["Retry-After"]) == (503, "1")
-        assert read_error(refused) == "40 texts are waiting, 40 may: try again in a second"
+        assert read_error(refused) == "40 texts are waiting, and at most 40 may: try again in a second"
         assert ask(served, "/health")[0] == 200
     assert predict(served, "good") == expected(served, ["good"])[0]
 

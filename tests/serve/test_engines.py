@@ -33,7 +33,7 @@ def test_torch_and_onnx_say_the_same_of_texts_with_and_without_pairs(folders):
 
 
 def test_the_precision_of_an_export_is_its_own(folders):
-    with pytest.raises(ValueError, match="is an export, whose precision is fixed: leave --precision bfloat16 out"):
+    with pytest.raises(ValueError, match="is an export, whose precision is fixed: remove --precision bfloat16"):
         load_engine(folders[1], "cpu", "bfloat16", None)
 
 

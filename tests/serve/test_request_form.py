@@ -61,7 +61,7 @@ def test_of_many_faults_and_long_values_the_beginning_is_shown():
 
 def test_one_text_or_many_with_or_without_pairs():
     def rows(inputs):
-        return PredictRequest.model_validate({"inputs": inputs}).rows
+        return PredictRequest.model_validate({"inputs": inputs}).examples
 
     assert rows("a") == [("a", None)]
     assert rows({"text": "a", "text_pair": "b"}) == [("a", "b")]
@@ -80,4 +80,4 @@ def test_any_body_is_a_request_or_told_what_is_wrong(body):
         message = describe([{**error, "loc": ("body", *error["loc"])} for error in refused.errors()])
         assert 0 < len(message.encode()) < 5000
     else:
-        assert all((text + (pair or "")).encode() is not None for text, pair in request.rows)
+        assert all((text + (pair or "")).encode() is not None for text, pair in request.examples)
