@@ -1,4 +1,4 @@
-"""Rows in, decisions out, in the order of the input."""
+"""Predicts the examples of a file, in their order, shared by all processes of a run."""
 
 import hashlib
 import time
@@ -26,29 +26,29 @@ from bert_multilabel.model.output_format import prediction_records
 from bert_multilabel.model.scoring import MultiLabelScorer, texts_at_a_time
 from bert_multilabel.model.tokenization_multilabel import MultiLabelTokenizer
 from bert_multilabel.model.windows import NoRoom, Windows
-from bert_multilabel.output_dir.checkpoints import PARTS_FOLDER, PREDICTIONS_FILE
+from bert_multilabel.output_dir.checkpoints import PREDICTIONS_FILE, SHARDS_FOLDER
 from bert_multilabel.utils.distributed import on_main
 from bert_multilabel.utils.hashing import software_digest
 
-from .shards import Parts
+from .shards import Shards
 
 logger = logging.get_logger(__name__)
 
-# So many parts or more, that processes may share them evenly and a kill costs little; but of so many rows or more, for
-# of fewer, few are of like length.
-PARTS = 32
-ROWS_PER_PART = 1024
+# At least so many shards, so that processes share them evenly and a kill loses little; but at least so many examples
+# in a shard, since batches of similar length are formed within it.
+MIN_SHARDS = 32
+MIN_SHARD_SIZE = 1024
 
 
 @dataclass(frozen=True)
 class PredictionOptions:
-    """How rows are scored, and what is written of them.
+    """How examples are scored, and what is written.
 
-    Args:
-        precision: Of the encoder's matrix products.
-        max_length: Longest input in tokens; by default what the model can take.
-        windows: How longer texts are read; without them, what is beyond is cut off.
-        top_scores: Write only this many of the highest scores; by default all.
+    Attributes:
+        precision: Precision of the encoder's matrix products.
+        max_length: Longest input in tokens; default: the model's limit.
+        windows: How longer texts are read; without windows they are truncated.
+        top_scores: Write only so many of the highest scores; default: all.
     """
 
     precision: str = "float32"
@@ -60,106 +60,108 @@ class PredictionOptions:
 def predict_split(
     model: MultiLabelPreTrainedModel,
     tokenizer: MultiLabelTokenizer,
-    rows: Dataset,
+    examples: Dataset,
     source: str,
     output_dir: Path,
     options: PredictionOptions,
 ) -> dict[str, float]:
-    """Write what a model says of rows, `predictions.jsonl`; all processes of a run call this, and share the work.
+    """Write the predictions of a model to `predictions.jsonl`. All processes of a run call this and share the work.
 
-    The rows are cut into parts, and each process scores every so many-th of them. A call that was killed left the
-    parts that it had finished, and the next one takes them over. The logits of a row do not depend on the number of
-    processes, for batches are formed within a part.
+    The examples are divided into shards, and each process scores every k-th of them. Shards that a killed call has
+    finished are reused by the next one. The logits of an example do not depend on the number of processes, since
+    batches are formed within a shard.
 
-    Memory does not grow with the number of rows, if these are memory-mapped and have no labels: metrics need all
-    logits and labels at once, for average precision ranks all rows.
+    Memory does not grow with the number of examples if they are memory-mapped and not labelled. Metrics need all
+    logits and labels at once, since average precision ranks all examples.
 
     Args:
-        model: The same in all processes.
-        tokenizer: The model's.
-        rows: N clean rows: columns `text`, and `pair`, `labels` and `id` if there are any.
-        source: What messages call the rows.
-        output_dir: Where all processes write.
-        options: How rows are scored.
+        model: The same model in all processes.
+        tokenizer: The tokenizer of the model.
+        examples: N clean examples: columns `text`, and `pair`, `labels` and `id` if there are any.
+        source: Name of the examples in messages.
+        output_dir: The directory that all processes write to.
+        options: How examples are scored.
 
     Returns:
-        In all processes the metrics, whose names begin with `test_`: scores and loss if there are labels, and the
-        speed.
+        In all processes, metrics with the prefix `test_`: the speed, and scores and loss if there are labels.
 
     Raises:
-        DataError: If the pair of a row leaves windows no room for its text.
-        ValueError: If the model cannot take the options.
+        DataError: If the pair of an example leaves no room for its text in a window.
+        FileError: If the predictions cannot be written.
+        MultiLabelError: If the options do not fit the model.
     """
     state = PartialState()
     scorer = MultiLabelScorer(model, tokenizer, options.precision, options.max_length)
-    is_labelled = "labels" in rows.column_names
-    rows_per_part = min(max(ROWS_PER_PART, -(-len(rows) // PARTS)), texts_at_a_time(options.windows))
+    is_labelled = "labels" in examples.column_names
+    model.config.warn_about_pairs("pair" in examples.column_names)
+    shard_size = min(max(MIN_SHARD_SIZE, -(-len(examples) // MIN_SHARDS)), texts_at_a_time(options.windows))
     settings = [is_labelled, options, scorer.max_length, model.device.type, _digest(model, tokenizer)]
-    parts = Parts(output_dir / PARTS_FOLDER, rows, rows_per_part, f"{settings} {software_digest()}")
+    shards = Shards(output_dir / SHARDS_FOLDER, examples, shard_size, f"{settings} {software_digest()}")
     started = time.perf_counter()
-    own = sorted(on_main(parts.least_done_first)[state.process_index :: state.num_processes])
-    tally = _score_parts(scorer, parts, own, source, options, is_shown=state.is_main_process)
-    tallies = gather_object([tally])  # which waits for all
+    own = sorted(on_main(shards.unstarted_first)[state.process_index :: state.num_processes])
+    counts = _score_shards(scorer, shards, own, source, options, is_shown=state.is_main_process)
+    all_counts = gather_object([counts])  # waits for all processes
     metrics: dict[str, float] = {}
     if state.is_main_process:
-        scored, long = (sum(counts) for counts in zip(*tallies, strict=True))
-        if scored < len(rows):
-            logger.warning(f"{len(rows) - scored} of {len(rows)} rows were scored by a call before this one")
-        _say_how_many_are_long(long, scored, scorer.max_length, options.windows)
-        parts.merge(output_dir / PREDICTIONS_FILE)
+        scored, long = (sum(numbers) for numbers in zip(*all_counts, strict=True))
+        if scored < len(examples):
+            logger.warning(f"{len(examples) - scored} of {len(examples)} rows were scored by an earlier call")
+        _log_long_texts(long, scored, scorer.max_length, options.windows)
+        shards.merge(output_dir / PREDICTIONS_FILE)
         if is_labelled:
-            metrics |= _labelled_metrics(parts.logits(), multi_hot(rows), model.config)
-        parts.remove()
+            metrics |= _labelled_metrics(shards.logits(), multi_hot(examples), model.config)
+        shards.remove()
         seconds = time.perf_counter() - started
         metrics |= {"runtime": seconds, "samples_per_second": scored / seconds}
-    metrics = broadcast_object_list([metrics])[0]  # which waits for the main process
+    metrics = broadcast_object_list([metrics])[0]  # waits for the main process
     return {f"test_{name}": value for name, value in metrics.items()}
 
 
-def predict_rows(scorer: MultiLabelScorer, rows: Dataset) -> tuple[torch.Tensor, dict[str, float]]:
-    """Run the model over labelled rows, and keep all in memory.
+def predict_rows(scorer: MultiLabelScorer, examples: Dataset) -> tuple[torch.Tensor, dict[str, float]]:
+    """Run the model over labelled examples and keep all logits in memory.
 
     Args:
         scorer: Holds the model.
-        rows: N clean rows: columns `text`, `labels`, and `pair` if there are pairs.
+        examples: N clean examples: columns `text`, `labels`, and `pair` if there are pairs.
 
     Returns:
-        Logits (N, L), float32, in the order of the rows, and scores and loss.
+        Logits (N, L), float32, in the order of the examples, and scores and loss.
     """
+    scorer.config.warn_about_pairs("pair" in examples.column_names)
     size = texts_at_a_time(None)
-    logits, longs = [], []
-    with _bar(None, len(rows)) as bar:
-        for start in range(0, len(rows), size):
-            part, long = _score(scorer, rows[start : start + size], None, bar.update)
-            logits.append(part)
-            longs.append(long)
-    _say_how_many_are_long(sum(longs), len(rows), scorer.max_length, None)
-    scored = torch.cat(logits)  # (N, L)
-    return scored, _labelled_metrics(scored, multi_hot(rows), scorer.config)
+    logits, long = [], 0
+    with _progress_bar(None, len(examples)) as bar:
+        for start in range(0, len(examples), size):
+            batch, batch_long = _score(scorer, examples[start : start + size], None, bar.update)
+            logits.append(batch)
+            long += batch_long
+    _log_long_texts(long, len(examples), scorer.max_length, None)
+    all_logits = torch.cat(logits)  # (N, L)
+    return all_logits, _labelled_metrics(all_logits, multi_hot(examples), scorer.config)
 
 
-def _score_parts(
+def _score_shards(
     scorer: MultiLabelScorer,
-    parts: Parts,
-    numbers: Iterable[int],
+    shards: Shards,
+    indices: Iterable[int],
     source: str,
     options: PredictionOptions,
     is_shown: bool,
 ) -> tuple[int, int]:
-    """Score and write those parts of a process that are not done; return how many rows that was, and how many long."""
-    waiting = [number for number in numbers if not parts.is_done(number)]
-    scored = sum(len(parts.span(number)) for number in waiting)
+    """Score and write the shards of a process that are not done; return the numbers of scored and of long texts."""
+    waiting = [index for index in indices if not shards.is_done(index)]
+    scored = sum(len(shards.span(index)) for index in waiting)
     long = 0
-    with _bar(options.windows, scored, is_shown) as bar:
-        for number in waiting:
-            columns, first = parts.columns(number), parts.span(number).start
+    with _progress_bar(options.windows, scored, is_shown) as bar:
+        for index in waiting:
+            columns, first = shards.columns(index), shards.span(index).start
             try:
-                logits, more = _score(scorer, columns, options.windows, bar.update)
+                logits, shard_long = _score(scorer, columns, options.windows, bar.update)
             except NoRoom as error:
                 raise DataError(f"{source}, row {first + error.row + 1}, {error}") from error
             records = prediction_records(logits, scorer.config, columns.get("id"), options.top_scores)
-            parts.write(number, records, logits if "labels" in parts.rows.column_names else None)
-            long += more
+            shards.write(index, records, logits if "labels" in shards.examples.column_names else None)
+            long += shard_long
     return scored, long
 
 
@@ -169,36 +171,34 @@ def _score(
     windows: Windows | None,
     on_progress: Callable[[int], Any],
 ) -> tuple[torch.Tensor, int]:
-    """Return logits (N, L) of the columns `text` and, if there is one, `pair`; and how many texts are too long."""
+    """Return the logits (N, L) of the columns `text` and, if there is one, `pair`; and the number of long texts."""
     input_ids, token_type_ids = scorer.tokens(columns["text"], columns.get("pair"), windows)
-    limit = scorer.max_length if windows is None else scorer.max_length + 1  # what is cut off fills the input
+    limit = scorer.max_length if windows is None else scorer.max_length + 1  # truncated texts have the full length
     long = sum(len(ids) >= limit for ids in input_ids)
     return scorer.logits_of_tokens(input_ids, token_type_ids, windows, on_progress), long
 
 
-def _say_how_many_are_long(long: int, scored: int, max_length: int, windows: Windows | None) -> None:
+def _log_long_texts(long: int, scored: int, max_length: int, windows: Windows | None) -> None:
     if windows is not None:
-        logger.info(f"{long} of {scored} texts scored exceed {max_length} tokens: read in windows")
+        logger.info(f"{long} of {scored} texts exceed {max_length} tokens and were read in windows")
     elif long:
-        logger.warning(
-            f"{long} of {scored} texts scored fill or exceed {max_length} tokens: what is beyond is cut off"
-        )
+        logger.warning(f"{long} of {scored} texts fill or exceed {max_length} tokens; longer ones were truncated")
 
 
-def _bar(windows: Windows | None, count: int, is_shown: bool = True) -> Any:
-    """Return a progress bar over so many rows; over windows, of which nobody knows how many there will be."""
+def _progress_bar(windows: Windows | None, count: int, is_shown: bool = True) -> Any:
+    """Return a progress bar over texts, or over windows, whose number is not known in advance."""
     total, unit = (count, " rows") if windows is None else (None, " windows")
     return logging.tqdm(total=total, unit=unit, desc="Scoring", disable=not is_shown)
 
 
 def _labelled_metrics(logits: torch.Tensor, labels: NDArray[np.float32], config: MultiLabelConfig) -> dict[str, float]:
-    """Score logits (N, L) by labels (N, L), as the configuration decides."""
+    """Compute loss and scores of logits (N, L) against labels (N, L), with the decisions of the configuration."""
     loss = float(multi_label_loss(logits, torch.from_numpy(labels)))
     return {"loss": loss, **evaluate(EvalPrediction(logits.numpy(), labels), config)}
 
 
 def _digest(model: MultiLabelPreTrainedModel, tokenizer: MultiLabelTokenizer) -> str:
-    """Return what tells a model from others: a digest of its weights, its configuration and its tokenizer."""
+    """Return a digest of the weights and the configuration of a model, and of its tokenizer."""
     digest = hashlib.sha256(f"{model.config.to_json_string(use_diff=False)} {tokenizer_digest(tokenizer)}".encode())
     for name, weights in model.state_dict().items():
         digest.update(name.encode())

@@ -1,7 +1,7 @@
-"""Predictions in parts, which several processes share and which outlive a call that was killed: names and files.
+"""Shards of predictions: files that several processes write, and that survive a call that was killed.
 
-A part is some rows in the order of the input. Its file is named by its number and a digest of everything that decides
-what stands in it. So a file that is there already is as good as one written now, and nothing else needs remembering.
+A shard holds the predictions of consecutive examples. The name of its file contains its index and a digest of
+everything that determines its content. So a file that exists is complete and up to date, and no other state is kept.
 """
 
 import shutil
@@ -20,124 +20,125 @@ from bert_multilabel.utils.files import atomic_write, explain_write_errors, from
 from bert_multilabel.utils.hashing import json_digest
 
 
-class Parts:
-    """The parts of a data set's predictions, `len()` of them.
+class Shards:
+    """The shards of the predictions of a dataset; `len()` gives their number.
 
     Args:
-        folder: Where they lie until all are merged; all processes see it.
-        rows: N clean rows; their columns `text`, `pair` and `id`, if there, decide on what is written.
-        rows_per_part: How many rows a part has; the last one may have fewer.
-        settings: All else that decides on it.
+        folder: Holds the shards until they are merged. All processes must see it.
+        examples: N clean examples; their columns `text`, `pair` and `id` determine what is predicted.
+        shard_size: Number of examples in a shard; the last one may have fewer.
+        settings: Everything else that determines the predictions.
     """
 
-    def __init__(self, folder: Path, rows: Dataset, rows_per_part: int, settings: str) -> None:
+    def __init__(self, folder: Path, examples: Dataset, shard_size: int, settings: str) -> None:
         self.folder = folder
-        self.rows = rows
-        self.rows_per_part = rows_per_part
+        self.examples = examples
+        self.shard_size = shard_size
         self._settings = settings
-        self._read = rows.select_columns([name for name in ("text", "pair", "id") if name in rows.column_names])
-        self.path = lru_cache(maxsize=None)(self._path)  # what is digested once is known
+        inputs = [name for name in ("text", "pair", "id") if name in examples.column_names]
+        self._inputs = examples.select_columns(inputs)
+        self.path = lru_cache(maxsize=None)(self._path)  # the digest is computed once
 
     def __len__(self) -> int:
-        return -(-len(self.rows) // self.rows_per_part)
+        return -(-len(self.examples) // self.shard_size)
 
-    def span(self, number: int) -> range:
-        """Return the numbers of the rows of a part, from 0."""
-        start = number * self.rows_per_part
-        return range(start, min(start + self.rows_per_part, len(self.rows)))
+    def span(self, index: int) -> range:
+        """Return the positions of the examples of a shard, from 0."""
+        start = index * self.shard_size
+        return range(start, min(start + self.shard_size, len(self.examples)))
 
-    def columns(self, number: int) -> dict[str, list[Any]]:
-        """Return the rows of a part: `text`, and `pair` and `id` if there are any."""
-        span = self.span(number)
-        columns: dict[str, list[Any]] = self._read[span.start : span.stop]
+    def columns(self, index: int) -> dict[str, list[Any]]:
+        """Return the inputs of a shard: `text`, and `pair` and `id` if there are any."""
+        span = self.span(index)
+        columns: dict[str, list[Any]] = self._inputs[span.start : span.stop]
         return columns
 
-    def is_done(self, number: int) -> bool:
-        """Whether a part is written, by this call or by one before with the same rows and settings."""
-        return self.path(number).is_file()
+    def is_done(self, index: int) -> bool:
+        """Whether a shard is written, by this call or by an earlier one with the same examples and settings."""
+        return self.path(index).is_file()
 
-    def least_done_first(self) -> list[int]:
-        """Return the numbers of all parts, those first of which no call has left anything.
+    def unstarted_first(self) -> list[int]:
+        """Return the indices of all shards, beginning with those of which no call has written anything.
 
-        Dealt out in this order, what is left to do falls to all processes alike.
+        If the processes take every k-th shard of this list, the remaining work is shared evenly.
         """
-        begun = {path.name.rpartition("-")[0] for path in self.folder.glob("part-*.jsonl")}
-        return sorted(range(len(self)), key=lambda number: _stem(number) in begun)
+        started = {path.name.rpartition("-")[0] for path in self.folder.glob("part-*.jsonl")}
+        return sorted(range(len(self)), key=lambda index: _stem(index) in started)
 
-    def write(self, number: int, records: Iterable[Any], logits: torch.Tensor | None) -> None:
-        """Write a part.
+    def write(self, index: int, records: Iterable[Any], logits: torch.Tensor | None) -> None:
+        """Write a shard.
 
         Args:
-            number: Of the part, from 0.
-            records: What is predicted of its rows, to be merged.
-            logits: (rows of the part, L), for scores over all rows; None if there will be none.
+            index: Index of the shard, from 0.
+            records: One prediction per example.
+            logits: (shard size, L), for metrics over all examples; None if there will be no metrics.
 
         Raises:
             FileError: If it cannot be written.
         """
-        path = self.path(number)
+        path = self.path(index)
         with explain_write_errors(path):
             self.folder.mkdir(parents=True, exist_ok=True)
             if logits is not None:
                 save_file({"logits": logits}, path.with_suffix(".safetensors"))
                 fsync(path.with_suffix(".safetensors"))
-            write_json_lines(path, records)  # last, for where this file is, the part is done
+        write_json_lines(path, records)  # last: a shard with this file is complete
 
     def merge(self, target: Path) -> None:
-        """Write the lines of all parts, in order, into one file that takes the place of `target` once all are in it.
+        """Write the lines of all shards, in order, into one file that replaces `target` when it is complete.
 
         Raises:
-            FileError: If a part is missing, or has not as many lines as rows; or if `target` cannot be written.
+            FileError: If a shard is missing or incomplete, or `target` cannot be written.
         """
-        missing = [number for number in range(len(self)) if not self.is_done(number)]
+        missing = [index for index in range(len(self)) if not self.is_done(index)]
         if missing:
             raise FileError(
-                f"of {len(self)} parts in {self.folder}, {len(missing)} are missing, the first {missing[0]}: do all "
-                "processes write to the same disk? Call again to go on"
+                f"{len(missing)} of {len(self)} shards are missing in {self.folder}, the first is {missing[0]}. Check "
+                "that all processes write to the same disk, then run the same command again"
             )
         with atomic_write(target) as file:
             for line in from_source(self._lines()):
                 file.write(line)
 
     def _lines(self) -> Iterator[str]:
-        for number in range(len(self)):
-            path, count = self.path(number), 0
+        for index in range(len(self)):
+            path, count = self.path(index), 0
             with path.open(encoding="utf-8", newline="\n") as lines:
                 for line in lines:
                     yield line
-                    count += line.endswith("\n")  # one that was cut does not
-            if count != len(self.span(number)):
+                    count += line.endswith("\n")  # a truncated line does not
+            if count != len(self.span(index)):
                 raise FileError(
-                    f"{path} has {count} lines for {len(self.span(number))} rows: remove it, and call again to go on"
+                    f"{path} has {count} lines for {len(self.span(index))} examples. Remove it and run the same "
+                    "command again"
                 )
 
     def logits(self) -> torch.Tensor:
-        """Return the logits of all parts, (N, L), float32.
+        """Return the logits of all shards, (N, L), float32.
 
         Raises:
-            FileError: If those of a part cannot be read.
+            FileError: If the logits of a shard cannot be read.
         """
         logits = []
-        for number in range(len(self)):
-            path = self.path(number).with_suffix(".safetensors")
+        for index in range(len(self)):
+            path = self.path(index).with_suffix(".safetensors")
             try:
                 logits.append(load_file(path)["logits"])
             except (OSError, SafetensorError) as error:
                 raise FileError(
-                    f"{path} is damaged ({error}): remove it and {path.with_suffix('.jsonl').name}, and call again to "
-                    "go on"
+                    f"{path} is damaged ({error}). Remove it and {path.with_suffix('.jsonl').name}, then run the same "
+                    "command again"
                 ) from error
         return torch.cat(logits)
 
     def remove(self) -> None:
-        """Remove the folder, and with it what calls with other rows or settings have left."""
+        """Remove the folder, with the shards of calls with other examples or settings."""
         shutil.rmtree(self.folder)
 
-    def _path(self, number: int) -> Path:
-        digest = json_digest([self._settings, self.columns(number)])
-        return self.folder / f"{_stem(number)}-{digest}.jsonl"
+    def _path(self, index: int) -> Path:
+        return self.folder / f"{_stem(index)}-{json_digest([self._settings, self.columns(index)])}.jsonl"
 
 
-def _stem(number: int) -> str:
-    """Return what the name of a part's file begins with, before the digest."""
-    return f"part-{number:06}"
+def _stem(index: int) -> str:
+    """Return the beginning of the name of a shard's file, before the digest."""
+    return f"part-{index:06}"

@@ -16,7 +16,7 @@ TUNED_ON = "tuned_on"
 RESULTS_FILE = "all_results.json"
 PREDICTIONS_FILE = "predictions.jsonl"
 # Of predictions, while not all are done.
-PARTS_FOLDER = "predictions.unfinished"
+SHARDS_FOLDER = "predictions.unfinished"
 SEARCH_FILE = "hyperparameter_search.json"
 # A page and its figures; both hold texts of the rows.
 REPORT_FILES = ("report.html", "report.json")

@@ -1,4 +1,4 @@
-"""Rows are scored in parts; real processes are started by torchrun, and killed."""
+"""Examples are scored in shards; real processes are started by torchrun, and killed."""
 
 import json
 import os
@@ -16,12 +16,12 @@ from transformers import EvalPrediction
 from bert_multilabel import from_backbone
 from bert_multilabel.errors import DataError
 from bert_multilabel.inference.predict_file import PredictionOptions, predict_split
-from bert_multilabel.inference.shards import Parts
+from bert_multilabel.inference.shards import Shards
 from bert_multilabel.metrics import evaluate
 from bert_multilabel.model.output_format import prediction_records
 from bert_multilabel.model.scoring import MultiLabelScorer
 from bert_multilabel.model.windows import Windows
-from bert_multilabel.output_dir.checkpoints import PARTS_FOLDER, PREDICTIONS_FILE
+from bert_multilabel.output_dir.checkpoints import PREDICTIONS_FILE, SHARDS_FOLDER
 from bert_multilabel.training.arguments import parse_arguments
 from bert_multilabel.training.run import run
 from bert_multilabel.utils.files import write_json_lines
@@ -29,7 +29,7 @@ from tests.conftest import LABELS, make_rows
 from tests.forked import PATIENCE, end_all
 
 ROOT = Path(__file__).resolve().parents[2]
-# Enough that there is a moment at which some of the 20 parts are done.
+# Enough that there is a moment at which some of the 20 shards are done.
 COUNT = 20_000
 
 
@@ -40,9 +40,9 @@ def built(backbone):
 
 
 @pytest.fixture
-def small_parts(monkeypatch):
-    monkeypatch.setattr("bert_multilabel.inference.predict_file.ROWS_PER_PART", 4)
-    monkeypatch.setattr("bert_multilabel.inference.predict_file.PARTS", 3)
+def small_shards(monkeypatch):
+    monkeypatch.setattr("bert_multilabel.inference.predict_file.MIN_SHARD_SIZE", 4)
+    monkeypatch.setattr("bert_multilabel.inference.predict_file.MIN_SHARDS", 3)
 
 
 def clean_rows(count=10, **changed):
@@ -56,7 +56,7 @@ def predict(built, rows, folder, **options):
     return predict_split(*built, rows, "new.csv", folder, PredictionOptions(**options))
 
 
-def test_parts_make_what_all_rows_at_once_would_make(built, small_parts, tmp_path):
+def test_shards_make_what_all_rows_at_once_would_make(built, small_shards, tmp_path):
     # No text twice: average precision would tell whether their logits are the same to the last bit.
     rows = clean_rows(text=[*clean_rows(8)["text"], "good", "good price"])
     metrics = predict(built, rows, tmp_path, top_scores=2)
@@ -74,7 +74,7 @@ def test_parts_make_what_all_rows_at_once_would_make(built, small_parts, tmp_pat
     assert [path.name for path in tmp_path.iterdir()] == [PREDICTIONS_FILE]
 
 
-def test_without_labels_there_are_no_scores(built, small_parts, tmp_path):
+def test_without_labels_there_are_no_scores(built, small_shards, tmp_path):
     metrics = predict(built, clean_rows().remove_columns("labels"), tmp_path)
     assert set(metrics) == {"test_runtime", "test_samples_per_second"}
 
@@ -83,9 +83,9 @@ class Stopped(Exception):
     pass
 
 
-def stop_before_part(monkeypatch, number, written):
-    """Let predictions fail where a part would be written, and note which ones are."""
-    write = Parts.write
+def stop_before_shard(monkeypatch, number, written):
+    """Let predictions fail where a shard would be written, and note which ones are."""
+    write = Shards.write
 
     def noted(parts, at, *given):
         if at == number:
@@ -93,23 +93,23 @@ def stop_before_part(monkeypatch, number, written):
         written.append(at)
         write(parts, at, *given)
 
-    monkeypatch.setattr(Parts, "write", noted)
+    monkeypatch.setattr(Shards, "write", noted)
 
 
-def test_a_call_goes_on_where_one_was_stopped(built, small_parts, tmp_path, monkeypatch, caplog):
+def test_a_call_goes_on_where_one_was_stopped(built, small_shards, tmp_path, monkeypatch, caplog):
     rows = clean_rows()
     expected = predict(built, rows, tmp_path / "alone")
     written = []
     with monkeypatch.context() as patched:
-        stop_before_part(patched, 2, written)
+        stop_before_shard(patched, 2, written)
         with pytest.raises(Stopped):
             predict(built, rows, tmp_path / "stopped")
     assert written == [0, 1] and not (tmp_path / "stopped" / PREDICTIONS_FILE).exists()
     with monkeypatch.context() as patched:
-        stop_before_part(patched, None, written)
+        stop_before_shard(patched, None, written)
         metrics = predict(built, rows, tmp_path / "stopped")
     assert written == [0, 1, 2]
-    assert "8 of 10 rows were scored by a call before this one" in caplog.text
+    assert "8 of 10 rows were scored by an earlier call" in caplog.text
     alone, stopped = ((tmp_path / name / PREDICTIONS_FILE).read_bytes() for name in ("alone", "stopped"))
     assert alone == stopped
     speed = ("test_runtime", "test_samples_per_second")
@@ -131,11 +131,11 @@ def test_a_call_goes_on_where_one_was_stopped(built, small_parts, tmp_path, monk
         ({"code": "another"}, [0, 1, 2]),
     ],
 )
-def test_what_was_changed_is_scored_again(backbone, small_parts, tmp_path, monkeypatch, changed, done_again):
+def test_what_was_changed_is_scored_again(backbone, small_shards, tmp_path, monkeypatch, changed, done_again):
     written = []
     built = from_backbone(backbone, LABELS, "label_tokens")
     with monkeypatch.context() as patched:
-        stop_before_part(patched, 2, written)
+        stop_before_shard(patched, 2, written)
         with pytest.raises(Stopped):
             predict(built, clean_rows(), tmp_path)
     rows = clean_rows(**{name: changed[name] for name in ("text",) if name in changed})
@@ -147,29 +147,29 @@ def test_what_was_changed_is_scored_again(backbone, small_parts, tmp_path, monke
         with torch.no_grad():
             next(built[0].parameters())[7, 3] += changed["weights"]
     if "code" in changed:
-        monkeypatch.setattr("bert_multilabel.inference.predict_file.code_digest", lambda: changed["code"])
+        monkeypatch.setattr("bert_multilabel.inference.predict_file.software_digest", lambda: changed["code"])
     written.clear()
-    stop_before_part(monkeypatch, None, written)
+    stop_before_shard(monkeypatch, None, written)
     predict(built, rows, tmp_path, **changed.get("options", {}))
     assert written == done_again
 
 
-def test_a_pair_that_leaves_no_room_is_named_with_its_row(built, small_parts, tmp_path):
+def test_a_pair_that_leaves_no_room_is_named_with_its_row(built, small_shards, tmp_path):
     pairs = [""] * 10
     pairs[6] = "gift " * 56
     rows = clean_rows(pair=pairs, text=["good " * 100] * 10)
     with pytest.raises(DataError, match="new.csv, row 7, a text of 100 tokens cannot be cut into windows of 64"):
         predict(built, rows, tmp_path, windows=Windows(4))
-    assert len(list((tmp_path / PARTS_FOLDER).glob("part-000000-*.jsonl"))) == 1  # and the next call goes on
+    assert len(list((tmp_path / SHARDS_FOLDER).glob("part-000000-*.jsonl"))) == 1  # and the next call goes on
 
 
-def test_texts_that_are_too_long_are_counted(built, small_parts, tmp_path, caplog):
+def test_texts_that_are_too_long_are_counted(built, small_shards, tmp_path, caplog):
     rows = clean_rows(text=["good " * 100, "good", "good " * 100, *["good"] * 7])
     predict(built, rows, tmp_path)
-    assert "2 of 10 texts scored fill or exceed 64 tokens: what is beyond is cut off" in caplog.text
+    assert "2 of 10 texts fill or exceed 64 tokens" in caplog.text
     with caplog.at_level("INFO"):
         predict(built, rows, tmp_path, windows=Windows(4))
-    assert "2 of 10 texts scored exceed 64 tokens: read in windows" in caplog.text
+    assert "2 of 10 texts exceed 64 tokens and were read in windows" in caplog.text
 
 
 @pytest.fixture
@@ -221,7 +221,7 @@ def same_metrics(*folders):
 
 def test_two_processes_write_what_one_writes(make_command, tmp_path):
     one, two = tmp_path / "one", tmp_path / "two"
-    command = make_command(3000)  # three parts
+    command = make_command(3000)  # three shards
     run(*parse_arguments([*command[1:], str(one)]))
     run_to_the_end(command, two, 2)
     assert len((one / PREDICTIONS_FILE).read_text().splitlines()) == 3000
@@ -237,7 +237,7 @@ def test_a_prediction_that_was_killed_goes_on(make_command, tmp_path, killed, go
     run_to_the_end(command, alone, 1)
     process = start(command, folder, killed)
     limit = time.monotonic() + PATIENCE
-    parts = folder / PARTS_FOLDER
+    parts = folder / SHARDS_FOLDER
     try:
         while len(list(parts.glob("part-*.jsonl"))) < 4:
             assert process.poll() is None and time.monotonic() < limit, (tmp_path / "killed.log").read_text()
@@ -257,7 +257,7 @@ def test_a_prediction_that_was_killed_goes_on(make_command, tmp_path, killed, go
     rows_done = sum(len((parts / name).read_text().splitlines()) for name in done)
 
     log = run_to_the_end(command, folder, going_on)
-    assert f"{rows_done} of {COUNT} rows were scored by a call before this one" in log
+    assert f"{rows_done} of {COUNT} rows were scored by an earlier call" in log
     assert (alone / PREDICTIONS_FILE).read_bytes() == (folder / PREDICTIONS_FILE).read_bytes()
     same_metrics(alone, folder)
     assert not parts.exists()
