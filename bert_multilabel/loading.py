@@ -1,7 +1,6 @@
-"""A plain BERT checkpoint in, one of our models and its tokenizer out."""
+"""Load a BERT checkpoint, or a model of this package, as a model and its tokenizer."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from os import PathLike
 from pathlib import Path
@@ -10,22 +9,23 @@ from typing import Any, cast
 
 import torch
 from huggingface_hub.errors import HFValidationError
-from transformers import AutoConfig, BertModel, PreTrainedConfig
+from transformers import AutoConfig, BertModel, PreTrainedConfig, PreTrainedModel
 from transformers.utils import logging
 
+from bert_multilabel.data.label_frequencies import LabelFrequencies
 from bert_multilabel.errors import FileError, MultiLabelError
 from bert_multilabel.model.configuration_multilabel import MultiLabelConfig, check_strategy, read_label_names
 from bert_multilabel.model.label_init import check_label_descriptions
 from bert_multilabel.model.modeling_multilabel import MODEL_CLASSES, MultiLabelPreTrainedModel
-from bert_multilabel.model.tokenization_multilabel import MultiLabelTokenizer
+from bert_multilabel.model.tokenization_multilabel import MultiLabelTokenizer, check_tokenizer
 from bert_multilabel.utils.files import find_truncated_file
 from bert_multilabel.utils.safe_loading import check_is_no_pickle, check_paths
 
-from . import auto as auto  # our own folders load through AutoConfig
+from . import auto as auto  # registers our classes with AutoConfig
 
 logger = logging.get_logger(__name__)
 
-# What a checkpoint says of its old task, its old class or its old storage.
+# Entries of a checkpoint's configuration about its old task, class or storage.
 _NOT_INHERITED = {
     *("architectures", "auto_map", "dtype", "id2label", "label2id", "model_type", "problem_type"),
     *("output_attentions", "output_hidden_states"),
@@ -41,25 +41,25 @@ def from_backbone(
     allow_pickle: bool = False,
     **config: Any,
 ) -> tuple[MultiLabelPreTrainedModel, MultiLabelTokenizer]:
-    """Build a model and its tokenizer from a BERT checkpoint, or take one of ours up again.
+    """Build a model and its tokenizer from a BERT checkpoint, or load a model of this package.
 
-    From a plain checkpoint the encoder comes as it is. With `"label_tokens"` the embedding matrix grows by one row
-    per label, each starting from the mean of the rows of its name's word pieces; labels that join in deeper layers
-    (`label_layers`) start from the encoder's own state of their names there. With `"cls"` each label's row of the
-    classifier starts from the encoder's reading of its name. Where a label is described, the description is read in
-    place of the name. The dense layer of the head starts from the checkpoint's pooler if that was ever trained, and
-    from the identity otherwise. Weights are float32.
+    The encoder of a BERT checkpoint is used unchanged. With `"label_tokens"` the embedding matrix gets one row more
+    per label, which starts as the mean of the word piece embeddings of its name; with fewer `label_layers`, a label
+    starts from the encoder's hidden state of its name. With `"cls"` each label's row of the classifier starts from
+    the encoder's output for its name. A description, if there is one, replaces the name. The dense layer of the head
+    starts from the checkpoint's pooler if that was trained, and otherwise from the identity. Weights are float32.
+
+    No code of the checkpoint is run.
 
     Args:
-        path: Folder or Hub name of a BERT checkpoint (`model_type` "bert") or of a model saved by this package.
+        path: Directory or Hub name of a BERT checkpoint (`model_type` "bert") or of a model saved by this package.
         label_names: Names of the L labels, in the order of the logits.
         strategy: `"cls"` or `"label_tokens"`.
-        label_descriptions: What is said of labels, by name. It says where labels start and is not stored; labels that
-            a model of ours has trained have started, so theirs are not read.
-        add_labels: Let a model of ours know the labels that it lacks, too: `model.add_labels`. Its own keep their
-            places and the others follow in the order given, so the logits have the order of `config.label_names`.
-        allow_pickle: Take weights from a pickle (`pytorch_model.bin`) where there are no safetensors. PyTorch then
-            admits tensors and nothing else.
+        label_descriptions: Descriptions by label name, from which new labels start. They are not stored.
+        add_labels: Add the labels that a model of this package lacks (`model.add_labels`). The logits then have the
+            order of `config.label_names`: known labels first, new ones in the order of `label_names`.
+        allow_pickle: Load weights from a pickle (`pytorch_model.bin`) if there are no safetensors. PyTorch then
+            loads tensors and nothing else.
         **config: Other fields of `MultiLabelConfig`, such as `classifier_dropout=0.1`.
 
     Returns:
@@ -67,104 +67,91 @@ def from_backbone(
 
     Raises:
         FileError: If a file of the checkpoint is damaged.
-        MultiLabelError: If the checkpoint has another architecture, if it is one of ours with other labels or another
-            strategy, if the names are one text, if a field is unknown, if nothing would read the descriptions, if
-            there is nothing to which labels could be added, if `MultiLabelConfig` refuses a value, if the weights are
-            not whole or a pickle, or if a file of the checkpoint names others outside its folder.
+        MultiLabelError: If the checkpoint has another architecture, other labels or another strategy; if a field or a
+            description is unknown or invalid; or if the weights are incomplete, a pickle, or outside the directory.
     """
-    source = _read_config(path, label_names, strategy, config)
+    label_names = read_label_names(label_names)
+    source = _read_source(path, strategy, config)
     if not allow_pickle:
         check_is_no_pickle(path)
     descriptions = label_descriptions or {}
     check_label_descriptions(descriptions, label_names)
     if source.model_type == MultiLabelConfig.model_type:
-        added = _find_added(path, source, list(label_names), add_labels)
-        _check_are_read(path, descriptions, added)
-        model = _take_up(path, strategy, config, allow_pickle)
-        tokenizer = MultiLabelTokenizer.from_pretrained(path)
-        if added:
-            _note_undescribed(descriptions, added)
-            model.add_labels(added, tokenizer, {name: descriptions[name] for name in added if name in descriptions})
+        new_labels = _labels_to_add(path, source, label_names, add_labels)
+        _check_descriptions_are_used(path, descriptions, new_labels)
+        model, tokenizer = _load_multilabel(path, strategy, config, allow_pickle)
+        if new_labels:
+            _log_undescribed(descriptions, new_labels)
+            new_descriptions = {name: descriptions[name] for name in new_labels if name in descriptions}
+            model.add_labels(new_labels, tokenizer, new_descriptions)
         return model, tokenizer
     if add_labels:
-        raise MultiLabelError(f"{path} was not trained on labels to which others could be added: leave add_labels out")
-    own_config, tokenizer = _read_plain(path, source, list(label_names), strategy, config)
-    with _loading(path):
-        # At the checkpoint's own vocabulary: loading it into a larger one would fail or lose the rows.
-        encoder = BertModel.from_pretrained(
-            path, config=own_config, dtype=torch.float32, use_safetensors=not allow_pickle or None
-        )
-    return _from_bert(encoder, tokenizer, descriptions), tokenizer
+        raise MultiLabelError(f"{path} was not trained on labels, so there are none to add to: leave add_labels out")
+    own_config, tokenizer = _convert_bert(path, source, label_names, strategy, config)
+    # With the checkpoint's own vocabulary size: another one would fail or lose the rows.
+    encoder = _load_weights(BertModel, path, allow_pickle, config=own_config)
+    return _build_around(cast(BertModel, encoder), tokenizer, descriptions), tokenizer
 
 
 def load_trained(path: str | PathLike[str]) -> tuple[MultiLabelPreTrainedModel, MultiLabelTokenizer]:
-    """Load a folder of ours with its own labels.
+    """Load a trained model from a directory, with its own labels.
 
     Args:
-        path: A folder that the script trained, or that `save_pretrained` wrote.
+        path: A directory that training or `save_pretrained` wrote.
 
     Returns:
         The model, in evaluation mode, and its tokenizer.
 
     Raises:
-        FileError: If a file of the folder is damaged.
-        MultiLabelError: If the folder holds no model of ours, or not all of it.
+        FileError: If a file of the directory is damaged.
+        MultiLabelError: If it is not the directory of a trained model, or is incomplete.
     """
-    _check_is_there(path, "config.json")
+    _check_exists(path, "config.json")
     config = read_config(path)
     if config.model_type != MultiLabelConfig.model_type:
         raise MultiLabelError(
-            f"{path} is a {config.model_type!r} model without labels: give a folder that was trained"
+            f"{path} is a {config.model_type!r} model without labels: pass the directory of a trained model"
         )
-    _check_is_there(path, "tokenizer.json")  # Transformers would go on with an empty vocabulary
-    return from_backbone(path, config.label_names, config.strategy)
+    _check_exists(path, "tokenizer.json")  # Transformers would continue with an empty vocabulary
+    check_is_no_pickle(path)
+    return _load_multilabel(path, config.strategy, {}, allow_pickle=False)
 
 
 def read_config(path: str | PathLike[str]) -> PreTrainedConfig:
-    """Read the configuration of a model, and see that none of its files is damaged.
+    """Read the configuration of a model of any kind, after checking that its files are whole and safe to read.
 
     Args:
-        path: Folder or Hub name of a model of any kind.
+        path: Directory or Hub name of a model.
 
     Raises:
-        FileError: If a file of the folder is cut short, or cannot be read; the libraries would not say which.
-        MultiLabelError: If there is no such model.
+        FileError: If a file of the directory is cut short or unreadable.
+        MultiLabelError: If there is no such model, its architecture is unknown, or a file refers to one outside.
     """
     damage = find_truncated_file(Path(path)) if Path(path).is_dir() else None
     if damage is not None:
-        raise FileError(f"{path} is not whole ({damage}): copy it again, or take another model")
+        raise FileError(f"{path} is damaged ({damage}): copy it again, or use another model")
+    check_paths(path)
     try:
-        config: PreTrainedConfig = AutoConfig.from_pretrained(path)
+        config: PreTrainedConfig = AutoConfig.from_pretrained(path, trust_remote_code=False)
     except (OSError, HFValidationError) as error:
+        raise MultiLabelError(f"{path} is neither a model directory nor a model of the Hub: {error}") from error
+    except ValueError as error:
+        if isinstance(error, MultiLabelError):
+            raise
+        # Of an unknown model_type. Transformers would offer to run the checkpoint's own code.
         raise MultiLabelError(
-            f"{path} is no folder of a model here, and no model that the Hub gives: {error}"
+            f"Transformers does not know the architecture of {path}, and code of a checkpoint is not run: use a BERT "
+            "checkpoint (model_type 'bert'), or a model saved by bert-multilabel"
         ) from error
     return config
-
-
-@contextmanager
-def _loading(path: str | PathLike[str]) -> Iterator[None]:
-    """Say of weights that cannot be loaded where they are, and what to do about it."""
-    try:
-        yield
-    except UnpicklingError as error:
-        raise MultiLabelError(
-            f"the weights in {path} are a pickle with more in it than tensors, which was not read: take the model "
-            "from a source that you trust"
-        ) from error
-
-
-def _check_is_there(path: str | PathLike[str], name: str) -> None:
-    if not (Path(path) / name).is_file():
-        raise MultiLabelError(f"{path} is no folder of a model: there is no {Path(path) / name}")
 
 
 def read_tokenizer(
     path: str | PathLike[str], label_names: Sequence[str], strategy: str, **config: Any
 ) -> tuple[MultiLabelConfig, MultiLabelTokenizer]:
-    """Return the tokenizer of the model that `from_backbone` builds, and its configuration, without any weights.
+    """Return configuration and tokenizer of the model that `from_backbone` builds, without loading weights.
 
-    The label token ids are left to the tokenizer: a configuration has them once the model is built.
+    For a BERT checkpoint, the configuration does not have `label_token_ids` yet.
 
     Args:
         path: As in `from_backbone`, and so are the others.
@@ -175,103 +162,50 @@ def read_tokenizer(
     Raises:
         MultiLabelError: As `from_backbone` does.
     """
-    source = _read_config(path, label_names, strategy, config)
+    label_names = read_label_names(label_names)
+    source = _read_source(path, strategy, config)
     if source.model_type == MultiLabelConfig.model_type:
-        _find_added(path, source, list(label_names), add_labels=False)
-        return cast(MultiLabelConfig, source), MultiLabelTokenizer.from_pretrained(path)
-    own_config, tokenizer = _read_plain(path, source, list(label_names), strategy, config)
+        _labels_to_add(path, source, label_names, add_labels=False)
+        return cast(MultiLabelConfig, source), _load_tokenizer(path)
+    own_config, tokenizer = _convert_bert(path, source, label_names, strategy, config)
     if own_config.encodes_text_separately:
         tokenizer.model_max_length += len(label_names)  # as `init_label_embeddings` does
     return own_config, tokenizer
 
 
-def _read_config(
-    path: str | PathLike[str], label_names: Sequence[str], strategy: str, config: dict[str, Any]
-) -> PreTrainedConfig:
-    """Read the configuration of a checkpoint that is fit to become the model asked for, but perhaps for its labels."""
-    read_label_names(label_names)
+@torch.no_grad()
+def start_bias_from_frequencies(model: MultiLabelPreTrainedModel, frequencies: LabelFrequencies) -> None:
+    """Start each label's bias at the logit of its frequency, so that training need not learn how rare labels are.
+
+    Args:
+        model: A model whose head is new.
+        frequencies: Of the labels in the training examples.
+    """
+    # One example more of each kind keeps labels without positives finite.
+    shares = (frequencies.positives + 1) / (frequencies.annotated + 2)  # (L,)
+    model.label_bias.copy_(torch.logit(torch.from_numpy(shares)))
+
+
+def _check_exists(path: str | PathLike[str], name: str) -> None:
+    if not (Path(path) / name).is_file():
+        raise MultiLabelError(f"{path} is not a model directory: {Path(path) / name} is missing")
+
+
+def _read_source(path: str | PathLike[str], strategy: str, config: dict[str, Any]) -> PreTrainedConfig:
+    """Read the configuration of a checkpoint and check that it can become the model asked for, labels aside."""
     unknown = sorted(set(config) - {field.name for field in fields(MultiLabelConfig)})
     if unknown:
         raise MultiLabelError(f"MultiLabelConfig has no field {', '.join(map(repr, unknown))}: check the spelling")
     check_strategy(strategy)
     source = read_config(path)
-    check_paths(path)
     if source.model_type == MultiLabelConfig.model_type:
         _check_same_form(path, source, {"strategy": strategy, **config})
     elif source.model_type != "bert":
         raise MultiLabelError(
             f"{path} has model_type {source.model_type!r}, but the backbone must be a BERT: a checkpoint of "
-            "model_type 'bert', such as google-bert/bert-base-uncased, or a folder saved by bert-multilabel"
+            "model_type 'bert', such as google-bert/bert-base-uncased, or a model saved by bert-multilabel"
         )
     return source
-
-
-def _read_plain(
-    path: str | PathLike[str], source: PreTrainedConfig, label_names: list[str], strategy: str, config: dict[str, Any]
-) -> tuple[MultiLabelConfig, MultiLabelTokenizer]:
-    """Make configuration and tokenizer of a plain checkpoint into ours, but for the weights of the labels."""
-    inherited = {key: value for key, value in source.to_diff_dict().items() if key not in _NOT_INHERITED}
-    own_config = MultiLabelConfig(**{**inherited, **config, "label_names": label_names, "strategy": strategy})
-    if own_config.max_labels is not None and len(label_names) > own_config.max_labels:
-        raise MultiLabelError(
-            f"{len(label_names)} label tokens leave no room for text in the {source.max_position_embeddings} "
-            f"positions of {path}: use label_attention='isolated', where they take none, or strategy 'cls'"
-        )
-    tokenizer = MultiLabelTokenizer.from_pretrained(path, label_names=label_names, strategy=strategy)
-    # Old checkpoints name no limit of their own.
-    tokenizer.model_max_length = min(tokenizer.model_max_length, source.max_position_embeddings)
-    return own_config, tokenizer
-
-
-def _from_bert(
-    encoder: BertModel, tokenizer: MultiLabelTokenizer, descriptions: Mapping[str, str]
-) -> MultiLabelPreTrainedModel:
-    """Build a model around an encoder that was loaded by the configuration of the model."""
-    config = cast(MultiLabelConfig, encoder.config)
-    pooler, encoder.pooler = encoder.pooler, None
-    model: Any = MODEL_CLASSES[config.strategy](config).eval()
-    model.bert.load_state_dict(encoder.state_dict())
-    if pooler is not None and pooler.dense.bias.any():
-        model.classifier.dense.load_state_dict(pooler.dense.state_dict())
-    else:
-        # Training moves a pooler's bias off zero. One that is absent or was never trained is noise: passing the
-        # encoder's vector through learns much faster.
-        torch.nn.init.eye_(model.classifier.dense.weight)
-    _note_undescribed(descriptions, config.label_names)
-    model.init_label_embeddings(tokenizer, descriptions)
-    return cast(MultiLabelPreTrainedModel, model)
-
-
-def _take_up(
-    path: str | PathLike[str], strategy: str, config: dict[str, Any], allow_pickle: bool
-) -> MultiLabelPreTrainedModel:
-    with _loading(path):
-        loaded: Any = MODEL_CLASSES[strategy].from_pretrained(
-            path, dtype=torch.float32, output_loading_info=True, use_safetensors=not allow_pickle or None, **config
-        )
-    model, info = loaded
-    missing = sorted(info["missing_keys"])
-    if missing:  # these would begin at random
-        raise MultiLabelError(
-            f"{path} lacks {len(missing)} weights, such as {missing[0]}: a checkpoint of a run with --lora_rank is "
-            "for going on with that run; the model is the folder that the run leaves"
-        )
-    return cast(MultiLabelPreTrainedModel, model)
-
-
-def _note_undescribed(descriptions: Mapping[str, str], started: list[str]) -> None:
-    missing = [name for name in started if name not in descriptions]
-    if descriptions and missing:
-        logger.info("labels without a description, which start from their names: %s", missing)
-
-
-def _check_are_read(path: str | PathLike[str], descriptions: Mapping[str, str], added: list[str]) -> None:
-    """Refuse descriptions of labels that are all trained already: nothing would read them."""
-    if descriptions and not set(descriptions) & set(added):
-        raise MultiLabelError(
-            f"{path} has trained the labels {list(descriptions)} already, and a description says only where a label "
-            "starts: leave the descriptions out, or start from the plain BERT checkpoint"
-        )
 
 
 def _check_same_form(path: str | PathLike[str], saved: PreTrainedConfig, asked: dict[str, Any]) -> None:
@@ -281,23 +215,102 @@ def _check_same_form(path: str | PathLike[str], saved: PreTrainedConfig, asked: 
         if field == "label_layers" and trained is None:
             same.add(saved.num_hidden_layers)  # None means all of them
         if asked.get(field, trained) not in same:
-            raise MultiLabelError(
-                f"{path} was trained with {field} {trained!r}, not {asked[field]!r}: ask for its own"
-            )
+            raise MultiLabelError(f"{path} was trained with {field} {trained!r}, not {asked[field]!r}: use its own")
 
 
-def _find_added(
+def _labels_to_add(
     path: str | PathLike[str], saved: PreTrainedConfig, label_names: list[str], add_labels: bool
 ) -> list[str]:
-    """Return the labels to add to those of a folder of ours, or refuse other labels than its own."""
-    missing = [name for name in saved.label_names if name not in label_names]
-    added = [name for name in label_names if name not in saved.label_names]
-    if missing or (added and not add_labels):
+    """Return the labels that a model of this package lacks; refuse other labels unless they may be added."""
+    left_out = [name for name in saved.label_names if name not in label_names]
+    new = [name for name in label_names if name not in saved.label_names]
+    if left_out or (new and not add_labels):
         raise MultiLabelError(
-            f"{path} was trained with other labels: it knows {missing or 'none'} that are not asked for, and lacks "
-            f"{added or 'none'}: give its own label names, and new ones behind them with add_labels=True "
-            "(--add_labels), or start from the plain BERT checkpoint"
+            f"{path} was trained with other labels. It has {left_out or 'none'} that are not asked for, and lacks "
+            f"{new or 'none'}. Pass its own label names, with new ones only if add_labels=True (--add_labels), or "
+            "start from a BERT checkpoint."
         )
     if saved.label_names != label_names and not add_labels:
-        raise MultiLabelError(f"{path} has the same labels in another order: give them as {saved.label_names}")
-    return added
+        raise MultiLabelError(f"{path} has the same labels in another order: pass them as {saved.label_names}")
+    return new
+
+
+def _check_descriptions_are_used(
+    path: str | PathLike[str], descriptions: Mapping[str, str], new_labels: list[str]
+) -> None:
+    if descriptions and not set(descriptions) & set(new_labels):
+        raise MultiLabelError(
+            f"{path} has trained the labels {list(descriptions)} already, and only new labels start from "
+            "descriptions: leave the descriptions out, or start from a BERT checkpoint"
+        )
+
+
+def _log_undescribed(descriptions: Mapping[str, str], label_names: list[str]) -> None:
+    missing = [name for name in label_names if name not in descriptions]
+    if descriptions and missing:
+        logger.info("labels without a description, which start from their names: %s", missing)
+
+
+def _load_multilabel(
+    path: str | PathLike[str], strategy: str, config: dict[str, Any], allow_pickle: bool
+) -> tuple[MultiLabelPreTrainedModel, MultiLabelTokenizer]:
+    """Load a model of this package and its tokenizer."""
+    model = cast(MultiLabelPreTrainedModel, _load_weights(MODEL_CLASSES[strategy], path, allow_pickle, **config))
+    tokenizer = _load_tokenizer(path)
+    check_tokenizer(tokenizer, model.config)
+    return model, tokenizer
+
+
+def _load_weights(
+    model_class: type[PreTrainedModel], path: str | PathLike[str], allow_pickle: bool, **options: Any
+) -> PreTrainedModel:
+    try:
+        return model_class.from_pretrained(
+            path, dtype=torch.float32, trust_remote_code=False, use_safetensors=not allow_pickle or None, **options
+        )
+    except UnpicklingError as error:
+        raise MultiLabelError(
+            f"the weights in {path} are a pickle that holds more than tensors, so it was not loaded: use a model from "
+            "a source that you trust"
+        ) from error
+
+
+def _load_tokenizer(path: str | PathLike[str], **options: Any) -> MultiLabelTokenizer:
+    tokenizer: MultiLabelTokenizer = MultiLabelTokenizer.from_pretrained(path, trust_remote_code=False, **options)
+    return tokenizer
+
+
+def _convert_bert(
+    path: str | PathLike[str], source: PreTrainedConfig, label_names: list[str], strategy: str, config: dict[str, Any]
+) -> tuple[MultiLabelConfig, MultiLabelTokenizer]:
+    """Make our configuration and tokenizer from those of a BERT checkpoint."""
+    inherited = {key: value for key, value in source.to_diff_dict().items() if key not in _NOT_INHERITED}
+    own_config = MultiLabelConfig(**{**inherited, **config, "label_names": label_names, "strategy": strategy})
+    if own_config.max_labels is not None and len(label_names) > own_config.max_labels:
+        raise MultiLabelError(
+            f"{len(label_names)} label tokens leave no room for text in the {source.max_position_embeddings} "
+            f"positions of {path}: use label_attention='isolated', which needs none for them, or strategy 'cls'"
+        )
+    tokenizer = _load_tokenizer(path, label_names=label_names, strategy=strategy)
+    # Old checkpoints set no limit.
+    tokenizer.model_max_length = min(tokenizer.model_max_length, source.max_position_embeddings)
+    return own_config, tokenizer
+
+
+def _build_around(
+    encoder: BertModel, tokenizer: MultiLabelTokenizer, descriptions: Mapping[str, str]
+) -> MultiLabelPreTrainedModel:
+    """Build a model around an encoder that was loaded with the model's configuration."""
+    config = cast(MultiLabelConfig, encoder.config)
+    pooler, encoder.pooler = encoder.pooler, None
+    model: Any = MODEL_CLASSES[config.strategy](config).eval()
+    model.bert.load_state_dict(encoder.state_dict())
+    if pooler is not None and pooler.dense.bias.any():
+        model.classifier.dense.load_state_dict(pooler.dense.state_dict())
+    else:
+        # Training moves a pooler's bias off zero. A missing or untrained pooler is noise, and the identity learns
+        # much faster.
+        torch.nn.init.eye_(model.classifier.dense.weight)
+    _log_undescribed(descriptions, config.label_names)
+    model.init_label_embeddings(tokenizer, descriptions)
+    return cast(MultiLabelPreTrainedModel, model)

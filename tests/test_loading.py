@@ -1,12 +1,15 @@
+import json
 import logging
 
+import numpy as np
 import pytest
 import torch
-from transformers import BertConfig, BertForMaskedLM, BertModel, RobertaConfig
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForSequenceClassification, BertConfig, BertForMaskedLM, BertModel, RobertaConfig
 
-from bert_multilabel import MultiLabelConfig, from_backbone
+from bert_multilabel import BertForMultiLabelCLS, MultiLabelConfig, MultiLabelTokenizer, from_backbone
 from bert_multilabel.data.label_frequencies import LabelFrequencies
-from bert_multilabel.errors import FileError
+from bert_multilabel.errors import FileError, MultiLabelError
 from bert_multilabel.loading import load_trained, read_tokenizer
 from bert_multilabel.training.prepare import start_bias_from_frequencies
 from tests.conftest import LABELS, save_checkpoint
@@ -126,7 +129,7 @@ def test_our_own_folder_is_taken_up_with_its_weights(backbone, tmp_path, strateg
     ("labels", "strategy", "phrase"),
     [
         (LABELS, "cls", "was trained with strategy 'label_tokens', not 'cls'"),
-        (["good value", "gift", "new"], "label_tokens", r"knows \['too_expensive'\] .* and lacks \['new'\]"),
+        (["good value", "gift", "new"], "label_tokens", r"has \['too_expensive'\] .* and lacks \['new'\]"),
         (LABELS[::-1], "label_tokens", "the same labels in another order"),
     ],
 )
@@ -154,9 +157,9 @@ def test_a_folder_grows_by_the_labels_that_it_lacks(backbone, tmp_path):
     trained.add_labels(["quality", "price"], reader, {"price": "not good"})
     for name, weights in trained.state_dict().items():
         assert torch.equal(weights, model.state_dict()[name]), name
-    with pytest.raises(ValueError, match=r"lacks \['new'\]: .* new ones behind them with add_labels=True \(--add_lab"):
+    with pytest.raises(ValueError, match=r"lacks \['new'\]. .* new ones only if add_labels=True \(--add_lab"):
         from_backbone(tmp_path, [*LABELS, "new"], "label_tokens")
-    with pytest.raises(ValueError, match=r"knows \['gift'\] that are not asked for"):
+    with pytest.raises(ValueError, match=r"has \['gift'\] that are not asked for"):
         from_backbone(tmp_path, [*LABELS[:2], "new"], "label_tokens", add_labels=True)
 
 
@@ -164,7 +167,7 @@ def test_adding_labels_where_there_are_none_to_add_or_none_to_add_to(backbone, t
     save_trained(backbone, tmp_path)
     model, _ = from_backbone(tmp_path, LABELS[::-1], "label_tokens", add_labels=True)
     assert model.config.label_names == LABELS
-    with pytest.raises(ValueError, match="was not trained on labels to which others could be added"):
+    with pytest.raises(ValueError, match="was not trained on labels"):
         from_backbone(backbone, LABELS, "label_tokens", add_labels=True)
     save_trained(backbone, tmp_path / "cls", "cls")
     with pytest.raises(ValueError, match="cannot be added with strategy 'cls'"):
@@ -233,12 +236,12 @@ def test_a_trained_folder_that_is_not_whole_is_refused(checkpoints, tmp_path):
     for name in ("model.safetensors", "tokenizer.json", "tokenizer_config.json", "config.json"):
         content = (tmp_path / name).read_bytes()
         (tmp_path / name).write_bytes(content[:-20])
-        with pytest.raises(FileError, match=f"{tmp_path} is not whole .{name}: .*: copy it again"):
+        with pytest.raises(FileError, match=f"{tmp_path} is damaged .{name}: .*: copy it again"):
             load_trained(tmp_path)
         (tmp_path / name).write_bytes(content)
     for name in ("tokenizer.json", "config.json"):
         (tmp_path / name).unlink()
-        with pytest.raises(ValueError, match=f"is no folder of a model: there is no .*{name}"):
+        with pytest.raises(ValueError, match=f"is not a model directory: .*{name} is missing"):
             load_trained(tmp_path)
 
 
@@ -279,3 +282,100 @@ def test_a_new_head_begins_at_the_frequencies_of_the_labels(checkpoints, strateg
     labels = torch.tensor([[1.0, 0, 0], [1, 0, torch.nan], [1, 1, -100], [0, 0, 0]])
     start_bias_from_frequencies(model, LabelFrequencies.of([labels[:3].tolist(), labels[3:].tolist()]))
     torch.testing.assert_close(model.label_bias.sigmoid(), torch.tensor([4 / 6, 2 / 6, 1 / 4]))
+
+
+def edit_config(folder, **entries):
+    path = folder / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **entries}))
+
+
+def edit_weights(folder, change):
+    weights = load_file(folder / "model.safetensors")
+    change(weights)
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def load_by_auto_class(folder):
+    return AutoModelForSequenceClassification.from_pretrained(folder)
+
+
+@pytest.mark.parametrize("load", [load_trained, load_by_auto_class])
+@pytest.mark.parametrize(
+    ("edit", "phrase"),
+    [
+        (lambda folder: edit_config(folder, num_hidden_layers=1), "they hold, beyond the model, bert.encoder.layer.1"),
+        (lambda folder: edit_config(folder, num_hidden_layers=3), "they lack bert.encoder.layer.2"),
+        (
+            lambda folder: edit_config(folder, max_position_embeddings=32),
+            r"bert.embeddings.position_embeddings.weight \(64, 32\) instead of \(32, 32\)",
+        ),
+        (
+            lambda folder: edit_weights(folder, lambda weights: weights.pop("classifier.dense.bias")),
+            "they lack classifier.dense.bias",
+        ),
+        (
+            lambda folder: edit_weights(folder, lambda weights: weights.update(scale=torch.ones(1))),
+            "they hold, beyond the model, scale",
+        ),
+    ],
+)
+def test_weights_that_the_configuration_does_not_describe_are_named(backbone, tmp_path, load, edit, phrase):
+    save_trained(backbone, tmp_path)
+    edit(tmp_path)
+    with pytest.raises(MultiLabelError, match=f"do not fit its config.json: .*{phrase}") as caught:
+        load(tmp_path)
+    assert "lora" not in str(caught.value)
+
+
+def test_a_truncated_file_is_named_through_the_auto_classes_too(backbone, tmp_path):
+    save_trained(backbone, tmp_path)
+    file = tmp_path / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:-20])
+    with pytest.raises(FileError, match="is damaged .model.safetensors: "):
+        load_trained(tmp_path)
+    with pytest.raises(MultiLabelError, match=f"The weights in {tmp_path} are damaged .*: copy them again"):
+        load_by_auto_class(tmp_path)
+
+
+def test_a_plain_checkpoint_is_not_given_a_random_head(backbone):
+    with pytest.raises(MultiLabelError, match="they lack classifier.* use bert_multilabel.from_backbone"):
+        BertForMultiLabelCLS.from_pretrained(backbone)
+
+
+def test_other_label_tokens_than_those_of_the_tokenizer_are_refused(backbone, tmp_path):
+    _, tokenizer = save_trained(backbone, tmp_path)
+    ids = tokenizer.label_token_ids
+    edit_config(tmp_path, label_token_ids=ids[::-1])
+    with pytest.raises(MultiLabelError, match=rf"its label_token_ids\[0\] is {ids[0]}, the model's {ids[2]}. Use the"):
+        load_trained(tmp_path)
+
+
+def test_a_field_of_a_wrong_type_in_the_file_gets_our_message(backbone, tmp_path):
+    save_trained(backbone, tmp_path)
+    edit_config(tmp_path, min_labels="1")
+    with pytest.raises(MultiLabelError, match="min_labels must be a whole number"):
+        load_trained(tmp_path)
+    edit_config(tmp_path, min_labels=0, hidden_size="wide")
+    with pytest.raises(MultiLabelError, match="config.json is invalid: .*'hidden_size'"):
+        load_by_auto_class(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("names", "phrase"),
+    [
+        ([1, 2, 3], r"label_names\[0\] is 1, not a string: convert all names, such as to '1'"),
+        ({"a", "b"}, r"label_names is a set, .* pass sorted"),
+        (["a", "a"], r"label_names repeats \['a'\]"),
+    ],
+)
+def test_names_that_are_no_list_of_texts_are_refused(backbone, names, phrase):
+    for build in (from_backbone, read_tokenizer):
+        with pytest.raises(MultiLabelError, match=phrase):
+            build(backbone, names, "cls")
+    with pytest.raises(MultiLabelError, match=phrase):
+        MultiLabelTokenizer.from_pretrained(backbone, label_names=names)
+
+
+def test_an_array_of_names_is_taken(backbone):
+    model, tokenizer = from_backbone(backbone, np.array(LABELS), "label_tokens")
+    assert model.config.label_names == tokenizer.label_names == LABELS

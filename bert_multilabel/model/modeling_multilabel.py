@@ -26,7 +26,7 @@ from .positions import (
     gather_tokens,
     with_positions,
 )
-from .tokenization_multilabel import MultiLabelTokenizer
+from .tokenization_multilabel import MultiLabelTokenizer, check_tokenizer
 
 if TYPE_CHECKING:
     # Never imported from here. But when Transformers saves or loads a model, it reads in the text of this file which
@@ -133,19 +133,31 @@ class MultiLabelPreTrainedModel(PushedInParts, BertPreTrainedModel):  # type: ig
         raise NotImplementedError
 
     @classmethod
-    def from_pretrained(cls, *args: Any, config: Any = None, **kwargs: Any) -> "MultiLabelPreTrainedModel":
-        """Load a folder or a Hub repository; a configuration that is given decides on the class.
+    def from_pretrained(cls, *args: Any, config: Any = None, output_loading_info: bool = False, **kwargs: Any) -> Any:
+        """Load a directory or a Hub repository; the strategy of its configuration decides on the class.
 
-        Two folders of the same name share their code in one process. Once the Auto classes know it from a folder of
-        one strategy, they offer that strategy's class for the other folder too.
+        Two directories of the same name share their code in one process. Once the Auto classes know it from a model
+        of one strategy, they offer that strategy's class for the other model too.
 
         Only safetensors are loaded; `use_safetensors=None` also admits a pickle, `pytorch_model.bin`.
+
+        Raises:
+            MultiLabelError: If the weights are damaged, or are not those that the configuration describes.
         """
         kwargs.setdefault("use_safetensors", True)
-        model: MultiLabelPreTrainedModel = super(MultiLabelPreTrainedModel, cls._for(config)).from_pretrained(
-            *args, config=config, **kwargs
-        )
-        return model
+        source = args[0] if args else kwargs.get("pretrained_model_name_or_path")
+        # Mismatches are refused below, together with missing and unexpected weights.
+        options = {"ignore_mismatched_sizes": True, **kwargs, "config": config, "output_loading_info": True}
+        try:
+            loaded: Any = super(MultiLabelPreTrainedModel, cls._for(config)).from_pretrained(*args, **options)
+        except Exception as error:
+            # By name: files that travel with a model import as little as possible.
+            if type(error).__name__ != "SafetensorError":
+                raise
+            raise MultiLabelError(f"The weights in {source} are damaged ({error}): copy them again.") from error
+        model, info = loaded
+        _check_loaded(source, info, allows_sizes=bool(kwargs.get("ignore_mismatched_sizes")))
+        return (model, info) if output_loading_info else model
 
     @classmethod
     def _from_config(cls, config: MultiLabelConfig, **kwargs: Any) -> "MultiLabelPreTrainedModel":
@@ -333,12 +345,7 @@ class BertForMultiLabelLabelTokens(MultiLabelPreTrainedModel):
         """
         descriptions = descriptions or {}
         old, limit = self.num_labels, self.config.max_labels
-        for field in ("label_names", "label_token_ids"):
-            theirs, ours = getattr(tokenizer, field, None), getattr(self.config, field)
-            if theirs != ours:
-                raise MultiLabelError(
-                    f"the tokenizer has {field} {theirs}, the model {ours}: give the tokenizer saved with this model"
-                )
+        check_tokenizer(tokenizer, self.config)
         if limit is not None and old + len(names) > limit:
             raise MultiLabelError(
                 f"{old + len(names)} label tokens leave no room for text in the "
@@ -570,6 +577,31 @@ class BertForMultiLabelLabelTokens(MultiLabelPreTrainedModel):
 MODEL_CLASSES: dict[str, type[MultiLabelPreTrainedModel]] = {
     model_class.strategy: model_class for model_class in (BertForMultiLabelCLS, BertForMultiLabelLabelTokens)
 }
+
+
+def _check_loaded(source: Any, info: Mapping[str, Any], allows_sizes: bool) -> None:
+    """Refuse a model unless each of its weights was in the file, and each weight of the file is in the model."""
+    sizes = [f"{name} {tuple(theirs)} instead of {tuple(own)}" for name, theirs, own in info["mismatched_keys"]]
+    problems = {
+        "lack": sorted(info["missing_keys"]),
+        "hold, beyond the model,": sorted(info["unexpected_keys"]),
+        "have other sizes:": [] if allows_sizes else sorted(sizes),
+    }
+    if not any(problems.values()):
+        return
+    found = "; ".join(
+        f"they {problem} {', '.join(names[:3])}" + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+        for problem, names in problems.items()
+        if names
+    )
+    if any(".lora_" in name for name in info["unexpected_keys"]):
+        advice = "This is a checkpoint of a run with --lora_rank, which only that run can load: use its output_dir."
+    else:
+        advice = (
+            "Copy config.json and the weights of one model, unedited; to start from a BERT checkpoint, use "
+            "bert_multilabel.from_backbone."
+        )
+    raise MultiLabelError(f"The weights in {source} do not fit its config.json: {found}. {advice}")
 
 
 def multi_label_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:

@@ -16,7 +16,7 @@ from .configuration_multilabel import MultiLabelConfig
 from .encoder import MultiLabelLayer, isolated_attention
 from .errors import MultiLabelError
 from .modeling_multilabel import MultiLabelPreTrainedModel
-from .tokenization_multilabel import MultiLabelTokenizer
+from .tokenization_multilabel import MultiLabelTokenizer, check_tokenizer
 from .windows import Windows
 
 PRECISIONS = ("float32", "bfloat16")
@@ -101,6 +101,7 @@ class MultiLabelScorer:
         Returns:
             Token ids of the N texts, and segment ids of the same tokens.
         """
+        self.config.warn_about_pairs(pairs is not None)
         encoded = self.tokenizer(
             list(texts),
             None if pairs is None else list(pairs),
@@ -194,6 +195,7 @@ def texts_at_a_time(windows: Windows | None) -> int:
 
 def scoring_tokenizer(tokenizer: MultiLabelTokenizer, config: MultiLabelConfig) -> MultiLabelTokenizer:
     """Return what reads texts for a model: its tokenizer, without label tokens where these stand apart."""
+    check_tokenizer(tokenizer, config)
     return tokenizer.without_label_tokens() if config.encodes_text_separately else tokenizer
 
 

@@ -4,6 +4,7 @@
 import copy
 import re
 from collections.abc import Iterator, Sequence
+from itertools import zip_longest
 from typing import Any
 
 from tokenizers import AddedToken, Encoding
@@ -12,7 +13,7 @@ from tokenizers.processors import TemplateProcessing
 from transformers import BatchEncoding, BertTokenizer
 from transformers.tokenization_utils_base import TruncationStrategy
 
-from .configuration_multilabel import check_new_labels, check_strategy
+from .configuration_multilabel import MultiLabelConfig, check_new_labels, check_strategy, read_label_names
 from .errors import MultiLabelError
 from .hub_readme import PushedInParts
 
@@ -26,6 +27,7 @@ _NORMALIZER_FIELDS = {
 # Two texts of which each has this many times as many characters as an input has tokens are cut before that.
 _FAR_BEYOND = 4
 _SURROGATE = re.compile("[\ud800-\udfff]")
+_FOREIGN, _USE_OWN = "The tokenizer does not belong to the model", "Use the tokenizer saved with the model."
 
 
 class MultiLabelTokenizer(PushedInParts, BertTokenizer):
@@ -59,12 +61,13 @@ class MultiLabelTokenizer(PushedInParts, BertTokenizer):
         **kwargs: Any,
     ) -> None:
         check_strategy(strategy)
-        if strategy == "label_tokens" and not label_names:
+        if strategy == "label_tokens" and label_names is None:
             raise MultiLabelError(f"strategy 'label_tokens' needs label_names, got {label_names!r}")
         if vocab is None and kwargs.get("tokenizer_object") is None and kwargs.get("tokenizer_file") is None:
             raise MultiLabelError(
                 "there is no vocabulary: the folder lacks its tokenizer.json, or vocab must be given"
             )
+        label_names = None if label_names is None else read_label_names(label_names)
         self.label_names = label_names
         self.strategy = strategy
         self.label_token_ids: list[int] = []
@@ -118,8 +121,7 @@ class MultiLabelTokenizer(PushedInParts, BertTokenizer):
                 f"this tokenizer (strategy {self.strategy!r}) has no label tokens to which to add some"
             )
         known = self.label_names or []
-        check_new_labels(names, known)
-        self.label_names = [*known, *names]
+        self.label_names = [*known, *check_new_labels(names, known)]
         self._register_label_tokens(len(self.label_names))
 
     def _register_label_tokens(self, count: int) -> None:
@@ -266,6 +268,34 @@ class MultiLabelTokenizer(PushedInParts, BertTokenizer):
                 right = (kwargs.get("padding_side") or self.padding_side) == "right"
                 padded["label_mask"] = [*mask, *padding] if right else [*padding, *mask]
         return padded
+
+
+def check_tokenizer(tokenizer: Any, config: MultiLabelConfig) -> None:
+    """Refuse a tokenizer that does not belong to a model.
+
+    Args:
+        tokenizer: Any tokenizer. A model with strategy "cls" also takes the one of its backbone, which has no labels.
+        config: Configuration of the model.
+
+    Raises:
+        MultiLabelError: If labels or label tokens differ, or the tokenizer has tokens that the model lacks.
+    """
+    names, ids = getattr(tokenizer, "label_names", None), list(getattr(tokenizer, "label_token_ids", []))
+    own_ids = config.label_token_ids or []
+    is_unfinished = config.strategy == "label_tokens" and not own_ids  # while a model is being built
+    if names is None and config.strategy == "cls":
+        names = config.label_names
+    if is_unfinished or (config.encodes_text_separately and not ids):
+        ids = own_ids  # `without_label_tokens` has none
+    for field, theirs, own in (("label_names", names or [], config.label_names), ("label_token_ids", ids, own_ids)):
+        for index, (one, other) in enumerate(zip_longest(theirs, own)):
+            if one != other:
+                raise MultiLabelError(
+                    f"{_FOREIGN}: its {field}[{index}] is {one!r}, the model's {other!r}. {_USE_OWN}"
+                )
+    size = len(tokenizer) if hasattr(tokenizer, "__len__") else 0
+    if not size or (size > config.vocab_size and not is_unfinished):
+        raise MultiLabelError(f"{_FOREIGN}: it has {size} tokens, the model {config.vocab_size}. {_USE_OWN}")
 
 
 def _texts_in(given: Any) -> Iterator[str]:

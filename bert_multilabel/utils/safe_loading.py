@@ -1,7 +1,7 @@
-"""What a model may make this process read: the files of its own folder, and no pickle.
+"""Checks on a model directory before anything in it is loaded: no pickles, no code, no files of other directories.
 
-What stands in a folder was written by whoever made it. Checked are the entries that Transformers follows. Symbolic
-links are left alone: the cache of the Hub is made of them.
+The checks follow the entries that Transformers follows. Symbolic links are allowed, because the cache of the Hub
+consists of them.
 """
 
 import json
@@ -10,6 +10,8 @@ from os import PathLike
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
+from huggingface_hub import hf_hub_download
+from huggingface_hub.errors import EntryNotFoundError, HFValidationError, RepositoryNotFoundError
 from transformers.utils import (
     CONFIG_NAME,
     SAFE_WEIGHTS_INDEX_NAME,
@@ -17,7 +19,6 @@ from transformers.utils import (
     WEIGHTS_INDEX_NAME,
     WEIGHTS_NAME,
 )
-from transformers.utils.hub import cached_file
 from transformers.utils.peft_utils import ADAPTER_CONFIG_NAME
 
 from bert_multilabel.errors import MultiLabelError
@@ -26,64 +27,62 @@ _TOKENIZER_CONFIG_NAME = "tokenizer_config.json"
 
 
 def check_paths(path: str | PathLike[str]) -> None:
-    """Refuse a model whose files name others outside its folder.
+    """Refuse a model whose files refer to files outside its directory.
 
-    They may name weights, files of the tokenizer, code, and the model that adapters belong to. Code may stand in
-    another repository of the Hub: "owner/name--module.Class" is what Transformers writes where a model is saved again
-    without its code. Nothing of this package runs it.
+    They may refer to weights, tokenizer files, code, and the base model of adapters. Code may be in another
+    repository of the Hub: Transformers writes "owner/name--module.Class" when it saves a model without its code. This
+    package never runs such code.
 
     Args:
-        path: Folder or Hub name of a model.
+        path: Directory or Hub name of a model.
 
     Raises:
-        MultiLabelError: If a file names one outside, or holds no JSON of the form that it should.
+        MultiLabelError: If a file refers to one outside, or is not JSON of the expected form.
     """
     if (adapters := _read(path, ADAPTER_CONFIG_NAME)) is not None:
         raise MultiLabelError(
-            f"{path} holds adapters ({ADAPTER_CONFIG_NAME}), for which another model would be read, "
-            f"{adapters.get('base_model_name_or_path')!r}: merge them into it, and give the folder of that"
+            f"{path} holds adapters ({ADAPTER_CONFIG_NAME}) for another model, "
+            f"{adapters.get('base_model_name_or_path')!r}: merge them into that model and pass its directory"
         )
     try:
-        for name, key, target in _targets(path):
-            if _points_outside(target):
+        for name, key, target in _references(path):
+            if _is_outside(target):
                 raise MultiLabelError(
-                    f"{path} is not whole: {key!r} in {name} points outside of it, to {target!r}: give a folder that "
-                    "holds all of its model"
+                    f"{path} is incomplete: {key!r} in {name} points outside the directory, to {target!r}: pass a "
+                    "directory that holds the whole model"
                 )
     except (AttributeError, LookupError, TypeError) as error:
-        raise MultiLabelError(
-            f"{path} is no folder of a model: its files have another form than they should"
-        ) from error
+        raise MultiLabelError(f"{path} is not a model directory: its JSON files have an unexpected form") from error
 
 
 def check_is_no_pickle(path: str | PathLike[str]) -> None:
-    """Refuse a model whose weights are there as a pickle alone.
+    """Refuse a model whose weights are only available as a pickle.
 
     Args:
-        path: Folder or Hub name of a model.
+        path: Directory or Hub name of a model.
 
     Raises:
-        MultiLabelError: If they are.
+        MultiLabelError: If so.
     """
     named = (_read(path, CONFIG_NAME) or {}).get("transformers_weights")
     names = (SAFE_WEIGHTS_NAME, SAFE_WEIGHTS_INDEX_NAME, WEIGHTS_NAME, WEIGHTS_INDEX_NAME)
     first = named or next((name for name in names if _find(path, name) is not None), SAFE_WEIGHTS_NAME)
     if ".safetensors" not in first:
         raise MultiLabelError(
-            f"{path} holds its weights as a pickle ({first}), which may run code where it is read: take a model with "
-            f"{SAFE_WEIGHTS_NAME}, or if you trust this one, convert it by AutoModel.from_pretrained(...)."
-            "save_pretrained(...), or allow it here with allow_pickle=True (--allow_pickle)"
+            f"The weights in {path} are a pickle ({first}), which can run code when it is loaded. Use a model with "
+            f"{SAFE_WEIGHTS_NAME}, or if you trust this one, convert it with AutoModel.from_pretrained(...)."
+            "save_pretrained(...), or pass allow_pickle=True (--allow_pickle)."
         )
 
 
-def _targets(path: str | PathLike[str]) -> Iterator[tuple[str, str, str]]:
-    """Yield what a model names beside itself: the file that does so, its entry, and the target."""
+def _references(path: str | PathLike[str]) -> Iterator[tuple[str, str, str]]:
+    """Yield what the files of a model refer to: name of the file, its entry, and the target."""
     for name in (SAFE_WEIGHTS_INDEX_NAME, WEIGHTS_INDEX_NAME):
         for shard in set((_read(path, name) or {}).get("weight_map", {}).values()):
             yield name, "weight_map", shard
     for name in (CONFIG_NAME, _TOKENIZER_CONFIG_NAME):
         entries = _read(path, name) or {}
-        for reference in _texts(entries.get("auto_map")):
+        for reference in _strings(entries.get("auto_map")):
             for part in reference.split("--"):  # a repository, and the code in it
                 yield name, "auto_map", part
         for pipeline in entries.get("custom_pipelines", {}).values():
@@ -93,41 +92,44 @@ def _targets(path: str | PathLike[str]) -> Iterator[tuple[str, str, str]]:
             yield name, "fast_tokenizer_files", file
         if isinstance(entries.get("transformers_weights"), str):
             yield name, "transformers_weights", entries["transformers_weights"]
-        if isinstance(entries.get("vocab"), str):  # looked for in the working directory
+        if isinstance(entries.get("vocab"), str):  # read relative to the working directory
             yield name, "vocab", str(Path(entries["vocab"]).absolute())
 
 
-def _texts(value: Any) -> Iterator[str]:
-    """Yield all texts in a value of JSON."""
+def _strings(value: Any) -> Iterator[str]:
+    """Yield all strings in a JSON value."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, (list, dict)):
         for item in value.values() if isinstance(value, dict) else value:
-            yield from _texts(item)
+            yield from _strings(item)
 
 
-def _points_outside(name: str) -> bool:
-    """Whether a path leaves the folder that it is relative to, on any system."""
+def _is_outside(name: str) -> bool:
+    """Whether a path leads out of the directory that it is relative to, on any system."""
     return any(kind(name).anchor or ".." in kind(name).parts for kind in (PurePosixPath, PureWindowsPath))
 
 
-def _find(path: str | PathLike[str], name: str) -> str | None:
-    """Return where a file of a folder, or of a repository of the Hub, is found; None if there is none."""
-    found: str | None = cached_file(
-        str(path), name, _raise_exceptions_for_missing_entries=False, _raise_exceptions_for_connection_errors=False
-    )
-    return found
+def _find(path: str | PathLike[str], name: str) -> Path | None:
+    """Return a file of a directory, or of a repository of the Hub; None if there is none of that name."""
+    if Path(path).is_dir():
+        file = Path(path) / name
+        return file if file.is_file() else None
+    try:
+        return Path(hf_hub_download(str(path), name))
+    except (EntryNotFoundError, HFValidationError, RepositoryNotFoundError):
+        return None
 
 
 def _read(path: str | PathLike[str], name: str) -> dict[str, Any] | None:
-    """Read a JSON object of a folder or repository; None if there is none of that name."""
-    found = _find(path, name)
-    if found is None:
+    """Read a JSON object of a directory or repository; None if there is no such file."""
+    file = _find(path, name)
+    if file is None:
         return None
     try:
-        entries = json.loads(Path(found).read_text(encoding="utf-8"))
+        entries = json.loads(file.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
-        raise MultiLabelError(f"{found} is broken: {error or 'nested too deeply'}") from error
+        raise MultiLabelError(f"{file} is damaged: {error or 'nested too deeply'}") from error
     if not isinstance(entries, dict):
-        raise MultiLabelError(f"{found} must hold one JSON object, got a {type(entries).__name__}")
+        raise MultiLabelError(f"{file} must hold one JSON object, got a {type(entries).__name__}")
     return entries

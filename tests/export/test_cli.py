@@ -275,8 +275,8 @@ def test_what_cannot_be_done_is_said_and_nothing_is_written(exported, tmp_path, 
 def test_other_folders_are_refused(exported, backbone, tmp_path, capsys):
     model_dir, output, _ = exported("cls")
     for words, message in (
-        ([tmp_path, "--output", tmp_path / "out"], f"{tmp_path} is no folder of a model: there is no"),
-        ([backbone, "--output", tmp_path / "out"], "is a 'bert' model without labels: give a folder that was trained"),
+        ([tmp_path, "--output", tmp_path / "out"], f"{tmp_path} is not a model directory"),
+        ([backbone, "--output", tmp_path / "out"], "is a 'bert' model without labels: pass the directory"),
         ([model_dir, "--output", output], f"{output} exists and is not an empty directory"),
     ):
         with pytest.raises(SystemExit, match="2"):

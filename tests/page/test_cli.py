@@ -172,7 +172,7 @@ def test_a_space_holds_all_it_needs_and_nothing_private(model_dir, tmp_path, mon
 
 
 @pytest.mark.parametrize(
-    ("words", "message"), [(["nowhere"], "is no folder of a model"), (["x", "--port", "0"], "--port must be from 1")]
+    ("words", "message"), [(["nowhere"], "is not a model directory"), (["x", "--port", "0"], "--port must be from 1")]
 )
 def test_the_command_says_what_is_wrong_in_one_line(monkeypatch, words, message):
     monkeypatch.setattr(sys, "argv", ["page", *words])

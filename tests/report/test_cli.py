@@ -265,7 +265,7 @@ def test_bad_rows_are_refused(model_dir, rows_file, words, message):
 
 
 def test_a_folder_without_a_model_is_refused(rows_file, tmp_path):
-    with pytest.raises(ValueError, match="is no folder of a model"):
+    with pytest.raises(ValueError, match="is not a model directory"):
         main([str(tmp_path), "--file", str(rows_file)])
 
 

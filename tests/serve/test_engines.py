@@ -38,5 +38,5 @@ def test_the_precision_of_an_export_is_its_own(folders):
 
 
 def test_a_folder_without_a_model_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="is no folder of a model: there is no"):
+    with pytest.raises(ValueError, match="is not a model directory"):
         load_engine(tmp_path, "cpu", None, None)

@@ -119,7 +119,7 @@ def test_adapters_go_on_from_a_trained_folder(trained, files, tmp_path):
     assert further["eval_hamming_score"] == pytest.approx(results["eval_hamming_score"], abs=0.05)
     # Checkpoints hold the adapters beside the weights, so none of them is a model to start from.
     (checkpoint,) = (tmp_path / "out").glob("checkpoint-*")
-    with pytest.raises(ValueError, match="lacks 2[45] weights, such as bert.* a checkpoint of a run with --lora_rank"):
+    with pytest.raises(ValueError, match="they lack bert.* a checkpoint of a run with --lora_rank"):
         train(checkpoint, files, tmp_path / "next")
 
 

@@ -114,7 +114,7 @@ def test_what_cannot_be_done_is_said_and_nothing_is_changed(model_dir, rows, wor
 
 
 def test_a_plain_backbone_is_refused(checkpoints, rows):
-    with pytest.raises(ValueError, match="is a 'bert' model without labels: give a folder that was trained"):
+    with pytest.raises(ValueError, match="is a 'bert' model without labels: pass the directory"):
         tune(checkpoints["uncased"], "--file", rows)
 
 

@@ -1,3 +1,6 @@
+import ast
+import contextlib
+import io
 import json
 import os
 import pickle
@@ -7,9 +10,14 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import AutoConfig
 
+import bert_multilabel
 from bert_multilabel import from_backbone
-from bert_multilabel.loading import load_trained, read_tokenizer
+from bert_multilabel.doctor.cli import main as doctor
+from bert_multilabel.errors import MultiLabelError
+from bert_multilabel.inference.predictor import MultiLabelPredictor
+from bert_multilabel.loading import load_trained, read_config, read_tokenizer
 from bert_multilabel.model.modeling_multilabel import BertForMultiLabelCLS
 from bert_multilabel.model.tokenization_multilabel import MultiLabelTokenizer
 from bert_multilabel.utils.safe_loading import check_is_no_pickle, check_paths
@@ -57,9 +65,7 @@ def to_pickle(folder, sharded=False, **more):
 @pytest.mark.parametrize(("sharded", "name"), [(False, "pytorch_model.bin"), (True, "pytorch_model.bin.index.json")])
 def test_a_pickle_is_refused_unless_asked_for(backbone, folder, sharded, name):
     to_pickle(folder, sharded)
-    with pytest.raises(
-        ValueError, match=rf"holds its weights as a pickle \({name}\), which may run code .*allow_pick"
-    ):
+    with pytest.raises(ValueError, match=rf"are a pickle \({name}\), which can run code .*allow_pick"):
         from_backbone(folder, LABELS, "cls")
     model, _ = from_backbone(folder, LABELS, "cls", allow_pickle=True)
     expected, _ = from_backbone(backbone, LABELS, "cls")
@@ -77,7 +83,7 @@ def test_safetensors_are_taken_where_both_are_there(folder):
 
 def test_a_pickle_that_is_allowed_runs_no_code(folder):
     to_pickle(folder, evil=Payload(folder / "ran"))
-    with pytest.raises(ValueError, match="are a pickle with more in it than tensors, which was not read"):
+    with pytest.raises(ValueError, match="are a pickle that holds more than tensors, so it was not loaded"):
         from_backbone(folder, LABELS, "cls", allow_pickle=True)
     assert not (folder / "ran").exists()
     pickle.loads(pickle.dumps(Payload(folder / "ran")))
@@ -88,7 +94,7 @@ def test_a_trained_folder_with_a_pickle_is_refused_by_all_that_load_it(backbone,
     for part in from_backbone(backbone, LABELS, "cls"):
         part.save_pretrained(tmp_path)
     to_pickle(tmp_path)
-    with pytest.raises(ValueError, match="holds its weights as a pickle"):
+    with pytest.raises(ValueError, match="weights in .* are a pickle"):
         load_trained(tmp_path)
     with pytest.raises(OSError, match="no file named model.safetensors"):
         BertForMultiLabelCLS.from_pretrained(tmp_path)  # as every Auto class does
@@ -98,7 +104,7 @@ def test_a_trained_folder_with_a_pickle_is_refused_by_all_that_load_it(backbone,
 
 def test_a_configuration_cannot_ask_for_a_pickle(folder):
     write(folder, "config.json", transformers_weights="adapter_model.bin")
-    with pytest.raises(ValueError, match=r"as a pickle \(adapter_model.bin\)"):
+    with pytest.raises(ValueError, match=r"are a pickle \(adapter_model.bin\)"):
         check_is_no_pickle(folder)
 
 
@@ -122,7 +128,7 @@ OUTSIDE = ["../other.safetensors", "/tmp/other.safetensors", "a/../../other.safe
 )
 def test_a_file_that_names_another_outside_its_folder_is_refused(folder, name, entries, target):
     write(folder, name, **entries(target))
-    with pytest.raises(ValueError, match=f"is not whole: .* in {name} points outside of it, to ") as caught:
+    with pytest.raises(ValueError, match=f"is incomplete: .* in {name} points outside the directory, to ") as caught:
         check_paths(folder)
     assert repr(target)[1:-1] in str(caught.value)
 
@@ -139,24 +145,24 @@ def test_all_that_load_a_folder_look_first(backbone, folder, tmp_path):
         lambda: read_tokenizer(folder, LABELS, "cls"),
         lambda: load_trained(tmp_path / "trained"),
     ):
-        with pytest.raises(ValueError, match="points outside of it"):
+        with pytest.raises(ValueError, match="points outside the directory"):
             load()
 
 
 def test_adapters_of_another_model_are_refused(folder):
     write(folder, "adapter_config.json", base_model_name_or_path="../elsewhere", peft_type="LORA")
-    with pytest.raises(ValueError, match=r"holds adapters \(adapter_config.json\), .*'../elsewhere': merge them"):
+    with pytest.raises(ValueError, match=r"holds adapters \(adapter_config.json\) .*'../elsewhere': merge them"):
         from_backbone(folder, LABELS, "cls")
 
 
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("model.safetensors.index.json", "{", "is broken: Expecting property name"),
-        ("model.safetensors.index.json", "[" * 100_000, "is broken: "),
+        ("model.safetensors.index.json", "{", "is damaged: Expecting property name"),
+        ("model.safetensors.index.json", "[" * 100_000, "is damaged: "),
         ("model.safetensors.index.json", "[]", "must hold one JSON object, got a list"),
-        ("model.safetensors.index.json", '{"weight_map": 7}', "its files have another form than they should"),
-        ("model.safetensors.index.json", '{"weight_map": {"a": 7}}', "its files have another form than they should"),
+        ("model.safetensors.index.json", '{"weight_map": 7}', "its JSON files have an unexpected form"),
+        ("model.safetensors.index.json", '{"weight_map": {"a": 7}}', "its JSON files have an unexpected form"),
     ],
 )
 def test_files_of_another_form_are_refused(folder, name, content, message):
@@ -194,3 +200,70 @@ def test_shards_of_the_folder_load(backbone, folder):
     write(folder, "model.safetensors.index.json", metadata={}, weight_map=shards)
     model, expected = (from_backbone(path, LABELS, "cls")[0] for path in (folder, backbone))
     assert all(map(torch.equal, model.state_dict().values(), expected.state_dict().values()))
+
+
+# No code
+
+LOADERS = [
+    pytest.param(lambda folder: from_backbone(folder, LABELS, "cls"), id="from_backbone"),
+    pytest.param(lambda folder: read_tokenizer(folder, LABELS, "cls"), id="read_tokenizer"),
+    pytest.param(load_trained, id="load_trained"),
+    pytest.param(read_config, id="read_config"),
+    pytest.param(lambda folder: MultiLabelPredictor(folder)({"text": ["good"]}), id="predictor"),
+    pytest.param(lambda folder: doctor([str(folder / "rows.csv"), "--model_name_or_path", str(folder)]), id="doctor"),
+]
+
+
+@pytest.mark.parametrize("load", LOADERS)
+@pytest.mark.parametrize("model_type", ["evil", None, "bert", "bert_multilabel"])
+def test_code_of_a_folder_is_never_run(folder, tmp_path, monkeypatch, load, model_type):
+    marker = tmp_path / "ran"
+    (folder / "evil.py").write_text(f"import pathlib\npathlib.Path({str(marker)!r}).touch()\n")
+    auto_map = {"AutoConfig": "evil.Config", "AutoModel": "evil.Model", "AutoTokenizer": ["evil.Tokenizer", None]}
+    write(folder, "config.json", auto_map=auto_map, model_type=model_type)
+    write(folder, "tokenizer_config.json", auto_map=auto_map, tokenizer_class="Tokenizer")
+    monkeypatch.setattr("sys.stdin", io.StringIO("y\n" * 20))  # to each question whether to run it
+    (folder / "rows.csv").write_text("text,labels\ngood,gift\n")
+    with contextlib.suppress(SystemExit):
+        if model_type in ("evil", None):
+            with pytest.raises(MultiLabelError, match="code of a checkpoint is not run"):
+                load(folder)
+        else:
+            with contextlib.suppress(MultiLabelError):
+                load(folder)
+    assert not marker.exists()
+    if model_type == "evil":  # which runs where somebody allows it
+        with pytest.raises(AttributeError, match="has no attribute 'Config'"):
+            AutoConfig.from_pretrained(folder, trust_remote_code=True)
+        assert marker.exists()
+
+
+def test_paths_are_checked_before_the_configuration_is_read(folder):
+    write(folder, "config.json", model_type="evil", auto_map={"AutoConfig": "../evil.Config"})
+    with pytest.raises(MultiLabelError, match="'auto_map' in config.json points outside the directory"):
+        read_config(folder)
+
+
+def loads(tree):
+    """Yield the calls in a syntax tree that load something which may bring its own code."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call):
+            name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", None)
+            owner = ast.unparse(node.func.value) if isinstance(node.func, ast.Attribute) else ""
+            # `super()` passes on what the caller said; an embedding is made of a tensor.
+            if name == "pipeline" or (
+                name == "from_pretrained" and not owner.startswith("super(") and owner != "nn.Embedding"
+            ):
+                yield node
+
+
+def test_every_loader_of_the_package_says_that_it_runs_no_code():
+    package = Path(bert_multilabel.__file__).parent
+    found = []
+    for file in package.rglob("*.py"):
+        if file != package / "model" / "handler.py":  # which an endpoint runs from the folder that it serves
+            found += [(file, node) for node in loads(ast.parse(file.read_text(encoding="utf-8")))]
+    assert len(found) >= 3
+    for file, node in found:
+        says = {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords}
+        assert says.get("trust_remote_code") == "False", f"{file.name}:{node.lineno}"
