@@ -1,5 +1,5 @@
 # Copyright 2026 The bert-multilabel authors. Licensed under the Apache License, Version 2.0.
-"""`pipeline("multilabel-classification", ...)`: texts in, the labels that the model decides on out.
+"""`pipeline("multilabel-classification", ...)`: predicts the labels of texts.
 
 Shapes: N texts, L labels.
 """
@@ -12,37 +12,41 @@ from typing import Any
 
 import torch
 from transformers import Pipeline
+from transformers.utils import logging
 
 from .configuration_multilabel import MultiLabelConfig
 from .errors import MultiLabelError
 from .output_format import prediction_records
 from .scoring import TEXTS_AT_A_TIME, MultiLabelScorer, score_rows
+from .tokenization_multilabel import check_tokenizer
 from .windows import Windows
 
-# Of an iterator, this many texts are read ahead of their answers and sorted by length.
+logger = logging.get_logger(__name__)
+
+# How many texts of an iterator are read ahead and sorted by length.
 READ_AHEAD = 4096
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class CallArguments:
-    """What a call of the pipeline, or its construction for all calls, may ask for.
+    """Arguments of a prediction: how to decide, and which scores to return.
 
     Args:
-        threshold: Labels are given from this probability on: one number for all, or `{name: number}` for some labels,
-            whereupon the others keep what is stored with the model, as all do by default.
-        min_labels: Every text gets at least this many labels; by default as stored with the model.
-        return_all_scores: Give the scores of all labels, in label order; if False, of the labels that a text is given.
-        top_k: Of these, give this many scores only, the highest first. It has no say in which labels are given.
-        stride: Read texts longer than the model in overlapping windows, this many tokens in two of them; by default,
-            what is beyond its limit is cut off.
+        threshold: Labels are predicted from this probability on: one number for all labels, one per label, or
+            `{name: number}` for some of them. By default the values stored with the model.
+        min_labels: Every text gets at least this many labels; by default the value stored with the model.
+        return_all_scores: Return the scores of all labels, in label order; if False, of the predicted labels.
+        top_k: Return only this many of these scores, the highest first. It does not change the predicted labels.
+        stride: Read texts longer than the model in windows that overlap by this many tokens; by default they are cut
+            off.
         pooling: With `stride`: a label gets the highest probability of all windows, `"max"`, the default, or the
             `"mean"`.
 
     Raises:
-        MultiLabelError: If a value is refused.
+        MultiLabelError: If a value is invalid.
     """
 
-    threshold: float | Mapping[str, float] | None = None
+    threshold: float | Sequence[float] | Mapping[str, float] | None = None
     min_labels: int | None = None
     return_all_scores: bool = True
     top_k: int | None = None
@@ -55,36 +59,73 @@ class CallArguments:
         if not isinstance(self.return_all_scores, bool):
             raise MultiLabelError(f"return_all_scores must be True or False, got {self.return_all_scores!r}")
         if self.pooling is not None and self.stride is None:
-            raise MultiLabelError(f"pooling={self.pooling!r} is for windows over long texts: give a stride, too")
+            raise MultiLabelError(f"pooling={self.pooling!r} is for windows over long texts: pass a stride, too")
         _ = self.windows
 
     @property
     def windows(self) -> Windows | None:
-        """How texts that are too long are read, if they are not cut off."""
+        """How to cut texts that are too long into windows; None cuts them off."""
         return None if self.stride is None else Windows(self.stride, self.pooling or "max")
 
 
+@dataclass(frozen=True, kw_only=True)
+class PipelineArguments(CallArguments):
+    """Arguments of a call of the pipeline: `CallArguments`, and those that other pipelines take.
+
+    Args:
+        max_length: Longest input in tokens, label tokens included; by default what the model can take.
+        truncation: True, the only choice: what exceeds `max_length` is cut off, unless there is a `stride`.
+        padding: No effect: each batch is padded to its longest text.
+        batch_size: No effect: the pipeline sorts texts by length and forms batches of equally many tokens.
+        num_workers: No effect: texts are tokenized in this process.
+
+    Raises:
+        MultiLabelError: If a value is invalid.
+    """
+
+    max_length: int | None = None
+    truncation: bool | str | None = None
+    padding: bool | str | None = None
+    batch_size: int | None = None
+    num_workers: int | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.max_length is not None and (type(self.max_length) is not int or self.max_length < 1):
+            raise MultiLabelError(f"max_length must be a whole number from 1 up, got {self.max_length!r}")
+        if self.truncation not in (None, True, "longest_first"):
+            raise MultiLabelError(
+                f"truncation must be True, got {self.truncation!r}: to read long texts whole, pass a stride"
+            )
+        ignored = [name for name in ("batch_size", "num_workers") if getattr(self, name) is not None]
+        if self.padding not in (None, True, "longest"):
+            ignored.append("padding")
+        if ignored:
+            logger.warning_once(
+                f"{', '.join(ignored)} has no effect: this pipeline sorts texts by length and batches them itself."
+            )
+
+
 class MultiLabelPipeline(Pipeline):
-    """Says of each text which labels the model gives it, and their probabilities.
+    """Predicts which labels each text has, and their probabilities.
 
-    `pipeline("multilabel-classification", model=folder, trust_remote_code=True)` makes one of a saved folder or a
-    repository. An answer is `{"labels": [names], "scores": {name: probability}}`, in the form of `predictions.jsonl`.
+    `pipeline("multilabel-classification", model=folder, trust_remote_code=True)` loads it from a saved model or a
+    repository. An answer is `{"labels": [names], "scores": {name: probability}}`, as in `predictions.jsonl`.
 
-    Texts are sorted by length and batched inside, so there is no `batch_size`. The weights are copied and packed at
-    the first call. They are multiplied in float32, or in bfloat16 if the model was loaded with `dtype=torch.bfloat16`.
+    Texts are sorted by length and batched inside. The model computes in the dtype with which it was loaded.
 
     Args:
         model: Any of this package's models.
         tokenizer: The model's tokenizer.
-        **kwargs: What every pipeline takes, such as `device`, and `CallArguments` that hold where a call says nothing.
+        **kwargs: What every pipeline takes, such as `device`, and defaults of `PipelineArguments` for all calls.
 
     Raises:
-        MultiLabelError: If the model or an argument is refused.
+        MultiLabelError: If the model is not one of this package, the tokenizer not its own, or an argument invalid.
     """
 
     model: Any
     tokenizer: Any
-    # What is loaded with the model: a tokenizer, and nothing else.
+    # Only a tokenizer is loaded with the model.
     _load_tokenizer: Any = True
     _load_processor: Any = False
     _load_feature_extractor: Any = False
@@ -95,10 +136,12 @@ class MultiLabelPipeline(Pipeline):
         if model.config.model_type != MultiLabelConfig.model_type:
             raise MultiLabelError(
                 f"the model is a {type(model).__name__} of model_type {model.config.model_type!r}, which does not "
-                f"decide on labels: give one of model_type {MultiLabelConfig.model_type!r}"
+                f"decide on labels: pass one of model_type {MultiLabelConfig.model_type!r}"
             )
-        # The base class would take these in silence.
-        _check_names(name for name in ("batch_size", "num_workers") if name in kwargs)
+        check_tokenizer(tokenizer, model.config)
+        # Of these the base class makes a data loader.
+        own = {name: kwargs.pop(name) for name in ("batch_size", "num_workers") if name in kwargs}
+        PipelineArguments(**own)
         super().__init__(model=model, tokenizer=tokenizer, **kwargs)
 
     @cached_property
@@ -108,88 +151,104 @@ class MultiLabelPipeline(Pipeline):
         return MultiLabelScorer(self.model, self.tokenizer, precision)
 
     def __call__(self, inputs: Any, **arguments: Any) -> Any:  # type: ignore[override]  # it batches by itself
-        """Answer texts.
+        """Predict the labels of texts.
 
         Args:
-            inputs: A text; a pair as `{"text": ..., "text_pair": ...}`; a list, or another sequence such as a column
-                of a data set, of those; or an iterator, generator or torch data set of those.
-            **arguments: `CallArguments`.
+            inputs: A text; a pair as `{"text": ..., "text_pair": ...}`; a list, array, column or map-style data set
+                of those; a table with the columns `text` and perhaps `text_pair`; or an iterator or generator.
+            **arguments: `PipelineArguments`.
 
         Returns:
-            One answer for one text or pair; a list for a sequence; for anything else an iterator, which reads as many
-            texts ahead as are sorted by length together, all in the order of the inputs.
+            One answer for one text or pair; a list for inputs with a length; otherwise an iterator, which reads as
+            many texts ahead as are sorted by length together. Answers have the order of the inputs.
 
         Raises:
-            MultiLabelError: If an argument is unknown or refused, or an input is neither text nor pair.
+            MultiLabelError: If an argument is unknown or invalid, or an input is neither a text nor a pair.
         """
         _check_names(arguments)
-        asked = CallArguments(**{**self._postprocess_params, **arguments})
+        asked = PipelineArguments(**{**self.defaults, **arguments})
         config = self.model.config.with_decision(asked.threshold, asked.min_labels)
-        are_many = isinstance(inputs, Iterable) or hasattr(inputs, "__getitem__")  # torch data sets have only that
-        if isinstance(inputs, (str, Mapping)) or not are_many:
+        if not isinstance(inputs, Mapping) and hasattr(inputs, "columns"):
+            inputs = _rows_of_table(inputs)
+        can_be_indexed = hasattr(inputs, "__getitem__")  # torch data sets cannot do more
+        if isinstance(inputs, (str, Mapping)) or not (can_be_indexed or isinstance(inputs, Iterable)):
             return next(self._answers([inputs], 1, asked, config))
-        if isinstance(inputs, Sequence):
+        if can_be_indexed and hasattr(inputs, "__len__"):
             return list(self._answers(inputs, TEXTS_AT_A_TIME, asked, config))
         return self._answers(inputs, READ_AHEAD, asked, config)
 
     def _answers(
-        self, inputs: Iterable[Any], at_a_time: int, asked: CallArguments, config: MultiLabelConfig
+        self, inputs: Iterable[Any], at_a_time: int, asked: PipelineArguments, config: MultiLabelConfig
     ) -> Iterator[dict[str, Any]]:
         numbered = enumerate(inputs)
-        while part := [self.preprocess(given, number=number) for number, given in islice(numbered, at_a_time)]:
-            logits = self.forward(part, windows=asked.windows)  # (N, L)
+        while texts := [self.preprocess(item, number=number) for number, item in islice(numbered, at_a_time)]:
+            logits = self.forward(texts, windows=asked.windows, max_length=asked.max_length)  # (N, L)
             yield from self.postprocess(logits, config=config, asked=asked)
 
     def _sanitize_parameters(self, **arguments: Any) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
-        """Check what is given at construction, and keep it for all calls."""
+        """Check the arguments of the construction, and keep them as defaults of all calls."""
         _check_names(arguments)
-        asked = CallArguments(**arguments)
+        asked = PipelineArguments(**arguments)
         self.model.config.with_decision(asked.threshold, asked.min_labels)
-        return {}, {}, arguments
+        self.defaults = arguments
+        return {}, {}, {}
 
-    def preprocess(  # type: ignore[override]  # no tensors yet: batches are formed of many texts
-        self, given: Any, number: int = 0
+    def preprocess(  # type: ignore[override]  # no tensors yet, because batches are formed of many texts
+        self, item: Any, number: int = 0
     ) -> tuple[str, str | None]:
         """Return text and pair of one input, or refuse it by its number."""
-        pair = given if isinstance(given, Mapping) else {"text": given}
+        pair = item if isinstance(item, Mapping) else {"text": item}
         unknown = [key for key in pair if key not in ("text", "text_pair")]
         text, text_pair = pair.get("text"), pair.get("text_pair")
         if unknown:
-            raise MultiLabelError(
-                f"input {number} has the key {unknown[0]!r}: a pair has 'text' and 'text_pair' alone"
-            )
+            raise MultiLabelError(f"input {number} has the key {unknown[0]!r}: pass 'text' and 'text_pair' only")
         if not isinstance(text, str) or not isinstance(text_pair, str | None):
             raise MultiLabelError(
                 f"input {number} must be a text, or a pair such as "
-                f'{{"text": ..., "text_pair": ...}}, got {repr(given)[:80]}'
+                f'{{"text": ..., "text_pair": ...}}, got {repr(item)[:80]}'
             )
         try:
             (text + (text_pair or "")).encode()
         except UnicodeEncodeError as error:
             raise MultiLabelError(
-                f"input {number} holds a lone surrogate, which is no valid text: {repr(given)[:80]}; remove it"
+                f"input {number} has a lone surrogate, which is not valid Unicode: {repr(item)[:80]}; remove it"
             ) from error
         return text, text_pair
 
     def _forward(  # type: ignore[override]  # of texts, for the same reason
-        self, inputs: Sequence[tuple[str, str | None]], windows: Windows | None = None
+        self,
+        inputs: Sequence[tuple[str, str | None]],
+        windows: Windows | None = None,
+        max_length: int | None = None,
     ) -> torch.Tensor:
         """Return logits (N, L), float32, of N texts, some of which may have pairs."""
-        score = partial(self.scorer.logits, windows=windows)
-        return score_rows(score, inputs, len(self.model.config.label_names))
+        scorer = self.scorer
+        if max_length is not None:
+            scorer = MultiLabelScorer(self.model, self.tokenizer, max_length=max_length)
+        return score_rows(partial(scorer.logits, windows=windows), inputs, len(self.model.config.label_names))
 
     def postprocess(  # type: ignore[override]  # of many texts at once
         self, logits: torch.Tensor, config: MultiLabelConfig, asked: CallArguments
     ) -> Iterator[dict[str, Any]]:
-        """Yield the answers to N texts, of whose logits (N, L) the configuration decides."""
+        """Yield the answers to N texts from their logits (N, L)."""
         return prediction_records(logits, config, top_scores=asked.top_k, predicted_only=not asked.return_all_scores)
 
 
+def _rows_of_table(table: Any) -> list[dict[str, Any]]:
+    """Return texts and pairs of a table of pandas, polars or pyarrow."""
+    names = [str(name) for name in getattr(table, "column_names", table.columns)]
+    if "text" not in names or not {*names} <= {"text", "text_pair"}:
+        raise MultiLabelError(
+            f"the table has the columns {names}, but may have 'text' and 'text_pair' only: pass one column of texts, "
+            "such as table['text'], or rename and select columns"
+        )
+    columns = [table[name] for name in names]
+    values = [column.to_pylist() if hasattr(column, "to_pylist") else list(column) for column in columns]
+    return [dict(zip(names, row, strict=True)) for row in zip(*values, strict=True)]
+
+
 def _check_names(arguments: Iterable[str]) -> None:
-    known = [field.name for field in fields(CallArguments)]
+    known = [field.name for field in fields(PipelineArguments)]
     unknown = [name for name in arguments if name not in known]
     if unknown:
-        raise MultiLabelError(
-            f"unknown arguments: {', '.join(unknown)}; this pipeline takes {', '.join(known)}, and by itself it forms "
-            "batches and cuts off what is too long"
-        )
+        raise MultiLabelError(f"unknown arguments: {', '.join(unknown)}; this pipeline takes {', '.join(known)}")

@@ -55,7 +55,8 @@ class MultiLabelScorer:
         self.config = model.config
         self.tokenizer = scoring_tokenizer(tokenizer, model.config)
         self.model = pack(model, precision)
-        limit = self.tokenizer.model_max_length
+        # A tokenizer of the backbone may have no limit.
+        limit = min(self.tokenizer.model_max_length, self.config.max_position_embeddings)
         self.max_length = limit if max_length is None else max_length
         if self.max_length > limit:
             raise MultiLabelError(f"max_length={max_length} is more than the {limit} tokens that this model can take")

@@ -1,17 +1,24 @@
 import copy
+from collections.abc import Iterator
 from itertools import count, islice
 
 import hypothesis
+import numpy as np
+import pandas as pd
+import pyarrow as pa
 import pytest
 import torch
 from datasets import Dataset
 from hypothesis import strategies as st
-from transformers import BertConfig, BertForSequenceClassification, pipeline
+from transformers import BertConfig, BertForSequenceClassification, BertTokenizer, pipeline
 from transformers.pipelines.pt_utils import KeyDataset, KeyPairDataset
 
 from bert_multilabel import from_backbone
-from bert_multilabel.model import pipeline_multilabel
+from bert_multilabel.errors import MultiLabelError
+from bert_multilabel.model import configuration_multilabel, pipeline_multilabel
 from bert_multilabel.model.handler import EndpointHandler
+from bert_multilabel.model.pipeline_multilabel import MultiLabelPipeline
+from bert_multilabel.model.scoring import MultiLabelScorer
 from bert_multilabel.model.windows import Windows
 from tests import hostile
 from tests.conftest import LABELS
@@ -74,12 +81,114 @@ def test_texts_with_and_without_a_pair_can_be_mixed(pipe):
     assert answers[3] not in (answers[0], answers[1])
 
 
-def test_columns_and_data_sets_are_read(pipe):
+def test_what_has_a_length_and_an_index_gives_a_list(pipe):
     rows = Dataset.from_dict({"text": TEXTS, "pair": PAIRS})
-    assert pipe(rows["text"]) == pipe(TEXTS)
-    assert list(pipe(KeyDataset(rows, "text"))) == pipe(TEXTS)
-    assert list(pipe(KeyPairDataset(rows, "text", "pair"))) == pipe(BOTH)
-    assert list(pipe(rows.to_iterable_dataset().select_columns("text"))) == pipe(TEXTS)
+    inputs = [
+        (np.array(TEXTS), TEXTS),
+        (np.array(TEXTS, dtype=object), TEXTS),
+        (pd.Series(TEXTS, index=range(10, 10 + len(TEXTS))), TEXTS),
+        (tuple(TEXTS), TEXTS),
+        (rows["text"], TEXTS),
+        (rows.select_columns("text"), TEXTS),
+        (KeyDataset(rows, "text"), TEXTS),
+        (KeyPairDataset(rows, "text", "pair"), BOTH),
+        (pd.DataFrame({"text": TEXTS}), TEXTS),
+        (pd.DataFrame({"text_pair": PAIRS, "text": TEXTS}), BOTH),
+        (pa.table({"text": TEXTS, "text_pair": PAIRS}), BOTH),
+    ]
+    for given, expected in inputs:
+        answers = pipe(given)
+        assert isinstance(answers, list)
+        assert answers == pipe(expected)
+    for stream in (rows.to_iterable_dataset().select_columns("text"), iter(TEXTS), (text for text in TEXTS)):
+        answers = pipe(stream)
+        assert isinstance(answers, Iterator)
+        assert list(answers) == pipe(TEXTS)
+
+
+@pytest.mark.parametrize(
+    ("table", "names"),
+    [
+        (pd.DataFrame({"comment": TEXTS}), "comment"),
+        (pd.DataFrame({"text": TEXTS, "product": PAIRS}), "text', 'product"),
+        (pa.table({"text": TEXTS, "id": PAIRS}), "text', 'id"),
+    ],
+)
+def test_a_table_of_other_columns_is_refused_with_what_to_do(pipe, table, names):
+    with pytest.raises(MultiLabelError, match=rf"the table has the columns \['{names}'\], but .* pass one column"):
+        pipe(table)
+
+
+def test_arguments_of_other_pipelines_are_taken(built, pipe, caplog):
+    model, tokenizer = built
+    expected = pipe(TEXTS)
+    assert pipe(TEXTS, truncation=True, padding=True) == expected
+    pipeline_multilabel.logger.warning_once.cache_clear()
+    assert caplog.messages == []
+    for _ in range(2):
+        assert pipe(TEXTS, batch_size=2, num_workers=0, padding="max_length") == expected
+    other = pipeline(TASK, model=model, tokenizer=tokenizer, batch_size=2, num_workers=0)
+    assert other(TEXTS) == expected
+    assert [message.split(":")[0] for message in caplog.messages] == [
+        "batch_size, num_workers, padding has no effect",
+        "batch_size, num_workers has no effect",
+    ]
+
+
+def test_a_shorter_limit_cuts_texts_off(pipe):
+    specials = pipe.tokenizer.num_special_tokens_to_add()
+    assert pipe("the price is good", max_length=specials + 2) == pipe("the price")
+    assert pipe("the price is good", max_length=specials + 4) == pipe("the price is good")
+    with pytest.raises(ValueError, match="max_length=1000 is more than the 64 tokens"):
+        pipe("good", max_length=1000)
+
+
+def test_a_list_of_thresholds_is_taken_as_the_configuration_holds_it(pipe):
+    scores = [answer["scores"] for answer in pipe(TEXTS)]
+    for thresholds in ([0.2, 1, 0.1], np.array([0.2, 1.0, 0.1])):
+        expected = [[n for n, least in zip(LABELS, [0.2, 1, 0.1], strict=True) if row[n] >= least] for row in scores]
+        assert [answer["labels"] for answer in pipe(TEXTS, threshold=thresholds)] == expected
+
+
+def test_the_tokenizer_of_another_model_is_refused(built, backbone, checkpoints):
+    model, tokenizer = built
+    strategy = model.config.strategy
+    others = [
+        from_backbone(backbone, ["price"], strategy)[1],
+        from_backbone(backbone, LABELS, {"cls": "label_tokens", "label_tokens": "cls"}[strategy])[1],
+        from_backbone(checkpoints["chinese"], LABELS, strategy)[1],
+        None,
+    ]
+    for other in others:
+        with pytest.raises(
+            MultiLabelError, match="The tokenizer does not belong to the model: its? .*. Use the token"
+        ):
+            MultiLabelPipeline(model=model, tokenizer=other)
+        with pytest.raises(
+            MultiLabelError, match="The tokenizer does not belong to the model: its? .*. Use the token"
+        ):
+            MultiLabelScorer(model, other)
+    stock = BertTokenizer.from_pretrained(backbone)
+    if strategy == "cls":  # it reads texts like the model's own
+        pipes = [pipeline(TASK, model=model, tokenizer=one) for one in (stock, tokenizer)]
+        assert pipes[0](TEXTS) == pipes[1](TEXTS)
+    else:
+        with pytest.raises(MultiLabelError, match=r"its label_names\[0\] is None, the model's 'good value'"):
+            pipeline(TASK, model=model, tokenizer=stock)
+
+
+@pytest.mark.parametrize(("trained", "inputs"), [(True, TEXTS), (False, BOTH)])
+def test_the_wrong_kind_of_input_is_warned_about(built, caplog, monkeypatch, trained, inputs):
+    model, tokenizer = built
+    monkeypatch.setattr(model.config, "trained_on_pairs", trained)
+    pipe = pipeline(TASK, model=model, tokenizer=tokenizer)
+    configuration_multilabel.logger.warning_once.cache_clear()
+    pipe(TEXTS if inputs is BOTH else BOTH)
+    assert caplog.messages == []
+    for _ in range(2):
+        pipe(inputs)
+    assert len(caplog.messages) == 1
+    assert "The model was trained on" in caplog.text
 
 
 def test_an_iterator_is_read_in_bounded_parts_as_its_answers_are_taken(pipe, monkeypatch):
@@ -147,9 +256,12 @@ def test_what_is_given_at_construction_holds_unless_a_call_says_otherwise(built)
 @pytest.mark.parametrize(
     ("arguments", "phrase"),
     [
-        ({"truncation": True}, "unknown arguments: truncation; this pipeline takes threshold, min_labels, return_all"),
+        ({"truncation": False}, "truncation must be True, got False: to read long texts whole, pass a stride"),
+        ({"truncation": "only_second"}, "truncation must be True, got 'only_second'"),
+        ({"max_length": 0}, "max_length must be a whole number from 1 up, got 0"),
+        ({"threshold": [0.5, 0.5]}, "threshold lists 2 values for 3 labels"),
+        ({"threshold": [0.5, "a", 0.5]}, "threshold must be a number from 0 to 1, got 'a' for label 'too_expensive'"),
         ({"treshold": 0.5, "topk": 1}, "unknown arguments: treshold, topk; this pipeline takes threshold, "),
-        ({"batch_size": 8}, "unknown arguments: batch_size; .* by itself it forms batches"),
         ({"threshold": 1.5}, "threshold must be a number from 0 to 1, got 1.5"),
         ({"threshold": "high"}, "threshold must be a number from 0 to 1, got 'high'"),
         ({"threshold": True}, "threshold must be a number from 0 to 1, got True"),
@@ -161,7 +273,7 @@ def test_what_is_given_at_construction_holds_unless_a_call_says_otherwise(built)
         ({"top_k": 0}, "top_k must be a whole number from 1 up, got 0"),
         ({"top_k": True}, "top_k must be a whole number from 1 up, got True"),
         ({"return_all_scores": "no"}, "return_all_scores must be True or False, got 'no'"),
-        ({"pooling": "max"}, "pooling='max' is for windows over long texts: give a stride, too"),
+        ({"pooling": "max"}, "pooling='max' is for windows over long texts: pass a stride, too"),
         ({"stride": 4, "pooling": "sum"}, "pooling must be one of 'max', 'mean', got 'sum'"),
         ({"stride": -1}, "stride must be a whole number of tokens from 0 up, got -1"),
     ],
@@ -179,9 +291,9 @@ def test_arguments_that_are_unknown_or_bad_are_refused_in_calls_and_at_construct
         (None, "input 0 must be a text, or a pair such as .* got None"),
         (["good", 7], "input 1 must be a text, or a pair such as .* got 7"),
         (["good", ("good", "gift")], r"input 1 must be .* got \('good', 'gift'\)"),
-        ({"txt": "good"}, "input 0 has the key 'txt': a pair has 'text' and 'text_pair' alone"),
+        ({"txt": "good"}, "input 0 has the key 'txt': pass 'text' and 'text_pair' only"),
         ({"text": "good", "pair": "gift"}, "input 0 has the key 'pair'"),
-        (["good", "a\ud800b"], r"input 1 holds a lone surrogate, .* 'a\\ud800b'; remove it"),
+        (["good", "a\ud800b"], r"input 1 has a lone surrogate, .* 'a\\ud800b'; remove it"),
         ({"text": "good", "text_pair": 7}, "input 0 must be .* got {'text': 'good', 'text_pair': 7}"),
     ],
 )
