@@ -72,7 +72,7 @@ class MultiLabelPredictor:
     ) -> None:
         self.model_dir = Path(model_dir).absolute()  # for the processes of an engine may run elsewhere
         if not (self.model_dir / "config.json").is_file():
-            raise MultiLabelError(f"{model_dir} is no folder of a model: there is no config.json")
+            raise MultiLabelError(f"{model_dir} is not a model directory: config.json is missing")
         self.text_column = text_column
         self.pair_column = trained_pair_column(self.model_dir) if pair_column is None else pair_column
         self.precision, self.max_length, self.device = precision, max_length, device
