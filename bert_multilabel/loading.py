@@ -12,7 +12,6 @@ from huggingface_hub.errors import HFValidationError
 from transformers import AutoConfig, BertModel, PreTrainedConfig, PreTrainedModel
 from transformers.utils import logging
 
-from bert_multilabel.data.label_frequencies import LabelFrequencies
 from bert_multilabel.errors import FileError, MultiLabelError
 from bert_multilabel.model.configuration_multilabel import MultiLabelConfig, check_strategy, read_label_names
 from bert_multilabel.model.label_init import check_label_descriptions
@@ -171,19 +170,6 @@ def read_tokenizer(
     if own_config.encodes_text_separately:
         tokenizer.model_max_length += len(label_names)  # as `init_label_embeddings` does
     return own_config, tokenizer
-
-
-@torch.no_grad()
-def start_bias_from_frequencies(model: MultiLabelPreTrainedModel, frequencies: LabelFrequencies) -> None:
-    """Start each label's bias at the logit of its frequency, so that training need not learn how rare labels are.
-
-    Args:
-        model: A model whose head is new.
-        frequencies: Of the labels in the training examples.
-    """
-    # One example more of each kind keeps labels without positives finite.
-    shares = (frequencies.positives + 1) / (frequencies.annotated + 2)  # (L,)
-    model.label_bias.copy_(torch.logit(torch.from_numpy(shares)))
 
 
 def _check_exists(path: str | PathLike[str], name: str) -> None:

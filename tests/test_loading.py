@@ -178,7 +178,7 @@ def test_descriptions_that_nothing_would_read_are_refused(backbone, tmp_path):
     save_trained(backbone, tmp_path)
     with pytest.raises(ValueError, match=r"has trained the labels \['gift'\] already, .* leave the descriptions out"):
         from_backbone(tmp_path, LABELS, "label_tokens", {"gift": "a present"})
-    with pytest.raises(ValueError, match=r"descriptions of \['gifts'\], which are not among the labels"):
+    with pytest.raises(ValueError, match=r"Unknown labels in descriptions: \['gifts'\]. Known labels: "):
         from_backbone(backbone, LABELS, "label_tokens", {"gifts": "a present"})
 
 

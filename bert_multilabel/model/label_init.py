@@ -1,10 +1,11 @@
 # Copyright 2026 The bert-multilabel authors. Licensed under the Apache License, Version 2.0.
-"""What labels are called, or what is said of them, made into vectors from which they start.
+"""Initial vectors of labels, computed from their names or descriptions.
 
-Shapes: B batch, T tokens, S labels that start, V vocabulary, H hidden size.
+Shapes: B batch, T tokens, S new labels, V vocabulary, H hidden size.
 """
 
 import unicodedata
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -13,14 +14,14 @@ from .encoder import MultiLabelBert
 from .errors import MultiLabelError
 from .tokenization_multilabel import MultiLabelTokenizer
 
-_TEXTS_AT_ONCE = 64  # names or descriptions that are encoded in one batch
+_BATCH_SIZE = 64  # names or descriptions that are encoded together
 
 
 def check_label_descriptions(descriptions: Mapping[str, str], names: Sequence[str]) -> None:
-    """Raise a ValueError if something is described that is not among these labels, or by a blank."""
+    """Raise a MultiLabelError if a description is blank or belongs to none of these labels."""
     unknown = [name for name in descriptions if name not in names]
     if unknown:
-        raise MultiLabelError(f"there are descriptions of {unknown}, which are not among the labels {list(names)}")
+        raise MultiLabelError(f"Unknown labels in descriptions: {unknown}. Known labels: {list(names)}")
     for name, description in descriptions.items():
         if not isinstance(description, str) or not description.strip():
             raise MultiLabelError(
@@ -29,53 +30,80 @@ def check_label_descriptions(descriptions: Mapping[str, str], names: Sequence[st
 
 
 def label_texts(names: Sequence[str], descriptions: Mapping[str, str]) -> list[str]:
-    """Return what is read of each label: its description, or else the words of its name."""
-    return [descriptions.get(name) or _words_of(name).strip() or name for name in names]
+    """Return the text that each label starts from: its description, or else the words of its name.
+
+    The name is used with its punctuation where its words are those of another label.
+
+    Example:
+        >>> label_texts(["too_expensive", "c", "c++"], {})
+        ['too expensive', 'c', 'c++']
+    """
+    words = [_without_punctuation(name).strip() for name in names]
+    counts = Counter(word.lower() for word in words)
+    return [
+        descriptions.get(name) or (word if word and counts[word.lower()] == 1 else name)
+        for name, word in zip(names, words, strict=True)
+    ]
 
 
 @torch.no_grad()
-def mean_of_pieces(rows: torch.Tensor, tokenizer: MultiLabelTokenizer, texts: Sequence[str]) -> torch.Tensor:
-    """Average the embeddings of the word pieces of each text, without punctuation: (S, H).
+def mean_of_pieces(embeddings: torch.Tensor, tokenizer: MultiLabelTokenizer, texts: Sequence[str]) -> torch.Tensor:
+    """Return the mean embedding of each text's word pieces, (S, H).
+
+    Punctuation is left out, unless the text has nothing else or would then equal another one.
 
     Args:
-        rows: (V, H), the word embeddings.
-        tokenizer: Cuts the texts into pieces.
+        embeddings: (V, H), the word embeddings.
+        tokenizer: Splits the texts into word pieces.
         texts: S texts.
     """
-    means = []
+    options = []  # of each text, its word pieces without punctuation, and with it
     for text in texts:
-        pieces = [tokenizer(words, add_special_tokens=False)["input_ids"] for words in (_words_of(text), text)]
-        # A text may be all punctuation ("..."), or nothing that the tokenizer keeps (a lone accent).
-        means.append(rows[pieces[0] or pieces[1] or [tokenizer.unk_token_id]].mean(dim=0))  # (H,)
-    return torch.stack(means)
+        pieces = [
+            tokenizer(form, add_special_tokens=False)["input_ids"] for form in (_without_punctuation(text), text)
+        ]
+        whole = pieces[1] or [tokenizer.unk_token_id]  # of a lone accent, the tokenizer keeps nothing
+        options.append((tuple(pieces[0] or whole), whole))
+    counts = Counter(words for words, _ in options)
+    chosen = [list(words) if counts[words] == 1 else whole for words, whole in options]
+    return _make_distinct(torch.stack([embeddings[pieces].mean(dim=0) for pieces in chosen]))
 
 
 @torch.no_grad()
 def mean_of_states(
     encoder: MultiLabelBert, depth: int, tokenizer: MultiLabelTokenizer, texts: Sequence[str]
 ) -> torch.Tensor:
-    """Average the encoder's states of each text after so many layers, [CLS] and [SEP] included: (S, H).
+    """Return the mean hidden state of each text, [CLS] and [SEP] included, after some layers: (S, H).
 
     Args:
-        encoder: Reads the texts, without dropout.
+        encoder: Encodes the texts, without dropout.
         depth: After how many layers.
         tokenizer: The model's tokenizer.
-        texts: S texts; what is longer than the encoder is cut off.
+        texts: S texts; those longer than the encoder are cut off.
     """
-    reader = tokenizer.without_label_tokens()
+    text_tokenizer = tokenizer.without_label_tokens()
     was_training = encoder.training
     encoder.eval()
     means = []
-    for start in range(0, len(texts), _TEXTS_AT_ONCE):
-        some = list(texts[start : start + _TEXTS_AT_ONCE])
-        inputs = reader(some, truncation=True, padding=True, return_tensors="pt").to(encoder.device)
+    for start in range(0, len(texts), _BATCH_SIZE):
+        batch = list(texts[start : start + _BATCH_SIZE])
+        inputs = text_tokenizer(batch, truncation=True, padding=True, return_tensors="pt").to(encoder.device)
         states = encoder(**inputs, output_hidden_states=True).hidden_states[depth]  # (B, T, H)
         is_token = inputs["attention_mask"][:, :, None]  # (B, T, 1)
         means.append((states * is_token).sum(dim=1) / is_token.sum(dim=1))  # (B, H)
     encoder.train(was_training)
-    return torch.cat(means)  # (S, H)
+    return _make_distinct(torch.cat(means))  # (S, H)
 
 
-def _words_of(text: str) -> str:
-    """The text without punctuation: "role::web-server" and "too_expensive" are words with some between them."""
+def _make_distinct(vectors: torch.Tensor) -> torch.Tensor:
+    """Add a little fixed noise to each of the vectors (S, H) that equals an earlier one."""
+    # Padding in a batch moves states by less than a ten-thousandth.
+    groups = torch.unique(vectors.float().round(decimals=4), dim=0, return_inverse=True)[1].tolist()
+    is_repeated = torch.tensor([group in groups[:index] for index, group in enumerate(groups)], device=vectors.device)
+    noise = torch.randn(vectors.shape, generator=torch.Generator().manual_seed(0)).to(vectors)
+    return torch.where(is_repeated[:, None], vectors + 0.1 * vectors.std() * noise, vectors)
+
+
+def _without_punctuation(text: str) -> str:
+    """Replace punctuation and symbols by spaces: "role::web-server" becomes "role  web server"."""
     return "".join(" " if unicodedata.category(letter)[0] in "PS" else letter for letter in text)

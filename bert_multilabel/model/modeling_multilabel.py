@@ -378,15 +378,16 @@ class BertForMultiLabelLabelTokens(MultiLabelPreTrainedModel):
         self.config.label_token_ids = list(tokenizer.label_token_ids)
         # Some vocabularies are padded: the matrix may have room for the label tokens already.
         self.resize_token_embeddings(max(len(tokenizer), self.config.vocab_size), mean_resizing=False)
-        texts = label_texts(self.config.label_names[first:], descriptions or {})
+        # Of all labels, so that a new one starts differently from a known one of the same words.
+        texts = label_texts(self.config.label_names, descriptions or {})
         if self.config.encodes_text_separately:
-            tokenizer.model_max_length += len(texts)  # they take no positions from the text
+            tokenizer.model_max_length += len(texts) - first  # they take no positions from the text
         rows = self.bert.embeddings.word_embeddings.weight  # (V, H)
-        rows[self.config.label_token_ids[first:]] = mean_of_pieces(rows, tokenizer, texts)  # (S, H)
+        rows[self.config.label_token_ids[first:]] = mean_of_pieces(rows, tokenizer, texts)[first:]  # (S, H)
         if self.config.has_late_label_layers:
             depth = self.config.num_hidden_layers - cast(int, self.config.label_layers)
             old = self.label_embeddings.weight[:first]  # (L - S, H)
-            new = mean_of_states(self.bert, depth, tokenizer, texts)  # (S, H)
+            new = mean_of_states(self.bert, depth, tokenizer, texts)[first:]  # (S, H)
             self.label_embeddings = nn.Embedding.from_pretrained(
                 torch.cat([old, new]), freeze=not self.label_embeddings.weight.requires_grad
             )

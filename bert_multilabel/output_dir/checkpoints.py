@@ -38,15 +38,20 @@ def read_run(output_dir: Path) -> dict[str, Any] | None:
 
 
 def trained_pair_column(model_dir: Path) -> str | None:
-    """Return the pair column that a model was trained with, "" if it had none, or None if nothing is known.
+    """Return the pair column that a model was trained with, "" if it had none, or None if that is unknown.
 
-    Without it, a model trained on single texts would be given pairs wherever a column happens to be called like one.
+    `trained_on_pairs` in `config.json` says whether there were pairs; only the record of the run has the column.
 
     Args:
-        model_dir: A folder that this script trained, or anything else.
+        model_dir: A directory that training wrote, or anything else.
     """
+    config_file = model_dir / "config.json"
+    on_pairs = read_record(config_file).get("trained_on_pairs") if config_file.is_file() else None
     run = read_run(model_dir)
-    return None if run is None else run["arguments"].get("text_pair_column")
+    column = None if run is None else run["arguments"].get("text_pair_column")
+    if on_pairs is None:  # trained by an earlier version
+        return column
+    return (column or None) if on_pairs else ""
 
 
 def add_to_run(output_dir: Path, **entries: Any) -> None:

@@ -150,7 +150,7 @@ def test_bad_batches_are_named_with_column_and_row(folder, batch, phrase):
 def test_what_is_no_batch_or_no_model_is_refused(folder, tmp_path):
     with pytest.raises(TypeError, match="a batch must be columns by name, got .* of type list"):
         MultiLabelPredictor(folder)(["good"])
-    with pytest.raises(ValueError, match="is not a model directory config.json"):
+    with pytest.raises(ValueError, match="is not a model directory: config.json is missing"):
         MultiLabelPredictor(tmp_path)
 
 

@@ -178,7 +178,7 @@ def test_a_model_that_is_being_trained_reads_new_names_without_dropout(build):
         (["new", " "], None, r"names\[1\] is ' '"),
         ([], None, "names is empty: pass at least one label"),
         ("new", None, "names must be a list of names, got .new."),
-        (["new"], {"gift": "a present"}, r"descriptions of \['gift'\], which are not among the labels \['new'\]"),
+        (["new"], {"gift": "a present"}, r"Unknown labels in descriptions: \['gift'\]. Known labels: \['new'\]"),
         (["new"], {"new": " "}, "the description of label 'new' is ' ': write a text"),
         ([f"label {n}" for n in range(57)], None, "60 label tokens leave no room .* which has 3: add at most 56, or"),
     ],
@@ -193,6 +193,35 @@ def test_what_cannot_be_added_changes_nothing(build, names, descriptions, phrase
     assert tokenizer(TEXTS)["input_ids"] == ids
     assert model.num_labels == 3
     assert all(torch.equal(tensor, weights[name]) for name, tensor in model.state_dict().items())
+
+
+NAMES = ["c", "c++", "c#", "C", "...", "!", "\u00e9\u00e9", "\u00e8\u00e8", "\u597d", "\u574f"]
+
+
+@pytest.mark.parametrize(
+    "form", [{}, {"strategy": "cls"}, {"label_attention": "isolated"}, {"label_layers": 1}], ids=str
+)
+def test_labels_with_different_names_start_differently(backbone, form):
+    form = {"strategy": "label_tokens", **form}
+    builds = [from_backbone(backbone, NAMES, **form) for _ in range(2)]
+    starts = []
+    for model, tokenizer in builds:
+        if form["strategy"] == "cls":
+            starts.append([model.classifier.out_proj.weight])
+        else:
+            starts.append([model.get_input_embeddings().weight[tokenizer.label_token_ids]])
+        if "label_layers" in form:
+            starts[-1].append(model.label_embeddings.weight)
+    for vectors, same in zip(*starts, strict=True):
+        assert torch.equal(vectors, same)
+        assert torch.cdist(vectors, vectors).fill_diagonal_(torch.inf).min() > 0.01
+
+
+def test_a_new_label_starts_differently_from_one_whose_words_it_has(backbone):
+    model, tokenizer = from_backbone(backbone, ["c"], "label_tokens")
+    model.add_labels(["c++"], tokenizer)
+    old, new = model.get_input_embeddings().weight[tokenizer.label_token_ids]
+    assert (old - new).abs().max() > 0.01
 
 
 def test_as_many_labels_as_leave_room_are_added(build):
