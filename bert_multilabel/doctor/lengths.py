@@ -58,8 +58,8 @@ class LengthProfiler:
         self.limit: int | None = None
         self.label_tokens = 0
         if model is not None:
-            config, tokenizer = model
-            tokenizer = scoring_tokenizer(tokenizer, config)
+            self._config, tokenizer = model
+            tokenizer = scoring_tokenizer(tokenizer, self._config)
             tokenizer("", truncation=True, max_length=max_length)  # refuses a length without room for text
             self.label_tokens = len(tokenizer.label_token_ids)
             self.limit = tokenizer.model_max_length if max_length is None else max_length
@@ -77,6 +77,7 @@ class LengthProfiler:
             return count_words(split.texts) + count_words(split.pairs)
         lengths: list[int] = []
         has_pairs = any(split.pairs)
+        self._config.warn_about_pairs(has_pairs)
         for start in range(0, len(split), _BATCH_SIZE):
             batch = slice(start, start + _BATCH_SIZE)
             pairs = split.pairs[batch] if has_pairs else None

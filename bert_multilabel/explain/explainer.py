@@ -168,6 +168,7 @@ class Explainer:
         Raises:
             MultiLabelError: If a text is none or has no words, or if the labels are a text, none, or not the model's.
         """
+        self.config.warn_about_pairs(pair is not None)
         reading = self._read(text, pair)
         logits, baseline_logits = self._logits(reading.vectors, reading)  # (L,) each
         probabilities, decisions = (row[0] for row in self.config.decide(logits[None]))  # (L,) each

@@ -99,7 +99,9 @@ def export_folder(model_dir: Path, options: ExportArguments) -> dict[str, Any]:
         tokenizer.model_max_length = _max_length(options.max_seq_length, tokenizer.model_max_length)
         tokenizer("", truncation=True)  # raises an error if label tokens leave no room for text
         if options.file is None:
-            sample = made_up_sample(tokenizer, with_pairs=bool(trained_pair_column(model_dir)))
+            on_pairs = model.config.trained_on_pairs
+            with_pairs = bool(trained_pair_column(model_dir)) if on_pairs is None else on_pairs
+            sample = made_up_sample(tokenizer, with_pairs)
         else:
             sample = _read_sample(options.file, model_dir, options, model.config.label_names)
         _report(f"Predicting {len(sample.texts):,} texts with the original model ({sample.source})...")

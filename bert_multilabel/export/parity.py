@@ -78,6 +78,7 @@ def original_logits(model: MultiLabelPreTrainedModel, tokenizer: MultiLabelToken
     for start in range(0, len(sample.texts), _BATCH_SIZE):
         batch_slice = slice(start, start + _BATCH_SIZE)
         pairs = None if sample.pairs is None else sample.pairs[batch_slice]
+        model.config.warn_about_pairs(pairs is not None)
         batch = tokenizer(sample.texts[batch_slice], pairs, padding=True, truncation=True, return_tensors="pt")
         logits.append(model(**batch).logits)  # (B, L)
     return torch.cat(logits)

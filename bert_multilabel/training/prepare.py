@@ -149,6 +149,7 @@ def _prepare(
         )
     # Rows to train on have labels, and a trained model knows its own: there are always names.
     model, tokenizer = _build(model_args, saved, data.label_names or [])
+    model.config.warn_about_pairs(data.pair_column is not None)
     if training_args.do_train:
         model.config.trained_on_pairs = data.pair_column is not None
     _settle_decisions(model.config, decision_args, training_args)

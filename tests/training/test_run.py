@@ -8,10 +8,12 @@ import pytest
 import torch
 from huggingface_hub import ModelCard
 from safetensors.torch import load_file
-from transformers import AutoModel, AutoTokenizer, pipeline
+from transformers import AutoConfig, AutoModel, AutoTokenizer, pipeline
 
 from bert_multilabel import from_backbone, hamming_score
 from bert_multilabel.hub.model_card import plain
+from bert_multilabel.loading import load_trained
+from bert_multilabel.model import configuration_multilabel
 from bert_multilabel.output_dir.checkpoints import read_run
 from bert_multilabel.training.arguments import parse_arguments
 from bert_multilabel.training.run import run
@@ -369,7 +371,7 @@ def test_options_about_data_reach_the_rows(backbone, tmp_path):
     assert card.data.datasets is None  # a folder is no data set of the Hub
 
 
-def test_pairs_are_given_to_the_model_that_was_trained_with_them(backbone, tmp_path):
+def test_pairs_are_given_to_the_model_that_was_trained_with_them(backbone, tmp_path, caplog):
     pairs, singles = tmp_path / "pairs.csv", tmp_path / "singles.csv"
     pairs.write_text("text,text_pair,labels\ngood,price,gift\nnot good,quality,price\n")
     singles.write_text("text,labels\ngood,gift\nnot good,price\n")
@@ -380,8 +382,8 @@ def test_pairs_are_given_to_the_model_that_was_trained_with_them(backbone, tmp_p
         run_script(**common, **options, save_strategy="no", output_dir=out)
         return out
 
-    def predict(model, path, name):
-        run_script(model_name_or_path=model, test_file=path, output_dir=tmp_path / name, do_predict=True)
+    def predict(model, path, name, **options):
+        run_script(model_name_or_path=model, test_file=path, output_dir=tmp_path / name, do_predict=True, **options)
         return read_jsonl(tmp_path / name / "predictions.jsonl")
 
     with_pairs, without = train(pairs), train(singles)
@@ -394,6 +396,16 @@ def test_pairs_are_given_to_the_model_that_was_trained_with_them(backbone, tmp_p
         ]
         == ""
     )
+
+    # So it is in a copy without the record of the run.
+    for folder, expected in ((with_pairs, True), (without, False)):
+        for part in load_trained(folder):
+            part.save_pretrained(tmp_path / "copy")
+        assert AutoConfig.from_pretrained(tmp_path / "copy").trained_on_pairs is expected
+        assert predict(tmp_path / "copy", pairs, f"copy-{expected}") == predict(folder, pairs, f"own-{expected}")
+    configuration_multilabel.logger.warning_once.cache_clear()
+    predict(with_pairs, singles, "d", text_pair_column="")
+    assert "was trained on pairs of texts, but gets single texts" in caplog.text
 
 
 def test_training_in_bfloat16_leaves_predictions_in_float32(backbone, files, tmp_path):
