@@ -22,7 +22,7 @@ from bert_multilabel.errors import DataError, MultiLabelError
 from .cache import BATCH_SIZE, cached_examples, reopen_memory_map
 from .columns import Columns, DataSpec, columns_in_split, find_columns, missing_column, warn_of_guesses
 from .label_frequencies import LabelFrequencies
-from .labels import BadValue, LabelReader, cell_reader, column_reader, has_lone_surrogate, shorten
+from .labels import BadValue, LabelReader, cell_reader, column_reader, shorten, text_problem
 from .reading import SPLITS, BadRows, Table, describe_problem, raise_problems, read_dataset, read_files
 from .streaming import ExampleStream, UnchangedExamples
 
@@ -267,11 +267,9 @@ def _clean_text(cells: dict[str, Any], column: str, needed: bool) -> str:
         if needed:
             raise BadValue(f"the text is missing ({text!r}); write one or remove the row", column)
         return ""
-    if not isinstance(text, str):
-        raise BadValue(f"{shorten(text)} is no text but of type {type(text).__name__}; write it as text", column)
-    if has_lone_surrogate(text):
-        raise BadValue(f"{shorten(text)} holds a lone surrogate, which is no valid text; remove it", column)
-    return text
+    if problem := text_problem(text):
+        raise BadValue(problem, column)
+    return str(text)
 
 
 def _clean_id(row_id: Any, column: str, id_type: type) -> Any:
@@ -285,6 +283,6 @@ def _clean_id(row_id: Any, column: str, id_type: type) -> Any:
         )
     if isinstance(row_id, int) and not -(2**63) <= row_id < 2**63:
         raise BadValue(f"{shorten(row_id)} is too large a number for an id; write the ids as text", column)
-    if isinstance(row_id, str) and has_lone_surrogate(row_id):
-        raise BadValue(f"{shorten(row_id)} holds a lone surrogate, which is no valid text; remove it", column)
+    if isinstance(row_id, str) and (problem := text_problem(row_id)):
+        raise BadValue(problem, column)
     return row_id

@@ -271,6 +271,20 @@ def has_lone_surrogate(text: str) -> bool:
     return _SURROGATE.search(text) is not None
 
 
+def text_problem(value: object) -> str:
+    r"""Say why a value cannot be used as text, in the words of a message; empty if it can.
+
+    Example:
+        >>> text_problem("good"), text_problem(7)
+        ('', '7 is not text but of type int; write it as text')
+    """
+    if not isinstance(value, str):
+        return f"{shorten(value)} is not text but of type {type(value).__name__}; write it as text"
+    if has_lone_surrogate(value):
+        return f"{shorten(value)} holds a lone surrogate, which is not valid text; remove it"
+    return ""
+
+
 def _need_zero_one(value: object, column: str) -> float:
     number = zero_one(value)
     if number is None:
@@ -325,8 +339,8 @@ def _clean_name(item: str, cell: object, column: str) -> str:
     name = item.strip()
     if not name:
         raise BadValue(f"{shorten(cell)} holds an empty label; remove it", column)
-    if has_lone_surrogate(name):
-        raise BadValue(f"{shorten(name)} holds a lone surrogate, which is no valid text", column)
+    if problem := text_problem(name):
+        raise BadValue(problem, column)
     return name
 
 

@@ -1,4 +1,4 @@
-"""Columns in, the same columns with labels and scores out: one callable for `datasets` and Ray Data.
+"""A callable that adds predictions to batches of columns, for `datasets` and Ray Data.
 
 Shapes: N rows, L labels.
 """
@@ -14,7 +14,7 @@ import pandas as pd
 import pyarrow as pa
 import torch
 
-from bert_multilabel.data.labels import has_lone_surrogate, shorten
+from bert_multilabel.data.labels import shorten, text_problem
 from bert_multilabel.errors import DataError, MultiLabelError
 from bert_multilabel.loading import load_trained
 from bert_multilabel.model.output_format import prediction_records
@@ -25,37 +25,37 @@ from bert_multilabel.output_dir.checkpoints import trained_pair_column
 from bert_multilabel.utils.files import sha256
 from bert_multilabel.utils.hashing import json_digest, software_digest
 
-# Given explicitly, for of a batch in which no row has a label nobody could tell the type.
+# Explicit types: in a batch without predicted labels, Arrow cannot infer them.
 _LABELS = pa.list_(pa.string())
 _SCORES = pa.list_(pa.struct([("label", pa.string()), ("score", pa.float32())]))
 _IMPORTED_BY = os.getpid()
 
 
 class MultiLabelPredictor:
-    """Says of each row of a batch which labels a trained model gives it: a callable for whatever engine hands it rows.
+    """Adds labels and scores to batches of columns: a callable for `datasets`, Ray Data and similar engines.
 
-    It works unchanged in `dataset.map(MultiLabelPredictor("runs/opinions"), batched=True)` of `datasets`, also with
-    `num_proc` or of a stream (without a format, or in that of Arrow or pandas), and in
-    `dataset.map_batches(MultiLabelPredictor, fn_constructor_args=["runs/opinions"], ...)` of Ray Data, in any of its
-    batch formats. Decisions and scores are those of `predictions.jsonl`.
+    It works in `dataset.map(MultiLabelPredictor("runs/opinions"), batched=True)` of `datasets`, also with `num_proc`
+    and with streams (without a format, or in that of Arrow or pandas), and in
+    `dataset.map_batches(MultiLabelPredictor, fn_constructor_args=["runs/opinions"], ...)` of Ray Data, in all its
+    batch formats. Labels and scores are those of `predictions.jsonl`.
 
-    The model is loaded at the first call, once per process, by this package's own code. A process that was forked, as
-    those of `num_proc` are, computes with one thread. What is pickled is the
-    arguments and a digest of the folder: results that were cached for another state of it are not used again.
+    The model is loaded at the first call, once per process, with the code of this package. A forked process, as with
+    `num_proc`, computes with one thread. A pickled predictor holds its arguments and a digest of model and software:
+    engines do not use results that they cached for another model or version.
 
     Args:
-        model_dir: A folder that the script trained, or that `save_pretrained` wrote; all processes see it.
+        model_dir: Directory of a trained model; all processes must see it.
         text_column: Column of the texts.
-        pair_column: Column of the second texts, `""` for none; by default the one that the model was trained with.
-        precision: Of the encoder's matrix products, one of `PRECISIONS`.
-        max_length: Longest input in tokens; by default what the model can take.
-        device: Where to compute; by default on the accelerator that the process sees, or else on the CPU.
-        prefix: Begins the names of the columns that are added, for batches that have columns of such names.
+        pair_column: Column of the second texts, `""` for none; default: the column used in training.
+        precision: Precision of the encoder's matrix products, one of `PRECISIONS`.
+        max_length: Longest input in tokens; default: the model's limit.
+        device: Device to compute on; default: an accelerator if the process sees one, else the CPU.
+        prefix: Prefix of the added columns, for batches that already have columns of these names.
         **arguments: `CallArguments` of the pipeline: `threshold`, `min_labels`, `return_all_scores`, `top_k`, `stride`
             and `pooling`.
 
     Raises:
-        MultiLabelError: If the folder holds no model of ours, or an argument is refused.
+        MultiLabelError: If the directory holds no model of this package, or an argument is refused.
         TypeError: If an argument is unknown.
     """
 
@@ -70,14 +70,14 @@ class MultiLabelPredictor:
         prefix: str = "",
         **arguments: Any,
     ) -> None:
-        self.model_dir = Path(model_dir).absolute()  # for the processes of an engine may run elsewhere
+        self.model_dir = Path(model_dir).absolute()  # processes of an engine may have another working directory
         if not (self.model_dir / "config.json").is_file():
             raise MultiLabelError(f"{model_dir} is not a model directory: config.json is missing")
         self.text_column = text_column
         self.pair_column = trained_pair_column(self.model_dir) if pair_column is None else pair_column
         self.precision, self.max_length, self.device = precision, max_length, device
         self.labels_column, self.scores_column = f"{prefix}labels", f"{prefix}scores"
-        self.asked = CallArguments(**arguments)
+        self.arguments = CallArguments(**arguments)
         self.digest = _digest(self.model_dir)
 
     def __call__(
@@ -89,21 +89,33 @@ class MultiLabelPredictor:
             batch: Columns of N rows by name, as lists or arrays; or a pandas or pyarrow table.
 
         Returns:
-            The columns of the batch, and `labels`, list<string>: the names of the labels that a row is given; and
-            `scores`, list<struct<label: string, score: float>>: probabilities as in Transformers' own pipelines, in
-            label order, or with `top_k` the highest first. A dictionary of lists comes back as one, for a stream of
-            `datasets` takes nothing else. All others come back as an Arrow table: with it the engines take the types,
-            also where no row of a batch is given a label. As all columns come back, `remove_columns` of
-            `datasets.map` removes none: remove them from what it returns.
+            The columns of the batch, and `labels`, list<string>: the names of the predicted labels; and `scores`,
+            list<struct<label: string, score: float>>: probabilities as in Transformers' own pipelines, in label order,
+            or with `top_k` the highest first. A dictionary of lists is returned as one, since streams of `datasets`
+            accept nothing else. All others become an Arrow table, which tells the engine the types even if no label is
+            predicted. Since all columns are returned, `remove_columns` of `datasets.map` removes none: remove them
+            from its result.
 
         Raises:
-            DataError: If a cell is no text, with its column and the number of its row in the batch, from 0; or if
-                a column is missing, has the name of one to be added, or cannot be carried along.
+            DataError: If a cell is not text, with its column and its row in the batch, from 0; or if a column is
+                missing, has the name of an added one, or cannot be carried over.
             TypeError: If the batch is none.
-            MultiLabelError: If the folder was changed since this predictor was made, or an argument is not for this
-                model.
+            MultiLabelError: If the model was changed since this predictor was made, or an argument does not fit it.
         """
-        batch = getattr(batch, "pa_table", batch)  # where `datasets` keeps the columns as they are
+        batch = getattr(batch, "pa_table", batch)  # the columns of a lazy batch of `datasets`
+        names = self._check_columns(batch)
+        texts = _read_texts(batch, self.text_column, names)
+        pairs = _read_texts(batch, self.pair_column, names) if self.pair_column else None
+        is_lists = isinstance(batch, dict) and all(isinstance(column, list) for column in batch.values())
+        columns = dict(batch) if is_lists else _as_table(batch)
+        labels, scores = self._predict(texts, pairs)
+        if isinstance(columns, dict):
+            return {**columns, self.labels_column: labels, self.scores_column: scores}
+        columns = columns.append_column(self.labels_column, pa.array(labels, _LABELS))
+        return columns.append_column(self.scores_column, pa.array(scores, _SCORES))
+
+    def _check_columns(self, batch: Any) -> list[str]:
+        """Return the column names of a batch, or refuse it."""
         if not isinstance(batch, Mapping | pd.DataFrame | pa.Table):
             raise TypeError(f"a batch must be columns by name, got {shorten(batch)} of type {type(batch).__name__}")
         names = batch.column_names if isinstance(batch, pa.Table) else list(batch)
@@ -111,37 +123,33 @@ class MultiLabelPredictor:
             raise DataError(f"the batch has several columns {', '.join(map(repr, repeated))}: rename all but one")
         for name in (self.labels_column, self.scores_column):
             if name in names:
-                raise DataError(f"the batch has a column {name!r} of its own: rename it, or give a prefix")
-        texts = _read_texts(batch, self.text_column, names)
-        pairs = _read_texts(batch, self.pair_column, names) if self.pair_column else None
+                raise DataError(f"the batch has a column {name!r} already: rename it, or pass a prefix")
         lengths = {name: len(batch[name]) for name in names}
         if len({*lengths.values()}) > 1:
-            raise DataError(f"the columns have different lengths, {lengths}: they must have a cell for each row")
-        is_lists = isinstance(batch, dict) and all(isinstance(column, list) for column in batch.values())
-        carried = dict(batch) if is_lists else _as_table(batch)
+            raise DataError(f"the columns have different lengths: {lengths}")
+        return names
+
+    def _predict(
+        self, texts: list[str], pairs: list[str] | None
+    ) -> tuple[list[list[str]], list[list[dict[str, Any]]]]:
+        """Return the labels and the scores of N texts."""
         if os.getpid() != _IMPORTED_BY:
-            # A fork has the threads of this process on its books, but not the threads: it would wait for them forever.
+            # A forked process inherits torch's record of its threads but not the threads, and would wait for them.
             torch.set_num_threads(1)
         scorer = _load_scorer(self.model_dir, self.digest, self.precision, self.max_length, self.device)
+        scorer.config.warn_about_pairs(pairs is not None)
         try:
-            logits = scorer.logits(texts, pairs, self.asked.windows)  # (N, L)
+            logits = scorer.logits(texts, pairs, self.arguments.windows)  # (N, L)
         except NoRoom as error:
             raise DataError(f"row {error.row} of the batch: {error}") from error
-        config = scorer.config.with_decision(self.asked.threshold, self.asked.min_labels)
-        answers = list(
-            prediction_records(
-                logits, config, top_scores=self.asked.top_k, predicted_only=not self.asked.return_all_scores
-            )
-        )
-        labels = [answer["labels"] for answer in answers]
-        scores = [[{"label": name, "score": score} for name, score in answer["scores"].items()] for answer in answers]
-        if isinstance(carried, dict):
-            return {**carried, self.labels_column: labels, self.scores_column: scores}
-        carried = carried.append_column(self.labels_column, pa.array(labels, _LABELS))
-        return carried.append_column(self.scores_column, pa.array(scores, _SCORES))
+        config = scorer.config.with_decision(self.arguments.threshold, self.arguments.min_labels)
+        only_predicted = not self.arguments.return_all_scores
+        records = list(prediction_records(logits, config, None, self.arguments.top_k, only_predicted))
+        scores = [[{"label": name, "score": score} for name, score in record["scores"].items()] for record in records]
+        return [record["labels"] for record in records], scores
 
 
-@lru_cache(maxsize=2)  # two, for whoever compares models
+@lru_cache(maxsize=2)  # two, so that two models can be compared
 def _load_scorer(
     model_dir: Path, digest: str, precision: str, max_length: int | None, device: str | None
 ) -> MultiLabelScorer:
@@ -156,7 +164,7 @@ def _load_scorer(
 
 
 def _digest(model_dir: Path) -> str:
-    """Return a digest of the model in a folder and of the software that runs it."""
+    """Return a digest of the model in a directory and of the software that runs it."""
     names = ("config.json", "tokenizer.json", "tokenizer_config.json")
     paths = [path for name in names if (path := model_dir / name).is_file()]
     contents = [[path.name, sha256(path)] for path in [*paths, *sorted(model_dir.glob("*.safetensors"))]]
@@ -165,19 +173,16 @@ def _digest(model_dir: Path) -> str:
 
 def _read_texts(batch: Any, column: str, names: list[str]) -> list[str]:
     if column not in names:
-        raise DataError(f"the batch has no column {column!r}; it has {', '.join(map(repr, names))}")
+        raise DataError(f"the batch has no column {column!r}; its columns are {', '.join(map(repr, names))}")
     cells = batch[column]
     if isinstance(cells, str):
-        raise DataError(f"column {column!r} is one text, {shorten(cells)}, and no column: add batched=True")
-    # Of a pyarrow table, or of numpy or pandas.
-    own = getattr(cells, "to_pylist", None) or getattr(cells, "tolist", None)
-    texts: list[Any] = own() if own is not None else list(cells)
+        raise DataError(f"column {column!r} is one text, {shorten(cells)}, not a column: add batched=True")
+    # Methods of pyarrow, and of numpy and pandas.
+    to_list = getattr(cells, "to_pylist", None) or getattr(cells, "tolist", None)
+    texts: list[Any] = to_list() if to_list is not None else list(cells)
     for row, text in enumerate(texts):
-        where = f"row {row} of the batch, column {column!r}"
-        if not isinstance(text, str):
-            raise DataError(f"{where}: {shorten(text)} is no text but of type {type(text).__name__}; write it as text")
-        if has_lone_surrogate(text):
-            raise DataError(f"{where}: {shorten(text)} holds a lone surrogate, which is no valid text; remove it")
+        if problem := text_problem(text):
+            raise DataError(f"row {row} of the batch, column {column!r}: {problem}")
     return texts
 
 
@@ -190,11 +195,11 @@ def _as_table(batch: Any) -> pa.Table:
         try:
             if isinstance(column, torch.Tensor):
                 column = column.numpy(force=True)
-            # Of an array with a vector in each row, pyarrow takes the rows only.
+            # pyarrow converts an array of more dimensions only row by row.
             columns[str(name)] = pa.array(column if getattr(column, "ndim", 1) == 1 else list(column))
         except (pa.ArrowException, OverflowError, TypeError, ValueError) as error:
             raise DataError(
-                f"column {name!r} is none that Arrow can hold ({error}): leave it out, or hand over Arrow tables, in "
-                "Ray with batch_format='pyarrow'"
+                f"column {name!r} cannot be converted to Arrow ({error}): leave it out, or pass Arrow tables, in Ray "
+                "with batch_format='pyarrow'"
             ) from error
     return pa.table(columns)

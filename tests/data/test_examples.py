@@ -105,11 +105,11 @@ def test_words_for_missing_values_are_text(write):
                 "row 3 (line 3), column 'text': the text is missing (None)",
                 "row 4 (line 4), column 'text': the text is missing ('  ')",
                 "row 4 (line 4), column 'labels': ['a', ''] holds an empty label",
-                "row 5 (line 5), column 'text': 5 is no text but of type int",
+                "row 5 (line 5), column 'text': 5 is not text but of type int",
                 "row 5 (line 5), column 'labels': 'a' is a text, but other rows hold a list of names",
                 "row 6 (line 6), column 'text': '\\ud800' holds a lone surrogate",
                 "row 6 (line 6), column 'labels': [0] is a list of ids, but other rows hold a list of names",
-                "row 7 (line 7), column 'text': ['x'] is no text but of type list",
+                "row 7 (line 7), column 'text': ['x'] is not text but of type list",
             ],
         ),
         (
@@ -182,7 +182,7 @@ def test_scores_of_toxicity_reach_no_input(write, caplog):
 
 def test_a_pair_must_be_text(write):
     path = write("a.jsonl", json_lines([{"text": "t", "pair": 3, "labels": ["a"]}]))
-    with pytest.raises(DataError, match="column 'pair': 3 is no text but of type int"):
+    with pytest.raises(DataError, match="column 'pair': 3 is not text but of type int"):
         load(path, text_pair_column="pair")
 
 

@@ -286,7 +286,7 @@ def test_what_all_processes_find_out_is_said_once(options, tmp_path):
     for words, message in (
         (
             [*options, *folder, "--use_cpu", "--train_file", str(tmp_path / "bad.jsonl")],
-            "7 is no text but of type int",
+            "7 is not text but of type int",
         ),
         ([*options, *folder, "--use_cpu", "--learning_rat", "1"], "unknown arguments: --learning_rat 1"),
         ([*options, *folder], r"2 processes were started \(WORLD_SIZE\), but training would see 1"),
