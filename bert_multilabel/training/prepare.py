@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from datasets import Dataset
-from transformers import EarlyStoppingCallback, PreTrainedConfig, set_seed
+from transformers import EarlyStoppingCallback, PreTrainedConfig, TrainerCallback, set_seed
 from transformers.training_args import OptimizerNames
 from transformers.utils import logging
 
@@ -35,7 +35,8 @@ from bert_multilabel.utils.distributed import on_main, raise_on_all_ranks
 
 from .arguments import ModelArguments, MultiLabelTrainingArguments
 from .lora import add_adapters
-from .resume_plan import Claim, check_folder, deciding_arguments
+from .resume_callback import ResumeCallback
+from .resume_plan import ResumePlan, deciding_arguments, plan_run
 from .trainer import MultiLabelTrainer
 
 logger = logging.get_logger(__name__)
@@ -49,7 +50,7 @@ class Prepared:
         model_args: Which model the run starts from.
         data_args: Where its rows are.
         training_args: What it does with them, and where the results go.
-        claim: What the run will do in its output folder; None if it does not train.
+        plan: What the run will do in its output folder; None if it does not train.
         data: The clean rows, labels in the order of the model; but stored training rows are left out, which nobody
             reads any more, for their file would count as memory.
         frequencies: Of the labels in the training rows; None without them.
@@ -65,7 +66,7 @@ class Prepared:
     model_args: ModelArguments
     data_args: DataArguments
     training_args: MultiLabelTrainingArguments
-    claim: Claim | None
+    plan: ResumePlan | None
     data: LoadedData
     frequencies: LabelFrequencies | None
     encoded: dict[str, Dataset]
@@ -80,7 +81,9 @@ class Prepared:
         """Make a trainer of a `model` or `model_init`, and `args`."""
         args, stream = self.training_args, self.data.stream
         patience = args.early_stopping_patience
-        callbacks = [] if patience is None else [EarlyStoppingCallback(patience)]
+        callbacks: list[TrainerCallback] = [] if patience is None else [EarlyStoppingCallback(patience)]
+        if self.plan is not None and self.plan.steps_before is not None:
+            callbacks.append(ResumeCallback(self.plan.steps_before))
         return MultiLabelTrainer(
             **given,
             train_dataset=self.encoded.get("train") if stream is None else args.ordered(stream),
@@ -153,10 +156,10 @@ def _prepare(
     if training_args.do_train:
         model.config.trained_on_pairs = data.pair_column is not None
     _settle_decisions(model.config, decision_args, training_args)
-    claim = None
+    plan = None
     if training_args.do_train:
         arguments = deciding_arguments(model_args, data_args, decision_args, training_args, data.pair_column)
-        claim = on_main(lambda: _check_folder(training_args, arguments))
+        plan = on_main(lambda: _plan_run(training_args, arguments))
     data = data.ordered_as(model.config.label_names)  # added labels stand behind those that were there
     frequencies = data.frequencies if training_args.do_train else None
     if frequencies is not None and not is_ours:
@@ -169,7 +172,7 @@ def _prepare(
         model_args,
         data_args,
         training_args,
-        claim,
+        plan,
         replace(data, splits={name: rows for name, rows in data.splits.items() if name != "train"}),
         frequencies,
         encoded,
@@ -215,9 +218,9 @@ def _read_saved(model_args: ModelArguments, training_args: MultiLabelTrainingArg
     return saved
 
 
-def _check_folder(training_args: MultiLabelTrainingArguments, arguments: dict[str, Any]) -> Claim:
+def _plan_run(training_args: MultiLabelTrainingArguments, arguments: dict[str, Any]) -> ResumePlan:
     named = training_args.resume_from_checkpoint
-    return check_folder(
+    return plan_run(
         Path(str(training_args.output_dir)),
         arguments,
         training_args.overwrite_output_dir,

@@ -1,11 +1,11 @@
-"""What a training run may do in its output folder: begin, or go on where another call of the same run has ended."""
+"""Decides what a training run does in its output folder: start, resume from a checkpoint, or extend a finished run."""
 
 import json
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import sort_checkpoints
 from transformers.utils import logging
 
@@ -23,6 +23,7 @@ from bert_multilabel.output_dir.checkpoints import (
     check_resumable,
     describe_damage,
     describe_damage_of_best,
+    read_record,
     read_run,
 )
 from bert_multilabel.utils.files import explain_write_errors, sha256, write_json
@@ -31,57 +32,72 @@ from .arguments import ModelArguments, MultiLabelTrainingArguments
 
 logger = logging.get_logger(__name__)
 
-# In the record of the run, behind the name of an argument that names a file: what the file holds.
+# How long to train: may change when a run is resumed.
+LENGTH = ("num_train_epochs", "max_steps")
+# Options that name a file. Its content decides, not its path: the record has the SHA-256 as well.
+_FILES = ("train_file", "validation_file", "label_names_file", "label_descriptions")
 CONTENT = " (SHA-256)"
+# What decides the result of training and must not change when a run is resumed. All other options may.
+_DECIDING = (
+    # the model
+    *("model_name_or_path", "strategy", "label_attention", "label_layers", "classifier_dropout", "label_descriptions"),
+    *("add_labels", "lora_rank"),
+    # the data
+    *("train_file", "validation_file", "dataset_name", "dataset_config_name", "text_column", "text_pair_column"),
+    *("label_column", "label_delimiter", "label_names_file", "max_seq_length", "max_train_samples", "do_eval"),
+    "validation_fraction",
+    # the order of the examples and their batches
+    *("seed", "data_seed", "train_sampling_strategy", "streaming", "per_device_train_batch_size", "processes"),
+    *("gradient_accumulation_steps", "auto_find_batch_size", "dataloader_drop_last", "accelerator_config"),
+    "ignore_data_skip",
+    # the loss
+    *("loss", "focal_gamma", "max_pos_weight", "label_correlation", "average_tokens_across_devices"),
+    # the optimizer, whose state is restored, and its schedule
+    *("optim", "optim_args", "optim_target_modules", "learning_rate", "head_learning_rate", "weight_decay"),
+    *("adam_beta1", "adam_beta2", "adam_epsilon", "max_grad_norm", "neftune_noise_alpha", "bf16", "fp16"),
+    *("lr_scheduler_type", "lr_scheduler_kwargs", "warmup_steps", "hyperparameter_search", "fsdp", "deepspeed"),
+    # the best checkpoint
+    *("load_best_model_at_end", "metric_for_best_model", "greater_is_better", "early_stopping_patience"),
+    *("threshold_goal", "thresholds", "calibration", "min_labels"),
+)
 
-# What may differ between two calls that continue the same run: where it goes, what it shows and what comes after it.
-_NOT_OF_THE_RUN = {
-    *("output_dir", "overwrite_output_dir", "resume_from_checkpoint", "do_predict", "test_file", "top_scores"),
-    *("predict_precision", "stride", "pooling", "save_total_limit", "restore_callback_states_from_checkpoint"),
-    *("per_device_eval_batch_size", "eval_accumulation_steps", "dataloader_num_workers", "dataloader_pin_memory"),
-    *("dataloader_persistent_workers", "dataloader_prefetch_factor", "report", "disable_tqdm", "log_level"),
-    *("log_level_replica", "logging_strategy", "logging_steps", "logging_first_step", "report_to", "run_name"),
-    *("project", "trackio_space_id", "ddp_timeout", "ddp_backend"),
-    *("card_examples", "card_language", "card_license"),
-    *("push_to_hub", "hub_token", "hub_model_id", "hub_revision", "hub_strategy", "hub_private_repo"),
-    *("hub_always_push", "allow_pickle"),
-}
 
-
-@dataclass(frozen=True)
-class Claim:
-    """What a training run will do in its output folder, once it is sure to begin.
+@dataclass(frozen=True, kw_only=True)
+class ResumePlan:
+    """What a training run will do in its output folder.
 
     Attributes:
         output_dir: The folder; it need not exist.
-        arguments: Everything that decides the result, as JSON values.
-        overwrite: Remove what the folder holds, also of this run.
-        named: The checkpoint that was asked for, if one was.
-        is_same: Whether the folder belongs to this very run.
-        checkpoint: Where to go on from; None: begin anew.
+        arguments: Everything that decides the result, and the length of the run, as JSON values.
+        overwrite: Remove the run that the folder holds.
+        named: The checkpoint of `--resume_from_checkpoint`, if there is one.
+        is_same_run: Whether the folder holds this run.
+        checkpoint: Where to resume from; None: start from the beginning.
         damaged: Newer checkpoints, and what is wrong with each.
+        steps_before: How many steps the run of the checkpoint was to have.
     """
 
     output_dir: Path
     arguments: dict[str, Any]
     overwrite: bool
     named: Path | None
-    is_same: bool
-    checkpoint: Path | None
+    is_same_run: bool = False
+    checkpoint: Path | None = None
     damaged: dict[Path, str]
+    steps_before: int | None = None
 
-    def take(self) -> Path | None:
-        """Take possession of the folder, and write down that the run has begun.
+    def apply(self) -> Path | None:
+        """Prepare the folder, and record that the run has begun.
 
-        Damaged checkpoints are named and removed: the run comes by them again.
+        Damaged checkpoints are removed with a warning: the run saves them again.
 
         Returns:
-            The checkpoint to go on from, or None to begin anew.
+            The checkpoint to resume from, or None to start from the beginning.
 
         Raises:
-            FileError: If the folder cannot be written, or somebody has written into it since it was looked at.
+            FileError: If the folder cannot be written, or another run has written into it since the plan was made.
         """
-        self._look_again()
+        self.recheck()
         with explain_write_errors(self.output_dir):
             if self.overwrite:
                 remove_model_files(self.output_dir)
@@ -89,23 +105,27 @@ class Claim:
                     (self.output_dir / name).unlink(missing_ok=True)
                 for checkpoint in _newest_first(self.output_dir):
                     remove_checkpoint(checkpoint)
-            if not self.is_same:
+            if not self.is_same_run:
                 (self.output_dir / SEARCH_FILE).unlink(missing_ok=True)  # what it found was for another run
             remove_unfinished(self.output_dir)
             self.output_dir.mkdir(parents=True, exist_ok=True)
             write_json(self.output_dir / RUN_FILE, {"finished": False, "arguments": self.arguments})
             for checkpoint, damage in self.damaged.items():
-                logger.warning(f"{checkpoint} is not whole ({damage}): removing it and looking for the one before it")
+                logger.warning(f"{checkpoint} is damaged ({damage}): removing it and looking for the one before it")
                 remove_checkpoint(checkpoint)
         if self.checkpoint is not None:
-            logger.warning(f"going on from {self.checkpoint}")
+            logger.warning(f"resuming from {self.checkpoint}")
         return self.checkpoint
 
-    def _look_again(self) -> None:
-        """Refuse to go on by what no longer holds, because another run was quicker."""
+    def recheck(self) -> None:
+        """Refuse a plan that no longer holds, because another run has written into the folder.
+
+        Raises:
+            FileError: If so.
+        """
         try:
-            reason = None if check_folder(self.output_dir, self.arguments, self.overwrite, self.named) == self else ""
-        except ValueError as error:
+            reason = None if plan_run(self.output_dir, self.arguments, self.overwrite, self.named) == self else ""
+        except MultiLabelError as error:
             reason = f" ({error})"
         if reason is not None:
             raise FileError(f"another run has written into {self.output_dir} meanwhile{reason}: start this one again")
@@ -118,57 +138,55 @@ def deciding_arguments(
     training_args: MultiLabelTrainingArguments,
     pair_column: str | None,
 ) -> dict[str, Any]:
-    """Return all that decides what a training run comes to, as JSON values.
+    """Return everything that decides the result of a training run, and its length, as JSON values.
 
     Args:
         model_args: Which model the run starts from.
-        data_args: Where its rows are.
-        decision_args: What is fitted on the validation rows.
+        data_args: Where its examples are.
+        decision_args: How thresholds are fitted on the validation examples.
         training_args: How it trains, and in how many processes.
-        pair_column: Where the second texts were found; None: there are none.
+        pair_column: Column of the second texts; None: there are none.
     """
-    arguments = training_args.to_dict()
+    values = training_args.to_dict()
     for group in (model_args, data_args, decision_args):
-        arguments |= asdict(group)
-    arguments = {name: value for name, value in arguments.items() if name not in _NOT_OF_THE_RUN}
-    arguments["processes"] = training_args.world_size  # a step has the rows of all
-    arguments["text_pair_column"] = pair_column or ""  # as found: `trained_pair_column` reads it
-    for name in ("train_file", "validation_file", "label_names_file", "label_descriptions"):
-        if arguments[name] is not None:
-            # A file that was changed in between would make two halves of different runs into one.
-            arguments[name + CONTENT] = sha256(Path(arguments[name]))
-    return arguments
+        values |= asdict(group)
+    values["processes"] = training_args.world_size
+    values["text_pair_column"] = pair_column or ""  # as found: `trained_pair_column` reads it
+    arguments = {name: values[name] for name in (*_DECIDING, *LENGTH)}
+    hashes = {name + CONTENT: sha256(Path(values[name])) for name in _FILES if values[name] is not None}
+    return arguments | hashes
 
 
-def check_folder(
+def plan_run(
     output_dir: Path, arguments: dict[str, Any], overwrite: bool = False, named: Path | None = None
-) -> Claim:
+) -> ResumePlan:
     """Find out what a training run may do in its output folder; nothing is changed yet.
 
-    An unfinished run with the same arguments goes on from its newest whole checkpoint, or behind its last trial.
+    An unfinished run is resumed from its newest intact checkpoint, or behind its last trial, and a finished run if it
+    is to become longer.
 
     Args:
         output_dir: The folder; it need not exist.
-        arguments: Everything that decides the result, as JSON values.
-        overwrite: Begin anew whatever the folder holds.
-        named: The checkpoint to go on from: one here in place of the newest whole one, one elsewhere if none is here.
+        arguments: Those of `deciding_arguments`.
+        overwrite: Start from the beginning whatever the folder holds.
+        named: The checkpoint to resume from: one here in place of the newest, one elsewhere if there is none here.
 
     Raises:
         FileError: If the record of the run cannot be read.
-        MultiLabelError: If the folder holds a finished run, a run with other arguments, a model of another origin, or
-            checkpoints that are whole but lack what training would go on with; or if the named one is no such.
+        MultiLabelError: If the folder holds a finished run of this length, a run with other arguments, a model of
+            another origin, or checkpoints without the state of training; or if a checkpoint cannot be resumed from.
     """
     if Path(arguments["model_name_or_path"]).resolve() == output_dir.resolve():
         raise MultiLabelError(
-            f"--output_dir {output_dir} is --model_name_or_path, too, so after an interruption nothing would be left "
-            "to start from: choose another --output_dir"
+            f"--output_dir {output_dir} is also --model_name_or_path, so an interruption could lose the model to "
+            "start from: choose another --output_dir"
         )
     if overwrite and named is not None:
         raise MultiLabelError(
-            f"cannot go on from --resume_from_checkpoint {named}: --overwrite_output_dir would remove it"
+            f"cannot resume from --resume_from_checkpoint {named}: --overwrite_output_dir would remove it"
         )
     if overwrite:
-        return Claim(output_dir, arguments, overwrite, named, is_same=False, checkpoint=None, damaged={})
+        return ResumePlan(output_dir=output_dir, arguments=arguments, overwrite=True, named=None, damaged={})
     checkpoints = _newest_first(output_dir)
     run = read_run(output_dir)
     if run is None and (checkpoints or (output_dir / "config.json").exists()):
@@ -176,16 +194,33 @@ def check_folder(
             f"{output_dir} holds a model but no record of its training ({RUN_FILE}): choose another --output_dir, or "
             "replace it with --overwrite_output_dir"
         )
-    is_worth_keeping = bool(checkpoints) or (output_dir / SEARCH_FILE).exists()
-    is_same = run is not None and _check_same_run(output_dir, run, arguments, is_worth_keeping)
+    can_be_lost = not checkpoints and not (output_dir / SEARCH_FILE).exists()
+    is_same_run = run is not None and _is_same_run(output_dir, run, arguments, can_be_lost)
     checkpoint: Path | None = None
     damaged: dict[Path, str] = {}
-    if named is None or (is_same and named.parent.resolve() != output_dir.resolve()):
-        # Also where the same command has gone on from one elsewhere, and was interrupted in its turn.
-        checkpoint, damaged = _find_whole(checkpoints, arguments)
+    if named is None or (is_same_run and named.parent.resolve() != output_dir.resolve()):
+        # Also if this run was resumed from a checkpoint elsewhere and then interrupted.
+        checkpoint, damaged = _newest_intact(checkpoints, arguments)
+    if checkpoint is not None and run is not None:
+        _check_length(checkpoint, run, arguments)
+    elif run is not None and run["finished"] and named is None:
+        raise MultiLabelError(
+            f"{output_dir} holds a finished run without a checkpoint to resume from: train its model further with "
+            f"--model_name_or_path {output_dir} and another --output_dir"
+        )
     if named is not None and (checkpoint is None or named.is_dir()):
         _check_named(named, arguments)
-    return Claim(output_dir, arguments, overwrite, named, is_same, checkpoint or named, damaged)
+    checkpoint = checkpoint or named
+    return ResumePlan(
+        output_dir=output_dir,
+        arguments=arguments,
+        overwrite=False,
+        named=named,
+        is_same_run=is_same_run,
+        checkpoint=checkpoint,
+        damaged=damaged,
+        steps_before=None if checkpoint is None else read_record(checkpoint / TRAINER_STATE_NAME).get("max_steps"),
+    )
 
 
 def _newest_first(output_dir: Path) -> list[Path]:
@@ -193,72 +228,103 @@ def _newest_first(output_dir: Path) -> list[Path]:
     return [Path(path) for path in reversed(paths)]
 
 
-def _check_named(checkpoint: Path, arguments: dict[str, Any]) -> None:
-    """Refuse to go on from what is no whole checkpoint of a run with the same arguments, here or elsewhere."""
-    reason = describe_damage(checkpoint) or _find_damage_of_best(checkpoint, arguments)
-    if reason is None:
-        check_resumable(checkpoint)
-        run = read_run(checkpoint.parent)
-        if run is None:
-            reason = f"nothing is known of its run, for there is no {checkpoint.parent / RUN_FILE}"
-        elif changed := _find_changes(run, arguments):
-            reason = f"it is of a run with other arguments ({'; '.join(changed)})"
-    if reason is not None:
-        raise MultiLabelError(f"cannot go on from --resume_from_checkpoint {checkpoint}: {reason}")
-
-
-def _find_whole(checkpoints: Iterable[Path], arguments: dict[str, Any]) -> tuple[Path | None, dict[Path, str]]:
-    """Return the first checkpoint that is whole, and what is wrong with those before it."""
-    damaged: dict[Path, str] = {}
-    lost: list[str] = []
-    for checkpoint in checkpoints:
-        damage = describe_damage(checkpoint)
-        if damage is None:
-            damage = _find_damage_of_best(checkpoint, arguments)
-            if damage is None:
-                check_resumable(checkpoint)
-                return checkpoint, damaged
-            best = best_checkpoint(checkpoint)
-            if best is not None and best.parent.resolve() != checkpoint.parent.resolve():
-                lost.append(f"{checkpoint} is whole, but {best}, the best so far")
-        damaged[checkpoint] = damage
-    if lost:
-        raise MultiLabelError(
-            f"{lost[0]}, with which the run may have to end, is gone or damaged: bring it back, or begin anew with "
-            "--overwrite_output_dir"
-        )
-    return None, damaged
-
-
-def _find_damage_of_best(checkpoint: Path, arguments: dict[str, Any]) -> str | None:
-    return describe_damage_of_best(checkpoint) if arguments.get("load_best_model_at_end") else None
-
-
-def _check_same_run(output_dir: Path, run: dict[str, Any], arguments: dict[str, Any], is_worth_keeping: bool) -> bool:
-    """Return whether a run has the arguments of the one before; refuse it where the work of that one would be lost."""
-    if run["finished"]:
-        raise MultiLabelError(
-            f"{output_dir} holds a finished run: choose another --output_dir, or replace it with "
-            "--overwrite_output_dir"
-        )
+def _is_same_run(output_dir: Path, run: dict[str, Any], arguments: dict[str, Any], can_be_lost: bool) -> bool:
+    """Return whether the folder holds this run, and refuse it where it would replace another one."""
+    kind = "a finished" if run["finished"] else "an unfinished"
     changed = _find_changes(run, arguments)
-    if changed and is_worth_keeping:
+    if changed and (run["finished"] or not can_be_lost):
         raise MultiLabelError(
-            f"{output_dir} holds an unfinished run with other arguments ({'; '.join(changed)}): go back to them to go "
-            "on, choose another --output_dir, or replace it with --overwrite_output_dir"
+            f"{output_dir} holds {kind} run with other arguments ({'; '.join(changed)}): use the same ones to resume "
+            "it, choose another --output_dir, or replace it with --overwrite_output_dir"
+        )
+    if run["finished"] and not _changes_length(run, arguments):
+        raise MultiLabelError(
+            f"{output_dir} holds a finished run: train it longer with more --num_train_epochs or --max_steps, choose "
+            "another --output_dir, or replace it with --overwrite_output_dir"
         )
     return not changed
 
 
 def _find_changes(run: dict[str, Any], arguments: dict[str, Any]) -> list[str]:
-    """Say which arguments are others than those of a run before."""
+    """Name the arguments that differ from those of a run before."""
     before, now = run["arguments"], json.loads(json.dumps(arguments))
+    free = set() if now.get("hyperparameter_search") else {*LENGTH}  # a search chooses the length, too
     return [
-        f"what {now[name.removesuffix(CONTENT)]} holds was changed"
+        f"the content of {now[name.removesuffix(CONTENT)]} has changed"
         if name.endswith(CONTENT)
         else f"{name} was {before[name]!r}, now {now[name]!r}"
-        # Another version of Transformers may know options that this one does not.
-        for name in sorted(before.keys() & now.keys())
-        # Of a file it is what it holds that counts, and not where it lies.
+        # Records of other versions may have other names.
+        for name in sorted((before.keys() & now.keys()) - free)
         if before[name] != now[name] and not (name + CONTENT in before and name + CONTENT in now)
     ]
+
+
+def _changes_length(run: dict[str, Any], arguments: dict[str, Any]) -> bool:
+    return any(run["arguments"].get(name) != arguments.get(name) for name in LENGTH)
+
+
+def _check_length(checkpoint: Path, run: dict[str, Any], arguments: dict[str, Any]) -> None:
+    """Refuse a new length that the run has passed, and a longer one if early stopping has ended the run."""
+    if not _changes_length(run, arguments):
+        return
+    state = read_record(checkpoint / TRAINER_STATE_NAME, "global_step", "epoch")
+    name, counter = ("max_steps", "global_step") if arguments["max_steps"] > 0 else ("num_train_epochs", "epoch")
+    asked, done = arguments[name], state[counter]
+    if run["finished"]:
+        done = max(done, run["arguments"][name])
+    if asked < done or (asked == done and run["finished"]):
+        raise MultiLabelError(
+            f"--{name} {asked:g} is too few: the run in {checkpoint.parent} has trained for {done:g}. Ask for more, "
+            "or start from the beginning in another --output_dir"
+        )
+    stopper = state.get("stateful_callbacks", {}).get("EarlyStoppingCallback", {}).get("attributes", {})
+    patience = arguments["early_stopping_patience"]
+    if patience is not None and stopper.get("early_stopping_patience_counter", 0) >= patience:
+        raise MultiLabelError(
+            f"the run in {checkpoint.parent} was stopped early, after {patience} evaluations without a better one "
+            f"(--early_stopping_patience): train its model further with --model_name_or_path {checkpoint.parent} and "
+            "another --output_dir"
+        )
+
+
+def _check_named(checkpoint: Path, arguments: dict[str, Any]) -> None:
+    """Refuse a named checkpoint that is not an intact one of a run with the same arguments."""
+    reason = describe_damage(checkpoint) or _damage_of_best(checkpoint, arguments)
+    if reason is None:
+        check_resumable(checkpoint)
+        run = read_run(checkpoint.parent)
+        if run is None:
+            reason = f"there is no record of its run, {checkpoint.parent / RUN_FILE}"
+        elif changed := _find_changes(run, arguments):
+            reason = f"it is of a run with other arguments ({'; '.join(changed)})"
+        else:
+            _check_length(checkpoint, {**run, "finished": False}, arguments)
+    if reason is not None:
+        raise MultiLabelError(f"cannot resume from --resume_from_checkpoint {checkpoint}: {reason}")
+
+
+def _newest_intact(checkpoints: list[Path], arguments: dict[str, Any]) -> tuple[Path | None, dict[Path, str]]:
+    """Return the newest intact checkpoint, and what is wrong with the newer ones."""
+    damaged: dict[Path, str] = {}
+    lost: list[str] = []
+    for checkpoint in checkpoints:
+        damage = describe_damage(checkpoint)
+        if damage is None:
+            damage = _damage_of_best(checkpoint, arguments)
+            if damage is None:
+                check_resumable(checkpoint)
+                return checkpoint, damaged
+            best = best_checkpoint(checkpoint)
+            if best is not None and best.parent.resolve() != checkpoint.parent.resolve():
+                lost.append(f"{checkpoint} is intact, but {best}, the best so far")
+        damaged[checkpoint] = damage
+    if lost:
+        raise MultiLabelError(
+            f"{lost[0]}, with which the run may have to end, is missing or damaged: restore it, or start from the "
+            "beginning with --overwrite_output_dir"
+        )
+    return None, damaged
+
+
+def _damage_of_best(checkpoint: Path, arguments: dict[str, Any]) -> str | None:
+    return describe_damage_of_best(checkpoint) if arguments.get("load_best_model_at_end") else None

@@ -34,7 +34,7 @@ from bert_multilabel.utils.distributed import on_main, wait_for_file
 from .arguments import ModelArguments, MultiLabelTrainingArguments
 from .prepare import Prepared, prepare_run
 from .progress import summary
-from .resume_plan import Claim
+from .resume_plan import ResumePlan
 from .run_facts import gather_facts, validation_source
 from .search import search
 from .trainer import MultiLabelTrainer
@@ -79,9 +79,9 @@ def _execute(prepared: Prepared, trainer: MultiLabelTrainer, output_dir: Path) -
     args, push = prepared.training_args, prepared.push
     results: dict[str, float] = {}
     seconds = None
-    claim, frequencies = prepared.claim, prepared.frequencies
-    if claim is not None and frequencies is not None:
-        checkpoint = on_main(lambda: _begin(claim, push))
+    plan, frequencies = prepared.plan, prepared.frequencies
+    if plan is not None and frequencies is not None:
+        checkpoint = on_main(lambda: _begin(plan, push))
         wait_for_file(output_dir / RUN_FILE)
         trainer = _searched(prepared, trainer, output_dir)
         results |= _train(prepared, trainer, checkpoint, frequencies.rows, output_dir)
@@ -106,11 +106,11 @@ def _execute(prepared: Prepared, trainer: MultiLabelTrainer, output_dir: Path) -
     return results
 
 
-def _begin(claim: Claim, push: HubPush | None) -> Path | None:
+def _begin(plan: ResumePlan, push: HubPush | None) -> Path | None:
     """Take possession of what the run writes to, and return the checkpoint to go on from, if there is one."""
     if push is not None:
         push.create_repository()
-    return claim.take()
+    return plan.apply()
 
 
 def _searched(prepared: Prepared, trainer: MultiLabelTrainer, output_dir: Path) -> MultiLabelTrainer:

@@ -70,11 +70,11 @@ def test_a_run_killed_between_saves_and_during_a_save_ends_with_the_same_weights
     unfinished = killed / UNFINISHED / "checkpoint-40"
     assert (unfinished / "model.safetensors").exists() and not (unfinished / CHECKSUMS_FILE).exists()
     assert [path.name for path in killed.glob("checkpoint-*")] == ["checkpoint-20"]
-    assert said.count(f"going on from {first}") == 1
+    assert said.count(f"resuming from {first}") == 1
 
     said = run(forked.run_script, killed, 0)
     assert not (killed / UNFINISHED).exists()
-    assert said.count(f"going on from {first}") == 2
+    assert said.count(f"resuming from {first}") == 2
     assert json.loads((killed / RUN_FILE).read_text())["finished"]
     assert (killed / "model.safetensors").read_bytes() == (alone / "model.safetensors").read_bytes()
     scores = [json.loads((folder / "all_results.json").read_text())["eval_loss"] for folder in (alone, killed)]

@@ -224,7 +224,7 @@ def test_deepspeed_learns_the_same_and_goes_on_from_a_checkpoint(options, of_one
     mark_unfinished(out)
     process = start(*command)
     output = finish(process)
-    assert process.returncode == 0 and f"going on from {out / 'checkpoint-6'}" in output, output
+    assert process.returncode == 0 and f"resuming from {out / 'checkpoint-6'}" in output, output
     weights = load_file(out / "model.safetensors")
     assert all(torch.equal(weights[name], tensor) for name, tensor in left_alone.items())
 

@@ -5,14 +5,15 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from bert_multilabel.errors import FileError
+from bert_multilabel.errors import FileError, MultiLabelError
 from bert_multilabel.output_dir.atomic_save import UNFINISHED
 from bert_multilabel.output_dir.checkpoints import RUN_FILE, SEARCH_FILE, describe_damage, mark_finished
 from bert_multilabel.training.arguments import parse_arguments
-from bert_multilabel.training.resume_plan import CONTENT, check_folder, deciding_arguments
+from bert_multilabel.training.resume_plan import CONTENT, deciding_arguments, plan_run
 from bert_multilabel.utils.files import write_checksums
 
 ARGUMENTS = {"model_name_or_path": "bert", "learning_rate": 0.1, "train_file": "a.csv"}
+LENGTH = {"num_train_epochs": 3.0, "max_steps": -1, "early_stopping_patience": None}
 OTHERS = {**ARGUMENTS, "learning_rate": 0.2}
 
 
@@ -27,12 +28,12 @@ def save_whole(folder):
 
 def start_or_resume(folder, arguments, overwrite=False, named=None):
     before = sorted(folder.rglob("*"))
-    claim = check_folder(folder, arguments, overwrite, named)
+    plan = plan_run(folder, arguments, overwrite, named)
     assert sorted(folder.rglob("*")) == before  # looking changes nothing
-    return claim.take()
+    return plan.apply()
 
 
-def test_a_new_run_claims_its_folder(tmp_path):
+def test_a_new_run_records_that_it_has_begun(tmp_path):
     assert start_or_resume(tmp_path / "out", ARGUMENTS) is None
     assert json.loads((tmp_path / "out" / RUN_FILE).read_text()) == {"finished": False, "arguments": ARGUMENTS}
 
@@ -52,7 +53,7 @@ def cut(path):
     ("damage", "phrase"),
     [
         (lambda folder: (folder / "trainer_state.json").unlink(), "missing trainer_state.json"),
-        (lambda folder: (folder / "model.safetensors").unlink(), "without model.safetensors"),
+        (lambda folder: (folder / "model.safetensors").unlink(), "missing model.safetensors"),
         (lambda folder: cut(folder / "trainer_state.json"), "Expecting value"),
         (lambda folder: cut(folder / "model.safetensors"), "incomplete"),
         (lambda folder: cut(folder / "optimizer.pt"), "optimizer.pt: truncated"),
@@ -140,7 +141,7 @@ def test_other_arguments_are_refused_by_name(tmp_path):
 def test_a_file_that_holds_something_else_is_refused_by_name(tmp_path):
     start_or_resume(tmp_path, {**ARGUMENTS, "train_file" + CONTENT: "1a"})
     save_whole(tmp_path / "checkpoint-2")
-    with pytest.raises(ValueError, match=r"other arguments \(what a.csv holds was changed\): go back to them"):
+    with pytest.raises(ValueError, match=r"other arguments \(the content of a.csv has changed\): use the same"):
         start_or_resume(tmp_path, {**ARGUMENTS, "train_file" + CONTENT: "2b"})
 
 
@@ -159,7 +160,7 @@ def test_other_arguments_are_fine_before_the_first_checkpoint(tmp_path):
 def test_a_finished_run_is_not_run_again(tmp_path):
     start_or_resume(tmp_path, ARGUMENTS)
     mark_finished(tmp_path)
-    with pytest.raises(ValueError, match="holds a finished run: choose another --output_dir"):
+    with pytest.raises(ValueError, match="holds a finished run: train it longer with more"):
         start_or_resume(tmp_path, ARGUMENTS)
     assert start_or_resume(tmp_path, ARGUMENTS, overwrite=True) is None
 
@@ -199,17 +200,17 @@ def test_a_run_goes_on_from_the_checkpoint_that_is_named(tmp_path):
     save_whole(tmp_path / "checkpoint-4")
     assert start_or_resume(tmp_path, ARGUMENTS, named=named) == named
     assert start_or_resume(tmp_path / "other", ARGUMENTS, named=named) == named
-    with pytest.raises(ValueError, match=r"go on from .*checkpoint-2: it is of a run with other arguments .lea"):
+    with pytest.raises(ValueError, match=r"resume from .*checkpoint-2: it is of a run with other arguments .lea"):
         start_or_resume(tmp_path / "third", OTHERS, named=named)
-    with pytest.raises(ValueError, match="cannot go on from .*checkpoint-3: there is no such folder"):
+    with pytest.raises(ValueError, match="cannot resume from .*checkpoint-3: there is no such folder"):
         start_or_resume(tmp_path, ARGUMENTS, named=tmp_path / "checkpoint-3")
     unknown = save_whole(tmp_path / "elsewhere" / "checkpoint-2")
-    with pytest.raises(ValueError, match="nothing is known of its run, for there is no .*elsewhere/training_run.json"):
+    with pytest.raises(ValueError, match="there is no record of its run, .*elsewhere/training_run.json"):
         start_or_resume(tmp_path, ARGUMENTS, named=unknown)
-    with pytest.raises(ValueError, match="cannot go on from .*checkpoint-2: --overwrite_output_dir would remove it"):
+    with pytest.raises(ValueError, match="cannot resume from .*checkpoint-2: --overwrite_output_dir would remove it"):
         start_or_resume(tmp_path, ARGUMENTS, overwrite=True, named=named)
     cut(named / "model.safetensors")
-    with pytest.raises(ValueError, match=r"cannot go on from --resume_from_checkpoint .*checkpoint-2: model.safetens"):
+    with pytest.raises(ValueError, match=r"cannot resume from --resume_from_checkpoint .*checkpoint-2: model.s"):
         start_or_resume(tmp_path, ARGUMENTS, named=named)
 
 
@@ -221,23 +222,100 @@ def test_a_run_goes_on_in_as_many_processes_as_it_began_in(tmp_path):
     start_or_resume(tmp_path / "out", {**arguments, "processes": 2})
     save_whole(tmp_path / "out" / "checkpoint-2")
     with pytest.raises(
-        ValueError, match=r"unfinished run with other arguments \(processes was 2, now 1\): go back to"
+        ValueError, match=r"unfinished run with other arguments \(processes was 2, now 1\): use the same"
     ):
         start_or_resume(tmp_path / "out", arguments)
 
 
 def test_what_another_run_has_done_meanwhile_is_not_undone(tmp_path):
-    begun, finished = (check_folder(tmp_path, ARGUMENTS) for _ in "12")
+    begun, finished = (plan_run(tmp_path, ARGUMENTS) for _ in "12")
     start_or_resume(tmp_path, ARGUMENTS)
     newest = save_whole(tmp_path / "checkpoint-2")
     with pytest.raises(FileError, match=f"another run has written into {tmp_path} meanwhile: start this one again"):
-        begun.take()
+        begun.apply()
     mark_finished(tmp_path)
     with pytest.raises(FileError, match=r"meanwhile \(.* holds a finished run: .*\): start this one again"):
-        finished.take()
+        finished.apply()
     assert newest.is_dir() and json.loads((tmp_path / RUN_FILE).read_text())["finished"]
 
 
 def test_what_is_trained_is_not_written_over_what_it_started_from(tmp_path):
-    with pytest.raises(ValueError, match="is --model_name_or_path, too, so after an interruption nothing would be le"):
-        check_folder(tmp_path, {**ARGUMENTS, "model_name_or_path": f"{tmp_path}/."})
+    with pytest.raises(ValueError, match="is also --model_name_or_path"):
+        plan_run(tmp_path, {**ARGUMENTS, "model_name_or_path": f"{tmp_path}/."})
+
+
+def finished_run(folder, state=None, **options):
+    """A run of three epochs, two steps each, with the checkpoints that are left of it."""
+    arguments = {**ARGUMENTS, **LENGTH, **options}
+    start_or_resume(folder, arguments)
+    for epoch in (2, 3):
+        checkpoint = save_whole(folder / f"checkpoint-{2 * epoch}")
+        record = {"global_step": 2 * epoch, "epoch": float(epoch), "max_steps": 6, **(state or {})}
+        (checkpoint / "trainer_state.json").write_text(json.dumps(record))
+    mark_finished(folder)
+    return arguments
+
+
+@pytest.mark.parametrize("longer", [{"num_train_epochs": 5.0}, {"max_steps": 7}])
+def test_a_finished_run_can_become_longer(tmp_path, longer):
+    arguments = finished_run(tmp_path)
+    plan = plan_run(tmp_path, {**arguments, **longer})
+    assert (plan.apply(), plan.steps_before) == (tmp_path / "checkpoint-6", 6)
+    record = json.loads((tmp_path / RUN_FILE).read_text())
+    assert not record["finished"] and record["arguments"].items() >= longer.items()
+    assert start_or_resume(tmp_path, {**arguments, **longer}) == tmp_path / "checkpoint-6"  # after an interruption
+
+
+def test_a_run_becomes_longer_from_a_checkpoint_elsewhere(tmp_path):
+    arguments = finished_run(tmp_path / "one")
+    named = tmp_path / "one" / "checkpoint-4"
+    assert start_or_resume(tmp_path / "two", {**arguments, "num_train_epochs": 5.0}, named=named) == named
+    with pytest.raises(ValueError, match="--num_train_epochs 1 is too few: .* has trained for 2"):
+        start_or_resume(tmp_path / "three", {**arguments, "num_train_epochs": 1.0}, named=named)
+
+
+@pytest.mark.parametrize(
+    ("changes", "phrase"),
+    [
+        ({}, "holds a finished run: train it longer with more --num_train_epochs or --max_steps"),
+        ({"num_train_epochs": 2.0}, "--num_train_epochs 2 is too few: .* has trained for 3. Ask for more"),
+        ({"max_steps": 6}, "--max_steps 6 is too few: .* has trained for 6"),
+        ({"num_train_epochs": 5.0, "learning_rate": 0.2}, "holds a finished run with other arguments .learning_rate"),
+        ({"num_train_epochs": 5.0, "hyperparameter_search": 3}, "other arguments .num_train_epochs was 3.0, now 5.0"),
+    ],
+)
+def test_a_finished_run_that_would_not_become_longer_is_refused(tmp_path, changes, phrase):
+    arguments = finished_run(tmp_path)
+    with pytest.raises(MultiLabelError, match=phrase):
+        start_or_resume(tmp_path, {**arguments, **changes})
+
+
+def test_a_finished_run_without_its_last_checkpoint_resumes_from_the_one_before(tmp_path):
+    arguments = finished_run(tmp_path)
+    shutil.rmtree(tmp_path / "checkpoint-6")
+    assert start_or_resume(tmp_path, {**arguments, "num_train_epochs": 4.0}) == tmp_path / "checkpoint-4"
+
+
+def test_a_finished_run_without_checkpoints_is_refused(tmp_path):
+    arguments = finished_run(tmp_path)
+    for checkpoint in tmp_path.glob("checkpoint-*"):
+        shutil.rmtree(checkpoint)
+    with pytest.raises(MultiLabelError, match=f"without a checkpoint .* --model_name_or_path {tmp_path}"):
+        start_or_resume(tmp_path, {**arguments, "num_train_epochs": 4.0})
+
+
+def test_a_run_that_was_stopped_early_does_not_become_longer(tmp_path):
+    stopper = {"args": {}, "attributes": {"early_stopping_patience_counter": 2}}
+    arguments = finished_run(
+        tmp_path, {"stateful_callbacks": {"EarlyStoppingCallback": stopper}}, early_stopping_patience=2
+    )
+    with pytest.raises(MultiLabelError, match="was stopped early, after 2 evaluations without a better one"):
+        start_or_resume(tmp_path, {**arguments, "num_train_epochs": 5.0})
+
+
+@pytest.mark.parametrize("name", ["logging_steps", "save_steps", "eval_steps", "per_device_eval_batch_size"])
+def test_what_does_not_decide_is_not_in_the_record(tmp_path, name):
+    (tmp_path / "a.csv").touch()
+    words = f"--model_name_or_path bert --train_file {tmp_path / 'a.csv'} --output_dir {tmp_path} --do_train --use_cpu"
+    model_args, data_args, training_args, decision_args = parse_arguments([*words.split(), f"--{name}", "7"])
+    assert name not in deciding_arguments(model_args, data_args, decision_args, training_args, pair_column=None)

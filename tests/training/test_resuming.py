@@ -22,7 +22,7 @@ from tests.training.test_run import run_script
 def test_resuming_from_a_named_checkpoint_checks_it(backbone, files, tmp_path):
     common = {"model_name_or_path": backbone, "train_file": files["train"], "do_train": True}
     (tmp_path / "checkpoint-2").mkdir()
-    with pytest.raises(ValueError, match="cannot go on from --resume_from_checkpoint .*missing trainer_state.json"):
+    with pytest.raises(ValueError, match="cannot resume from --resume_from_checkpoint .*missing trainer_state.json"):
         run_script(**common, output_dir=tmp_path / "out", resume_from_checkpoint=tmp_path / "checkpoint-2")
 
 
@@ -193,7 +193,7 @@ def test_a_whole_checkpoint_is_not_removed_because_the_best_elsewhere_is(gone_on
     if not named:
         del gone_on["resume_from_checkpoint"]
     with pytest.raises(
-        ValueError, match="checkpoint-6 is whole, but .*moved/checkpoint-2, the best so far, .* is gone or"
+        ValueError, match="checkpoint-6 is intact, but .*moved/checkpoint-2, the best so far, .* is missing"
     ):
         run_script(**gone_on)
     assert (tmp_path / "two" / "checkpoint-6").is_dir()
@@ -212,5 +212,5 @@ def test_a_file_that_changed_since_is_noticed(backbone, files, tmp_path):
     run_script(**common, output_dir=tmp_path / "out")
     mark_unfinished(tmp_path / "out")
     path.write_text(path.read_text().replace("price", "value"))  # as long as before
-    with pytest.raises(ValueError, match=rf"other arguments .what {path} holds was changed.: go back"):
+    with pytest.raises(ValueError, match=rf"other arguments .the content of {path} has changed.: use"):
         run_script(**common, output_dir=tmp_path / "out")
