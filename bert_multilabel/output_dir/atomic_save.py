@@ -1,7 +1,7 @@
-"""How checkpoints and models come into an output folder, and go: no reader ever finds half of one.
+"""Adding checkpoints and models to an output directory, and removing them, so that no reader finds half of one.
 
-They are written in `UNFINISHED`, a folder in the output folder, and moved out of it. What a run that was killed has
-left there is removed when the next one begins.
+They are written to `UNFINISHED`, a directory in the output directory, and then moved. What a run that was killed has
+left there is removed when the next one starts.
 """
 
 import os
@@ -17,23 +17,23 @@ from bert_multilabel.errors import FileError
 from bert_multilabel.utils.files import explain_write_errors, fsync, write_checksums
 
 UNFINISHED = "saving.unfinished"
-# The last files to come, in this order, and the first to go, in the opposite one. No model loads without the last.
-# With the second a tokenizer loads, but it knows no labels without the first.
-_ENTRANCES = ("tokenizer_config.json", "tokenizer.json", "config.json")
+# Moved last, in this order, and removed first, in reverse: no model loads without its configuration, and no tokenizer
+# without its vocabulary, which without the configuration of the tokenizer would know no labels.
+_ENTRY_FILES = ("tokenizer_config.json", "tokenizer.json", "config.json")
 
 
 @contextmanager
 def lock_output_dir(output_dir: Path) -> Iterator[None]:
-    """Let nobody else write into an output folder meanwhile: each would remove what the other has not finished.
+    """Let no other run write into an output directory meanwhile: each would remove unfinished files of the other.
 
-    The system lifts this with the process, however that ends. (Windows, and file systems without locks, know no such
-    thing.)
+    The operating system releases the lock when the process ends, however it ends. Windows, and file systems without
+    locks, are not protected.
 
     Args:
-        output_dir: The folder; it is made if need be.
+        output_dir: Created if necessary.
 
     Raises:
-        FileError: If somebody else is writing there, or it cannot be made.
+        FileError: If another run holds the lock, or the directory cannot be created.
     """
     with explain_write_errors(output_dir):
         output_dir.mkdir(parents=True, exist_ok=True)
@@ -44,12 +44,12 @@ def lock_output_dir(output_dir: Path) -> Iterator[None]:
 
     descriptor = os.open(output_dir, os.O_RDONLY)
     try:
-        with suppress(OSError):  # of a file system without locks
+        with suppress(OSError):  # from a file system without locks
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
                 raise FileError(
-                    f"another run is writing into {output_dir}: wait for its end, or choose another --output_dir"
+                    f"another run is writing into {output_dir}: wait until it ends, or choose another --output_dir"
                 ) from error
         yield
     finally:
@@ -57,21 +57,20 @@ def lock_output_dir(output_dir: Path) -> Iterator[None]:
 
 
 @contextmanager
-def saving_model(output_dir: Path) -> Iterator[Path]:
-    """Fill a folder with a model whose files then come into `output_dir`, beside what else is there.
+def atomic_model_save(output_dir: Path) -> Iterator[Path]:
+    """Fill a directory with the files of a model, which then replace the model in `output_dir`.
 
-    Whoever finds a `config.json` in `output_dir`, or for the tokenizer alone a `tokenizer.json`, finds all files of
-    one save.
+    Whenever `output_dir` has a `config.json`, or for the tokenizer a `tokenizer.json`, all files are of one save.
 
     Args:
-        output_dir: Where the model is to be; it exists.
+        output_dir: Must exist.
 
     Yields:
-        The folder to fill. It has the name of `output_dir`, which the model card takes for the model's own.
+        The directory to fill. It has the name of `output_dir`, which the model card uses as the name of the model.
 
     Raises:
-        FileError: If the model cannot be written. Then the one in `output_dir` stays as it is, or if the fault comes
-            while files are moved, there is none.
+        FileError: If the model cannot be written. Then `output_dir` keeps the previous model, or none if the error
+            occurs while files are moved.
     """
     unfinished = output_dir / UNFINISHED / output_dir.resolve().name
     remove_unfinished(output_dir)
@@ -79,10 +78,10 @@ def saving_model(output_dir: Path) -> Iterator[Path]:
         with explain_write_errors(output_dir / "model.safetensors"):
             unfinished.mkdir(parents=True)
             yield unfinished
-            _sync_all(unfinished)
+            _fsync_all(unfinished)
             remove_model_files(output_dir)
-            others = [path.name for path in unfinished.iterdir() if path.name not in _ENTRANCES]
-            for name in (*others, *_ENTRANCES):
+            others = [path.name for path in unfinished.iterdir() if path.name not in _ENTRY_FILES]
+            for name in (*others, *_ENTRY_FILES):
                 os.replace(unfinished / name, output_dir / name)
             fsync(output_dir)
     finally:
@@ -90,30 +89,29 @@ def saving_model(output_dir: Path) -> Iterator[Path]:
 
 
 def remove_model_files(output_dir: Path) -> None:
-    """Take a model out of its folder: its entrances first, then the weights, which the new ones may not replace."""
-    entrances = [output_dir / name for name in reversed(_ENTRANCES)]
-    for path in (*entrances, *output_dir.glob("*.safetensors*")):
+    """Remove the configuration, tokenizer and weights of a model, which files of a new one may not all replace."""
+    entry_files = [output_dir / name for name in reversed(_ENTRY_FILES)]
+    for path in (*entry_files, *output_dir.glob("*.safetensors*")):
         path.unlink(missing_ok=True)
 
 
 def publish_checkpoint(checkpoint: Path) -> None:
-    """Let a checkpoint come to its place, once all of it stands in `UNFINISHED` under the same name.
+    """Move a checkpoint out of `UNFINISHED`, where it has the same name, with the checksums of its files.
 
     Args:
-        checkpoint: Its place, in an output folder.
+        checkpoint: The path where it will be, in an output directory.
     """
     unfinished = checkpoint.parent / UNFINISHED / checkpoint.name
-    # Nothing reads the arguments, and a push leaves them out.
-    write_checksums(unfinished, ignored=[TRAINING_ARGS_NAME])
-    _sync_all(unfinished)
-    if checkpoint.exists():  # the run began anew from one before it that was named
+    write_checksums(unfinished, ignored=[TRAINING_ARGS_NAME])  # which nothing reads, and a push leaves out
+    _fsync_all(unfinished)
+    if checkpoint.exists():  # of a run that was resumed from an earlier checkpoint
         remove_checkpoint(checkpoint)
     os.replace(unfinished, checkpoint)
     fsync(checkpoint.parent)
 
 
 def remove_checkpoint(checkpoint: Path) -> None:
-    """Remove a checkpoint, in one step for who looks on."""
+    """Remove a checkpoint, for readers in one step."""
     unfinished = checkpoint.parent / UNFINISHED
     unfinished.mkdir(exist_ok=True)
     removed = unfinished / f"{checkpoint.name}.removed"
@@ -123,11 +121,11 @@ def remove_checkpoint(checkpoint: Path) -> None:
 
 
 def rotate_checkpoints(output_dir: Path, limit: int | None, kept: Collection[str]) -> None:
-    """Remove the oldest checkpoints, as Trainer does it, but each in one step.
+    """Remove the oldest checkpoints, as Trainer does, but each in one step.
 
     Args:
-        output_dir: The folder with the checkpoints.
-        limit: How many may stay; None or 0 for all.
+        output_dir: Holds the checkpoints.
+        limit: How many stay; None or 0 for all.
         kept: Names of those that stay in any case.
     """
     if limit is None or limit <= 0:
@@ -139,10 +137,10 @@ def rotate_checkpoints(output_dir: Path, limit: int | None, kept: Collection[str
 
 
 def remove_unfinished(output_dir: Path) -> None:
-    """Remove what a save has left that was cut short."""
+    """Remove what an interrupted save has left."""
     shutil.rmtree(output_dir / UNFINISHED, ignore_errors=True)
 
 
-def _sync_all(folder: Path) -> None:
+def _fsync_all(folder: Path) -> None:
     for path in (*folder.rglob("*"), folder):
         fsync(path)

@@ -1,4 +1,4 @@
-"""What an output folder holds of a run, and which of its checkpoints the run can go on from."""
+"""The files of a run in its output directory, and which of its checkpoints can be resumed from."""
 
 import json
 from pathlib import Path
@@ -11,19 +11,19 @@ from bert_multilabel.errors import FileError, MultiLabelError
 from bert_multilabel.utils.files import CHECKSUMS_FILE, find_truncated_file, verify_checksums, write_json
 
 RUN_FILE = "training_run.json"
-# In the record of the run: to which rows the stored decisions were fitted, as `decisions.fingerprint` has it.
+# Entry of the run file: the fingerprint of the examples that the stored decisions were fitted to.
 TUNED_ON = "tuned_on"
 RESULTS_FILE = "all_results.json"
 PREDICTIONS_FILE = "predictions.jsonl"
-# Of predictions, while not all are done.
+# Holds predictions until all are done.
 SHARDS_FOLDER = "predictions.unfinished"
 SEARCH_FILE = "hyperparameter_search.json"
-# A page and its figures; both hold texts of the rows.
+# Both hold texts of examples.
 REPORT_FILES = ("report.html", "report.json")
 
 
 def read_run(output_dir: Path) -> dict[str, Any] | None:
-    """Return the record of the run in a folder, whether it is `finished` and its `arguments`, or None.
+    """Return the record of the run in a directory: whether it is `finished`, its `arguments`; None without one.
 
     Raises:
         FileError: If it is damaged.
@@ -33,7 +33,7 @@ def read_run(output_dir: Path) -> dict[str, Any] | None:
         return None
     run = read_record(run_file, "finished", "arguments")
     if not isinstance(run["arguments"], dict):
-        raise damaged_record_error(run_file, "its arguments are no object")
+        raise damaged_record_error(run_file, f"its arguments are a {type(run['arguments']).__name__}")
     return run
 
 
@@ -55,21 +55,21 @@ def trained_pair_column(model_dir: Path) -> str | None:
 
 
 def add_to_run(output_dir: Path, **entries: Any) -> None:
-    """Put entries, JSON values, into the record of the run in a folder."""
+    """Add entries, JSON values, to the record of the run in a directory."""
     write_json(output_dir / RUN_FILE, {**(read_run(output_dir) or {}), **entries})
 
 
 def mark_finished(output_dir: Path) -> None:
-    """Write down that the run in a folder has ended well."""
+    """Record that the run in a directory has finished."""
     add_to_run(output_dir, finished=True)
 
 
 def write_results(output_dir: Path, split: str, metrics: dict[str, float]) -> None:
-    """Put the metrics of a split into `all_results.json`, in place of older ones of that split.
+    """Add the metrics of a split to `all_results.json`, replacing earlier ones of that split.
 
     Args:
-        output_dir: The folder; it is made if need be.
-        split: What the names of its metrics begin with: "train", "eval" or "test".
+        output_dir: Created if necessary.
+        split: The prefix of the names of its metrics: "train", "eval" or "test".
         metrics: By name.
     """
     output_dir.mkdir(parents=True, exist_ok=True)
@@ -78,7 +78,7 @@ def write_results(output_dir: Path, split: str, metrics: dict[str, float]) -> No
 
 
 def read_results(output_dir: Path) -> dict[str, float]:
-    """Return what `all_results.json` holds, or nothing if there is none.
+    """Return the contents of `all_results.json`, empty without the file.
 
     Raises:
         FileError: If it is damaged.
@@ -88,10 +88,10 @@ def read_results(output_dir: Path) -> dict[str, float]:
 
 
 def read_history(output_dir: Path) -> list[dict[str, float]]:
-    """Return what Trainer logged of the run in a folder, up to its newest checkpoint; nothing if none is left.
+    """Return Trainer's log history of a run up to its newest checkpoint, empty without checkpoints.
 
     Raises:
-        FileError: If the record of the newest checkpoint is damaged.
+        FileError: If the state of the newest checkpoint is damaged.
     """
     checkpoints = sort_checkpoints(str(output_dir))
     if not checkpoints or not (state_file := Path(checkpoints[-1]) / TRAINER_STATE_NAME).is_file():
@@ -101,69 +101,70 @@ def read_history(output_dir: Path) -> list[dict[str, float]]:
 
 
 def describe_damage(checkpoint: Path) -> str | None:
-    """Say what shows that a checkpoint is not as it was saved, or None if it is whole.
+    """Return what is damaged or missing in a checkpoint, or None.
 
-    Those of this package have checksums. Of others, Trainer wrote `trainer_state.json` last, so a save that was cut
-    short lacks it or has it incomplete.
+    Checkpoints of this package have checksums. In others `trainer_state.json` shows an interrupted save, since Trainer
+    writes it last.
     """
     change = verify_checksums(checkpoint)
     if change is not None or (checkpoint / CHECKSUMS_FILE).is_file():
         return change
     if not checkpoint.is_dir():
-        return "there is no such folder"
+        return "no such directory"
     missing = [name for name in (TRAINER_STATE_NAME, "model.safetensors") if not (checkpoint / name).is_file()]
     return f"missing {', '.join(missing)}" if missing else find_truncated_file(checkpoint)
 
 
 def check_resumable(checkpoint: Path) -> None:
-    """Refuse a whole checkpoint that lacks what training would go on with.
+    """Refuse a checkpoint without the state of training.
 
     Raises:
-        MultiLabelError: If it was saved without the state of the optimizer.
+        MultiLabelError: If it was saved without the state of the optimizer or of the random numbers.
     """
     # In one file or several, by Trainer, FSDP or DeepSpeed.
     has_optimizer = any(checkpoint.glob("optimizer*")) or any(checkpoint.glob("global_step*"))
     if not has_optimizer or not any(checkpoint.glob("rng_state*.pth")):
         raise MultiLabelError(
-            f"{checkpoint} holds weights alone (saved with --save_only_model?), so training cannot go on from it: "
-            "give it as --model_name_or_path of a new run, or start anew with --overwrite_output_dir"
+            f"{checkpoint} holds only weights (saved with --save_only_model?) and cannot be resumed from: pass it as "
+            "--model_name_or_path of a new run, or start again with --overwrite_output_dir"
         )
 
 
 def best_checkpoint(checkpoint: Path) -> Path | None:
-    """Return the best one when this one was saved, if one was: beside it, or in the run that was gone on from."""
+    """Return the best checkpoint when this one was saved, in this run or the one that it was resumed from; or None."""
     path = read_record(checkpoint / TRAINER_STATE_NAME).get("best_model_checkpoint")
     if path is None:
         return None
-    best = checkpoint.with_name(Path(path).name)  # first, for the folder may have been moved
+    best = checkpoint.with_name(Path(path).name)  # first, since the directory may have been moved
     return best if best.is_dir() else Path(path)
 
 
 def describe_damage_of_best(checkpoint: Path) -> str | None:
-    """Say what is wrong with the best checkpoint before this one, with which the run is to end."""
+    """Return what is damaged in the best checkpoint when this one was saved, or None."""
     best = best_checkpoint(checkpoint)
     if best is None or best == checkpoint:
         return None
-    damage = describe_damage(best) if best.is_dir() else "it is gone"
-    return None if damage is None else f"the best so far was {best.name}, which is not whole: {damage}"
+    damage = describe_damage(best)
+    return None if damage is None else f"the best checkpoint so far, {best.name}, is damaged: {damage}"
 
 
 def read_record(path: Path, *needed: str) -> dict[str, Any]:
-    """Read the JSON object of a record with the entries that it needs.
+    """Read a JSON object with the entries that it needs.
 
     Raises:
         FileError: If it is damaged.
     """
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-        missing = [name for name in needed if name not in record]
-        if not isinstance(record, dict) or missing:
-            raise MultiLabelError(f"no object with {', '.join(needed) or 'entries'}")
-    except (ValueError, TypeError) as error:
+    except ValueError as error:
         raise damaged_record_error(path, error) from error
+    if not isinstance(record, dict):
+        raise damaged_record_error(path, f"expected a JSON object, got a {type(record).__name__}")
+    if missing := [name for name in needed if name not in record]:
+        raise damaged_record_error(path, f"missing {', '.join(missing)}")
     return record
 
 
 def damaged_record_error(path: Path, reason: object) -> FileError:
-    """Return the error to raise where a record holds what none of ours would."""
-    return FileError(f"{path} is damaged ({reason}): mend it, or remove it")
+    """Return the error for a file that holds something else than this package writes."""
+    return FileError(f"{path} is damaged ({reason}): repair or remove it")

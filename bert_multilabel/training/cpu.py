@@ -71,18 +71,8 @@ def attention_forward(
 ) -> tuple[torch.Tensor, None]:
     """Attention as "sdpa" computes it, with cheap dropout of the attention weights in training.
 
-    Args:
-        module: Passed on to "sdpa".
-        query: (B, h, Q, H / h).
-        key: (B, h, T, H / h).
-        value: (B, h, T, H / h).
-        attention_mask: (B, 1, Q, T), bool, True where a token may be read, or added to the scores; None: everywhere.
-        dropout: Probability of dropping an attention weight.
-        scaling: Factor of the scores; by default one by the square root of H / h.
-        **kwargs: Passed on to "sdpa".
-
-    Returns:
-        (B, Q, h, H / h), and None in place of the attention weights.
+    Args and result are those of Transformers' attention functions: `query` (B, h, Q, H / h), `key` and `value`
+    (B, h, T, H / h), `attention_mask` (B, 1, Q, T), bool, or added to the scores; to (B, Q, h, H / h) and no weights.
     """
     # With dropout but without gradients, a checkpointed layer will be computed again from the same random numbers.
     if not dropout and not torch.is_grad_enabled():

@@ -1,8 +1,8 @@
-"""Low-rank adapters (https://arxiv.org/abs/2106.09685), put into a model in place by PEFT and merged after training.
+"""Low-rank adapters (https://arxiv.org/abs/2106.09685), added to a model in place by PEFT and merged after training.
 
-In between it stays our own class with our own parameter names, so that Trainer, the learning rate of the head, the
-fast steps on a CPU and checkpoints work as without adapters. A checkpoint of such a run is for going on with it: it
-holds the adapters beside the weights, while the folder that a run leaves is an ordinary one.
+The model keeps its class and parameter names meanwhile, so that Trainer, the learning rate of the head and checkpoints
+work as without adapters. Checkpoints hold the adapters and are only for resuming; the output directory holds an
+ordinary model.
 """
 
 from typing import TYPE_CHECKING
@@ -10,28 +10,28 @@ from typing import TYPE_CHECKING
 from bert_multilabel.model.modeling_multilabel import MultiLabelPreTrainedModel
 
 if TYPE_CHECKING:
-    from peft.tuners.lora import LoraModel
+    from peft import PeftModel
 
-# All linear layers of the encoder: with attention alone adapters fall behind a whole encoder, whatever their rank
+# All linear layers of the encoder: adapters of attention alone learn less than a whole encoder, whatever their rank
 # (https://arxiv.org/abs/2305.14314, section 4).
 _LAYERS = r"bert\.encoder\.layer\..*\.(query|key|value|dense)"
-# The adapters' product is multiplied with this over the rank, so that ranks want the same learning rate. With twice
-# the rank, as usual, they would want ten times that of a whole encoder. With this they learn as well at its rate, and
-# --learning_rate, --head_learning_rate and what label tokens learn by mean the same with adapters and without.
+# The product of the adapters is multiplied by this over the rank, so that all ranks need the same learning rate. The
+# usual value, twice the rank, needs ten times the learning rate of a whole encoder. With this one, adapters learn as
+# well at the same rate, so the defaults serve both.
 _ALPHA = 512
 
 
-def add_adapters(model: MultiLabelPreTrainedModel, rank: int) -> "LoraModel":
-    """Freeze the encoder and give its linear layers adapters; what is new with the task is trained whole.
+def add_adapters(model: MultiLabelPreTrainedModel, rank: int) -> "PeftModel":
+    """Freeze the encoder and add adapters to its linear layers; the head is trained whole.
 
-    That is the head, the `label_embeddings`, and where label tokens start from the word embeddings their rows there.
+    So are the `label_embeddings`, or the rows of the word embeddings that label tokens start from.
 
     Args:
-        model: Any of this package's models, changed in place.
+        model: Changed in place.
         rank: Of the adapters.
 
     Returns:
-        PEFT's handle, whose `merge_and_unload` turns the model back into an ordinary one, in place as well.
+        PEFT's wrapper, whose `merge_and_unload` turns `model` back into an ordinary one, in place.
     """
     # PEFT takes seconds to import, and is installed only with the extra "lora".
     from peft import LoraConfig, get_peft_model

@@ -1,4 +1,4 @@
-"""What a run shows while it goes on: bars with the time that is left, and a short line for each log and evaluation."""
+"""What a run shows while it trains: bars with the remaining time, and one short line per log and evaluation."""
 
 from typing import Any
 
@@ -12,8 +12,9 @@ _COLUMNS = {
     "eval_macro_f1": "macro F1",
 }
 _WIDTHS = {key: max(len(title), 6) for key, title in _COLUMNS.items()}
+LEGEND = "hamming score: mean samples Jaccard, the overlap of true and predicted labels"
 HEADER = "  ".join(["epoch", *(title.rjust(_WIDTHS[key]) for key, title in _COLUMNS.items())])
-# What is shown of a split at the end, of all that goes into `all_results.json`.
+# Printed at the end for each split; `all_results.json` has all metrics.
 _SUMMARY = (
     *("loss", "hamming_score", "hamming_score_at_half", "micro_f1", "macro_f1", "mean_average_precision"),
     *("expected_calibration_error", "samples", "runtime", "samples_per_second"),
@@ -22,41 +23,45 @@ _TRAINING = {"loss": "loss {:.4g}", "learning_rate": "learning rate {:.3g}", "gr
 
 
 def short_lines(logs: dict[str, Any], state: TrainerState) -> list[str]:
-    """Write what Trainer logs in few words: all of it is in `trainer_state.json` and where `--report_to` sends it.
+    """Format what Trainer logs; `trainer_state.json` has all of it.
 
     Args:
-        logs: By the names of Trainer.
-        state: Of the training; its history ends with these logs.
+        logs: As Trainer names them.
+        state: Its history ends with these logs.
+
+    Returns:
+        One line; before that of the first evaluation, also a legend and the header.
     """
     if "eval_loss" in logs:
         epoch = f"{logs.get('epoch', 0):5.2f}"
-        cells = [f"{logs[key]:.4f}".rjust(width) for key, width in _WIDTHS.items() if key in logs]
+        values = [f"{logs[key]:.4f}".rjust(width) for key, width in _WIDTHS.items() if key in logs]
         is_first = sum("eval_loss" in entry for entry in state.log_history) <= 1
-        return [HEADER, "  ".join([epoch, *cells])] if is_first else ["  ".join([epoch, *cells])]
+        line = "  ".join([epoch, *values])
+        return [LEGEND, HEADER, line] if is_first else [line]
     shown = [form.format(float(logs[key])) for key, form in _TRAINING.items() if key in logs]
     return [f"step {state.global_step:,} of {state.max_steps:,}: {', '.join(shown)}"] if shown else []
 
 
 def summary(metrics: dict[str, float]) -> dict[str, float]:
-    """Return the metrics of a split that are worth a line at the end of a run."""
+    """Return the metrics of a split that are printed at the end of a run."""
     shown = {f"{split}_{name}" for split in ("train", "eval", "test") for name in _SUMMARY}
     return {name: value for name, value in metrics.items() if name in shown or name == "epoch"}
 
 
 class ShortProgress(ProgressCallback):
-    """The bars of Trainer, which tell the time that is left, with short lines between them."""
+    """The progress bars of Transformers with short lines between them."""
 
     def on_log(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: Any = None, **kwargs: Any
     ) -> None:
-        """Write a log above the bar."""
+        """Print a log above the bar."""
         if state.is_world_process_zero and self.training_bar is not None:
             for line in short_lines(logs, state):
                 self.training_bar.write(line)
 
 
 class ShortPrinter(PrinterCallback):
-    """The same without bars, for `--disable_tqdm`."""
+    """Short lines without bars, for `--disable_tqdm`."""
 
     def on_log(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: Any = None, **kwargs: Any

@@ -14,7 +14,7 @@ from bert_multilabel.hub.push import HubPush
 from bert_multilabel.hub.run_facts import store_facts
 from bert_multilabel.inference.predict_file import PredictionOptions, predict_split
 from bert_multilabel.model.modeling_multilabel import MultiLabelPreTrainedModel
-from bert_multilabel.output_dir.atomic_save import lock_output_dir, saving_model
+from bert_multilabel.output_dir.atomic_save import atomic_model_save, lock_output_dir
 from bert_multilabel.output_dir.checkpoints import (
     PREDICTIONS_FILE,
     REPORT_FILES,
@@ -156,7 +156,7 @@ def _save(
     tuned = prepared.tuned_metrics.tuned
     if tuned is not None and tuned.is_unseen:
         add_to_run(output_dir, **{TUNED_ON: fingerprint(tuned.labels)})
-    with saving_model(output_dir) as folder:
+    with atomic_model_save(output_dir) as folder:
         model.save_pretrained(folder)
         prepared.tokenizer.save_pretrained(folder)
         write_model_card(folder / "README.md", model.config, facts, tuned)

@@ -1,4 +1,4 @@
-"""Packages beyond the plain install, and which extra of setup.cfg brings them."""
+"""Optional dependencies, and the extras of setup.cfg that install them."""
 
 from collections.abc import Sequence
 from importlib.util import find_spec
@@ -18,15 +18,15 @@ EXTRAS = {
 
 
 def check_installed(asked: str, extra: str, packages: Sequence[str] | None = None) -> None:
-    """Refuse what was asked for if packages are missing that an extra installs.
+    """Check that the packages of an extra are installed.
 
     Args:
-        asked: What needs them.
-        extra: The name of the extra, one of `EXTRAS`.
-        packages: Those needed; by default all of the extra.
+        asked: The feature that needs them, for the message.
+        extra: Name of the extra, one of `EXTRAS`.
+        packages: Those that are needed; by default all packages of the extra.
 
     Raises:
-        MissingDependencyError: With the missing ones, and what installs them.
+        MissingDependencyError: If one is not; the message says how to install it.
     """
     missing = [package for package in packages or EXTRAS[extra] if find_spec(package) is None]
     if missing:

@@ -13,12 +13,12 @@ from bert_multilabel import from_backbone
 from bert_multilabel.errors import FileError
 from bert_multilabel.output_dir.atomic_save import (
     UNFINISHED,
+    atomic_model_save,
     lock_output_dir,
     publish_checkpoint,
     remove_checkpoint,
     remove_model_files,
     rotate_checkpoints,
-    saving_model,
 )
 from bert_multilabel.utils.files import CHECKSUMS_FILE, verify_checksums
 
@@ -49,7 +49,7 @@ def read(folder):
 @pytest.mark.parametrize("first", [None, "old"])
 def test_at_every_step_a_reader_finds_no_model_or_a_whole_one(models, tmp_path, monkeypatch, first):
     if first is not None:
-        with saving_model(tmp_path) as folder:
+        with atomic_model_save(tmp_path) as folder:
             save(models[first], folder)
         (tmp_path / "model-00001-of-00002.safetensors").touch()  # of one that was saved in parts
     seen = [read(tmp_path)]
@@ -61,7 +61,7 @@ def test_at_every_step_a_reader_finds_no_model_or_a_whole_one(models, tmp_path, 
 
         return change_and_read
 
-    with monkeypatch.context() as patched, saving_model(tmp_path) as folder:
+    with monkeypatch.context() as patched, atomic_model_save(tmp_path) as folder:
         save(models["new"], folder)
         seen.append(read(tmp_path))
         patched.setattr("os.replace", read_after(os.replace))
@@ -76,11 +76,11 @@ def test_at_every_step_a_reader_finds_no_model_or_a_whole_one(models, tmp_path, 
 
 
 def test_a_model_that_cannot_be_written_leaves_the_old_one(models, tmp_path):
-    with saving_model(tmp_path) as folder:
+    with atomic_model_save(tmp_path) as folder:
         save(models["old"], folder)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     with pytest.raises(FileError, match="model.safetensors could not be written: .*disk full .*MB are free"):
-        with saving_model(tmp_path) as folder:
+        with atomic_model_save(tmp_path) as folder:
             save(models["new"], folder)
             raise OSError(errno.ENOSPC, "disk full")
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
@@ -88,7 +88,7 @@ def test_a_model_that_cannot_be_written_leaves_the_old_one(models, tmp_path):
 
 def test_a_withdrawn_model_leaves_what_is_no_part_of_it(models, tmp_path):
     (tmp_path / "all_results.json").touch()
-    with saving_model(tmp_path) as folder:
+    with atomic_model_save(tmp_path) as folder:
         save(models["old"], folder)
         assert folder.name == tmp_path.name
     remove_model_files(tmp_path)
@@ -161,7 +161,7 @@ def test_two_runs_do_not_write_into_one_folder(tmp_path):
         with lock_output_dir(tmp_path / "other"):
             pass
         with (
-            pytest.raises(FileError, match=f"another run is writing into {tmp_path}/out: wait for its end, or choose"),
+            pytest.raises(FileError, match=f"another run is writing into {tmp_path}/out: wait until it ends"),
             lock_output_dir(tmp_path / "out"),
         ):
             pass

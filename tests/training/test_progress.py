@@ -13,8 +13,9 @@ def test_training_is_told_in_a_line():
 def test_evaluations_make_a_table_with_one_header():
     logs = {"eval_loss": 0.08193, "eval_hamming_score": 0.5879, "eval_hamming_score_at_half": 0.53, "epoch": 1.0}
     more = {**logs, "eval_micro_f1": 0.6, "eval_macro_f1": 0.5, "eval_samples_f1": 0.4, "epoch": 12.0}
-    header, first = short_lines(logs, TrainerState(log_history=[{"loss": 1.0}, logs]))
+    legend, header, first = short_lines(logs, TrainerState(log_history=[{"loss": 1.0}, logs]))
     (second,) = short_lines(more, TrainerState(log_history=[logs, more]))
+    assert "mean samples Jaccard" in legend
     assert header == "epoch    loss  hamming score  at 0.5  micro F1  macro F1"
     assert first == " 1.00  0.0819         0.5879  0.5300"
     assert second == "12.00  0.0819         0.5879  0.5300    0.6000    0.5000"

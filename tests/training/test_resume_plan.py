@@ -116,7 +116,7 @@ def test_a_whole_checkpoint_of_weights_alone_is_refused_and_kept(tmp_path, name)
     start_or_resume(tmp_path, ARGUMENTS)
     checkpoint = save_whole(tmp_path / "checkpoint-2")
     (checkpoint / name).unlink()
-    with pytest.raises(ValueError, match="holds weights alone .saved with --save_only_model"):
+    with pytest.raises(ValueError, match="holds only weights .saved with --save_only_model"):
         start_or_resume(tmp_path, ARGUMENTS)
     assert checkpoint.exists()
 
@@ -202,7 +202,7 @@ def test_a_run_goes_on_from_the_checkpoint_that_is_named(tmp_path):
     assert start_or_resume(tmp_path / "other", ARGUMENTS, named=named) == named
     with pytest.raises(ValueError, match=r"resume from .*checkpoint-2: it is of a run with other arguments .lea"):
         start_or_resume(tmp_path / "third", OTHERS, named=named)
-    with pytest.raises(ValueError, match="cannot resume from .*checkpoint-3: there is no such folder"):
+    with pytest.raises(ValueError, match="cannot resume from .*checkpoint-3: no such directory"):
         start_or_resume(tmp_path, ARGUMENTS, named=tmp_path / "checkpoint-3")
     unknown = save_whole(tmp_path / "elsewhere" / "checkpoint-2")
     with pytest.raises(ValueError, match="there is no record of its run, .*elsewhere/training_run.json"):

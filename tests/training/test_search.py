@@ -184,7 +184,7 @@ def test_a_damaged_record_is_named(command, tmp_path, damage):
     path.write_text(json.dumps(damage))
     args = given_values()
     args.hyperparameter_search = 3
-    with pytest.raises(FileError, match=f"{path} is damaged .*: mend it, or remove it"):
+    with pytest.raises(FileError, match=f"{path} is damaged .*: repair or remove it"):
         bert_multilabel.training.search.search(pytest.fail, None, args, path)
 
 

@@ -283,7 +283,7 @@ def test_the_files_are_those_of_one_process(found):
 
 def test_a_process_that_cannot_begin_ends_all_before_anything_is_written(found):
     root, _, first, second = found
-    assert first["fail_in_the_second"] == "OtherProcessError: process 1 has failed, and says why"
+    assert first["fail_in_the_second"] == "OtherProcessError: process 1 has failed; see its message"
     assert "missing.jsonl" in second["fail_in_the_second"]
     assert not (root / "2" / "failed").exists()
 
@@ -291,7 +291,7 @@ def test_a_process_that_cannot_begin_ends_all_before_anything_is_written(found):
 def test_what_is_done_once_fails_for_all_and_is_known_to_all(found):
     _, one, first, second = found
     assert one["fail_in_the_first"] == first["fail_in_the_first"] == "ZeroDivisionError: division by zero"
-    assert second["fail_in_the_first"] == "OtherProcessError: process 0 has failed, and says why"
+    assert second["fail_in_the_first"] == "OtherProcessError: process 0 has failed; see its message"
     assert first["do_on_main"][0] == first["do_on_main"][1] == second["do_on_main"][0] != second["do_on_main"][1]
 
 
@@ -303,7 +303,7 @@ def test_no_thread_of_the_group_outlives_it(found):
 
 def test_a_file_that_a_process_does_not_see_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(processes, "_PATIENCE", 0.2)
-    with pytest.raises(FileError, match="process 0 does not see .*nowhere.*must be one folder for all machines"):
+    with pytest.raises(FileError, match="process 0 does not see .*nowhere.*must be shared by all machines"):
         wait_for_file(tmp_path / "nowhere")
     (tmp_path / "somewhere").touch()
     wait_for_file(tmp_path / "somewhere")
