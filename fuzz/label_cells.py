@@ -6,7 +6,7 @@ from typing import Any
 
 import atheris
 
-from bert_multilabel.data.labels import cell_reader, column_reader, zero_one
+from bert_multilabel.data.labels import LabelParser, zero_one
 from bert_multilabel.errors import DataError
 
 from .expectations import check_message
@@ -40,22 +40,22 @@ def run(data: bytes) -> None:
     known = provider.PickValueInList([None, _NAMES])
     delimiter = provider.PickValueInList([None, "|", ", "])
     try:
-        reader = cell_reader("labels", {"train": cells}, known, delimiter)
+        parser = LabelParser.of_values("labels", {"train": cells}, known, delimiter)
     except DataError as error:
         check_message(error)
     else:
         for cell in cells:
             try:
-                vector = reader.read({"labels": cell})
+                vector = parser.parse({"labels": cell})
             except DataError as error:
                 check_message(error)
             else:
-                assert len(vector) == len(reader.label_names) and set(vector) <= {0.0, 1.0}
-                assert [name for name, given in zip(reader.label_names, vector, strict=True) if given] == sorted(
-                    set(reader.names_in(cell, reader.label_names)), key=reader.label_names.index
+                assert len(vector) == len(parser.label_names) and set(vector) <= {0.0, 1.0}
+                assert [name for name, given in zip(parser.label_names, vector, strict=True) if given] == sorted(
+                    set(parser.names_in(cell, parser.label_names)), key=parser.label_names.index
                 )
     try:
-        (number,) = column_reader(["labels"]).read({"labels": cells[0]})
+        (number,) = LabelParser.of_columns(["labels"]).parse({"labels": cells[0]})
     except DataError as error:
         check_message(error)
         assert zero_one(cells[0]) is None

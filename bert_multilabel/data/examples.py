@@ -22,7 +22,7 @@ from bert_multilabel.errors import DataError, MultiLabelError
 from .cache import BATCH_SIZE, cached_examples, reopen_memory_map
 from .columns import Columns, DataSpec, columns_in_split, find_columns, missing_column, warn_of_guesses
 from .label_frequencies import LabelFrequencies
-from .labels import BadValue, LabelReader, cell_reader, column_reader, shorten, text_problem
+from .labels import BadValue, LabelParser, shorten, text_problem
 from .reading import SPLITS, BadRows, Table, describe_problem, raise_problems, read_dataset, read_files
 from .streaming import ExampleStream, UnchangedExamples
 
@@ -35,13 +35,13 @@ _ID_TYPES = {str: "string", int: "int64", float: "float64"}
 
 @dataclass(frozen=True)
 class LoadedData:
-    """The clean rows of all splits.
+    """The clean examples of all splits.
 
     Attributes:
-        splits: The data sets by split name: train, validation, test; memory-mapped from disk.
-        label_names: The L label names in the order of the `labels` vectors; None without labels and given names.
-        pair_column: Where the `pair` came from, if there are pairs.
-        stream: The training rows, in place of `splits["train"]`, if they were asked for as a stream.
+        splits: Datasets by split name (train, validation, test), memory-mapped from disk.
+        label_names: The L label names in the order of the `labels` vectors; None without labels and names.
+        pair_column: The source column of `pair`, if there are pairs.
+        stream: The training examples, instead of `splits["train"]`, if they were requested as a stream.
     """
 
     splits: dict[str, Dataset]
@@ -51,24 +51,26 @@ class LoadedData:
 
     @property
     def train(self) -> Dataset | ExampleStream:
-        """The training rows."""
+        """The training examples."""
         return self.splits["train"] if self.stream is None else self.stream
 
     @cached_property
     def frequencies(self) -> LabelFrequencies:
-        """How often each label is given in the training rows."""
+        """The label frequencies in the training examples."""
         return label_frequencies(self.train)
 
     def ordered_as(self, label_names: list[str]) -> "LoadedData":
-        """Return the same rows with the labels in another order."""
+        """Return the same examples with the labels in another order."""
         if self.label_names is None or self.label_names == label_names:
             return self
         order = [self.label_names.index(name) for name in label_names]
         splits = {
-            split: rows.map(lambda row: {"labels": [row["labels"][i] for i in order]}, features=rows.features)
-            if "labels" in rows.features
-            else rows
-            for split, rows in self.splits.items()
+            split: examples.map(
+                lambda example: {"labels": [example["labels"][i] for i in order]}, features=examples.features
+            )
+            if "labels" in examples.features
+            else examples
+            for split, examples in self.splits.items()
         }
         stream = None if self.stream is None else self.stream.with_label_order(order)
         return LoadedData(splits, label_names, self.pair_column, stream)
@@ -82,27 +84,27 @@ def load_splits(
     wanted: Collection[str] | None = None,
     streaming: bool = False,
 ) -> LoadedData:
-    """Read splits, from files or from a data set of the datasets library.
+    """Load clean examples from files, or from a dataset of the datasets library.
 
-    Columns, label form, delimiter and label names are found once and hold for all splits. In `test`, the split to
+    Columns, label format, delimiter and label names are determined once, for all splits. In `test`, the split to
     predict, texts may be empty and labels missing.
 
     Args:
         spec: What is known about columns and labels.
-        files: Path of each split's file, by split name (train, validation, test).
-        dataset_name: Name or local folder for `datasets.load_dataset`, in place of `files`.
-        dataset_config_name: Configuration of that data set.
-        wanted: Splits of the data set to read and check; default: all it has. Without given label names its training
-            split is read in any case, for the names in it. Of `files`, all are read.
-        streaming: Check the training rows, but store them nowhere: they come as a stream.
+        files: Path of the file of each split, by split name (train, validation, test).
+        dataset_name: Name or local folder for `datasets.load_dataset`, instead of `files`.
+        dataset_config_name: Configuration of that dataset.
+        wanted: Splits of the dataset to load; default: all it has. Without label names its training split is also
+            read, for the names in it. Of `files`, all are loaded.
+        streaming: Check the training examples, but do not store them: they are returned as a stream.
 
     Returns:
-        The clean rows and the label names in their final order.
+        The clean examples, and the label names in their final order.
 
     Raises:
-        BadRows: If rows are bad, with all of them.
+        BadRows: If rows are bad; lists all of them.
         DataError: If a source cannot be read, or a column is missing.
-        MultiLabelError: If not exactly one of `files` and `dataset_name` is given, or a split has another name.
+        MultiLabelError: If not exactly one of `files` and `dataset_name` is passed, or a split has another name.
     """
     if files is not None and dataset_name is None:
         wanted = SPLITS
@@ -111,87 +113,103 @@ def load_splits(
         wanted = SPLITS if wanted is None else wanted
         tables = read_dataset(dataset_name, dataset_config_name, wanted, spec.label_names is None, streaming)
     else:
-        raise MultiLabelError(
-            f"give either files or dataset_name, got files={files!r} and dataset_name={dataset_name!r}"
-        )
-    first = next(iter(tables))
+        raise MultiLabelError(f"Pass either files or dataset_name, got files={files!r}, dataset_name={dataset_name!r}")
+    columns = _find_columns_of_splits(tables, spec)
+    labelled = {split: table for split, table in tables.items() if columns[split].labels}
+    parser = _label_parser(labelled, next(iter(columns.values())), spec) if labelled else None
+    logger.info("columns in use: %s; labels: %s", next(iter(columns.values())), parser or "none")
+    splits, stream = _clean_splits(
+        {split: _Cleaner(split, table, columns[split], parser) for split, table in tables.items() if split in wanted},
+        streaming,
+    )
+    pair_column = next(iter(columns.values())).pair
+    if parser is None:
+        return LoadedData(splits, spec.label_names, pair_column, stream)
+    if not parser.label_names:
+        source, column = next(iter(tables.values())).source, parser.columns[0]
+        raise DataError(f"{source}: no row has a label in column {column!r}")
+    if parser.repeated:
+        logger.warning("rows that name a label more than once: %d; it counts once", parser.repeated)
+    loaded = LoadedData(splits, parser.label_names, pair_column, stream)
+    if spec.label_names is None and (stream is not None or "train" in splits):
+        _log_labels(parser.label_names, loaded.frequencies)
+    return loaded
+
+
+def _find_columns_of_splits(tables: dict[str, Table], spec: DataSpec) -> dict[str, Columns]:
+    """Find the columns in the first split, and return those of each split."""
+    first, last = next(iter(tables)), list(tables)[-1]
     columns = find_columns(tables[first], spec, labels_needed=first != "test")
     warn_of_guesses(tables[first], columns, spec)
-    in_split = {split: columns_in_split(split, table, columns, spec) for split, table in tables.items()}
-    last = list(tables)[-1]
-    if spec.id_column is not None and in_split[last].id is None:
+    in_splits = {split: columns_in_split(split, table, columns, spec) for split, table in tables.items()}
+    if spec.id_column is not None and in_splits[last].id is None:
         raise missing_column(tables[last], "id", spec.id_column)
-    labelled = {split: table for split, table in tables.items() if in_split[split].labels}
-    reader = _label_reader(labelled, columns, spec) if labelled else None
-    logger.info("columns in use: %s; labels: %s", columns, reader or "none")
+    return in_splits
+
+
+def _clean_splits(cleaners: dict[str, "_Cleaner"], streaming: bool) -> tuple[dict[str, Dataset], ExampleStream | None]:
+    """Clean the rows of all splits, and report the bad ones of all together."""
     splits: dict[str, Dataset] = {}
     stream = None
     problems: dict[str, list[str]] = {}
-    for split in [split for split in tables if split in wanted]:
-        clean = _Cleaner(split, tables[split], in_split[split], reader)
+    for split, cleaner in cleaners.items():
         try:
             if streaming and split == "train":
-                rows = UnchangedExamples(tables[split].source, clean.rows)
-                parts = _in_columns(rows.read(), ["labels"])
-                stream = ExampleStream(rows.read, LabelFrequencies.of(part["labels"] for part in parts))
+                examples = UnchangedExamples(cleaner.source, cleaner.examples)
+                batches = _in_columns(examples.read(), ["labels"])
+                stream = ExampleStream(examples.read, LabelFrequencies.of(batch["labels"] for batch in batches))
             else:
-                splits[split] = clean.stored()
+                splits[split] = cleaner.cached()
         except BadRows as error:
             problems |= error.problems
     if problems:
         raise BadRows(problems)
-    if reader is not None and not reader.label_names:
-        raise DataError(f"{tables[first].source}: no row has a label in column {columns.labels[0]!r}")
-    if reader is not None and reader.repeated:
-        logger.warning("rows that name a label more than once: %d; it counts once", reader.repeated)
-    loaded = LoadedData(splits, reader.label_names if reader is not None else spec.label_names, columns.pair, stream)
-    if reader is not None and spec.label_names is None and (stream is not None or "train" in splits):
-        _log_labels(reader.label_names, loaded.frequencies)
-    return loaded
+    return splits, stream
 
 
-def multi_hot(rows: Dataset) -> NDArray[np.float32]:
-    """Return the labels of clean rows as one matrix (N, L): 1, 0, or NaN for "not annotated"."""
-    return np.asarray(rows.with_format("numpy")["labels"][:], np.float32)
+def multi_hot(examples: Dataset) -> NDArray[np.float32]:
+    """Return the labels of clean examples as one matrix (N, L): 1, 0, or NaN for "not annotated"."""
+    return np.asarray(examples.with_format("numpy")["labels"][:], np.float32)
 
 
-def label_frequencies(rows: Dataset | ExampleStream) -> LabelFrequencies:
-    """Count the labels of rows, which need not fit into memory."""
-    if isinstance(rows, ExampleStream):
-        return rows.frequencies
-    batches = reopen_memory_map(rows).select_columns("labels").with_format("numpy").iter(batch_size=BATCH_SIZE)
+def label_frequencies(examples: Dataset | ExampleStream) -> LabelFrequencies:
+    """Count the labels of examples, which need not fit into memory."""
+    if isinstance(examples, ExampleStream):
+        return examples.frequencies
+    batches = reopen_memory_map(examples).select_columns("labels").with_format("numpy").iter(batch_size=BATCH_SIZE)
     return LabelFrequencies.of(batch["labels"] for batch in batches)
 
 
 def _log_labels(label_names: list[str], frequencies: LabelFrequencies) -> None:
-    """Say which labels were found, the rarest first, since a misspelt one is rare."""
+    """Log the labels that were found, the rarest first, since misspelt ones are rare."""
     counts = frequencies.positives.astype(np.int64)  # (L,)
     shown = [f"{label_names[i]} {counts[i]}" for i in np.argsort(counts, kind="stable")[:_LABELS_LOGGED]]
     more = f", and {len(label_names) - len(shown)} more" if len(label_names) > len(shown) else ""
     logger.info("%d labels with their training rows, the rarest first: %s%s", len(label_names), ", ".join(shown), more)
 
 
-def _label_reader(tables: dict[str, Table], columns: Columns, spec: DataSpec) -> LabelReader:
+def _label_parser(tables: dict[str, Table], columns: Columns, spec: DataSpec) -> LabelParser:
     if columns.one_per_label:
-        return column_reader(columns.labels, spec.label_names)
+        return LabelParser.of_columns(columns.labels, spec.label_names)
     column = columns.labels[0]
-    cells = {split: table.cells(column) for split, table in tables.items()}
+    values = {split: table.values(column) for split, table in tables.items()}
     id_names = next((table.id_names(column) for table in tables.values() if table.id_names(column)), None)
-    return cell_reader(column, cells, spec.label_names or id_names, spec.label_delimiter)
+    return LabelParser.of_values(column, values, spec.label_names or id_names, spec.label_delimiter)
 
 
 class _Cleaner:
-    """Cleans the rows of one split."""
+    """Turns the rows of one split into clean examples."""
 
-    def __init__(self, split: str, table: Table, columns: Columns, reader: LabelReader | None) -> None:
+    def __init__(self, split: str, table: Table, columns: Columns, parser: LabelParser | None) -> None:
+        self.source = table.source
         self._split, self._table, self._columns = split, table, columns
-        self._reader = reader if columns.labels else None
+        self._parser = parser if columns.labels else None
 
-    def stored(self) -> Dataset:
-        """Return all clean rows, none left out, on disk.
+    def cached(self) -> Dataset:
+        """Return all clean examples, stored on disk.
 
         Raises:
-            BadRows: If there are bad ones, with all of them.
+            BadRows: If there are bad rows; lists all of them.
         """
         computed_from = None
         if self._table.digest is not None:
@@ -199,70 +217,69 @@ class _Cleaner:
                 "source": self._table.digest(),
                 "split": self._split,
                 "columns": asdict(self._columns),
-                "reader": None if self._reader is None else asdict(self._reader),
+                "parser": None if self._parser is None else asdict(self._parser),
                 "id_names": self._id_names,
             }
-        features = Features({name: kind for name, (kind, _) in self._cells().items()})
-        rows = cached_examples(computed_from, _in_columns(self.rows(), list(features)), features)
-        if empty := sum(texts.count("") for texts in _column_parts(rows, "text")):
-            logger.warning("%s: rows with an empty text: %d", self._table.source, empty)
-        return rows
+        features = Features({name: kind for name, (kind, _) in self._fields().items()})
+        examples = cached_examples(computed_from, _in_columns(self.examples(), list(features)), features)
+        if empty := sum(texts.count("") for texts in _column_parts(examples, "text")):
+            logger.warning("%s: rows with an empty text: %d", self.source, empty)
+        return examples
 
-    def rows(self) -> Iterator[dict[str, Any]]:
-        """Yield the clean rows; in the end, raise with all that is bad in the others.
+    def examples(self) -> Iterator[dict[str, Any]]:
+        """Yield the clean examples, and raise at the end if other rows are bad.
 
         Raises:
-            BadRows: If there are bad ones, with all of them.
+            BadRows: If there are bad rows; lists all of them.
         """
-        cells = {name: clean for name, (_, clean) in self._cells().items()}
-        source = self._table.source
+        fields = {name: clean for name, (_, clean) in self._fields().items()}
         problems = []
         for row in self._table:
             if row.problem:
-                problems.append(describe_problem(source, row, row.problem))
+                problems.append(describe_problem(self.source, row, row.problem))
                 continue
-            cleaned = {}
-            for name, clean in cells.items():
+            example = {}
+            for name, clean in fields.items():
                 try:
-                    cleaned[name] = clean(row.values)
+                    example[name] = clean(row.values)
                 except BadValue as error:
-                    problems.append(describe_problem(source, row, f"column {error.column!r}: {error}"))
-            if len(cleaned) == len(cells):
-                yield cleaned
-        raise_problems(source, problems)
+                    problems.append(describe_problem(self.source, row, f"column {error.column!r}: {error}"))
+            if len(example) == len(fields):
+                yield example
+        raise_problems(self.source, problems)
 
     @property
     def _id_names(self) -> list[str] | None:
-        return None if self._reader is None else self._table.id_names(self._columns.labels[0])
+        return None if self._parser is None else self._table.id_names(self._columns.labels[0])
 
-    def _cells(self) -> dict[str, tuple[Any, Callable[[dict[str, Any]], Any]]]:
-        """Return of each clean column its type, and what makes its cell out of a row's cells."""
-        columns, reader, id_names = self._columns, self._reader, self._id_names
+    def _fields(self) -> dict[str, tuple[Any, Callable[[dict[str, Any]], Any]]]:
+        """Return the type of each field of an example, and the function that computes it from a row's values."""
+        columns, parser, id_names = self._columns, self._parser, self._id_names
         needed = self._split != "test"
         text = Value("string")
-        cells: dict[str, Any] = {"text": (text, lambda cells: _clean_text(cells, columns.text, needed))}
+        fields: dict[str, Any] = {"text": (text, lambda values: _clean_text(values, columns.text, needed))}
         if (pair := columns.pair) is not None:
-            cells["pair"] = (text, lambda cells: _clean_text(cells, pair, needed=False))
-        if reader is not None:
-            cells["labels"] = (List(Value("float32")), lambda cells: reader.read(cells, id_names))
+            fields["pair"] = (text, lambda values: _clean_text(values, pair, needed=False))
+        if parser is not None:
+            fields["labels"] = (List(Value("float32")), lambda values: parser.parse(values, id_names))
         if (column := columns.id) is not None:
-            id_type = next((type(cell) for cell in self._table.cells(column) if cell is not None), str)
+            id_type = next((type(value) for value in self._table.values(column) if value is not None), str)
             kind = Value(_ID_TYPES.get(id_type, "string"))
-            cells["id"] = (kind, lambda cells: _clean_id(cells.get(column), column, id_type))
-        return cells
+            fields["id"] = (kind, lambda values: _clean_id(values.get(column), column, id_type))
+        return fields
 
 
-def _in_columns(rows: Iterator[dict[str, Any]], names: list[str]) -> Iterator[dict[str, list[Any]]]:
-    while part := list(islice(rows, BATCH_SIZE)):
-        yield {name: [row[name] for row in part] for name in names}
+def _in_columns(examples: Iterator[dict[str, Any]], names: list[str]) -> Iterator[dict[str, list[Any]]]:
+    while batch := list(islice(examples, BATCH_SIZE)):
+        yield {name: [example[name] for example in batch] for name in names}
 
 
-def _column_parts(rows: Dataset, column: str) -> Iterable[list[Any]]:
-    return (part[column] for part in reopen_memory_map(rows).select_columns(column).iter(batch_size=BATCH_SIZE))
+def _column_parts(examples: Dataset, column: str) -> Iterable[list[Any]]:
+    return (part[column] for part in reopen_memory_map(examples).select_columns(column).iter(batch_size=BATCH_SIZE))
 
 
-def _clean_text(cells: dict[str, Any], column: str, needed: bool) -> str:
-    text = cells.get(column)
+def _clean_text(values: dict[str, Any], column: str, needed: bool) -> str:
+    text = values.get(column)
     if text is None or isinstance(text, str) and not text.strip():
         if needed:
             raise BadValue(f"the text is missing ({text!r}); write one or remove the row", column)

@@ -1,8 +1,8 @@
-"""Label forms in, multi-hot rows out: the one label parser.
+"""Parses labels in all supported formats into multi-hot vectors.
 
 Labels come as a list of names, a list of ids, a text (with or without a delimiter), or one 0/1 column per label.
-Which form it is gets decided once per data set (`column_reader`, `cell_reader`); then every row is held to it.
-This file knows cells and columns, not files: whoever calls it adds the row and the line to a message.
+The format is determined once per dataset (`LabelParser.of_columns`, `LabelParser.of_values`); then every row must have
+it. This module knows values and columns, not files: the caller adds row and line to a message.
 """
 
 import ast
@@ -25,22 +25,22 @@ _ZERO_ONE = {"0": 0.0, "0.0": 0.0, "false": 0.0, "1": 1.0, "1.0": 1.0, "true": 1
     ("", "nan", "-100", "-100.0"), math.nan
 )
 _SURROGATE = re.compile("[\ud800-\udfff]")
-# More different labels are texts or ids, of a column that is none of labels: every row would become as long a vector.
+# A column with more distinct labels holds texts or ids: each row would become a vector of this length.
 _MOST_NAMES_FOUND = 10_000
 _NUMBER = re.compile(r"[-+]?[$€£¥]?\d[\d.,' _]*(e[-+]?\d+)?[%$€£¥]?|nan|[-+]?inf", re.IGNORECASE)
 _ADJACENT_STRINGS = re.compile(r"""['"]\s+['"]""")
 
 
 class BadValue(DataError):
-    """One bad value and its column; whoever reads the rows adds where it stands."""
+    """A bad value and its column; the caller adds row and line."""
 
     def __init__(self, message: str, column: str) -> None:
         super().__init__(message)
         self.column = column
 
 
-class Form(StrEnum):
-    """The forms that labels come in, in the words used by messages."""
+class LabelFormat(StrEnum):
+    """The formats of labels, in the words of messages."""
 
     NAMES = "a list of names"
     IDS = "a list of ids"
@@ -50,143 +50,151 @@ class Form(StrEnum):
 
 
 @dataclass(frozen=True)
-class LabelReader:
-    """Read the labels of one row after another, all in the same form.
+class LabelParser:
+    """Parses the labels of rows that all have the same format.
 
     Attributes:
-        form: The form every row must have.
-        columns: The label columns: one, or with `Form.COLUMNS` one per label.
+        format: The format that every row must have.
+        columns: The label columns: one, or with `LabelFormat.COLUMNS` one per label.
         label_names: All L names, in the order of the multi-hot vector.
-        delimiter: What separates the labels of a text; None: each text is one label.
-        repeated: How many rows name a label more than once, where labels stand in one column.
+        delimiter: Separates the labels in a text; None: each text is one label.
+        repeated: Number of rows that name a label more than once, if the labels are in one column.
+
+    Example:
+        >>> parser = LabelParser.of_values("labels", {"train": ["price|quality", "", "gift"]})
+        >>> parser.label_names, str(parser)
+        (['gift', 'price', 'quality'], "a text, split at '|'")
+        >>> parser.parse({"labels": "quality|price"})
+        [0.0, 1.0, 1.0]
     """
 
-    form: Form
+    format: LabelFormat
     columns: list[str]
     label_names: list[str]
     delimiter: str | None = None
     repeated: int = 0
 
+    @classmethod
+    def of_columns(cls, columns: list[str], label_names: list[str] | None = None) -> "LabelParser":
+        """Make the parser for one 0/1 column per label.
+
+        Args:
+            columns: All 0/1 columns; without label names, they are the names in their order.
+            label_names: The names in their order, if they are known.
+
+        Raises:
+            DataError: If names and columns are not the same.
+        """
+        names = label_names or columns
+        if set(names) != set(columns):
+            raise DataError(
+                f"The 0/1 columns must be the label names. Without a column: {sorted(set(names) - set(columns))}, "
+                f"not a label name: {sorted(set(columns) - set(names))}"
+            )
+        return cls(LabelFormat.COLUMNS, columns, names)
+
+    @classmethod
+    def of_values(
+        cls,
+        column: str,
+        values_by_split: Mapping[str, Iterable[Any]],
+        label_names: list[str] | None = None,
+        delimiter: str | None = None,
+    ) -> "LabelParser":
+        """Determine format, delimiter and label names of labels in one column.
+
+        Args:
+            column: The label column.
+            values_by_split: All values of the column, iterated twice; the first split with information decides.
+            label_names: The names in their order, if they are known; default: all in the training split, sorted.
+            delimiter: Separates the labels in a text; default: the first of `DELIMITERS` that occurs in the column.
+
+        Raises:
+            DataError: If the label names cannot be determined, there are too many of them, or the lists are multi-hot
+                vectors.
+        """
+        known = label_names or []
+        facts = _LabelFacts(known)
+        for split, values in values_by_split.items():
+            for label_format, items in _parsable(values, column, frozenset(known)):
+                facts.update(split, label_format, items)
+        if facts.format in (LabelFormat.IDS, LabelFormat.ONE_ID) and not known:
+            raise DataError(f"column {column!r} holds ids without names: pass the label names")
+        if facts.format is LabelFormat.IDS and facts.is_multi_hot:
+            raise DataError(
+                f"column {column!r} holds lists of {len(known)} zeros and ones, which look like multi-hot vectors and "
+                "not like ids; write the names or ids of the labels, or one 0/1 column per label"
+            )
+        if facts.format is not LabelFormat.TEXT:
+            delimiter = None
+        elif delimiter is None:
+            delimiter = facts.delimiter
+        parser = cls(facts.format, [column], known, delimiter)
+        names, repeated = _names_in_values(parser, values_by_split)
+        if not known and len(names) > _MOST_NAMES_FOUND:
+            raise DataError(
+                f"column {column!r} holds {len(names)} different labels, such as {shorten(names[0])}: pass another "
+                "column, or pass the label names if this is intended"
+            )
+        return replace(parser, label_names=known or names, repeated=repeated)
+
     @cached_property
     def _known(self) -> frozenset[str]:
         return frozenset(self.label_names)
 
-    def read(self, cells: dict[str, Any], id_names: list[str] | None = None) -> list[float]:
-        """Read the labels of one row.
+    def parse(self, values: dict[str, Any], id_names: list[str] | None = None) -> list[float]:
+        """Parse the labels of one row.
 
         Args:
-            cells: The row's cells by column; a column that is not there counts as null.
-            id_names: What ids stand for, by position; default: the label names.
+            values: The values of the row by column; a missing column counts as null.
+            id_names: The names of the ids, by position; default: the label names.
 
         Returns:
             L floats in the order of `label_names`: 1.0, 0.0, or NaN where a 0/1 column says "not annotated".
 
         Raises:
-            BadValue: If a cell has another form than the data set, or names no known label.
+            BadValue: If a value has another format than the dataset, or names an unknown label.
         """
-        if self.form is Form.COLUMNS:
-            return [_need_zero_one(cells.get(name), name) for name in self.label_names]
-        names = self.names_in(cells.get(self.columns[0]), id_names or self.label_names)
+        if self.format is LabelFormat.COLUMNS:
+            return [_need_zero_one(values.get(name), name) for name in self.label_names]
+        names = self.names_in(values.get(self.columns[0]), id_names or self.label_names)
         present = set(names)
         for name in names:
             if name not in self._known:
                 raise BadValue(unknown_label(name, self.label_names), self.columns[0])
         return [float(name in present) for name in self.label_names]
 
-    def names_in(self, cell: Any, id_names: list[str]) -> list[str]:
-        """Return the label names in the cell of a label column, known or not.
+    def names_in(self, value: Any, id_names: list[str]) -> list[str]:
+        """Return the label names in a value of the label column, known or not.
 
         Raises:
-            BadValue: If the cell has another form than the data set, or holds an empty label or an id out of range.
+            BadValue: If the value has another format than the dataset, or holds an empty label or an id out of range.
         """
         column = self.columns[0]
-        form, items = _look(cell, column, self._known)
-        # An empty list looks like one of names, but serves among lists of ids as well.
-        is_empty_list = form is Form.NAMES and not items
-        if form is not self.form and not (is_empty_list and self.form is Form.IDS):
-            none = "an empty text" if self.form is Form.TEXT else "[]"
+        label_format, items = _format_of(value, column, self._known)
+        # An empty list looks like one of names, but is also a valid list of ids.
+        is_empty_list = label_format is LabelFormat.NAMES and not items
+        if label_format is not self.format and not (is_empty_list and self.format is LabelFormat.IDS):
+            empty = "an empty text" if self.format is LabelFormat.TEXT else "[]"
             raise BadValue(
-                f"{shorten(cell)} is {form}, but other rows hold {self.form}; write {none} for no labels", column
+                f"{shorten(value)} is {label_format}, but other rows hold {self.format}; write {empty} for no labels",
+                column,
             )
-        if self.form in (Form.IDS, Form.ONE_ID):
+        if self.format in (LabelFormat.IDS, LabelFormat.ONE_ID):
             return [_name_of_id(item, id_names, column) for item in items]
-        if self.form is Form.TEXT and items and self.delimiter is not None and items[0] not in self._known:
+        if self.format is LabelFormat.TEXT and items and self.delimiter is not None and items[0] not in self._known:
             items = items[0].split(self.delimiter)
-        return [_clean_name(item, cell, column) for item in items]
+        return [_clean_name(item, value, column) for item in items]
 
     def __str__(self) -> str:
-        """Say the form in a few words, for the log."""
-        if self.form is not Form.TEXT:
-            return str(self.form)
+        """Describe the format in a few words, for the log."""
+        if self.format is not LabelFormat.TEXT:
+            return str(self.format)
         return "a text, one label each" if self.delimiter is None else f"a text, split at {self.delimiter!r}"
 
 
-def column_reader(columns: list[str], label_names: list[str] | None = None) -> LabelReader:
-    """Make the reader for one 0/1 column per label.
-
-    Args:
-        columns: All 0/1 columns; without label names, also the names in their order.
-        label_names: The names in their order, where they are known already.
-
-    Raises:
-        DataError: If names and columns are not the same.
-    """
-    names = label_names or columns
-    if set(names) != set(columns):
-        raise DataError(
-            f"the 0/1 columns must be the label names; without a column: {sorted(set(names) - set(columns))}, "
-            f"not a label name: {sorted(set(columns) - set(names))}"
-        )
-    return LabelReader(Form.COLUMNS, columns, names)
-
-
-def cell_reader(
-    column: str,
-    cells_by_split: Mapping[str, Iterable[Any]],
-    label_names: list[str] | None = None,
-    delimiter: str | None = None,
-) -> LabelReader:
-    """Decide the form, the delimiter and the label names of labels that stand in one column.
-
-    Args:
-        column: The label column.
-        cells_by_split: All cells of the column, gone through twice; the first split that tells anything decides.
-        label_names: The names in their order, where they are known; default: all in the training split, sorted.
-        delimiter: What separates the labels of a text; default: the first of `DELIMITERS` that occurs in the column.
-
-    Raises:
-        DataError: If nothing tells the label names, there are more than anybody means, or the lists are multi-hot
-            vectors.
-    """
-    known = label_names or []
-    names_known = frozenset(known)
-    facts = _LabelFacts(known)
-    for split, cells in cells_by_split.items():
-        for form, items in _readable(cells, column, names_known):
-            facts.update(split, form, items)
-    if facts.form in (Form.IDS, Form.ONE_ID) and not known:
-        raise DataError(f"column {column!r} holds ids, but nothing says what they stand for; give the label names")
-    if facts.form is Form.IDS and facts.is_multi_hot:
-        raise DataError(
-            f"column {column!r} holds lists of {len(known)} zeros and ones, which look like multi-hot vectors and not "
-            "like ids; write the names or ids of the labels, or one 0/1 column per label"
-        )
-    if facts.form is not Form.TEXT:
-        delimiter = None
-    elif delimiter is None:
-        delimiter = facts.delimiter
-    reader = LabelReader(facts.form, [column], known, delimiter)
-    names, repeated = _names_in_cells(reader, cells_by_split)
-    if not known and len(names) > _MOST_NAMES_FOUND:
-        raise DataError(
-            f"column {column!r} holds {len(names)} different labels, such as {shorten(names[0])}: take another "
-            "column, or give the label names, if these are meant"
-        )
-    return replace(reader, label_names=known or names, repeated=repeated)
-
-
 def zero_one(value: object) -> float | None:
-    """Read a cell of a 0/1 column: 0.0, 1.0, NaN for "not annotated" (empty, null, NaN, -100), None for all else."""
+    """Parse a value of a 0/1 column: 0.0, 1.0, NaN for "not annotated" (empty, null, NaN, -100), else None."""
     return _ZERO_ONE.get(_as_text(value))
 
 
@@ -239,27 +247,27 @@ def is_number(text: str) -> bool:
 
 
 def _as_text(cell: object) -> str:
-    """Write a cell in lower case, without blanks around it; a list or an object is not written out."""
+    """Return a value as lower-case text without surrounding spaces; lists and objects are not written out."""
     if cell is None:
         return ""
     return "[...]" if isinstance(cell, (list, dict)) else str(cell).strip().lower()
 
 
 def shorten(value: object, width: int = 80) -> str:
-    """Quote a value for a message, cut to about `width` characters."""
+    """Quote a value for a message, shortened to about `width` characters."""
     try:
         text = repr(value)
     except RecursionError:
         return "a value that is nested too deeply"
-    except ValueError:  # Python writes no number of more digits
+    except ValueError:  # Python's limit on digits
         return f"a number of more than {sys.get_int_max_str_digits()} digits"
     return text if len(text) <= width else f"{text[: width - 4]}...{text[-1]}"
 
 
 def unknown_label(name: str, label_names: list[str]) -> str:
-    """Say that there is no such label, and which may be meant."""
+    """Return the message for an unknown label, with a suggestion."""
     by_lower = {known.lower(): known for known in label_names}
-    # What is far longer than every label is none of them misspelt, and a document would be compared for seconds.
+    # A text much longer than every label is not a misspelling, and comparing a document takes seconds.
     is_short = len(name) <= 3 * max(map(len, by_lower), default=0)
     close = difflib.get_close_matches(name.lower(), by_lower, n=1) if is_short else []
     hint = f"did you mean {shorten(by_lower[close[0]])}?" if close else f"the labels are {shorten(label_names)}"
@@ -288,25 +296,25 @@ def text_problem(value: object) -> str:
 def _need_zero_one(value: object, column: str) -> float:
     number = zero_one(value)
     if number is None:
-        raise BadValue(f"{shorten(value)} is not 0 or 1 (leave it empty where nobody annotated it)", column)
+        raise BadValue(f"{shorten(value)} is not 0 or 1 (leave it empty if it is not annotated)", column)
     return number
 
 
-def _look(cell: Any, column: str, known: Container[str]) -> tuple[Form, list[Any]]:
-    """Return the form that a cell shows by itself, and its items; a text is one item, or none if it is blank."""
+def _format_of(cell: Any, column: str, known: Container[str]) -> tuple[LabelFormat, list[Any]]:
+    """Return the format and the items of a value; a text is one item, or none if it is blank."""
     if cell is None:
         raise BadValue("the labels are missing (null); write an empty list for a row without labels", column)
     if isinstance(cell, str):
         text = cell.strip()
         if text in known or not (text.startswith("[") and text.endswith("]")):
-            return Form.TEXT, [text] if text else []
+            return LabelFormat.TEXT, [text] if text else []
         cell = _parse_list(text, column)
     if _is_id(cell):
-        return Form.ONE_ID, [cell]
+        return LabelFormat.ONE_ID, [cell]
     if isinstance(cell, list) and all(isinstance(item, str) for item in cell):
-        return Form.NAMES, cell
+        return LabelFormat.NAMES, cell
     if isinstance(cell, list) and all(_is_id(item) for item in cell):
-        return Form.IDS, cell
+        return LabelFormat.IDS, cell
     raise BadValue(f"{shorten(cell)} is neither a list of names, nor a list of ids, nor a text", column)
 
 
@@ -316,7 +324,7 @@ def _parse_list(text: str, column: str) -> Any:
         return json.loads(text)
     except (ValueError, RecursionError):
         pass
-    # Python glues neighbouring strings together: a printed array, ['a' 'b'], would become the one label 'ab'.
+    # Python concatenates adjacent strings: a printed array, ['a' 'b'], would become the one label 'ab'.
     if not _ADJACENT_STRINGS.search(text):
         try:
             return ast.literal_eval(text)
@@ -344,44 +352,44 @@ def _clean_name(item: str, cell: object, column: str) -> str:
     return name
 
 
-def _readable(cells: Iterable[Any], column: str, known: Container[str]) -> Iterator[tuple[Form, list[Any]]]:
-    """Look at all cells that can be read; the others are reported later, when the rows are read."""
+def _parsable(cells: Iterable[Any], column: str, known: Container[str]) -> Iterator[tuple[LabelFormat, list[Any]]]:
+    """Yield format and items of all valid values; the others are reported when the rows are parsed."""
     for cell in cells:
         try:
-            yield _look(cell, column, known)
+            yield _format_of(cell, column, known)
         except BadValue:
             continue
 
 
 class _LabelFacts:
-    """What the cells of a label column show, split by split.
+    """What the values of a label column have in common, split by split.
 
     Attributes:
-        form: That of the first cell that holds a label; without one, that of the first cell.
-        is_multi_hot: Whether all are vectors of zeros and ones: as ids, they would name a label again and again.
+        format: The format of the first value with a label; without one, that of the first value.
+        is_multi_hot: Whether all values are vectors of zeros and ones: as ids, they would repeat labels.
     """
 
     def __init__(self, known: list[str]) -> None:
         self._known = frozenset(known)
-        self._first_form: Form | None = None
-        self._first_label_form: Form | None = None
+        self._first_format: LabelFormat | None = None
+        self._first_label_format: LabelFormat | None = None
         self._are_vectors, self._repeats = True, False
         self._delimiters: dict[str, set[str]] = {}  # by split, in order
 
-    def update(self, split: str, form: Form, items: list[Any]) -> None:
-        """Take the form and the items of one more cell into account."""
-        self._first_form = self._first_form or form
+    def update(self, split: str, label_format: LabelFormat, items: list[Any]) -> None:
+        """Take the format and the items of one more value into account."""
+        self._first_format = self._first_format or label_format
         if items:
-            self._first_label_form = self._first_label_form or form
+            self._first_label_format = self._first_label_format or label_format
         self._are_vectors = self._are_vectors and len(items) == len(self._known) and set(items) <= {0, 1}
         self._repeats = self._repeats or len(set(items)) < len(self._known)
         found = self._delimiters.setdefault(split, set())
-        if form is Form.TEXT and items and items[0] not in self._known:  # a label's name may hold one
+        if label_format is LabelFormat.TEXT and items and items[0] not in self._known:  # a name may hold a delimiter
             found.update(delimiter for delimiter in DELIMITERS if delimiter in items[0])
 
     @property
-    def form(self) -> Form:
-        return self._first_label_form or self._first_form or Form.NAMES
+    def format(self) -> LabelFormat:
+        return self._first_label_format or self._first_format or LabelFormat.NAMES
 
     @property
     def is_multi_hot(self) -> bool:
@@ -394,19 +402,19 @@ class _LabelFacts:
         return next((delimiter for delimiter in DELIMITERS if delimiter in found), None)
 
 
-def _names_in_cells(reader: LabelReader, cells_by_split: Mapping[str, Iterable[Any]]) -> tuple[list[str], int]:
-    """Return the sorted names in the training split, and how many rows of all splits name a label more than once.
+def _names_in_values(parser: LabelParser, values_by_split: Mapping[str, Iterable[Any]]) -> tuple[list[str], int]:
+    """Return the sorted names in the training split, and the number of rows of all splits that repeat a label.
 
-    Bad cells are reported later, when the rows are read.
+    Bad values are reported when the rows are parsed.
     """
-    if not reader.label_names and "train" not in cells_by_split:
-        raise DataError("nothing says the label names; give them, or a training split to take them from")
+    if not parser.label_names and "train" not in values_by_split:
+        raise DataError("The label names are unknown: pass them, or a training split to take them from")
     found: set[str] = set()
     repeated = 0
-    for split, cells in cells_by_split.items():
-        for cell in cells:
+    for split, values in values_by_split.items():
+        for value in values:
             try:
-                names = reader.names_in(cell, reader.label_names)
+                names = parser.names_in(value, parser.label_names)
             except BadValue:
                 continue
             repeated += len(set(names)) < len(names)

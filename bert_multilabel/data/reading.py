@@ -110,9 +110,9 @@ class Table:
     def __iter__(self) -> Iterator[Row]:
         return iter(self._read())
 
-    def cells(self, column: str) -> "Cells":
-        """Return the cells of one column, without unreadable rows; a row that lacks the column gives None."""
-        return Cells(self, column)
+    def values(self, column: str) -> "ColumnValues":
+        """Return the values of one column, without unreadable rows; a row without the column gives None."""
+        return ColumnValues(self, column)
 
     def facts(self, column: str) -> ColumnFacts:
         """Return what the cells of a column have in common; those of a missing one are all missing."""
@@ -126,8 +126,8 @@ class Table:
 
 
 @dataclass(frozen=True)
-class Cells:
-    """The cells of one column, read anew each time they are gone through."""
+class ColumnValues:
+    """The values of one column, read again at each iteration."""
 
     table: Table
     column: str

@@ -93,7 +93,6 @@ def predict_split(
     state = PartialState()
     scorer = MultiLabelScorer(model, tokenizer, options.precision, options.max_length)
     is_labelled = "labels" in examples.column_names
-    model.config.warn_about_pairs("pair" in examples.column_names)
     shard_size = min(max(MIN_SHARD_SIZE, -(-len(examples) // MIN_SHARDS)), texts_at_a_time(options.windows))
     settings = [is_labelled, options, scorer.max_length, model.device.type, _digest(model, tokenizer)]
     shards = Shards(output_dir / SHARDS_FOLDER, examples, shard_size, f"{settings} {software_digest()}")
@@ -127,7 +126,6 @@ def predict_rows(scorer: MultiLabelScorer, examples: Dataset) -> tuple[torch.Ten
     Returns:
         Logits (N, L), float32, in the order of the examples, and scores and loss.
     """
-    scorer.config.warn_about_pairs("pair" in examples.column_names)
     size = texts_at_a_time(None)
     logits, long = [], 0
     with _progress_bar(None, len(examples)) as bar:

@@ -137,7 +137,6 @@ class MultiLabelPredictor:
             # A forked process inherits torch's record of its threads but not the threads, and would wait for them.
             torch.set_num_threads(1)
         scorer = _load_scorer(self.model_dir, self.digest, self.precision, self.max_length, self.device)
-        scorer.config.warn_about_pairs(pairs is not None)
         try:
             logits = scorer.logits(texts, pairs, self.arguments.windows)  # (N, L)
         except NoRoom as error:

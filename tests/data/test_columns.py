@@ -14,7 +14,7 @@ def table(columns, features=None):
 
 
 def given_cells(given):
-    return {name: list(given.cells(name)) for name in given.columns}
+    return {name: list(given.values(name)) for name in given.columns}
 
 
 # What is known beforehand

@@ -287,7 +287,7 @@ def test_given_names_pick_and_order_the_columns(write):
     assert load_rows(path, label_names=["a", "b"]) == [{"text": "good", "labels": [1, 0]}]
     with pytest.raises(DataError, match="no column looks like the labels"):
         load(path, label_names=["a", "c"])
-    with pytest.raises(DataError, match=r"without a column: \['c'\]"):
+    with pytest.raises(DataError, match=r"Without a column: \['c'\]"):
         load(path, label_names=["a", "b", "c"], label_column=["a", "b"])
 
 

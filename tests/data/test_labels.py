@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bert_multilabel.data.labels import BadValue, ColumnFacts, Form, cell_reader, column_reader, shorten, zero_one
+from bert_multilabel.data.labels import BadValue, ColumnFacts, LabelFormat, LabelParser, shorten, zero_one
 from bert_multilabel.errors import DataError
 from tests import hostile
 
@@ -18,13 +18,13 @@ names_without_delimiters = st.text(
 label_sets = st.lists(st.sets(st.sampled_from(NAMES)), min_size=1, max_size=8)
 
 
-def reader(cells, names=None, delimiter=None):
-    return cell_reader("labels", {"train": cells}, names, delimiter)
+def make_parser(cells, names=None, delimiter=None):
+    return LabelParser.of_values("labels", {"train": cells}, names, delimiter)
 
 
 def multi_hot(cells, names=None, delimiter=None):
-    its_reader = reader(cells, names, delimiter)
-    return [its_reader.read({"labels": cell}) for cell in cells]
+    parser = make_parser(cells, names, delimiter)
+    return [parser.parse({"labels": cell}) for cell in cells]
 
 
 def facts(*cells):
@@ -43,7 +43,7 @@ def expected(sets):
 
 def test_lists_of_names_become_multi_hot_in_sorted_order():
     cells = [["quality", "price"], [], ["service"]]
-    assert reader(cells).label_names == NAMES
+    assert make_parser(cells).label_names == NAMES
     assert multi_hot(cells) == [[1, 1, 0], [0, 0, 0], [0, 0, 1]]
 
 
@@ -53,7 +53,7 @@ def test_given_names_set_the_order():
 
 @pytest.mark.parametrize("cell", ['["price", "quality"]', "['price', 'quality']", " ['price','quality'] "])
 def test_a_list_may_stand_in_a_text(cell):
-    assert reader([cell]).form is Form.NAMES
+    assert make_parser([cell]).format is LabelFormat.NAMES
     assert multi_hot([cell], NAMES) == [[1, 1, 0]]
 
 
@@ -68,7 +68,7 @@ def test_a_list_may_stand_in_a_text(cell):
 )
 def test_a_text_that_only_looks_like_a_list_is_refused(cell):
     with pytest.raises(BadValue, match="looks like a list but cannot be read"):
-        reader(["price"], NAMES).read({"labels": cell})
+        make_parser(["price"], NAMES).parse({"labels": cell})
 
 
 def test_brackets_are_fine_in_a_known_name():
@@ -80,10 +80,10 @@ def test_blanks_around_a_name_do_not_count():
 
 
 def test_a_repeated_label_counts_once_and_is_noted():
-    its_reader = reader([["price", "price"]])
-    assert its_reader.read({"labels": ["price", "price"]}) == [1]
-    assert its_reader.read({"labels": ["price"]}) == [1]
-    assert its_reader.repeated == 1
+    parser = make_parser([["price", "price"]])
+    assert parser.parse({"labels": ["price", "price"]}) == [1]
+    assert parser.parse({"labels": ["price"]}) == [1]
+    assert parser.repeated == 1
 
 
 # Lists of ids
@@ -95,29 +95,29 @@ def test_ids_are_positions_in_the_names():
 
 
 def test_a_single_id_is_one_label():
-    assert reader([2, 0], NAMES).form is Form.ONE_ID
+    assert make_parser([2, 0], NAMES).format is LabelFormat.ONE_ID
     assert multi_hot([2, 0], NAMES) == [[0, 0, 1], [1, 0, 0]]
 
 
 def test_a_split_may_number_its_names_differently():
-    its_reader = reader([[0]], NAMES)
-    assert its_reader.read({"labels": [0]}, ["service", "price"]) == [0, 0, 1]
+    parser = make_parser([[0]], NAMES)
+    assert parser.parse({"labels": [0]}, ["service", "price"]) == [0, 0, 1]
 
 
 @pytest.mark.parametrize("bad", [3, -1])
 def test_an_id_out_of_range_is_refused(bad):
     with pytest.raises(BadValue, match=f"id {bad} is out of range; ids run from 0 to 2"):
-        reader([[0]], NAMES).read({"labels": [bad]})
+        make_parser([[0]], NAMES).parse({"labels": [bad]})
 
 
 def test_ids_need_names():
-    with pytest.raises(DataError, match="holds ids, but nothing says what they stand for"):
-        reader([[0, 1]])
+    with pytest.raises(DataError, match="holds ids without names"):
+        make_parser([[0, 1]])
 
 
 def test_multi_hot_vectors_are_not_taken_for_ids():
     with pytest.raises(DataError, match="lists of 3 zeros and ones"):
-        reader([[0, 1, 1], [1, 0, 0]], NAMES)
+        make_parser([[0, 1, 1], [1, 0, 0]], NAMES)
     assert multi_hot([[0, 1], [1, 0]], ["a", "b"]) == [[1, 1], [1, 1]]
 
 
@@ -134,18 +134,18 @@ def test_multi_hot_vectors_are_not_taken_for_ids():
     ],
 )
 def test_the_delimiter_is_the_first_that_occurs(cells, delimiter):
-    assert reader(cells).delimiter == delimiter
+    assert make_parser(cells).delimiter == delimiter
 
 
 def test_the_delimiter_is_found_in_the_first_split_that_has_one():
     cells = {"train": ["price", "quality"], "validation": ["price,quality"], "test": ["price|quality"]}
-    assert cell_reader("labels", cells).delimiter == ","
+    assert LabelParser.of_values("labels", cells).delimiter == ","
 
 
 def test_texts_are_split_once_for_all():
     assert multi_hot([" price | quality ", "", "  ", "price"]) == [[1, 1], [0, 0], [0, 0], [1, 0]]
-    assert reader(["a,b|c"]).label_names == ["a,b", "c"]
-    assert reader(["a|b/c"], delimiter="/").label_names == ["a|b", "c"]
+    assert make_parser(["a,b|c"]).label_names == ["a,b", "c"]
+    assert make_parser(["a|b/c"], delimiter="/").label_names == ["a|b", "c"]
 
 
 def test_a_whole_text_that_is_a_label_name_is_not_split():
@@ -156,12 +156,12 @@ def test_a_whole_text_that_is_a_label_name_is_not_split():
 
 
 def test_one_plain_text_each_is_one_label_each():
-    assert str(reader(["price", "quality"])) == "a text, one label each"
+    assert str(make_parser(["price", "quality"])) == "a text, one label each"
     assert multi_hot(["price", "quality"]) == [[1, 0], [0, 1]]
 
 
 def test_zeros_and_ones_in_a_label_column_are_names():
-    assert reader(["0", "1"]).label_names == ["0", "1"]
+    assert make_parser(["0", "1"]).label_names == ["0", "1"]
 
 
 # What a cell must not be
@@ -192,51 +192,51 @@ def test_zeros_and_ones_in_a_label_column_are_names():
     ],
 )
 def test_bad_cells_are_refused(cells, bad, message):
-    its_reader = reader(cells, NAMES)
+    parser = make_parser(cells, NAMES)
     with pytest.raises(BadValue, match=message) as caught:
-        its_reader.read({"labels": bad})
+        parser.parse({"labels": bad})
     assert caught.value.column == "labels"
 
 
 def test_the_first_cell_with_a_label_decides_the_form():
-    assert reader([[], [0]], NAMES).form is Form.IDS
-    assert reader(["", "price"], NAMES).form is Form.TEXT
-    assert reader([""], NAMES).form is Form.TEXT
-    assert reader([None, ["price"]], NAMES).form is Form.NAMES
+    assert make_parser([[], [0]], NAMES).format is LabelFormat.IDS
+    assert make_parser(["", "price"], NAMES).format is LabelFormat.TEXT
+    assert make_parser([""], NAMES).format is LabelFormat.TEXT
+    assert make_parser([None, ["price"]], NAMES).format is LabelFormat.NAMES
 
 
 def test_names_come_from_training_rows_only():
     cells = {"train": [["b"], ["a"], None, [""]], "validation": [["c"]]}
-    assert cell_reader("labels", cells).label_names == ["a", "b"]
-    with pytest.raises(DataError, match="nothing says the label names"):
-        cell_reader("labels", {"test": [["c"]]})
+    assert LabelParser.of_values("labels", cells).label_names == ["a", "b"]
+    with pytest.raises(DataError, match="The label names are unknown"):
+        LabelParser.of_values("labels", {"test": [["c"]]})
 
 
 def test_a_column_of_texts_and_ids_takes_the_form_of_the_first():
-    its_reader = reader(["price", [7], 7, "price|quality"])
-    assert (its_reader.label_names, its_reader.delimiter) == (["price", "quality"], "|")
+    parser = make_parser(["price", [7], 7, "price|quality"])
+    assert (parser.label_names, parser.delimiter) == (["price", "quality"], "|")
     with pytest.raises(BadValue, match=r"\[7\] is a list of ids, but other rows hold a text"):
-        its_reader.read({"labels": [7]})
+        parser.parse({"labels": [7]})
 
 
 def test_a_column_in_which_nearly_every_cell_is_another_is_none_of_labels():
     names = [f"row {number}" for number in range(10_001)]
-    with pytest.raises(DataError, match="holds 10001 different labels, such as 'row 0': take another column"):
-        reader(names)
-    assert sum(reader([names], names).read({"labels": names})) == len(names)
+    with pytest.raises(DataError, match="holds 10001 different labels, such as 'row 0'"):
+        make_parser(names)
+    assert sum(make_parser([names], names).parse({"labels": names})) == len(names)
 
 
 # 0/1 columns
 
 
 def test_zero_one_columns_keep_the_order_of_the_names():
-    assert column_reader(["b", "a"]).read({"a": 1, "b": 0}) == [0, 1]
-    assert column_reader(["b", "a"], ["a", "b"]).read({"a": 1, "b": 0}) == [1, 0]
+    assert LabelParser.of_columns(["b", "a"]).parse({"a": 1, "b": 0}) == [0, 1]
+    assert LabelParser.of_columns(["b", "a"], ["a", "b"]).parse({"a": 1, "b": 0}) == [1, 0]
 
 
 def test_zero_one_columns_must_be_the_names():
-    with pytest.raises(DataError, match=r"without a column: \['c'\], not a label name: \['b'\]"):
-        column_reader(["a", "b"], ["a", "c"])
+    with pytest.raises(DataError, match=r"Without a column: \['c'\], not a label name: \['b'\]"):
+        LabelParser.of_columns(["a", "b"], ["a", "c"])
 
 
 @pytest.mark.parametrize("cell", [0, "0", 0.0, "0.0", False, "false", "False", " 0 "])
@@ -259,7 +259,7 @@ def test_cells_read_as_not_annotated(cell):
 def test_other_cells_are_no_zero_or_one(cell):
     assert zero_one(cell) is None
     with pytest.raises(BadValue, match="is not 0 or 1") as caught:
-        column_reader(["a", "b"]).read({"a": 1, "b": cell})
+        LabelParser.of_columns(["a", "b"]).parse({"a": 1, "b": cell})
     assert caught.value.column == "b"
 
 
@@ -333,8 +333,8 @@ def test_every_form_reads_back_the_same(sets):
     # One more row, since rows of L zeros and ones alone are refused as multi-hot vectors.
     ids = [[NAMES.index(name) for name in names] for names in lists]
     assert multi_hot([*ids, [2]], NAMES)[:-1] == expected(sets)
-    columns = column_reader(NAMES)
-    assert [columns.read({name: name in names for name in NAMES}) for names in sets] == expected(sets)
+    columns = LabelParser.of_columns(NAMES)
+    assert [columns.parse({name: name in names for name in NAMES}) for names in sets] == expected(sets)
 
 
 @settings(max_examples=60, deadline=None)
@@ -343,9 +343,9 @@ def test_every_form_reads_back_the_same(sets):
     delimiter=st.sampled_from(["|", ";", ",", " / "]),
 )
 def test_a_joined_text_is_split_into_its_names(names, delimiter):
-    its_reader = reader([delimiter.join(names)], delimiter=delimiter)
-    assert its_reader.label_names == sorted({part for name in names for part in name.split(delimiter)})
-    assert its_reader.read({"labels": delimiter.join(names)}) == [1.0] * len(names)
+    parser = make_parser([delimiter.join(names)], delimiter=delimiter)
+    assert parser.label_names == sorted({part for name in names for part in name.split(delimiter)})
+    assert parser.parse({"labels": delimiter.join(names)}) == [1.0] * len(names)
 
 
 @settings(max_examples=60, deadline=None)
@@ -355,16 +355,16 @@ def test_a_joined_text_is_split_into_its_names(names, delimiter):
 )
 def test_any_cell_becomes_a_vector_or_is_quoted(cells, names):
     try:
-        its_reader = reader(cells, names)
+        parser = make_parser(cells, names)
     except DataError as error:
         assert len(str(error)) < 500
         return
     for cell in cells:
         try:
-            vector = its_reader.read({"labels": cell})
+            vector = parser.parse({"labels": cell})
         except BadValue as error:
             assert (error.column, len(str(error)) < 500) == ("labels", True)
         else:
-            given = {name for name, bit in zip(its_reader.label_names, vector, strict=True) if bit}
-            assert given == set(its_reader.names_in(cell, its_reader.label_names))
+            given = {name for name, bit in zip(parser.label_names, vector, strict=True) if bit}
+            assert given == set(parser.names_in(cell, parser.label_names))
             assert set(vector) <= {0.0, 1.0}

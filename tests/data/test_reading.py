@@ -30,7 +30,7 @@ def read_values(path):
 
 
 def texts(table):
-    return list(table.cells("text"))
+    return list(table.values("text"))
 
 
 # Files
@@ -75,7 +75,7 @@ def test_parquet_with_class_labels(tmp_path):
     table = read_files({"train": path})["train"]
     assert table.id_names("many") == table.id_names("one") == ["quality", "price"]
     assert table.id_names("text") is None
-    assert list(table.cells("many")) == [[1]]
+    assert list(table.values("many")) == [[1]]
 
 
 def test_cells_of_csv_stay_text(write):
@@ -251,7 +251,7 @@ def test_a_row_that_cannot_be_read_comes_with_its_problem(write, name, content, 
 def test_a_table_has_the_columns_of_all_rows_and_the_cells_of_readable_ones():
     table = Table("t", lambda: [Row(1, None, {"a": 1}), Row(2, None, {"a": 2}, "broken"), Row(3, None, {"b": 3})])
     assert table.columns == ["a", "b"]
-    assert list(table.cells("a")) == [1, None]
+    assert list(table.values("a")) == [1, None]
 
 
 def test_some_row_must_be_readable(write):
