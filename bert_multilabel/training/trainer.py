@@ -221,12 +221,7 @@ class MultiLabelTrainer(Trainer):
         trial: Any = None,
         ignore_keys_for_eval: list[str] | None = None,
     ) -> TrainOutput:
-        """Train as Trainer does.
-
-        Args:
-            resume_from_checkpoint: As for Trainer.
-            trial: As for Trainer.
-            ignore_keys_for_eval: As for Trainer.
+        """Train as Trainer does, with the arguments of Trainer.
 
         Raises:
             FileError: If a checkpoint cannot be written, or the best one is damaged.
