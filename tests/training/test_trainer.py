@@ -323,9 +323,9 @@ def check_step(trainer, loss):
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
 @pytest.mark.parametrize("form", FORMS)
 def test_a_model_trains_in_bfloat16_on_a_gpu(backbone, tmp_path, form):
-    words = "--bf16 true --max_steps 20 --per_device_train_batch_size 8"
-    trainer = make_trainer(backbone, tmp_path, words, form=form)
-    trainer.args.use_cpu = False
+    words = "--bf16 true --max_steps 20 --per_device_train_batch_size 8 --learning_rate 0.05 --head_learning_rate 0.05"
+    trainer = make_trainer(backbone, tmp_path, f"--use_cpu false {words}", form=form)
+    assert trainer.args.device.type == "cuda"
     before = trainer.evaluate(trainer.train_dataset)["eval_loss"]
     trainer.train()
     assert trainer.evaluate(trainer.train_dataset)["eval_loss"] < before
