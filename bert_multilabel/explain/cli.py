@@ -1,7 +1,7 @@
-"""Says why a text is given its labels: `python -m bert_multilabel.explain MODEL_DIR --text "..."`.
+"""Explains which words lead to the labels of a text: `python -m bert_multilabel.explain MODEL_DIR --text "..."`.
 
-For each label, the words that speak for it (+) and against it (-), by how much they move its logit from where it is
-without any. On a terminal the text itself is coloured, too: blue for, orange against.
+For each label it lists the words that support it (+) and oppose it (-), with the amount by which each raises or lowers
+the logit of the label. On a terminal the text is coloured, too: blue supports, orange opposes.
 """
 
 import os
@@ -16,14 +16,14 @@ from bert_multilabel.utils.option_parser import OptionParser
 
 from .explainer import STEPS, Explainer, Explanation, LabelExplanation
 
-WORDS_SHOWN = 12  # those that weigh most
+WORDS_SHOWN = 12  # those with the largest effect
 WORD_WIDTH = 24
 BAR_WIDTH = 30
-# From here on, the words may be wrong in what can be seen of them.
+# A relative error from which the numbers may be visibly wrong.
 LARGE_ERROR = 0.05
-# Backgrounds of black text, from little weight to much, in the 256 colours of terminals; told apart by all eyes.
-_FOR, _AGAINST = (153, 111, 75), (223, 216, 208)
-LEAST_COLOURED = 0.1  # of the weight of the heaviest word
+# Backgrounds of black text, from small to large effect, in the 256 colours of terminals, also for the colour-blind.
+_SUPPORTS, _OPPOSES = (153, 111, 75), (223, 216, 208)
+LEAST_COLOURED = 0.1  # of the largest effect of a word
 
 
 @dataclass
@@ -34,41 +34,44 @@ class ExplainArguments:
     pair: str | None = field(default=None, metadata={"help": "The second text, for a model trained on pairs."})
     labels: list[str] | None = field(
         default=None,
-        metadata={"help": "Labels to explain. Default: those that the text is given, or the most probable one."},
+        metadata={
+            "help": "Labels to explain. Default: the predicted ones, or the most probable one if there are none."
+        },
     )
     steps: int = field(
-        default=STEPS, metadata={"help": "Gradients to take per label: time grows with them, and the error falls."}
+        default=STEPS, metadata={"help": "Number of gradients per label: more are slower and more exact."}
     )
-    json: str | None = field(default=None, metadata={"help": "Write all of it to this JSON file as well."})
+    json: str | None = field(default=None, metadata={"help": "Also write the explanation to this JSON file."})
 
 
 def render(explanation: Explanation, colour: bool = False) -> Iterator[str]:
     """Write an explanation as lines of text.
 
     Args:
-        explanation: What to write.
-        colour: Show the text as well, its words in the colours of terminals.
+        explanation: The explanation.
+        colour: Whether to show the text as well, with its words in colours.
     """
     if explanation.truncated:
         last = {word.is_pair: word for word in explanation.words}
         ends = ", ".join(
             f"{'pair' if is_pair else 'text'}: {printable(word.text)!r}" for is_pair, word in last.items()
         )
-        yield f"longer than the model: what is beyond these words was not read ({ends})"
+        yield f"The input is too long for the model, which has not read anything after: {ends}"
         yield ""
     for label in explanation.labels:
-        given = "given" if label.given else "not given"
-        yield f"{printable(label.name)}: {given}, probability {label.probability:.3f}"
+        decision = "predicted" if label.given else "not predicted"
+        yield f"{printable(label.name)}: {decision}, probability {label.probability:.3f}"
         if colour:
             yield from _coloured(explanation, label)
         yield from _table(explanation, label)
-        advice = ": more --steps bring that down" if (label.relative_error or 0) > LARGE_ERROR else ""
-        yield f"  {'all words':{WORD_WIDTH}}  {describe_sum(label)}{advice}"
+        yield f"  {describe_sum(label)}"
+        if (label.relative_error or 0) > LARGE_ERROR:
+            yield "  Increase --steps for more exact numbers."
         yield ""
 
 
 def printable(text: str) -> str:
-    """Replace what a terminal would obey instead of showing it, and put white space of all kinds into one line."""
+    """Replace control characters, which a terminal would execute, and all white space by spaces."""
     return "".join(" " if char.isspace() else char if char.isprintable() else "\ufffd" for char in text)
 
 
@@ -87,7 +90,7 @@ def _coloured(explanation: Explanation, label: LabelExplanation) -> Iterator[str
 def _in_colour(text: str, share: float) -> str:
     if abs(share) < LEAST_COLOURED:
         return text
-    shades = _FOR if share > 0 else _AGAINST
+    shades = _SUPPORTS if share > 0 else _OPPOSES
     shade = shades[min(int(abs(share) * len(shades)), len(shades) - 1)]
     return f"\x1b[30;48;5;{shade}m{text}\x1b[0m"
 
@@ -95,8 +98,8 @@ def _in_colour(text: str, share: float) -> str:
 def _table(explanation: Explanation, label: LabelExplanation) -> Iterator[str]:
     shares = label.shares
     order = sorted(range(len(shares)), key=lambda index: -abs(shares[index]))
-    attends = label.attention is not None
-    yield f"  {'word':{WORD_WIDTH}}   logit" + "  attention" * attends
+    has_attention = label.attention is not None
+    yield f"  {'word':{WORD_WIDTH}}   logit" + "  attention" * has_attention
     for index in order[:WORDS_SHOWN]:
         word = explanation.words[index]
         name, mark = printable(word.text), " (pair)" if word.is_pair else ""
@@ -107,25 +110,26 @@ def _table(explanation: Explanation, label: LabelExplanation) -> Iterator[str]:
             cells += f"  {label.attention[index]:9.1%}"
         yield f"{cells}  {('+' if shares[index] > 0 else '-') * round(abs(shares[index]) * BAR_WIDTH)}".rstrip()
     if rest := order[WORDS_SHOWN:]:
-        together = f"... {len(rest)} more, together"
+        together = f"... {len(rest)} other words"
         yield f"  {together:{WORD_WIDTH}}  {sum(label.attributions[index] for index in rest):+6.2f}"
 
 
 def describe_sum(label: LabelExplanation) -> str:
-    """Say by how much all words together move a label's logit, and how nearly their attributions add up to that."""
-    difference = label.logit - label.baseline_logit
-    line = f"{difference:+6.2f}: logit {label.baseline_logit:.2f} without them, "
-    line += f"{label.logit:.2f} with them; they add up but for {abs(label.error):.2g}"
-    return line if label.relative_error is None else f"{line} ({label.relative_error:.1%})"
+    """Describe by how much all words together change the logit of a label, and how exact their numbers are."""
+    change = f"{label.logit - label.baseline_logit:+.2f}"
+    line = f"All words together change the logit by {change}, from {label.baseline_logit:.2f} to {label.logit:.2f}."
+    if label.relative_error is None:
+        return line
+    return f"{line} The numbers of all words add up to this with an error of {label.relative_error:.1%}."
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Explain the text that the command line gives, and print what speaks for and against its labels."""
+    """Run the command."""
     parser = OptionParser(ExplainArguments, prog="bert-multilabel explain", description=__doc__)
     parser.add_argument("model_dir", type=Path, help="Folder of the trained model.")
-    asked, others = parser.parse(arguments)
-    explainer = Explainer(*load_trained(others.model_dir), asked.steps)
-    explanation = explainer.explain(asked.text, asked.pair, asked.labels)
-    if asked.json is not None:
-        write_json(Path(asked.json), asdict(explanation))
+    options, others = parser.parse(arguments)
+    explainer = Explainer(*load_trained(others.model_dir), options.steps)
+    explanation = explainer.explain(options.text, options.pair, options.labels)
+    if options.json is not None:
+        write_json(Path(options.json), asdict(explanation))
     print("\n".join(render(explanation, colour=sys.stdout.isatty() and "NO_COLOR" not in os.environ)))

@@ -1,6 +1,7 @@
-"""The parts of the page as HTML: bars of labels, and words that speak for and against one.
+"""The bars of the labels and the words that support or oppose a label, as HTML.
 
-Whatever comes from a text or a model is escaped. Nothing is said by colour alone: signs and numbers say it too.
+Gradio's own components show neither thresholds nor numbers on words. All content from texts and models is escaped. No
+information is in colours alone: signs and numbers repeat it.
 """
 
 from collections.abc import Iterator
@@ -15,7 +16,11 @@ from bert_multilabel.model.configuration_multilabel import MultiLabelConfig
 CSS = """
 .part h2 { font-size: 1.05rem; margin: 0 0 .4rem; overflow-wrap: anywhere; }
 .part p { margin: .3rem 0; overflow-wrap: anywhere; }
-.part ol { list-style: none; margin: 0; padding: 0; }
+.part ol { list-style: none; margin: 0; padding: 0; max-height: 470px; overflow-y: scroll;
+  border: 1px solid var(--border-color-primary); border-radius: 8px; scrollbar-gutter: stable; }
+.part ol::-webkit-scrollbar { width: 12px; }
+.part ol::-webkit-scrollbar-thumb { background: color-mix(in srgb, currentColor 45%, transparent);
+  border-radius: 6px; }
 .part li { margin: 0; padding: 0; }
 .part .label { display: grid; grid-template-columns: 1.4rem 1fr auto; gap: 0 .4rem; width: 100%; padding: .4rem .5rem;
   text-align: left; font: inherit; color: inherit; background: none; border: 2px solid transparent; border-radius: 8px;
@@ -23,21 +28,21 @@ CSS = """
 .part .label:hover { background: var(--background-fill-secondary); }
 .part .label:focus-visible { outline: 3px solid var(--color-accent); outline-offset: -2px; }
 .part .label[aria-pressed=true] { border-color: var(--color-accent); }
-.part .given .name, .part .given .sign { font-weight: 700; }
+.part .predicted .name, .part .predicted .sign { font-weight: 700; }
 .part .name { overflow-wrap: anywhere; min-width: 0; }
 .part .number { font-variant-numeric: tabular-nums; white-space: nowrap; }
 .part .track { grid-column: 2 / 4; position: relative; height: .55rem; margin-top: .25rem; border-radius: 3px;
   background: color-mix(in srgb, currentColor 12%, transparent); }
 .part .bar { position: absolute; inset: 0 auto 0 0; border-radius: 3px;
   background: color-mix(in srgb, currentColor 40%, transparent); }
-.part .given .bar { background: #0072b2; }
-.dark .part .given .bar { background: #56b4e9; }
+.part .predicted .bar { background: #0072b2; }
+.dark .part .predicted .bar { background: #56b4e9; }
 .part .tick { position: absolute; top: -.2rem; bottom: -.2rem; width: 3px; margin-left: -1.5px;
   background: currentColor; border-radius: 1px; }
 .part .words { white-space: pre-wrap; line-height: 2.1; }
 .part mark { color: inherit; padding: .1rem .15rem; border-radius: 4px; }
-.part .for { background: rgb(0 114 178 / var(--weight)); border-bottom: 2px solid #0072b2; }
-.part .against { background: rgb(213 94 0 / var(--weight)); border-bottom: 2px dashed #d55e00; }
+.part .supports { background: rgb(0 114 178 / var(--weight)); border-bottom: 2px solid #0072b2; }
+.part .opposes { background: rgb(213 94 0 / var(--weight)); border-bottom: 2px dashed #d55e00; }
 .part small { font-size: .72em; margin-left: .2em; font-variant-numeric: tabular-nums; white-space: nowrap; }
 .part .note { font-size: .9rem; }
 .part [role=alert] { border-left: 4px solid #d55e00; padding-left: .6rem; white-space: pre-wrap; }
@@ -53,56 +58,60 @@ element.addEventListener("click", event => {
 
 
 def message_html(message: str) -> str:
-    """Write what the user is to know, such as an error; screen readers say it at once."""
+    """Write an error message, which screen readers announce at once."""
     return f'<p role="alert">{escape(message)}</p>'
 
 
 def status_html(message: str) -> str:
-    """Write what has come of something the user asked for."""
+    """Write a status message, which screen readers announce when idle."""
     return f'<p role="status">{escape(message)}</p>'
 
 
 def bars_html(name: str, logits: torch.Tensor, config: MultiLabelConfig, chosen: str | None = None) -> str:
-    """Write all labels as bars, the most probable first, with the threshold as a tick in each.
+    """Write a bar for each label, the most probable first, with its threshold as a tick.
 
     Args:
-        name: Of the model.
+        name: Name of the model.
         logits: (L,).
-        config: Decides on the labels.
+        config: Decides which labels are predicted.
         chosen: The label whose words are shown.
     """
     probabilities, decisions = (row[0].tolist() for row in config.decide(logits[None]))  # (L,) each
     names, thresholds = config.label_names, config.label_thresholds
-    given = [names[label] for label in _likeliest_first(logits) if decisions[label]]
+    predicted = [names[label] for label in _likeliest_first(logits) if decisions[label]]
     bars = (
         _bar(names[label], probabilities[label], thresholds[label], decisions[label], names[label] == chosen)
         for label in _likeliest_first(logits)
     )
     below = any(
-        is_given and score < limit for is_given, score, limit in zip(decisions, probabilities, thresholds, strict=True)
+        is_predicted and score < limit
+        for is_predicted, score, limit in zip(decisions, probabilities, thresholds, strict=True)
     )
-    note = f" (every text is given at least {config.min_labels})" if below else ""
+    note = f" (at least {config.min_labels} for every text)" if below else ""
+    hint = f"All {len(names)} labels, the most probable first. Select one to see the words behind it."
     return (
-        f'<h2>{escape(name)}</h2><p role="status">Given: <b>{escape(", ".join(given)) or "no label"}</b>{note}</p>'
+        f"<h2>{escape(name)}</h2>"
+        f'<p role="status">Predicted: <b>{escape(", ".join(predicted)) or "no label"}</b>{note}</p>'
+        f'<p class="note">{hint}</p>'
         f'<ol aria-label="Labels, the most probable first">{"".join(bars)}</ol>'
     )
 
 
 def _likeliest_first(logits: torch.Tensor) -> list[int]:
-    # By logit: saturated probabilities would tie.
+    # By logit: saturated probabilities would be equal.
     order: list[int] = logits.argsort(descending=True, stable=True).tolist()
     return order
 
 
-def _bar(name: str, probability: float, threshold: float, given: bool, is_chosen: bool) -> str:
-    decision = "given" if given else "not given"
-    # Where both would read alike, more digits show which is larger.
+def _bar(name: str, probability: float, threshold: float, is_predicted: bool, is_chosen: bool) -> str:
+    decision = "predicted" if is_predicted else "not predicted"
+    # If both look equal, more digits show which is larger.
     digits = 2 if f"{probability:.2f}" != f"{threshold:.2f}" else 4
     compared = f"{probability:.{digits}f} {'≥' if probability >= threshold else '&lt;'} {threshold:.{digits}f}"
     return (
-        f'<li><button type="button" class="label{" given" * given}" data-label="{escape(name)}" '
+        f'<li><button type="button" class="label{" predicted" * is_predicted}" data-label="{escape(name)}" '
         f'aria-pressed="{str(is_chosen).lower()}">'
-        f'<span class="sign" aria-hidden="true">{"✓" if given else "–"}</span>'
+        f'<span class="sign" aria-hidden="true">{"✓" if is_predicted else "–"}</span>'
         f'<span class="name" dir="auto">{escape(name)}</span>'
         f'<span class="number"><span class="unseen">, {decision}, </span>{compared}</span>'
         f'<span class="track" aria-hidden="true"><span class="bar" style="width:{probability:.1%}"></span>'
@@ -111,18 +120,21 @@ def _bar(name: str, probability: float, threshold: float, given: bool, is_chosen
 
 
 def words_html(explanation: Explanation) -> str:
-    """Write the words of a text, with what they weigh for its one explained label."""
+    """Write a text with the contribution of each word to its one explained label."""
     (label,) = explanation.labels
-    parts = [f"<h2>Words for (+) and against (−) {escape(label.name)}</h2>"]
+    parts = [f"<h2>Words that support (+) and oppose (−) {escape(label.name)}</h2>"]
     for heading, text, is_pair in (("Text", explanation.text, False), ("Pair", explanation.pair, True)):
         if text is not None:
             before = f"<b>{heading}:</b> " if explanation.pair is not None else ""
             words = "".join(_words(explanation, label, text, is_pair))
             parts.append(f'<p class="words" dir="auto">{before}{words}</p>')
     if explanation.truncated:
-        parts.append('<p class="note">The text is longer than the model reads: its end was not read.</p>')
-    parts.append('<p class="note">Numbers: by how much a word moves the logit, from a tenth of the heaviest up.</p>')
-    parts.append(f'<p class="note">All words move the logit by {escape(describe_sum(label))}.</p>')
+        parts.append('<p class="note">The text is too long for the model, which has not read its end.</p>')
+    parts.append(
+        '<p class="note">The numbers show how much each word raises (+) or lowers (−) the logit of the label. Words '
+        "with less than a tenth of the largest effect are not marked.</p>"
+    )
+    parts.append(f'<p class="note">{escape(describe_sum(label))}</p>')
     return "".join(parts)
 
 
@@ -139,6 +151,6 @@ def _words(explanation: Explanation, label: LabelExplanation, text: str, is_pair
 def _word(text: str, share: float, attribution: float) -> str:
     if abs(share) < LEAST_COLOURED:
         return escape(text)
-    side = "for" if share > 0 else "against"
+    side = "supports" if share > 0 else "opposes"
     number = f"{attribution:+.2f}".replace("-", "−")
     return f'<mark class="{side}" style="--weight:{abs(share) / 2:.2f}">{escape(text)}<small>{number}</small></mark>'

@@ -1,10 +1,12 @@
-"""What the page asks of a model: scores, thresholds that move, words behind labels, predictions for a file."""
+"""A model on the page: its description, scores, explanations, and predictions for a file."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from html import escape
 from pathlib import Path
 
 import torch
+from huggingface_hub import ModelCard
 
 from bert_multilabel.data.columns import DataSpec
 from bert_multilabel.data.examples import load_splits
@@ -16,88 +18,123 @@ from bert_multilabel.model.scoring import MultiLabelScorer, score_rows
 from bert_multilabel.output_dir.checkpoints import trained_pair_column
 from bert_multilabel.utils.files import write_json_lines
 
-# Rows of a file that are scored before the progress bar moves.
-ROWS_AT_A_TIME = 256
+# Number of texts of a file between two updates of the progress bar.
+BATCH_SIZE = 256
+# Number of labels in the description of a model.
+_LABELS_NAMED = 12
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PageModel:
     """A model on the page.
 
     Attributes:
-        name: Under which it is shown.
+        name: The name to show.
         scorer: Scores texts.
-        explainer: Says which words speak for a label.
-        pair_column: Column of the second text in files; "" for a model of single texts, None if nothing is known.
+        explainer: Computes which words support a label.
+        pair_column: Column of the second text in files; "" for a model of single texts, None if unknown.
+        examples: Texts from the model card, to try.
     """
 
     name: str
     scorer: MultiLabelScorer
     explainer: Explainer
     pair_column: str | None
+    examples: list[str]
 
     @classmethod
     def load(cls, folder: Path, pair_column: str | None = None) -> "PageModel":
-        """Load a folder of ours.
+        """Load a model directory.
 
         Args:
-            folder: Of the trained model.
-            pair_column: As the attribute; by default what the folder says of its training.
+            folder: The model directory.
+            pair_column: As the attribute; by default that of the training run.
 
         Raises:
-            ImportError: If Captum is not installed.
-            ValueError: If the folder holds no model of ours.
+            MissingDependencyError: If Captum is not installed.
+            MultiLabelError: If the folder is not a model directory.
         """
         parts = load_trained(folder)
         if pair_column is None:
             pair_column = trained_pair_column(folder)
-        return cls(folder.resolve().name, MultiLabelScorer(*parts), Explainer(*parts), pair_column)
+        return cls(
+            name=folder.resolve().name,
+            scorer=MultiLabelScorer(*parts),
+            explainer=Explainer(*parts),
+            pair_column=pair_column,
+            examples=card_examples(folder),
+        )
 
     @property
     def config(self) -> MultiLabelConfig:
-        """Names the labels, and decides on them as the model was saved."""
+        """The configuration of the model, with the saved thresholds."""
         return self.scorer.config
+
+    @property
+    def description(self) -> str:
+        """A sentence on the model, as HTML."""
+        names, limit = self.config.label_names, self.scorer.max_length
+        shown = ", ".join(names[:_LABELS_NAMED]) + (
+            f" and {more} more" if (more := len(names) - _LABELS_NAMED) > 0 else ""
+        )
+        return (
+            f"<p><b>{escape(self.name)}</b> predicts any number of {len(names)} labels for a text of up to {limit} "
+            f"tokens: {escape(shown)}.</p>"
+        )
 
     def score(self, text: str, pair: str | None) -> torch.Tensor:
         """Return the logits of a text, (L,), float32."""
         return score_rows(self.scorer.logits, [(text, pair)], len(self.config.label_names))[0]
 
     def predict_file(self, path: Path, target: Path, config: MultiLabelConfig) -> Iterator[tuple[int, int]]:
-        """Read a file as --do_predict does, and write what the model says of its rows.
+        """Read a file as --do_predict does, and write the predictions for its texts.
 
         Args:
             path: csv, tsv, json, jsonl or parquet.
             target: The JSON lines file to write.
-            config: Decides.
+            config: Has the thresholds.
 
         Yields:
-            How many rows are scored, and how many there are.
+            The number of texts that are scored, and of all texts.
 
         Raises:
-            ValueError: If the file cannot be read, or rows are bad.
+            MultiLabelError: If the file cannot be read, or its data is bad.
         """
         spec = DataSpec(text_pair_column=self.pair_column, label_names=config.label_names)
         rows = load_splits(spec, {"test": str(path)}).splits["test"]
         parts = []
-        for start in range(0, len(rows), ROWS_AT_A_TIME):
+        for start in range(0, len(rows), BATCH_SIZE):
             yield start, len(rows)
-            part = rows[start : start + ROWS_AT_A_TIME]
+            part = rows[start : start + BATCH_SIZE]
             parts.append(self.scorer.logits(part["text"], part.get("pair")))
         ids = list(rows["id"]) if "id" in rows.column_names else None
         write_json_lines(target, prediction_records(torch.cat(parts), config, ids))
         yield len(rows), len(rows)
 
 
-def moving_thresholds(config: MultiLabelConfig, shift: float, own: Mapping[str, float]) -> MultiLabelConfig:
-    """Return a copy of a configuration that decides by other thresholds.
+def card_examples(folder: Path) -> list[str]:
+    """Return the example texts in the metadata of the model card of a folder, if it has any."""
+    path = folder / "README.md"
+    try:
+        widget = ModelCard.load(path).data.get("widget") if path.is_file() else None
+    except Exception:  # an invalid card, whatever is wrong with it, must not prevent the page
+        widget = None
+    if not isinstance(widget, list):
+        return []
+    texts = [example.get("text") for example in widget if isinstance(example, dict)]
+    return [text for text in texts if isinstance(text, str)]
+
+
+def move_thresholds(config: MultiLabelConfig, shift: float, moved: Mapping[str, float]) -> MultiLabelConfig:
+    """Return a copy of a configuration with other thresholds.
 
     Args:
-        config: Holds the thresholds to begin with.
-        shift: Added to all of them, as far as they stay in 0..1.
-        own: In place of that, thresholds of single labels, by name.
+        config: Has the thresholds to start from.
+        shift: Added to all of them; the sums are clipped to 0..1.
+        moved: Thresholds of single labels by name, which replace these sums.
     """
     shifted = {
         name: min(max(threshold + shift, 0.0), 1.0)
         for name, threshold in zip(config.label_names, config.label_thresholds, strict=True)
     }
-    return config.with_decision({**shifted, **own})
+    return config.with_decision({**shifted, **moved})

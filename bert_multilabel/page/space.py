@@ -1,4 +1,4 @@
-"""The page as a folder that is ready to be pushed as a Hugging Face Space."""
+"""Writes the page to a folder that can be pushed as a Hugging Face Space."""
 
 import json
 import shutil
@@ -17,11 +17,12 @@ _APP = '''"""Shows the page of the models in this folder: `pip install -r requir
 
 from pathlib import Path
 
-from bert_multilabel.page.cli import make_page, show
+from bert_multilabel.page.app import make_page
+from bert_multilabel.page.cli import show
 from bert_multilabel.page.model import PageModel
 
 MODELS = Path(__file__).parent / "models"
-# Folder of each model, and the column of the second text in files: "" for none, None where nothing is known.
+# Folder of each model, and the column of the second text in files: "" for none, None if unknown.
 page = make_page([{models}])
 
 if __name__ == "__main__":
@@ -30,17 +31,17 @@ if __name__ == "__main__":
 
 
 def write_space(target: Path, models: Sequence[tuple[Path, str | None]]) -> None:
-    """Write a folder that shows the page, here or as a Space.
+    """Write a folder that shows the page, locally or as a Space.
 
-    It holds the models, without what was left of their training, and the source of this package, so that it needs
-    nothing but what requirements.txt names.
+    It contains the models, without the files of their training, and the source of this package, so that it needs only
+    the packages in requirements.txt.
 
     Args:
-        target: The folder to write; nothing is there yet, or an empty folder.
-        models: One, or two to compare: the folder of each, and its pair column as in `PageModel`.
+        target: The folder to write; it must not exist, or be empty.
+        models: For each model its folder, and its pair column as in `PageModel`.
 
     Raises:
-        MultiLabelError: If there is something at `target` already, or this package is not installed.
+        MultiLabelError: If `target` exists already, or this package is not installed.
     """
     requirements = _requirements()
     names = [folder.resolve().name for folder, _ in models]
@@ -66,11 +67,13 @@ def write_space(target: Path, models: Sequence[tuple[Path, str | None]]) -> None
 
 
 def _requirements() -> list[str]:
-    """Return what this package needs to show the page, without what its other extras need."""
+    """Return the requirements of this package with the extra "page"."""
     try:
         declared = [Requirement(line) for line in requires("bert-multilabel") or []]
     except PackageNotFoundError as error:
-        raise MultiLabelError("what a Space needs is known only where bert-multilabel is installed by pip") from error
+        raise MultiLabelError(
+            "--space reads the requirements of the installed package: install bert-multilabel with pip first"
+        ) from error
     needed = []
     for requirement in declared:
         if requirement.marker is None or requirement.marker.evaluate({"extra": "page"}):
@@ -80,7 +83,7 @@ def _requirements() -> list[str]:
 
 
 def _readme(names: Sequence[str]) -> str:
-    """Return the README, whose head tells the Hub how to run the Space."""
+    """Return the README, whose metadata tells the Hub how to run the Space."""
     head = {
         "title": f"Labels by {' and '.join(names)}",
         "emoji": "🏷️",
@@ -91,10 +94,10 @@ def _readme(names: Sequence[str]) -> str:
         "python_version": f"{sys.version_info.major}.{sys.version_info.minor}",
         "app_file": "app.py",
     }
-    # JSON is YAML; so no name of a folder breaks it.
+    # JSON is valid YAML, whatever the names of the folders.
     lines = "".join(f"{key}: {json.dumps(value, ensure_ascii=False)}\n" for key, value in head.items())
     return (
-        f"---\n{lines}---\n\nType a text and see its labels, their scores and thresholds, and the words behind them.\n"
+        f"---\n{lines}---\n\nEnter a text and see its labels, their scores, and the words behind them.\n"
         "\nHere: `pip install -r requirements.txt`, then `python app.py`. As a Space:"
         " `hf upload --repo-type space NAME .`\n"
     )

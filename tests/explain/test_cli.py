@@ -52,22 +52,23 @@ def test_words_and_file_say_what_the_explainer_says(model_dir, tmp_path, capsys)
 
 def test_the_heaviest_words_come_first_with_bars_for_and_against():
     lines = list(render(explanation_of("one two three four", [0.5, -2.0, 0.0, 3.0], [0.1, 0.2, 0.3, 0.25])))
-    assert lines[0] == "gift: given, probability 0.750"
+    assert lines[0] == "gift: predicted, probability 0.750"
     cells = [line.split() for line in lines[1:6]]
     assert cells[0] == ["word", "logit", "attention"]
     assert cells[1] == ["four", "+3.00", "25.0%", "+" * 30]
     assert cells[2] == ["two", "-2.00", "20.0%", "-" * 20]
     assert cells[3] == ["one", "+0.50", "10.0%", "+" * 5]
     assert cells[4] == ["three", "+0.00", "30.0%"]
-    assert lines[6].split(maxsplit=2)[2] == (
-        "+2.00: logit -0.50 without them, 1.50 with them; they add up but for 0.02 (1.0%)"
+    assert lines[6] == (
+        "  All words together change the logit by +2.00, from -0.50 to 1.50. "
+        "The numbers of all words add up to this with an error of 1.0%."
     )
 
 
 def test_words_of_little_weight_are_summed_up():
     lines = list(render(explanation_of(" ".join(["word"] * 20), [2.0] * 12 + [0.25] * 8)))
     assert len(lines) == 17
-    assert lines[-3].split() == ["...", "8", "more,", "together", "+2.00"]
+    assert lines[-3].split() == ["...", "8", "other", "words", "+2.00"]
 
 
 def test_long_words_are_cut_and_those_of_the_pair_marked():
@@ -75,16 +76,16 @@ def test_long_words_are_cut_and_those_of_the_pair_marked():
     label = LabelExplanation("gift", False, 0.1, 0.0, 0.0, [1.0, 0.5], None, 0.0, None)
     words = [Word(word, 0, 36, is_pair) for is_pair in (False, True)]
     lines = list(render(Explanation(word, word, False, words, [label])))
-    assert lines[0] == "gift: not given, probability 0.100"
+    assert lines[0] == "gift: not predicted, probability 0.100"
     assert lines[2].startswith("  unreasonablyunreasonabl…   +1.00")
     assert lines[3].startswith("  unreasonablyunre… (pair)   +0.50")
 
 
 def test_a_large_error_and_a_cut_are_said():
     lines = "\n".join(render(explanation_of("one two", [1.0, 0.0], truncated=True, relative_error=0.2)))
-    assert lines.startswith("longer than the model: what is beyond these words was not read (text: 'two')")
-    assert "(20.0%): more --steps bring that down" in lines
-    assert "more --steps" not in "\n".join(render(explanation_of("one", [0.0], relative_error=None)))
+    assert lines.startswith("The input is too long for the model, which has not read anything after: text: 'two'")
+    assert "an error of 20.0%" in lines and "Increase --steps" in lines
+    assert "Increase" not in "\n".join(render(explanation_of("one", [0.0], relative_error=None)))
 
 
 def test_colours_mark_words_where_they_stand():

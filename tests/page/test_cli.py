@@ -5,17 +5,21 @@ import json
 import re
 import runpy
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from huggingface_hub import ModelCard
 
 from bert_multilabel import from_backbone
 from bert_multilabel.explain.explainer import Explanation, LabelExplanation, Word
 from bert_multilabel.model.output_format import prediction_records
-from bert_multilabel.page.cli import NO_TEXT, Page, launch, main, make_page
+from bert_multilabel.page.app import launch, make_page
+from bert_multilabel.page.cli import main
 from bert_multilabel.page.html import bars_html, message_html, words_html
-from bert_multilabel.page.model import PageModel, moving_thresholds
+from bert_multilabel.page.model import PageModel, card_examples, move_thresholds
+from bert_multilabel.page.view import NO_TEXT, Page
 from tests.conftest import LABELS
 
 NASTY = "<script>alert(1)</script> \"&' ${1+1} {{value}}"
@@ -30,6 +34,8 @@ def model_dir(backbone, tmp_path_factory):
     tokenizer.save_pretrained(folder)
     (folder / "checkpoint-7").mkdir()
     (folder / "predictions.jsonl").write_text("private")
+    card = ModelCard("---\nwidget:\n- text: the price is good\n- text: too expensive\n---\n# tiny\n")
+    card.save(folder / "README.md")
     return folder
 
 
@@ -39,15 +45,17 @@ def model(model_dir):
 
 
 def read_bars(page):
-    """What the bars say: each label, whether it is given, and its comparison."""
+    """What the bars say: each label, whether it is predicted, and its comparison."""
     rows = re.findall(r'data-label="(.*?)".*?class="unseen">, (.*?), </span>(.*?)</span>', page)
-    return [(html.unescape(label), decision == "given", html.unescape(compared)) for label, decision, compared in rows]
+    return [
+        (html.unescape(label), decision == "predicted", html.unescape(compared)) for label, decision, compared in rows
+    ]
 
 
 @pytest.mark.parametrize(("shift", "own"), [(0.0, {}), (0.25, {}), (-0.4, {"gift": 0.9}), (0.5, {"good value": 0.0})])
 def test_bars_decide_as_the_configuration_does(model, shift, own):
     logits = torch.tensor([-0.5, 1.5, 0.9])
-    config = moving_thresholds(model.config, shift, own)
+    config = move_thresholds(model.config, shift, own)
     rows = read_bars(bars_html("tiny", logits, config))
     probabilities, decisions = (row[0].tolist() for row in config.decide(logits[None]))
     assert [label for label, _, _ in rows] == ["too_expensive", "gift", "good value"]
@@ -59,8 +67,8 @@ def test_bars_decide_as_the_configuration_does(model, shift, own):
 
 
 def test_moved_thresholds_stay_in_their_range_and_own_ones_win(model):
-    assert moving_thresholds(model.config, 0.0, {}).label_thresholds == [0.3, 0.5, 0.7]
-    moved = moving_thresholds(model.config, 0.5, {"gift": 0.1})
+    assert move_thresholds(model.config, 0.0, {}).label_thresholds == [0.3, 0.5, 0.7]
+    moved = move_thresholds(model.config, 0.5, {"gift": 0.1})
     assert moved.label_thresholds == [0.8, 1.0, 0.1]
     assert model.config.label_thresholds == [0.3, 0.5, 0.7]
 
@@ -73,7 +81,7 @@ def test_bars_show_where_two_digits_would_hide_the_larger(model):
 def test_bars_say_why_a_label_below_its_threshold_is_given(model):
     logits, config = torch.tensor([-4.0, -3.0, -2.0]), model.config.with_decision(min_labels=1)
     assert ("gift", True, "0.12 < 0.70") in read_bars(bars_html("tiny", logits, config))
-    assert "(every text is given at least 1)" in bars_html("tiny", logits, config)
+    assert "(at least 1 for every text)" in bars_html("tiny", logits, config)
     assert "at least" not in bars_html("tiny", logits + 9, config)
 
 
@@ -88,12 +96,14 @@ def explanation_of(text, pair=None, attributions=(2.0, -1.0, 0.1), truncated=Fal
 
 def test_words_carry_their_sign_and_number_where_they_stand():
     shown = words_html(explanation_of("one  <two> three"))
-    assert '<mark class="for" style="--weight:0.50">one<small>+2.00</small></mark>  <mark class="against"' in shown
+    assert (
+        '<mark class="supports" style="--weight:0.50">one<small>+2.00</small></mark>  <mark class="opposes"' in shown
+    )
     assert '--weight:0.25">&lt;two&gt;<small>−1.00</small></mark> three</p>' in shown
     assert "−) &lt;gift&gt;</h2>" in shown
-    assert "+2.00: logit -0.50 without them, 1.50 with them; they add up but for 0.02 (1.0%)." in shown
-    assert "was not read" not in shown
-    assert "was not read" in words_html(explanation_of("one two three", truncated=True))
+    assert "All words together change the logit by +2.00, from -0.50 to 1.50." in shown
+    assert "too long" not in shown
+    assert "too long" in words_html(explanation_of("one two three", truncated=True))
 
 
 def test_words_of_a_pair_stand_apart():
@@ -130,7 +140,7 @@ def test_models_are_compared_each_by_its_own_labels(model, backbone, tmp_path):
     page = Page([model, PageModel.load(tmp_path / "second")])
     view, _, bars = page.score(page.start(), "a gift", "for you")
     assert [len(read_bars(column)) for column in bars] == [3, 2]
-    view = type(view)(view.text, view.pair, view.logits, "other", 0.0, [{}, {"other": 0.9}])
+    view = replace(view, label="other", moved=[{}, {"other": 0.9}])
     assert [page.threshold(number, view) for number in (0, 1)] == [None, 0.9]
     words = page.words(view)
     assert "unknown label &#x27;other&#x27;" in words[0]
@@ -141,9 +151,9 @@ def test_files_are_predicted_by_the_thresholds_as_they_stand(model, write, tmp_p
     rows = [{"id": n, "text": "the price is good " * (n % 3)} for n in range(300)]
     path = Path(write("rows.jsonl", "".join(json.dumps(row) + "\n" for row in rows)))
     page, target = Page([model]), tmp_path / "predictions.jsonl"
-    view = type(page.start())("", None, [], None, -0.2, [{"gift": 0.01}])
+    view = replace(page.start(), shift=-0.2, moved=[{"gift": 0.01}])
     assert list(page.predict(view, path, [target])) == [(0, 300), (256, 300), (300, 300)]
-    config = moving_thresholds(model.config, -0.2, {"gift": 0.01})
+    config = move_thresholds(model.config, -0.2, {"gift": 0.01})
     logits = model.scorer.logits([row["text"].strip() for row in rows])
     expected = list(prediction_records(logits, config, [row["id"] for row in rows]))
     written = [json.loads(line) for line in target.read_text().splitlines()]
@@ -194,7 +204,11 @@ def test_the_page_in_a_browser(model, tab, write):
         tab.on("request", lambda request: requests.append(request.url))
         tab.goto(url)
 
+        tab.get_by_text("tiny predicts any number of 3 labels for a text of up to 64 tokens").wait_for()
+        tab.get_by_role("button", name="too expensive", exact=True).click()
+        tab.wait_for_function("document.querySelector('#text textarea').value == 'too expensive'")
         find = tab.get_by_role("button", name="Find labels")
+        tab.get_by_label("Text", exact=True).fill("")
         find.click()
         tab.get_by_role("alert").get_by_text(NO_TEXT).wait_for()
         text = f"the price is good {NASTY}"
@@ -212,11 +226,11 @@ def test_the_page_in_a_browser(model, tab, write):
         tab.locator('[data-label="gift"][aria-pressed="true"]').wait_for()
         assert tab.evaluate("document.activeElement.dataset.label") == "gift"
 
-        was_given = "not given" not in gift.inner_text()
+        was_predicted = "not predicted" not in gift.inner_text()
         threshold = tab.get_by_label("range slider for Threshold of gift")
         threshold.focus()
-        tab.keyboard.press("End" if was_given else "Home")
-        tab.get_by_role("button", name=f"gift , {'not ' * was_given}given").wait_for()
+        tab.keyboard.press("End" if was_predicted else "Home")
+        tab.get_by_role("button", name=f"gift , {'not ' * was_predicted}predicted").wait_for()
 
         tab.get_by_role("button", name="A file of texts").click()
         tab.set_input_files("#file input", write("rows.csv", "text\ngood\ngift\n"))
@@ -225,9 +239,16 @@ def test_the_page_in_a_browser(model, tab, write):
         with tab.expect_download() as download:
             tab.get_by_text("Download predictions.jsonl of tiny").click()
         labels = [json.loads(line)["labels"] for line in download.value.path().read_text().splitlines()]
-        assert [("gift" in given) for given in labels] == [not was_given] * 2
+        assert [("gift" in given) for given in labels] == [not was_predicted] * 2
         assert tab.evaluate("document.documentElement.scrollWidth") == 390
         assert complaints == []
         assert [asked for asked in requests if not asked.startswith((url, "data:", "blob:"))] == []
     finally:
         blocks.close()
+
+
+@pytest.mark.parametrize("card", [None, "# No metadata", "---\nwidget: 7\n---\n", "---\nwidget: [\n---\n"])
+def test_a_card_without_examples_gives_none(tmp_path, card):
+    if card is not None:
+        (tmp_path / "README.md").write_text(card)
+    assert card_examples(tmp_path) == []
