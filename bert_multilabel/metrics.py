@@ -1,35 +1,35 @@
 """Scores of 0/1 decisions against the truth, first of all the hamming score, and what a Trainer asks for.
 
-Legend: N samples, L labels. Predictions and references are (N, L) arrays of 0/1. A reference of NaN or -100 says that
-nobody annotated the cell: it counts neither for nor against in any score, nor does a row or column of such cells.
+Legend: N samples, L labels, E annotated entries. Predictions and references are (N, L) arrays of 0/1. A reference of
+NaN or -100 means "not annotated": such an entry counts in no score, nor does a sample or a label of such entries only.
 
-F1 and its kin are counted here and not by scikit-learn, which takes a single column for a two-class problem and cannot
-leave out single cells. The tests compare the two wherever both are defined.
+The scores are computed here and not by scikit-learn, which takes a single column for a two-class problem and cannot
+leave out single entries. The tests compare the two wherever both are defined.
 """
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from sklearn.metrics import average_precision_score
 from transformers import EvalPrediction
 
 from bert_multilabel.errors import MultiLabelError
 from bert_multilabel.model.configuration_multilabel import MultiLabelConfig
 
-Cells = NDArray[np.bool_]
+Flags = NDArray[np.bool_]
 
 CALIBRATION_BINS = 15
+_CHUNK_ENTRIES = 200_000  # that are looked at together: what is computed of them stays in the cache
 
 
 def hamming_score(predictions: ArrayLike, references: ArrayLike, zero_division: float = 1.0) -> float:
-    """Mean over samples of |predicted AND true| / |predicted OR true|.
+    """Mean over samples of |predicted AND true| / |predicted OR true|: the Jaccard score averaged over samples.
 
-    Truth 0 1 1 0 0 and prediction 1 1 1 0 0 share two of three labels: 2/3, where plain accuracy says 0.8. This is the
-    accuracy of Godbole and Sarawagi (2004), "Discriminative Methods for Multi-labeled Classification", and equals
-    scikit-learn's `jaccard_score(average="samples")` wherever that is defined.
+    It is not 1 minus the Hamming loss, which counts absent labels as successes. It is the accuracy of Godbole and
+    Sarawagi (2004), "Discriminative Methods for Multi-labeled Classification", and equals scikit-learn's
+    `jaccard_score(average="samples")` wherever that is defined.
 
     Args:
         predictions: (N, L) of 0/1 or bool.
@@ -37,30 +37,36 @@ def hamming_score(predictions: ArrayLike, references: ArrayLike, zero_division: 
         zero_division: What a sample scores when both of its sets are empty; 1.0, for the prediction is exactly right.
 
     Raises:
-        MultiLabelError: If the arrays are not 2-D, differ in shape, are empty or hold anything else, or if no cell of
+        MultiLabelError: If the arrays are not 2-D, differ in shape, are empty or hold anything else, or if no entry of
             the references is annotated.
+
+    Example:
+        Two of three labels are shared, where plain accuracy would be 0.8:
+
+        >>> round(hamming_score(predictions=[[1, 1, 1, 0, 0]], references=[[0, 1, 1, 0, 0]]), 3)
+        0.667
     """
-    scores = hamming_row_scores(predictions, references, zero_division)  # (N,)
+    scores = sample_hamming_scores(predictions, references, zero_division)  # (N,)
     return float(scores.mean(where=~np.isnan(scores)))
 
 
-def hamming_row_scores(
+def sample_hamming_scores(
     predictions: ArrayLike, references: ArrayLike, zero_division: float = 1.0
 ) -> NDArray[np.float64]:
-    """What each sample scores, whose mean is `hamming_score`: (N,), NaN where no cell is annotated.
+    """Score each sample; the mean is `hamming_score`.
 
     Args:
         predictions: (N, L) of 0/1 or bool.
         references: (N, L) of 0/1 or bool, NaN or -100 where not annotated.
         zero_division: What a sample scores when both of its sets are empty.
 
+    Returns:
+        (N,), NaN where no entry is annotated.
+
     Raises:
         MultiLabelError: As `hamming_score`.
     """
-    predicted, true, annotated = _as_sets(predictions, references)
-    shared = (predicted & true).sum(axis=1)  # (N,)
-    united = (predicted | true).sum(axis=1)  # (N,)
-    return np.where(annotated.any(axis=1), _ratio(shared, united, zero_division), np.nan)
+    return _sample_hamming_scores(_as_sets(predictions, references), zero_division)
 
 
 def multilabel_scores(predictions: ArrayLike, references: ArrayLike, probabilities: ArrayLike) -> dict[str, float]:
@@ -68,11 +74,11 @@ def multilabel_scores(predictions: ArrayLike, references: ArrayLike, probabiliti
 
     - `hamming_score`: see `hamming_score`; 1.0 for a sample with no label true or predicted.
     - `subset_accuracy`: share of samples with every label right.
-    - `micro_f1`: F1 over all cells; 0.0 if no label is ever true or predicted.
-    - `micro_precision`, `micro_recall`: over all cells; 0.0 if no label is ever predicted, or true.
+    - `micro_f1`: F1 over all entries; 0.0 if no label is ever true or predicted.
+    - `micro_precision`, `micro_recall`: over all entries; 0.0 if no label is ever predicted, or true.
     - `macro_f1`: mean F1 of the labels; 0.0 for a label that is never true nor predicted.
     - `samples_f1`: mean F1 of the samples; 1.0 for a sample with no label true or predicted, like the hamming score.
-    - `hamming_loss`: share of wrong cells.
+    - `hamming_loss`: share of wrong entries.
     - `mean_average_precision`: mean over the labels with at least one positive; 0.0 if there is none.
 
     Args:
@@ -84,11 +90,8 @@ def multilabel_scores(predictions: ArrayLike, references: ArrayLike, probabiliti
         MultiLabelError: As `hamming_score`, and if the probabilities differ in shape, are NaN or lie outside [0, 1].
     """
     likely = _as_probabilities(probabilities, np.shape(references))
-    _, true, annotated = _as_sets(predictions, references)
-    return {
-        **decision_scores(predictions, references),
-        "mean_average_precision": _mean_average_precision(likely, true, annotated),
-    }
+    sets = _as_sets(predictions, references)
+    return {**_decision_scores(sets), "mean_average_precision": _mean_average_precision(likely, sets)}
 
 
 def decision_scores(predictions: ArrayLike, references: ArrayLike) -> dict[str, float]:
@@ -101,25 +104,14 @@ def decision_scores(predictions: ArrayLike, references: ArrayLike) -> dict[str, 
     Raises:
         MultiLabelError: As `hamming_score`.
     """
-    predicted, true, annotated = _as_sets(predictions, references)
-    rows, columns = annotated.any(axis=1), annotated.any(axis=0)  # (N,), (L,)
-    return {
-        "hamming_score": hamming_score(predictions, references),
-        "subset_accuracy": float((predicted == true).all(axis=1).mean(where=rows)),
-        "micro_f1": float(_f1(predicted, true, axis=None, zero_division=0.0)),
-        "micro_precision": float(_ratio((predicted & true).sum(), predicted.sum(), 0.0)),
-        "micro_recall": float(_ratio((predicted & true).sum(), true.sum(), 0.0)),
-        "macro_f1": float(_f1(predicted, true, axis=0, zero_division=0.0).mean(where=columns)),
-        "samples_f1": float(_f1(predicted, true, axis=1, zero_division=1.0).mean(where=rows)),
-        "hamming_loss": float((predicted != true).mean(where=annotated)),
-    }
+    return _decision_scores(_as_sets(predictions, references))
 
 
 def expected_calibration_error(probabilities: ArrayLike, references: ArrayLike, bins: int = CALIBRATION_BINS) -> float:
-    """How far probabilities are off what they promise, over all annotated cells.
+    """How far predicted probabilities differ from observed frequencies, over all annotated entries.
 
-    Cells are put into bins of equal width by their probability; in each, the mean probability is compared with the
-    share of true cells; the differences are averaged, weighted by the cells of the bin. Guo, Pleiss, Sun and
+    Entries are put into bins of equal width by their probability. In each bin, the mean probability is compared with
+    the share of true entries; the differences are averaged, weighted by the number of entries. Guo, Pleiss, Sun and
     Weinberger (2017), "On Calibration of Modern Neural Networks", equation 3, for the probability of a label.
 
     Args:
@@ -130,14 +122,14 @@ def expected_calibration_error(probabilities: ArrayLike, references: ArrayLike, 
     Raises:
         MultiLabelError: As `multilabel_scores`.
     """
-    promised, true, cells = calibration_bins(probabilities, references, bins)  # (bins,) each
-    return float(np.abs(promised - true).sum() / cells.sum())
+    predicted, true, entries = calibration_bins(probabilities, references, bins)  # (bins,) each
+    return float(np.abs(predicted - true).sum() / entries.sum())
 
 
 def calibration_bins(
     probabilities: ArrayLike, references: ArrayLike, bins: int = CALIBRATION_BINS
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Put annotated cells into bins of equal width by their probability.
+    """Put annotated entries into bins of equal width by their probability.
 
     Args:
         probabilities: (N, L) in [0, 1].
@@ -145,20 +137,22 @@ def calibration_bins(
         bins: Number of bins, at least 1.
 
     Returns:
-        Of each bin the sum of its probabilities, the number of its true cells, and the number of its cells; (bins,).
+        Of each bin the sum of its probabilities, the number of its true entries, and of all its entries: (bins,) each.
 
     Raises:
         MultiLabelError: As `multilabel_scores`.
     """
-    likely, true = _annotated_cells(probabilities, references)  # (C,), (C,)
-    bin_of = np.minimum((likely * bins).astype(np.int64), bins - 1)  # (C,)
-    weights = likely, true, np.ones_like(likely)  # (C,) each
-    promised, truth, cells = (np.bincount(bin_of, weight, bins).astype(np.float64) for weight in weights)
-    return promised, truth, cells
+    totals = np.zeros((3, bins))
+    for likely, true in _annotated_entries(probabilities, references):  # (E,), (E,)
+        bin_of = np.minimum((likely * bins).astype(np.int64), bins - 1)  # (E,)
+        counts = (np.bincount(chosen, minlength=bins) for chosen in (bin_of[true], bin_of))
+        totals += [np.bincount(bin_of, likely, bins), *counts]
+    predicted, truth, entries = totals
+    return predicted, truth, entries
 
 
 def brier_score(probabilities: ArrayLike, references: ArrayLike) -> float:
-    """Mean squared difference of probability and truth over all annotated cells (Brier, 1950, halved for two classes).
+    """Mean squared difference of probability and truth over all annotated entries (Brier, 1950, halved for 2 classes).
 
     Args:
         probabilities: (N, L) in [0, 1].
@@ -167,14 +161,21 @@ def brier_score(probabilities: ArrayLike, references: ArrayLike) -> float:
     Raises:
         MultiLabelError: As `multilabel_scores`.
     """
-    likely, true = _annotated_cells(probabilities, references)  # (C,), (C,)
-    return float(np.square(likely - true).mean())
+    squares, entries = 0.0, 0
+    for likely, true in _annotated_entries(probabilities, references):  # (E,), (E,)
+        squares += float(np.square(likely - true).sum())
+        entries += len(true)
+    return squares / entries
 
 
-def _annotated_cells(probabilities: ArrayLike, references: ArrayLike) -> tuple[NDArray[Any], Cells]:
+def _annotated_entries(probabilities: ArrayLike, references: ArrayLike) -> Iterator[tuple[NDArray[np.float64], Flags]]:
+    """Give probability and truth of the annotated entries, a chunk of samples at a time: (E,) each."""
     likely = _as_probabilities(probabilities, np.shape(references))
-    _, true, annotated = _as_sets(np.zeros(np.shape(references)), references)
-    return likely[annotated].astype(np.float64), true[annotated]
+    true, annotated = _as_truth(references)
+    size = max(_CHUNK_ENTRIES // likely.shape[1], 1)
+    for start in range(0, len(likely), size):
+        chunk = slice(start, start + size)
+        yield likely[chunk][annotated[chunk]].astype(np.float64), true[chunk][annotated[chunk]]
 
 
 def per_label_scores(
@@ -186,12 +187,13 @@ def per_label_scores(
         predictions: (N, L) of 0/1 or bool.
         references: (N, L) of 0/1 or bool, NaN or -100 where not annotated.
         label_names: Names of the L columns.
-        zero_division: What stands where a score is 0/0.
+        zero_division: What a score of 0/0 becomes.
 
     Raises:
         MultiLabelError: As `hamming_score`, and if the names are not L different ones.
     """
-    predicted, true, _ = _as_sets(predictions, references)
+    sets = _as_sets(predictions, references)
+    predicted, true, _ = sets
     num_labels = true.shape[1]
     if not len(label_names) == len(set(label_names)) == num_labels:
         raise MultiLabelError(
@@ -201,7 +203,7 @@ def per_label_scores(
     columns = {
         "precision": _ratio(hits, predicted.sum(axis=0), zero_division),
         "recall": _ratio(hits, true.sum(axis=0), zero_division),
-        "f1": _f1(predicted, true, axis=0, zero_division=zero_division),
+        "f1": _f1(sets, axis=0, zero_division=zero_division),
         "support": true.sum(axis=0),
     }
     return {
@@ -211,7 +213,7 @@ def per_label_scores(
 
 
 def multilabel_confusion(predictions: ArrayLike, references: ArrayLike) -> NDArray[np.int64]:
-    """Confusion matrix of each label over its annotated cells, laid out as scikit-learn does it.
+    """Confusion matrix of each label over its annotated entries, laid out as scikit-learn does it.
 
     Args:
         predictions: (N, L) of 0/1 or bool.
@@ -222,6 +224,10 @@ def multilabel_confusion(predictions: ArrayLike, references: ArrayLike) -> NDArr
 
     Raises:
         MultiLabelError: As `hamming_score`.
+
+    Example:
+        >>> multilabel_confusion(predictions=[[1, 0], [1, 1]], references=[[1, 0], [0, 1]]).tolist()
+        [[[0, 1], [0, 1]], [[1, 0], [0, 1]]]
     """
     predicted, true, annotated = _as_sets(predictions, references)
     kinds = [annotated & ~predicted & ~true, predicted & ~true, ~predicted & true, predicted & true]
@@ -314,6 +320,20 @@ def _decide_at_half(logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     return probabilities, probabilities >= 0.5
 
 
+def check_scorable(probabilities: ArrayLike, references: ArrayLike) -> None:
+    """Refuse what no score takes.
+
+    Args:
+        probabilities: (N, L) in [0, 1].
+        references: (N, L) of 0/1, NaN or -100 where not annotated.
+
+    Raises:
+        MultiLabelError: As `multilabel_scores`.
+    """
+    _as_probabilities(probabilities, np.shape(references))
+    _as_truth(references)
+
+
 def logits_and_references(eval_prediction: EvalPrediction) -> tuple[NDArray[Any], NDArray[Any]]:
     """Take the logits (N, L) and the references (N, L) out of what a `Trainer` evaluated.
 
@@ -331,19 +351,37 @@ def logits_and_references(eval_prediction: EvalPrediction) -> tuple[NDArray[Any]
     return logits, references
 
 
-def _as_sets(predictions: ArrayLike, references: ArrayLike) -> tuple[Cells, Cells, Cells]:
-    """Predicted, true and annotated cells, each (N, L)."""
+class _Sets(NamedTuple):
+    """Predicted, true and annotated entries, (N, L) each."""
+
+    # An entry in neither set is in no intersection or union and is no error: emptying what is not annotated takes it
+    # out of them all. Only averages over samples, labels or entries have to look at `annotated` as well.
+    predicted: Flags
+    true: Flags
+    annotated: Flags
+
+
+def _as_sets(predictions: ArrayLike, references: ArrayLike) -> _Sets:
     decided, truth = _as_matrix("predictions", predictions), _as_matrix("references", references)
     if decided.shape != truth.shape:
         raise MultiLabelError(f"predictions have the shape {decided.shape}, references {truth.shape}: they must agree")
-    annotated = ~(np.isnan(truth) | (truth == -100))
-    _check_cells("predictions", decided, np.isin(decided, (0, 1)), "0 or 1 (decide on probabilities first)")
-    _check_cells("references", truth, np.isin(truth, (0, 1)) | ~annotated, "0 or 1, or NaN or -100 if not annotated")
+    predicted = decided == 1
+    _check_entries("predictions", decided, predicted | (decided == 0), "0 or 1 (decide on probabilities first)")
+    true, annotated = _as_truth(truth)
+    return _Sets(predicted & annotated, true, annotated)
+
+
+def _as_truth(references: ArrayLike) -> tuple[Flags, Flags]:
+    """True and annotated entries, (N, L) each."""
+    truth = _as_matrix("references", references)
+    true = truth == 1
+    annotated = true | (truth == 0)
+    if not annotated.all():
+        good = annotated | (truth == -100) | np.isnan(truth)
+        _check_entries("references", truth, good, "0 or 1, or NaN or -100 if not annotated")
     if not annotated.any():
-        raise MultiLabelError(f"references of shape {truth.shape} hold no annotated cell: nothing to score against")
-    # A cell in neither set is in no intersection or union and is no hit, false alarm or miss: emptying what is not
-    # annotated takes it out of them all. Only averages over rows, labels or cells have to look at `annotated` as well.
-    return (decided == 1) & annotated, (truth == 1) & annotated, annotated
+        raise MultiLabelError(f"references of shape {truth.shape} hold no annotated entry: nothing to score against")
+    return true, annotated
 
 
 def _as_probabilities(probabilities: ArrayLike, shape: tuple[int, ...]) -> NDArray[Any]:
@@ -351,7 +389,7 @@ def _as_probabilities(probabilities: ArrayLike, shape: tuple[int, ...]) -> NDArr
     if likely.shape != shape:
         raise MultiLabelError(f"probabilities have the shape {likely.shape}, references {shape}: they must agree")
     hint = "from 0 to 1 (logits need a sigmoid; NaN means that the model diverged)"
-    _check_cells("probabilities", likely, (likely >= 0) & (likely <= 1), hint)
+    _check_entries("probabilities", likely, (likely >= 0) & (likely <= 1), hint)
     return likely
 
 
@@ -366,26 +404,60 @@ def _as_matrix(name: str, values: ArrayLike) -> NDArray[Any]:
     return matrix
 
 
-def _check_cells(name: str, matrix: NDArray[Any], good: Cells, expected: str) -> None:
+def _check_entries(name: str, matrix: NDArray[Any], good: Flags, expected: str) -> None:
     if not good.all():
         row, column = np.argwhere(~good)[0]
         raise MultiLabelError(f"{name} must be {expected}; got {matrix[row, column]} in row {row}, column {column}")
 
 
-def _f1(predicted: Cells, true: Cells, axis: int | None, zero_division: float) -> NDArray[np.float64]:
+def _decision_scores(sets: _Sets) -> dict[str, float]:
+    predicted, true, annotated = sets
+    samples, labels = annotated.any(axis=1), annotated.any(axis=0)  # (N,), (L,)
+    wrong, hits = predicted != true, (predicted & true).sum()  # (N, L), ()
+    return {
+        "hamming_score": float(_sample_hamming_scores(sets, 1.0)[samples].mean()),
+        "subset_accuracy": float(1 - wrong.any(axis=1).mean(where=samples)),
+        "micro_f1": float(_f1(sets, axis=None, zero_division=0.0)),
+        "micro_precision": float(_ratio(hits, predicted.sum(), 0.0)),
+        "micro_recall": float(_ratio(hits, true.sum(), 0.0)),
+        "macro_f1": float(_f1(sets, axis=0, zero_division=0.0).mean(where=labels)),
+        "samples_f1": float(_f1(sets, axis=1, zero_division=1.0).mean(where=samples)),
+        "hamming_loss": float(wrong.sum() / annotated.sum()),
+    }
+
+
+def _sample_hamming_scores(sets: _Sets, zero_division: float) -> NDArray[np.float64]:
+    shared, united = (sets.predicted & sets.true).sum(axis=1), (sets.predicted | sets.true).sum(axis=1)  # (N,) each
+    return np.where(sets.annotated.any(axis=1), _ratio(shared, united, zero_division), np.nan)
+
+
+def _f1(sets: _Sets, axis: int | None, zero_division: float) -> NDArray[np.float64]:
     """F1 along an axis, written as 2 |predicted AND true| / (|predicted| + |true|)."""
-    hits = (predicted & true).sum(axis=axis)
-    return _ratio(2 * hits, predicted.sum(axis=axis) + true.sum(axis=axis), zero_division)
+    hits = (sets.predicted & sets.true).sum(axis=axis)
+    return _ratio(2 * hits, sets.predicted.sum(axis=axis) + sets.true.sum(axis=axis), zero_division)
 
 
 def _ratio(numerator: NDArray[np.int64], denominator: NDArray[np.int64], zero_division: float) -> NDArray[np.float64]:
     return np.where(denominator == 0, zero_division, numerator / np.maximum(denominator, 1))
 
 
-def _mean_average_precision(probabilities: NDArray[Any], true: Cells, annotated: Cells) -> float:
-    precisions = [
-        average_precision_score(true[rows, label], probabilities[rows, label])
-        for label, rows in enumerate(annotated.T)
-        if true[:, label].any()
-    ]
+def _mean_average_precision(probabilities: NDArray[Any], sets: _Sets) -> float:
+    precisions = []
+    size = max(_CHUNK_ENTRIES // len(probabilities), 1)
+    for start in range(0, probabilities.shape[1], size):
+        block = slice(start, start + size)
+        # What is not annotated is below everything, and so counts nowhere.
+        likely = np.where(sets.annotated[:, block], probabilities[:, block], -1.0).T  # (labels, N)
+        ordered = np.sort(likely, axis=1)
+        precisions += [
+            _average_precision(values, np.sort(values_by_sample[true]))
+            for values, values_by_sample, true in zip(ordered, likely, sets.true[:, block].T, strict=True)
+            if true.any()
+        ]
     return float(np.mean(precisions)) if precisions else 0.0
+
+
+def _average_precision(all_values: NDArray[Any], positives: NDArray[Any]) -> float:
+    """Mean of the precisions at the positives of a label, scores in ascending order: (N,), (positives,)."""
+    reaching, hits = (len(values) - np.searchsorted(values, positives) for values in (all_values, positives))
+    return float((hits / reaching).mean())

@@ -27,12 +27,12 @@ from bert_multilabel.metrics import (
     compute_metrics,
     evaluate,
     expected_calibration_error,
-    hamming_row_scores,
     hamming_score,
     make_compute_metrics,
     multilabel_confusion,
     multilabel_scores,
     per_label_scores,
+    sample_hamming_scores,
 )
 
 NAN = math.nan
@@ -106,7 +106,7 @@ class TestRefusals:
             ([[1, NAN]], [[1, 0]], r"predictions must be 0 or 1 .*; got nan in row 0, column 1"),
             ([[1, -100]], [[1, 0]], r"predictions must be 0 or 1 .*; got -100 in row 0, column 1"),
             ([[1, 0], [1, 0]], [[1, 0], [2, 0]], r"references must be 0 or 1, or NaN .*; got 2 in row 1, column 0"),
-            ([[1, 0]], [[NAN, -100]], r"hold no annotated cell"),
+            ([[1, 0]], [[NAN, -100]], r"hold no annotated entry"),
         ],
     )
     def test_bad_decisions(self, predictions: object, references: object, message: str) -> None:
@@ -255,8 +255,8 @@ class TestNotAnnotated:
 
     def test_rows_by_hand(self) -> None:
         references = [*self.references, [NAN, -100, NAN]]
-        assert hamming_row_scores([*PREDICTIONS, [1, 0, 1]], references)[:3].tolist() == [1, 1 / 2, 1]
-        assert math.isnan(hamming_row_scores([*PREDICTIONS, [1, 0, 1]], references)[3])
+        assert sample_hamming_scores([*PREDICTIONS, [1, 0, 1]], references)[:3].tolist() == [1, 1 / 2, 1]
+        assert math.isnan(sample_hamming_scores([*PREDICTIONS, [1, 0, 1]], references)[3])
 
     def test_per_label_by_hand(self) -> None:
         scores = per_label_scores([[1], [1], [0], [0]], [[1], [NAN], [1], [-100]], ["price"])

@@ -1,17 +1,16 @@
-"""Tunes how logits become labels, on rows that the model was not trained on, and says what that is worth.
+"""Tunes how logits become labels, on examples that the model was not trained on, and measures what that gains.
 
-To decide is `MultiLabelConfig.decide`'s; here two of its fields are fitted, `temperature` by `calibration.py` and
-`threshold` by `thresholds.py`. What is reported of a fit, and whether it is kept at all, is judged by cross-fitting:
-each row is decided by a fit on the folds without it.
+`MultiLabelConfig.decide` turns logits into labels. Two of its fields are fitted here: `temperature`, by
+`calibration.py`, and `threshold`, by `thresholds.py`. The scores of a fit, and whether it is kept at all, come from
+cross-fitting: each example is decided by a fit on the folds without it.
 
-Legend: N rows, L labels.
+Legend: N examples, L labels.
 """
 
 import copy
 import hashlib
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from functools import partial
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -19,23 +18,26 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit, logit
 from transformers import EvalPrediction
-from transformers.utils import logging
 
-from bert_multilabel.evaluation.arguments import THRESHOLDS, DecisionArguments
-from bert_multilabel.metrics import Cells, decision_scores, logits_and_references, score_decisions
+from bert_multilabel.metrics import (
+    Flags,
+    check_scorable,
+    decision_scores,
+    logits_and_references,
+    score_decisions,
+)
 from bert_multilabel.model.configuration_multilabel import MultiLabelConfig
 
+from .arguments import THRESHOLDS, DecisionArguments
 from .calibration import fit_temperature
-from .thresholds import Goal, fit_thresholds
-
-logger = logging.get_logger(__name__)
+from .thresholds import Goal, ThresholdFit
 
 FOLDS = 5
-# Fits nothing: what the model has is scored as it is.
+# Fits nothing: scores what the model has stored.
 AS_STORED = DecisionArguments(thresholds="keep", calibration="keep")
-# On fewer rows what is fitted is noise: at all, and label by label.
-FEWEST_ROWS = 10
-FEWEST_ROWS_PER_LABEL = 50
+# With fewer examples a fit is noise: any fit, and one label by label.
+MIN_EXAMPLES = 10
+MIN_EXAMPLES_PER_LABEL = 50
 
 
 @dataclass(frozen=True)
@@ -55,31 +57,31 @@ class Decisions:
         """Write them into a configuration.
 
         Raises:
-            ValueError: If they do not fit its labels.
+            MultiLabelError: If they do not fit its labels.
         """
         config.threshold, config.temperature, config.min_labels = self.threshold, self.temperature, self.min_labels
         config.validate_multilabel()
 
-    def decide(self, config: MultiLabelConfig, logits: NDArray[Any]) -> tuple[NDArray[Any], Cells]:
+    def decide(self, config: MultiLabelConfig, logits: NDArray[Any]) -> tuple[NDArray[Any], Flags]:
         """Decide as the configuration would with these: probabilities and decisions, (N, L) each."""
         own = copy.copy(config)
         self.store(own)
-        probabilities, decisions = own.decide(torch.tensor(logits))
+        probabilities, decisions = own.decide(torch.as_tensor(logits))
         return probabilities.numpy(), decisions.numpy()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Tuned:
-    """What tuning on N rows came to.
+    """The result of tuning on N examples.
 
     Attributes:
-        decisions: To be stored; where there was too little to fit by, those of before.
-        scores: Those of `given`, by the names of `metrics.evaluate`.
-        logits: What the model says of each row, (N, L).
-        probabilities: What a fit on the other folds makes of that, (N, L); by `decisions` where nothing was fitted.
-        given: What each row is given by the same fit, (N, L).
-        labels: What it should be given, (N, L), 0 or 1; NaN or -100 where not annotated.
-        scope: Which of `THRESHOLDS` held up, or was asked for; None if there was too little to fit by.
+        decisions: To be stored; the stored ones where there were too few examples.
+        scores: Those of `predicted`, by the names of `metrics.evaluate`.
+        logits: The model's, (N, L).
+        probabilities: By a temperature that was fitted on the other folds, (N, L); by `decisions` if none was fitted.
+        predicted: The labels by a fit on the other folds, (N, L); by `decisions` if nothing was fitted.
+        labels: The true ones, (N, L), 0 or 1; NaN or -100 where not annotated.
+        scope: The one of `THRESHOLDS` that was kept; None if there were too few examples.
         arguments: What was asked for.
     """
 
@@ -87,23 +89,45 @@ class Tuned:
     scores: dict[str, float]
     logits: NDArray[Any]
     probabilities: NDArray[Any]
-    given: Cells
+    predicted: Flags
     labels: NDArray[Any]
     scope: str | None
     arguments: DecisionArguments
 
     @property
-    def is_unseen(self) -> bool:
-        """Whether the rows are new to the thresholds that decide them here: fitted now, on the other folds."""
+    def is_cross_fitted(self) -> bool:
+        """Whether each example was decided by thresholds that were fitted without it."""
         return self.scope not in (None, "keep")
+
+    def warnings(self) -> list[str]:
+        """Say what was asked for and not reached."""
+        if self.scope is None:
+            return [
+                f"the thresholds stay as they are: a fit needs at least {MIN_EXAMPLES} examples, some with labels and "
+                f"some without, but there are {len(self.labels)} examples with {int((self.labels == 1).sum())} labels"
+            ]
+        goal = Goal.parse(self.arguments.threshold_goal)
+        reached = self.scores.get(f"micro_{goal.score}", 0.0)
+        if goal.floor is None or reached >= goal.floor:
+            return []
+        cause = ""
+        if goal.score == "precision" and self.decisions.min_labels:
+            cause = (
+                f"; min_labels {self.decisions.min_labels} predicts labels below their thresholds, so lower it to 0"
+            )
+        return [
+            f"the goal {self.arguments.threshold_goal} was not reached: {goal.score} over all labels is {reached:.3f} "
+            f"on examples that the thresholds were not fitted on{cause}"
+        ]
 
 
 @dataclass
 class TunedMetrics:
-    """A `compute_metrics` that tunes decisions to whatever it is given to score.
+    """A `compute_metrics` that tunes decisions to the examples that it scores.
 
-    Its scores are those of `tune`, so `metric_for_best_model` and early stopping choose an epoch by what tuning will
-    make of it.
+    While training, it fits one threshold and one temperature for all labels, so `metric_for_best_model` and early
+    stopping choose an epoch by its score at a common threshold. What `arguments` ask for per label is fitted once, in
+    the evaluation after `is_final` was set.
 
     Args:
         config: The model's; it is not changed.
@@ -112,24 +136,33 @@ class TunedMetrics:
 
     config: MultiLabelConfig
     arguments: DecisionArguments
+    is_final: bool = field(default=False, init=False)
     tuned: Tuned | None = field(default=None, init=False)  # by the latest evaluation
 
     def __call__(self, prediction: EvalPrediction) -> dict[str, float]:
         """Score (N, L) logits by the names of `metrics.evaluate`."""
-        self.tuned = tune(*logits_and_references(prediction), self.config, self.arguments)
+        arguments = self.arguments
+        if not self.is_final:
+            common = {"per_label": "global"}
+            arguments = replace(
+                arguments,
+                thresholds=common.get(arguments.thresholds, arguments.thresholds),
+                calibration=common.get(arguments.calibration, arguments.calibration),
+            )
+        self.tuned = tune(*logits_and_references(prediction), self.config, arguments)
         return self.tuned.scores
 
     def decisions(self) -> Decisions:
-        """Return those of the latest evaluation, or what the model has if there was none."""
+        """Return those of the latest evaluation, or the model's if there was none."""
         return Decisions.of(self.config) if self.tuned is None else self.tuned.decisions
 
 
 def tune(logits: ArrayLike, labels: ArrayLike, config: MultiLabelConfig, arguments: DecisionArguments) -> Tuned:
-    """Fit decisions, and score them on rows that the fit has not seen.
+    """Fit decisions, and score them on examples that the fit has not seen.
 
     Where a score is the goal, thresholds per label are kept only if they beat a common one across the folds, and that
-    one only if it beats the stored ones. (The best of these three is reported, so very little flattery remains.) A new
-    temperature by itself decides nothing anew: stored thresholds are carried over to it.
+    one only if it beats the stored ones. (The best of these three is reported, which hardly flatters.) A new
+    temperature alone changes no decision: stored thresholds are converted to it.
 
     Args:
         logits: (N, L), finite.
@@ -138,79 +171,92 @@ def tune(logits: ArrayLike, labels: ArrayLike, config: MultiLabelConfig, argumen
         arguments: What to tune, and for which goal.
 
     Returns:
-        The decisions, fitted on all rows, and what they come to when cross-fitted.
+        The decisions, fitted on all examples, and their cross-fitted scores.
 
     Raises:
-        ValueError: As `metrics.multilabel_scores`, and if there are fewer labels than `min_labels`.
+        MultiLabelError: As `metrics.multilabel_scores`, and if there are fewer labels than `min_labels`.
     """
-    rows, truth = np.asarray(logits, dtype=np.float32), np.asarray(labels, dtype=np.float32)  # (N, L) each
+    values, truth = np.asarray(logits, dtype=np.float32), np.asarray(labels, dtype=np.float32)  # (N, L) each
     stored = Decisions.of(config)
     if arguments.min_labels is not None:
-        stored = Decisions(stored.threshold, stored.temperature, arguments.min_labels)
-    probabilities, given = stored.decide(config, rows)  # (N, L) each
-    scores = score_decisions(rows, truth, probabilities, given)  # what cannot be scored is refused here
-    as_stored = partial(Tuned, stored, scores, rows, probabilities, given, truth)
-    if arguments.thresholds == arguments.calibration == "keep":
-        return as_stored("keep", arguments)
-    if len(rows) < FEWEST_ROWS or not ((truth == 1).any() and (truth == 0).any()):
-        logger.warning(
-            f"thresholds stay as they are: to fit them takes at least {FEWEST_ROWS} rows, some with labels and some "
-            f"without, but there are {len(rows)} rows with {int((truth == 1).sum())} labels"
-        )
-        return as_stored(None, arguments)
-    goal = Goal.parse(arguments.threshold_goal)
-    most = (
-        "global" if len(rows) < FEWEST_ROWS_PER_LABEL and arguments.thresholds == "per_label" else arguments.thresholds
+        stored = replace(stored, min_labels=arguments.min_labels)
+    probabilities, predicted = stored.decide(config, values)  # (N, L) each
+    check_scorable(probabilities, truth)
+    decisions = stored
+    scope: str | None = "keep"
+    if arguments.thresholds != "keep" or arguments.calibration != "keep":
+        if len(values) < MIN_EXAMPLES or not ((truth == 1).any() and (truth == 0).any()):
+            scope = None
+        else:
+            best, probabilities, predicted = _choose_scope(values, truth, config, stored, arguments)
+            decisions, scope = _fit(values, truth, stored, arguments, [best])[best], best
+    return Tuned(
+        decisions=decisions,
+        scores=score_decisions(values, truth, probabilities, predicted),
+        logits=values,
+        probabilities=probabilities,
+        predicted=predicted,
+        labels=truth,
+        scope=scope,
+        arguments=arguments,
     )
-    # A bound is fitted as asked: what it costs in score is meant.
-    scopes = THRESHOLDS[: THRESHOLDS.index(most) + 1] if goal.floor is None else (most,)
-    trials = []
-    for scope in scopes:
-        fit = partial(_fit, scope=scope, goal=goal, stored=stored, calibration=arguments.calibration)
-        probabilities, given = _cross_fit(fit, rows, truth, config)
-        trials.append((scope, fit, probabilities, given, decision_scores(given, truth).get(goal.score, 0.0)))
-    # The first of equals: the simplest.
-    scope, fit, probabilities, given, _ = max(trials, key=lambda trial: trial[-1])
-    scores = score_decisions(rows, truth, probabilities, given)
-    if goal.floor is not None and scores[f"micro_{goal.score}"] < goal.floor:
-        logger.warning(
-            f"{goal.score} over all labels is {scores[f'micro_{goal.score}']:.3f} on rows that the fit has not seen, "
-            f"less than the {goal.floor:g} asked for"
-        )
-    return Tuned(fit(rows, truth), scores, rows, probabilities, given, truth, scope, arguments)
 
 
 def fingerprint(labels: NDArray[Any]) -> str:
-    """Return what tells rows from others, in whatever order: a digest of their labels (N, L)."""
+    """Return a digest of labels (N, L) that tells data sets apart, in whatever order their examples are."""
     rows = sorted(row.tobytes() for row in np.asarray(labels, dtype=np.float32))
     return hashlib.sha256(b"".join(rows)).hexdigest()
 
 
-def _cross_fit(
-    fit: Callable[..., Decisions], logits: NDArray[Any], labels: NDArray[Any], config: MultiLabelConfig
-) -> tuple[NDArray[Any], Cells]:
-    """Decide each row by a fit on the folds without it: probabilities and decisions, (N, L) each."""
-    probabilities, decisions = np.empty_like(logits), np.empty(logits.shape, dtype=np.bool_)
+def _choose_scope(
+    logits: NDArray[Any],
+    labels: NDArray[Any],
+    config: MultiLabelConfig,
+    stored: Decisions,
+    arguments: DecisionArguments,
+) -> tuple[str, NDArray[Any], Flags]:
+    """Return the scope that scores best when cross-fitted, with its probabilities and decisions, (N, L) each."""
+    goal, most = Goal.parse(arguments.threshold_goal), arguments.thresholds
+    if most == "per_label" and len(logits) < MIN_EXAMPLES_PER_LABEL:
+        most = "global"
+    # A bound is fitted as asked: its cost in score is intended.
+    scopes = THRESHOLDS[: THRESHOLDS.index(most) + 1] if goal.floor is None else (most,)
+    probabilities = np.empty_like(logits)  # of all scopes, for they share the temperature
+    predicted = {scope: np.empty(logits.shape, dtype=np.bool_) for scope in scopes}
+    # At random: examples come sorted by length.
     fold_of = np.random.default_rng(0).permutation(len(logits)) % FOLDS  # (N,)
     for fold in range(FOLDS):
         held_out = fold_of == fold
-        fitted = fit(logits[~held_out], labels[~held_out])
-        probabilities[held_out], decisions[held_out] = fitted.decide(config, logits[held_out])
-    return probabilities, decisions
+        fitted = _fit(logits[~held_out], labels[~held_out], stored, arguments, scopes)
+        unseen = logits[held_out]
+        for scope in scopes:
+            probabilities[held_out], predicted[scope][held_out] = fitted[scope].decide(config, unseen)
+    # The first of equals: the simplest.
+    best = max(scopes, key=lambda scope: decision_scores(predicted[scope], labels).get(goal.score, 0.0))
+    return best, probabilities, predicted[best]
 
 
 def _fit(
-    logits: NDArray[Any], labels: NDArray[Any], scope: str, goal: Goal, stored: Decisions, calibration: str
-) -> Decisions:
+    logits: NDArray[Any], labels: NDArray[Any], stored: Decisions, arguments: DecisionArguments, scopes: Sequence[str]
+) -> dict[str, Decisions]:
+    """Fit the temperature, and the thresholds of each scope at it."""
     temperature = stored.temperature
-    if calibration != "keep":
-        temperature = fit_temperature(logits, labels, per_label=calibration == "per_label")
-    threshold = stored.threshold
-    if scope == "keep" and threshold != 0.5 and temperature != stored.temperature:
-        # The same decisions at another temperature; at 0.5 they are the same at any.
-        stored_logits = logit(np.asarray(threshold)) * np.asarray(stored.temperature)  # () or (L,)
-        threshold = expit(stored_logits / np.asarray(temperature)).tolist()
-    if scope != "keep":
+    if arguments.calibration != "keep":
+        temperature = fit_temperature(logits, labels, per_label=arguments.calibration == "per_label")
+    thresholds: dict[str, float | list[float]] = {"keep": _convert(stored, temperature)}
+    if "global" in scopes or "per_label" in scopes:
         scaled = logits / np.asarray(temperature, dtype=np.float32)  # (N, L)
-        threshold = fit_thresholds(scaled, labels, goal, stored.min_labels, per_label=scope == "per_label")
-    return Decisions(threshold, temperature, stored.min_labels)
+        fit = ThresholdFit(scaled, labels, Goal.parse(arguments.threshold_goal), stored.min_labels)
+        thresholds["global"] = fit.common()
+        if "per_label" in scopes:
+            thresholds["per_label"] = fit.per_label()
+    return {scope: Decisions(thresholds[scope], temperature, stored.min_labels) for scope in scopes}
+
+
+def _convert(stored: Decisions, temperature: float | list[float]) -> float | list[float]:
+    """Return the thresholds that decide at another temperature as the stored ones do."""
+    if stored.threshold == 0.5 or temperature == stored.temperature:
+        return stored.threshold  # at 0.5, they are the same at any temperature
+    stored_logits = logit(np.asarray(stored.threshold)) * np.asarray(stored.temperature)  # () or (L,)
+    converted: float | list[float] = expit(stored_logits / np.asarray(temperature)).tolist()
+    return converted

@@ -1,13 +1,14 @@
 """Fits thresholds for a goal: one for all labels, or one per label, near the others where there is little to learn.
 
-Legend: N rows, L labels, G places of a threshold.
+Legend: N examples, L labels, G thresholds of the grid, B labels of a block, E special entries of the (N, L) matrix.
 """
 
-import copy
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from bert_multilabel.errors import MultiLabelError
@@ -15,14 +16,21 @@ from bert_multilabel.errors import MultiLabelError
 from .calibration import VIRTUAL_POSITIVES
 
 Floats = NDArray[np.float64]
-Places = NDArray[np.int64]
+Integers = NDArray[np.int64]
 Flags = NDArray[np.bool_]
 
-# Where a threshold may stand, as logits: evenly, for probabilities of rare labels differ by orders of magnitude. (G,)
-# Off the round numbers that logits of 16 bits are: they would fall on either side of a threshold by rounding.
-_PLACES = np.linspace(-9, 9, 361) + 0.0123
+# The thresholds to choose from, as logits: evenly spaced, because probabilities of rare labels differ by orders of
+# magnitude. They are no round numbers, as logits of 16 bits are: rounding would put these on either side. (G,)
+_STEP = 0.05
+_GRID = np.linspace(-9, 9, 361) + 0.0123
+# Thresholds of a block of labels move at the same time. A block holds a 64th of the labels, so that an example rarely
+# has two of one block; up to 64 labels move one by one. It holds no more entries than fit the memory.
+_BLOCKS = 64
+_BLOCK_ENTRIES = 4_000_000
 # Gains change with the other labels' thresholds; two or three rounds settle them.
-_SWEEPS = 3
+_ROUNDS = 3
+_CHUNK = 512  # examples whose scores at all thresholds are in memory together
+_CACHED_ENTRIES = 200_000  # entries that are looked at together: what is computed of them stays in the cache
 
 SCORES = ("hamming_score", "micro_f1", "macro_f1")
 BOUNDS = ("precision", "recall")
@@ -60,229 +68,350 @@ class Goal:
 def fit_thresholds(
     logits: NDArray[Any], labels: NDArray[Any], goal: Goal, min_labels: int = 0, per_label: bool = False
 ) -> float | list[float]:
-    """Find the threshold, on probabilities, that serves a goal best on these rows.
+    """Find the threshold, on probabilities, that serves a goal best on these examples.
 
-    Each label's own is fitted together with `VIRTUAL_POSITIVES`: so many positives, with their false alarms, of a
+    Each label's own is fitted together with `VIRTUAL_POSITIVES`: so many positives, with their false positives, of a
     label that behaves like all labels taken together.
 
     - `hamming_score`, `micro_f1`, `macro_f1`: the highest score. The hamming score counts what `min_labels` adds.
-    - `precision` of at least x: the lowest threshold, thus the best recall, at which precision holds. One that gives
-      nothing is never wrong: out of reach, a label is hardly ever given.
+    - `precision` of at least x: the lowest threshold, thus the best recall, at which precision holds. Where none
+      reaches it, the highest threshold, at which hardly anything is predicted.
     - `recall` of at least x: the highest threshold, thus the best precision, at which recall holds.
 
     Args:
         logits: (N, L), already divided by the temperature.
         labels: (N, L), 0 or 1; NaN or -100 means "not annotated".
         goal: What the thresholds are for.
-        min_labels: As many labels as each row is given at least.
-        per_label: One for each label in place of one for all.
+        min_labels: The least number of labels that is predicted for an example.
+        per_label: One for each label instead of one for all.
 
     Returns:
         One probability, or one per label.
+
+    Example:
+        >>> logits = np.array([[2.0, -3.0], [1.0, -2.0], [-1.0, -4.0]])
+        >>> labels = np.array([[1, 0], [1, 1], [0, 0]])
+        >>> round(fit_thresholds(logits, labels, Goal("micro_f1")), 3)
+        0.073
     """
-    cells = _Cells(logits, labels, min_labels)
-    if goal.score == "hamming_score":
-        places = _peaks(_hamming_curve(cells))
-        if per_label:
-            places = _hamming_places(cells, start=int(places))
-    elif goal.floor is None:
-        places = _f1_places(cells, goal.score, per_label)
-    else:
-        places = _bound_places(cells, goal.score, goal.floor, per_label)
-    values = 1 / (1 + np.exp(-_PLACES[places]))
-    return [float(value) for value in values] if per_label else float(values)
+    fit = ThresholdFit(logits, labels, goal, min_labels)
+    return fit.per_label() if per_label else fit.common()
 
 
-class _Cells:
-    """What thresholds see of the rows: where each cell stands, and what it should be.
+class ThresholdFit:
+    """The thresholds of a goal, the common one and those per label, from one look at the examples.
+
+    Args:
+        logits: (N, L), already divided by the temperature.
+        labels: (N, L), 0 or 1; NaN or -100 means "not annotated".
+        goal: What the thresholds are for.
+        min_labels: The least number of labels that is predicted for an example.
+    """
+
+    def __init__(self, logits: NDArray[Any], labels: NDArray[Any], goal: Goal, min_labels: int = 0) -> None:
+        self._entries = _Entries(logits, labels, min_labels)
+        self._goal = goal
+
+    def common(self) -> float:
+        """Return the probability that serves the goal best as the threshold of all labels."""
+        if self._goal.score == "hamming_score":
+            index = self._common_hamming_index
+        elif self._goal.floor is None:
+            index = _f1_indices(self._entries, self._goal.score, per_label=False)
+        else:
+            index = _bound_indices(self._entries, self._goal.score, self._goal.floor, per_label=False)
+        return float(_probabilities(index))
+
+    def per_label(self) -> list[float]:
+        """Return a probability for each label: (L,)."""
+        if self._goal.score == "hamming_score":
+            indices = _hamming_indices(self._entries, int(self._common_hamming_index))
+        elif self._goal.floor is None:
+            indices = _f1_indices(self._entries, self._goal.score, per_label=True)
+        else:
+            indices = _bound_indices(self._entries, self._goal.score, self._goal.floor, per_label=True)
+        values: list[float] = _probabilities(indices).tolist()
+        return values
+
+    @cached_property
+    def _common_hamming_index(self) -> Integers:
+        return _peaks(_hamming_curve(self._entries))
+
+
+def _probabilities(indices: Integers) -> Floats:
+    values: Floats = 1 / (1 + np.exp(-_GRID[indices]))
+    return values
+
+
+class _Entries:
+    """What a fit sees of the (N, L) entries: which thresholds of the grid each reaches, and which of them are special.
+
+    Most entries are plain: annotated, not true, and not among the `min_labels` likeliest of their example. The E
+    others are listed, label by label.
 
     Args:
         logits: (N, L).
         labels: (N, L), NaN or -100 where not annotated.
-        min_labels: As many labels as each row is given at least.
+        min_labels: The least number of labels that is predicted for an example.
     """
 
     def __init__(self, logits: NDArray[Any], labels: NDArray[Any], min_labels: int) -> None:
-        self.annotated: Flags = ~(np.isnan(labels) | (labels == -100))  # (N, L)
-        self.true: Flags = labels == 1  # (N, L)
-        # At how many places, counted from the lowest, each cell passes: (N, L).
-        self.passed = np.searchsorted(_PLACES, logits, side="right")
+        self.num_examples, self.num_labels = logits.shape
         self.min_labels = min_labels
-        # What a row is given that would have too little: (N, L).
-        self.likeliest = np.zeros(logits.shape, dtype=np.bool_)
+        # How many thresholds of the grid, counted from the lowest, each entry reaches: (L, N).
+        self.reached = _count_reached(logits)
+        likeliest = np.zeros(logits.shape, dtype=np.bool_)  # (N, L), predicted where too few others are
         if min_labels:
-            np.put_along_axis(self.likeliest, np.argsort(-logits, axis=1)[:, :min_labels], True, axis=1)
+            top = torch.from_numpy(np.ascontiguousarray(logits)).topk(min_labels, dim=1).indices.numpy()
+            np.put_along_axis(likeliest, top, True, axis=1)
+        is_plain = (labels == 0) & ~likeliest
+        self.labels, self.examples = np.divmod(np.flatnonzero(~is_plain.T), len(logits))  # (E,) each, sorted by label
+        values = labels[self.examples, self.labels]  # (E,)
+        self.true = values == 1  # (E,)
+        self.annotated = self.true | (values == 0)  # (E,)
+        self.likeliest = likeliest[self.examples, self.labels]  # (E,)
+        self.special_reached = self.reached[self.labels, self.examples]  # (E,)
 
-    def slice(self, rows: slice) -> "_Cells":
-        """The same of some rows."""
-        part = copy.copy(self)
-        for name in ("annotated", "true", "passed", "likeliest"):
-            setattr(part, name, getattr(self, name)[rows])
-        return part
+    @property
+    def num_true(self) -> int:
+        """How many entries are true."""
+        return int(self.true.sum())
+
+    def blocks(self) -> list[slice]:
+        """Divide the labels into blocks whose thresholds move at the same time."""
+        size = min(-(-self.num_labels // _BLOCKS), max(_BLOCK_ENTRIES // self.num_examples, 1))
+        return [slice(start, min(start + size, self.num_labels)) for start in range(0, self.num_labels, size)]
 
 
-def _sums_at_places(passed: NDArray[np.int64], groups: NDArray[np.int64], weights: NDArray[Any]) -> Floats:
-    """Sum the weights of the cells of each group that pass at each place: (groups, G)."""
-    width = len(_PLACES) + 1
+def _count_reached(logits: NDArray[Any]) -> NDArray[np.uint16]:
+    """Count how many thresholds of the grid are not above each logit, as `np.searchsorted` would: (L, N)."""
+    # The least numbers of the logits' type that reach each threshold; an edge below and one above them all: (G + 2,).
+    edges = _GRID.astype(logits.dtype)
+    edges = np.where(edges < _GRID, np.nextafter(edges, logits.dtype.type(np.inf)), edges)
+    edges = np.concatenate([[-np.inf], edges, [np.inf]]).astype(logits.dtype)
+    first, scale = logits.dtype.type(_GRID[0] - _STEP), logits.dtype.type(1 / _STEP)
+    reached = np.empty(logits.shape[::-1], dtype=np.uint16)
+    size = max(_CACHED_ENTRIES // logits.shape[1], 1)
+    for start in range(0, len(logits), size):
+        chunk = logits[start : start + size]
+        guess = np.clip((chunk - first) * scale, 0, len(_GRID)).astype(np.int64)  # off by one at most
+        guess += chunk >= edges[guess + 1]
+        guess -= chunk < edges[guess]
+        reached[:, start : start + size] = guess.T
+    return reached
+
+
+def _sums_at_thresholds(
+    reached: NDArray[Any], groups: NDArray[Any], num_groups: int, weights: NDArray[Any] | None = None
+) -> Floats:
+    """Sum the weights, by default 1, of the entries of each group that reach each threshold: (groups, G)."""
+    width = len(_GRID) + 1
     sums = np.bincount(
-        (groups * width + passed).ravel(), weights.ravel(), minlength=(int(groups.max()) + 1) * width
-    ).reshape(-1, width)  # by the number of places at which cells pass
-    passing: Floats = sums[:, :0:-1].cumsum(axis=1)[:, ::-1]
-    return passing  # a cell that passes at k places passes at places 0 to k - 1
+        (groups * width + reached).ravel(),
+        None if weights is None else weights.ravel(),
+        minlength=num_groups * width,
+    ).reshape(num_groups, width)  # by the number of thresholds that are reached
+    reaching: Floats = sums[:, :0:-1].cumsum(axis=1)[:, ::-1]
+    return reaching  # an entry that reaches k thresholds reaches those with the indices 0 to k - 1
 
 
-def _peaks(curves: Floats) -> Places:
-    """The place of the highest value of each curve (..., G); in the middle of a plateau, far from both its edges."""
+def _peaks(curves: Floats) -> Integers:
+    """The index of the highest value of each curve (..., G); in the middle of a plateau, far from both its edges."""
     first = curves.argmax(axis=-1)[..., None]  # (..., 1)
     lower = (curves < np.take_along_axis(curves, first, axis=-1)) & (np.arange(curves.shape[-1]) > first)  # (..., G)
     end = np.where(lower.any(axis=-1), lower.argmax(axis=-1), curves.shape[-1])  # one beyond the plateau
-    middle: Places = (first[..., 0] + end - 1) // 2
+    middle: Integers = (first[..., 0] + end - 1) // 2
     return middle
 
 
-def _row_scores(hits: Floats, given: Floats, true: Floats) -> Floats:
-    """Hamming score of each row, from how many labels are hit, given and true."""
-    united = given + true - hits
+def _example_scores(hits: NDArray[Any], predicted: NDArray[Any], true: NDArray[Any]) -> Floats:
+    """Hamming score of examples, from how many of their labels are rightly predicted, predicted and true."""
+    united = predicted + true - hits
     return np.where(united == 0, 1.0, hits / np.maximum(united, 1))
 
 
-def _hamming_curve(cells: _Cells) -> Floats:
-    """Hamming score of one threshold for all labels, at each place: (G,), not yet divided by the number of rows."""
-    curve = np.zeros(len(_PLACES))
-    for start in range(0, len(cells.true), 4096):  # a table of all rows and places could outgrow memory
-        some = cells.slice(slice(start, start + 4096))
-        rows = np.broadcast_to(np.arange(len(some.true))[:, None], some.true.shape)  # (N, L)
-        hits = _sums_at_places(some.passed, rows, some.true)  # (N, G)
-        given = _sums_at_places(some.passed, rows, some.annotated)  # (N, G)
-        lacking = _sums_at_places(some.passed, rows, np.ones(rows.shape)) < some.min_labels  # (N, G)
-        # The likeliest include whatever passes.
-        hits = np.where(lacking, (some.likeliest & some.true).sum(axis=1)[:, None], hits)
-        given = np.where(lacking, (some.likeliest & some.annotated).sum(axis=1)[:, None], given)
-        curve += _row_scores(hits, given, some.true.sum(axis=1)[:, None]).sum(axis=0)
+def _hamming_curve(entries: _Entries) -> Floats:
+    """Sum of the examples' hamming scores with each threshold for all labels: (G,)."""
+    by_example = np.argsort(entries.examples, kind="stable")  # (E,)
+    curve = np.zeros(len(_GRID))
+    for start in range(0, entries.num_examples, _CHUNK):
+        low, high = np.searchsorted(entries.examples, [start, start + _CHUNK], sorter=by_example)
+        curve += _chunk_scores(entries, slice(start, start + _CHUNK), by_example[low:high]).sum(axis=0)
     return curve
 
 
-class _GivenLabels:
-    """What each row is given at some thresholds, to see what one label more or less does to its hamming score.
+def _chunk_scores(entries: _Entries, chunk: slice, special: Integers) -> Floats:
+    """Hamming scores of n examples, whose special entries are at the given indices, at each threshold: (n, G)."""
+    reached = entries.reached[:, chunk]  # (L, n)
+    size = reached.shape[1]
+
+    def count(flags: Flags) -> Floats:  # special entries by example and threshold: (n, G)
+        chosen = special[flags[special]]
+        return _sums_at_thresholds(entries.special_reached[chosen], entries.examples[chosen] - chunk.start, size)
+
+    def total(flags: Flags) -> Integers:  # special entries by example: (n, 1)
+        chosen = special[flags[special]]
+        counts: Integers = np.bincount(entries.examples[chosen] - chunk.start, minlength=size)[:, None]
+        return counts
+
+    passing = _sums_at_thresholds(reached, np.arange(size), size)  # (n, G)
+    is_lacking = passing < entries.min_labels  # (n, G)
+    # The likeliest include whatever passes.
+    hits = np.where(is_lacking, total(entries.likeliest & entries.true), count(entries.true))
+    likeliest = total(entries.likeliest & entries.annotated)
+    predicted = np.where(is_lacking, likeliest, passing - count(~entries.annotated))
+    return _example_scores(hits, predicted, total(entries.true))
+
+
+class _Predicted:
+    """What is predicted at some thresholds, to see what one label more or less does to an example's hamming score.
 
     Args:
-        cells: The rows.
-        places: (L,), where the threshold of each label stands.
+        entries: The examples.
+        start: Index of the threshold that all labels have at first.
     """
 
-    def __init__(self, cells: _Cells, places: NDArray[np.int64]) -> None:
-        self.cells = cells
-        self.num_true = cells.true.sum(axis=1)  # (N,)
-        self.passes = cells.passed > places  # (N, L)
-        self.num_passes = self.passes.sum(axis=1)  # (N,)
-        # How many labels count as given and how many of them are true: where enough labels pass, and where the
-        # likeliest are added. (N,) each.
-        self.counts = [
-            [(flags & cells.annotated).sum(axis=1), (flags & cells.true).sum(axis=1)]
-            for flags in (self.passes, self.passes | cells.likeliest)
+    def __init__(self, entries: _Entries, start: int) -> None:
+        self.entries = entries
+        self.indices = np.full(entries.num_labels, len(_GRID))  # (L,), of the thresholds: at first none is reached
+        self.num_true = self._count(slice(None), entries.true)  # (N,)
+        self.num_passing = np.zeros(entries.num_examples, dtype=np.int64)  # (N,)
+        # How many labels count as predicted and how many of them are true: where enough labels pass, and where the
+        # likeliest are added. (2, 2, N)
+        self.counts = np.zeros((2, 2, entries.num_examples), dtype=np.int64)
+        self.counts[1] = [
+            self._count(slice(None), entries.likeliest & flags) for flags in (entries.annotated, entries.true)
         ]
+        for block in entries.blocks():
+            self.move(block, np.full(block.stop - block.start, start))
 
-    def gains(self, label: int) -> Floats:
-        """How much higher each row scores if a label passes than if it does not: (N,)."""
-        passing, failing = (self._scores(label, np.full(len(self.passes), passes)) for passes in (True, False))
-        difference: Floats = passing - failing
+    def move(self, block: slice, indices: Integers) -> None:
+        """Choose other thresholds, (B,), for a block of labels."""
+        entries, special = self.entries, self._special(block)
+        before, after = (
+            entries.reached[block] > chosen[:, None] for chosen in (self.indices[block], indices)
+        )  # (B, N)
+        num_passing = (after.view(np.int8) - before.view(np.int8)).sum(axis=0, dtype=np.int64)  # (N,)
+        self.num_passing += num_passing
+        self.counts[:, 0] += num_passing
+        labels, examples = entries.labels[special] - block.start, entries.examples[special]
+        true, annotated, likeliest = entries.true[special], entries.annotated[special], entries.likeliest[special]
+        for passes, sign in ((before[labels, examples], -1), (after[labels, examples], 1)):
+            self.counts[:, 0] -= sign * self._count(special, passes & ~annotated)
+            self.counts[:, 1] += sign * self._count(special, passes & true)
+            # Where the likeliest are added, those that pass are not counted twice.
+            for part, flags in enumerate((annotated, true)):
+                self.counts[1, part] -= sign * self._count(special, passes & likeliest & flags)
+        self.indices[block] = indices
+
+    def curves(self, block: slice) -> Floats:
+        """Sum how much higher all examples score if a label of a block passes, at each of its thresholds: (B, G)."""
+        entries, special = self.entries, self._special(block)
+        passes = entries.reached[block] > self.indices[block, None]  # (B, N)
+        no, yes = np.zeros(1, dtype=np.bool_), np.ones(1, dtype=np.bool_)
+        # Of plain entries, those that pass now and those that do not: (N,) each.
+        plain = [self._gains(slice(None), now, true=no, annotated=yes, likeliest=no) for now in (yes, no)]
+        gains = np.where(passes, *plain)  # (B, N)
+        labels, examples = entries.labels[special] - block.start, entries.examples[special]
+        flags = entries.true[special], entries.annotated[special], entries.likeliest[special]
+        gains[labels, examples] = self._gains(examples, passes[labels, examples], *flags)
+        return _sums_at_thresholds(entries.reached[block], np.arange(len(passes))[:, None], len(passes), gains)
+
+    def _gains(self, examples: Any, passes: Flags, true: Flags, annotated: Flags, likeliest: Flags) -> Floats:
+        """How much higher the example of an entry scores if the entry passes than if it does not: (E,)."""
+        others = self.num_passing[examples] - passes
+        (predicted, hits), (filled_predicted, filled_hits) = self.counts[:, :, examples]
+
+        def score(would_pass: int) -> Floats:
+            # What the entry would add to each count, less what it adds now.
+            change, filled_change = would_pass - 1 * passes, (would_pass | likeliest) - 1 * (passes | likeliest)
+            is_lacking = others + would_pass < self.entries.min_labels
+            return _example_scores(
+                np.where(is_lacking, filled_hits + filled_change * true, hits + change * true),
+                np.where(is_lacking, filled_predicted + filled_change * annotated, predicted + change * annotated),
+                self.num_true[examples],
+            )
+
+        difference: Floats = score(1) - score(0)
         return difference
 
-    def move(self, label: int, place: int) -> None:
-        """Put the threshold of a label elsewhere."""
-        passes = self.cells.passed[:, label] > place  # (N,)
-        self.num_passes, self.counts = self._with(label, passes)
-        self.passes[:, label] = passes
+    def _special(self, block: slice) -> slice:
+        """The special entries of a block."""
+        return slice(*np.searchsorted(self.entries.labels, [block.start, block.stop]).tolist())
 
-    def _scores(self, label: int, passes: Flags) -> Floats:
-        num_passes, ((given, hits), (filled_given, filled_hits)) = self._with(label, passes)
-        lacking = num_passes < self.cells.min_labels  # (N,)
-        return _row_scores(np.where(lacking, filled_hits, hits), np.where(lacking, filled_given, given), self.num_true)
-
-    def _with(self, label: int, passes: Flags) -> tuple[NDArray[np.int64], list[list[NDArray[np.int64]]]]:
-        """Count again as if a label passed in these rows (N,) and in no others."""
-        cells, before, likely = self.cells, self.passes[:, label], self.cells.likeliest[:, label]
-        counts = []
-        for (given, hits), now, was in zip(
-            self.counts, (passes, passes | likely), (before, before | likely), strict=True
-        ):
-            change = now.astype(np.int64) - was  # (N,)
-            counts.append([given + change * cells.annotated[:, label], hits + change * cells.true[:, label]])
-        return self.num_passes + passes - before, counts
+    def _count(self, special: slice, flags: Flags) -> Integers:
+        """Count special entries by example: (N,)."""
+        counts: Integers = np.bincount(self.entries.examples[special][flags], minlength=self.entries.num_examples)
+        return counts
 
 
-def _hamming_places(cells: _Cells, start: int) -> Places:
-    """Climb from one place for all labels to one for each, label by label: (L,)."""
-    num_labels = cells.true.shape[1]
-    state = _GivenLabels(cells, np.full(num_labels, start))
-    one_group = np.zeros(len(cells.true), dtype=np.int64)
-
-    def curve(label: int) -> Any:  # of the summed gains with the label's threshold at each place, (G,)
-        return _sums_at_places(cells.passed[:, label], one_group, state.gains(label))[0]
-
-    curves = np.stack([curve(label) for label in range(num_labels)])  # (L, G)
-    average = curves.sum(axis=0) / max(int(cells.true.sum()), 1)  # (G,), per positive
-    places = np.full(num_labels, start)
-    for _ in range(_SWEEPS):
-        before = places.copy()
-        for label in range(num_labels):
-            places[label] = _peaks(curve(label) + VIRTUAL_POSITIVES * average)
-            state.move(label, places[label])
-        if (places == before).all():
+def _hamming_indices(entries: _Entries, start: int) -> Integers:
+    """Climb from one threshold for all labels to one for each, block by block: (L,)."""
+    predicted, blocks = _Predicted(entries, start), entries.blocks()
+    average = sum(predicted.curves(block).sum(axis=0) for block in blocks) / max(entries.num_true, 1)  # per positive
+    for _ in range(_ROUNDS):
+        before = predicted.indices.copy()
+        for block in blocks:
+            predicted.move(block, _peaks(predicted.curves(block) + VIRTUAL_POSITIVES * average))
+        if (predicted.indices == before).all():
             break
-    return places
+    return predicted.indices
 
 
-def _f1_places(cells: _Cells, score: str, per_label: bool) -> Places:
-    """Places of the highest micro or macro F1: (L,), or () for one for all labels."""
+def _f1_indices(entries: _Entries, score: str, per_label: bool) -> Integers:
+    """Thresholds of the highest micro or macro F1: (L,), or () for one for all labels."""
     if score == "macro_f1":
-        hits, given, true = _counts(cells)
-        f1: Floats = 2 * hits / np.maximum(given + true, 1)  # (L, G)
+        hits, predicted, true = _counts(entries)
+        f1: Floats = 2 * hits / np.maximum(predicted + true, 1)  # (L, G)
         average = f1.mean(axis=0)  # (G,)
         return _peaks(true * f1 + VIRTUAL_POSITIVES * average if per_label else average)
-    hits, given, true = _counts(cells, shrunk=per_label)
+    hits, predicted, true = _counts(entries, shrunk=per_label)
     if per_label:
-        return _micro_f1_places(hits, given, true)
-    together: Floats = hits.sum(axis=0) / np.maximum(given.sum(axis=0) + true.sum(), 1)  # (G,)
+        return _micro_f1_indices(hits, predicted, true)
+    together: Floats = hits.sum(axis=0) / np.maximum(predicted.sum(axis=0) + true.sum(), 1)  # (G,)
     return _peaks(together)
 
 
-def _bound_places(cells: _Cells, score: str, floor: float, per_label: bool) -> Places:
-    """Places that just keep precision or recall at a floor: (L,), or () for one for all labels."""
-    hits, given, true = _counts(cells, shrunk=per_label)
+def _bound_indices(entries: _Entries, score: str, floor: float, per_label: bool) -> Integers:
+    """Thresholds that just keep precision or recall at a floor: (L,), or () for one for all labels."""
+    hits, predicted, true = _counts(entries, shrunk=per_label)
     if not per_label:
-        hits, given, true = hits.sum(axis=0), given.sum(axis=0), true.sum(axis=0)  # (G,), (G,), (1,)
+        hits, predicted, true = hits.sum(axis=0), predicted.sum(axis=0), true.sum(axis=0)  # (G,), (G,), (1,)
     if score == "recall":
-        highest: Places = np.maximum(np.sum(hits >= floor * true - 1e-9, axis=-1) - 1, 0)
+        highest: Integers = np.maximum(np.sum(hits >= floor * true - 1e-9, axis=-1) - 1, 0)
         return highest
-    holds = hits >= floor * given - 1e-9  # (L, G) or (G,)
-    lowest: Places = np.where(holds.any(axis=-1), holds.argmax(axis=-1), len(_PLACES) - 1)
+    holds = hits >= floor * predicted - 1e-9  # (L, G) or (G,)
+    lowest: Integers = np.where(holds.any(axis=-1), holds.argmax(axis=-1), len(_GRID) - 1)
     return lowest
 
 
-def _counts(cells: _Cells, shrunk: bool = False) -> tuple[Floats, Floats, Floats]:
-    """How often each label is given rightly, given, and true: (L, G), (L, G), (L, 1)."""
-    label_of = np.broadcast_to(np.arange(cells.true.shape[1]), cells.true.shape)  # (N, L)
+def _counts(entries: _Entries, shrunk: bool = False) -> tuple[Floats, Floats, Floats]:
+    """True positives and predictions of each label at each threshold, (L, G) each, and its positives, (L, 1)."""
+
+    def count(flags: Flags) -> Floats:
+        return _sums_at_thresholds(entries.special_reached[flags], entries.labels[flags], entries.num_labels)
+
     counts = (
-        _sums_at_places(cells.passed, label_of, cells.true),
-        _sums_at_places(cells.passed, label_of, cells.annotated),
-        cells.true.sum(axis=0, dtype=np.float64)[:, None],
+        count(entries.true),
+        _sums_at_thresholds(entries.reached, np.arange(entries.num_labels)[:, None], entries.num_labels)
+        - count(~entries.annotated),
+        np.bincount(entries.labels[entries.true], minlength=entries.num_labels)[:, None],
     )
-    share = VIRTUAL_POSITIVES / max(float(cells.true.sum()), 1.0) if shrunk else 0.0
-    hits, given, true = (count + share * count.sum(axis=0) for count in counts)
-    return hits, given, true
+    share = VIRTUAL_POSITIVES / max(entries.num_true, 1) if shrunk else 0.0
+    hits, predicted, true = (count + share * count.sum(axis=0) for count in counts)
+    return hits, predicted, true
 
 
-def _micro_f1_places(hits: Floats, given: Floats, true: Floats) -> Places:
-    """Places (L,) of the highest F1 over all labels, by the method of Dinkelbach (1967) for ratios.
+def _micro_f1_indices(hits: Floats, predicted: Floats, true: Floats) -> Integers:
+    """Thresholds (L,) of the highest F1 over all labels, by the method of Dinkelbach (1967) for ratios.
 
-    At the highest score, no label can add to twice its hits minus the score times what it gives.
+    At the highest score, no label can add to twice its hits minus the score times its predictions.
     """
     score = 0.0
     while True:
-        places = _peaks(2 * hits - score * given)
-        chosen = [np.take_along_axis(counts, places[:, None], axis=1).sum() for counts in (hits, given)]
+        indices = _peaks(2 * hits - score * predicted)
+        chosen = [np.take_along_axis(counts, indices[:, None], axis=1).sum() for counts in (hits, predicted)]
         better = 2 * chosen[0] / max(chosen[1] + true.sum(), 1e-9)
         if better <= score:
-            return places
+            return indices
         score = better

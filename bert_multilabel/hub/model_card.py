@@ -9,7 +9,7 @@ from huggingface_hub import EvalResult, ModelCardData
 from bert_multilabel.evaluation.bootstrap import CONFIDENCE, RESAMPLES, bootstrap_interval
 from bert_multilabel.evaluation.decisions import FOLDS, Tuned
 from bert_multilabel.evaluation.thresholds import Goal
-from bert_multilabel.metrics import hamming_row_scores, per_label_scores
+from bert_multilabel.metrics import per_label_scores, sample_hamming_scores
 from bert_multilabel.model.configuration_multilabel import MultiLabelConfig
 from bert_multilabel.model.hub_readme import usage
 from bert_multilabel.utils.files import atomic_write
@@ -169,14 +169,14 @@ def _rows(tuned: Tuned, source: str) -> str:
 
 def _scores(tuned: Tuned, source: str) -> str:
     scores, lines = tuned.scores, ["| score | as it decides | at threshold 0.5, uncalibrated |", "|---|--:|--:|"]
-    low, high = bootstrap_interval(hamming_row_scores(tuned.given, tuned.labels))
+    low, high = bootstrap_interval(sample_hamming_scores(tuned.predicted, tuned.labels))
     for name, title in _SCORES.items():
         before = scores.get(f"{name}_at_half", scores.get(f"{name}_uncalibrated"))
         interval = f" ({low:.4f} to {high:.4f})" if name == "hamming_score" else ""
         lines.append(f"| {title} | {scores[name]:.4f}{interval} | {before:.4f} |")
     average_precision = scores["mean_average_precision"]
     lines.append(f"| mean average precision (without thresholds) | {average_precision:.4f} | |")
-    if tuned.is_unseen:
+    if tuned.is_cross_fitted:
         how = f"Cross-fitted: each row is decided by a fit on the other {FOLDS - 1} of {FOLDS} parts of the rows."
     elif tuned.decisions.threshold == 0.5:
         how = "The thresholds are not fitted."
@@ -194,7 +194,7 @@ def _labels(config: MultiLabelConfig, facts: RunFacts, tuned: Tuned | None) -> s
     """Tabulate the labels, the most frequent first."""
     names = config.label_names
     thresholds = config.label_thresholds
-    by_name = None if tuned is None else per_label_scores(tuned.given, tuned.labels, names, zero_division=np.nan)
+    by_name = None if tuned is None else per_label_scores(tuned.predicted, tuned.labels, names, zero_division=np.nan)
     if by_name is None:
         lines = ["| label | training rows | threshold |", "|---|--:|--:|"]
     else:
@@ -218,7 +218,7 @@ def _labels(config: MultiLabelConfig, facts: RunFacts, tuned: Tuned | None) -> s
         return table
     unseen = (
         "Scores are cross-fitted as above; the threshold is the stored one, fitted on all rows."
-        if tuned.is_unseen
+        if tuned.is_cross_fitted
         else "Scores are those of the stored thresholds."
     )
     return (
@@ -275,7 +275,7 @@ def _limits(config: MultiLabelConfig, facts: RunFacts, tuned: Tuned | None) -> s
         )
     if tuned is None:
         limits.append("Nothing is known of how well it decides: it was not evaluated.")
-    elif tuned.is_unseen:
+    elif tuned.is_cross_fitted:
         limits.append(
             f"Thresholds fitted on {_count(len(tuned.labels), 'row')} hold for texts like those; for others, fit them "
             "anew with `python -m bert_multilabel.tune`."

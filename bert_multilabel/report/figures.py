@@ -14,7 +14,7 @@ from sklearn.metrics import average_precision_score, precision_recall_curve
 
 from bert_multilabel.evaluation.bootstrap import bootstrap_interval, percentile_interval, redrawn_sums
 from bert_multilabel.evaluation.decisions import Tuned
-from bert_multilabel.metrics import Cells, calibration_bins, hamming_row_scores, per_label_scores
+from bert_multilabel.metrics import Flags, calibration_bins, per_label_scores, sample_hamming_scores
 from bert_multilabel.model.configuration_multilabel import MultiLabelConfig
 
 from .label_issues import find_suspects
@@ -63,14 +63,14 @@ def gather_figures(evaluation: Evaluation) -> dict[str, Any]:
     """
     tuned, names = evaluation.tuned, evaluation.config.label_names
     true, annotated = tuned.labels == 1, (tuned.labels == 0) | (tuned.labels == 1)  # (N, L) each
-    given = tuned.given & annotated  # (N, L)
+    given = tuned.predicted & annotated  # (N, L)
     likely, _ = tuned.decisions.decide(evaluation.config, tuned.logits)  # (N, L)
     return {
         "source": evaluation.source,
         "rows": len(true),
         "labels": len(names),
         "annotated": float(annotated.mean()),
-        "cross_fitted": tuned.is_unseen,
+        "cross_fitted": tuned.is_cross_fitted,
         "min_labels": tuned.decisions.min_labels,
         "scores": _headline(tuned, given, true, annotated),
         "label_scores": _label_scores(evaluation, likely, annotated),
@@ -82,10 +82,10 @@ def gather_figures(evaluation: Evaluation) -> dict[str, Any]:
     }
 
 
-def _headline(tuned: Tuned, given: Cells, true: Cells, annotated: Cells) -> list[dict[str, Any]]:
+def _headline(tuned: Tuned, given: Flags, true: Flags, annotated: Flags) -> list[dict[str, Any]]:
     """List the scores, with the bounds within which they stay on other rows, and as they would be at 0.5."""
     intervals = _intervals(given, true, annotated)
-    intervals["hamming_score"] = bootstrap_interval(hamming_row_scores(tuned.given, tuned.labels))
+    intervals["hamming_score"] = bootstrap_interval(sample_hamming_scores(tuned.predicted, tuned.labels))
     scores = []
     for name in _SCORES:
         low, high = intervals.get(name, (None, None))
@@ -94,7 +94,7 @@ def _headline(tuned: Tuned, given: Cells, true: Cells, annotated: Cells) -> list
     return scores
 
 
-def _intervals(given: Cells, true: Cells, annotated: Cells) -> dict[str, tuple[float, float]]:
+def _intervals(given: Flags, true: Flags, annotated: Flags) -> dict[str, tuple[float, float]]:
     """Find the intervals of those scores that are made of sums over rows, or of row scores."""
     wrong, rows = given != true, annotated.any(axis=1)  # (N, L), (N,)
     cell_counts = np.stack([wrong.sum(axis=1), annotated.sum(axis=1)], axis=1)  # (N, 2)
@@ -118,10 +118,10 @@ def _intervals(given: Cells, true: Cells, annotated: Cells) -> dict[str, tuple[f
     }
 
 
-def _label_scores(evaluation: Evaluation, likely: NDArray[Any], annotated: Cells) -> list[dict[str, Any]]:
+def _label_scores(evaluation: Evaluation, likely: NDArray[Any], annotated: Flags) -> list[dict[str, Any]]:
     """Say of each label, the most frequent first, what it scores, and draw its curve and histograms."""
     tuned, names = evaluation.tuned, evaluation.config.label_names
-    scores = per_label_scores(tuned.given, tuned.labels, names, zero_division=np.nan)
+    scores = per_label_scores(tuned.predicted, tuned.labels, names, zero_division=np.nan)
     thresholds = np.broadcast_to(tuned.decisions.threshold, len(names))  # (L,)
     labels = []
     for label, name in enumerate(names):
@@ -132,7 +132,7 @@ def _label_scores(evaluation: Evaluation, likely: NDArray[Any], annotated: Cells
                 "label": name,
                 **{score: _number(value) for score, value in scores[name].items()},
                 "support": int(scores[name]["support"]),
-                "given": int((tuned.given[:, label] & rows).sum()),
+                "given": int((tuned.predicted[:, label] & rows).sum()),
                 "threshold": float(thresholds[label]),
                 # By the logits, as in the mean: saturated probabilities would tie.
                 "average_precision": float(average_precision_score(true, tuned.logits[rows, label]))
@@ -148,7 +148,7 @@ def _label_scores(evaluation: Evaluation, likely: NDArray[Any], annotated: Cells
     return sorted(labels, key=lambda label: -label["support"])
 
 
-def _curve(likely: NDArray[Any], true: Cells, threshold: float) -> dict[str, Any] | None:
+def _curve(likely: NDArray[Any], true: Flags, threshold: float) -> dict[str, Any] | None:
     """Thin out the precision-recall curve of a label; and say where on it the threshold stands."""
     if not true.any():
         return None
@@ -169,7 +169,7 @@ def _histogram(likely: NDArray[Any]) -> list[int]:
     return counts
 
 
-def stand_ins(given: Cells, true: Cells, annotated: Cells) -> NDArray[np.int64]:
+def stand_ins(given: Flags, true: Flags, annotated: Flags) -> NDArray[np.int64]:
     """Count which labels stand in for which: (L, L).
 
     Args:
@@ -184,14 +184,14 @@ def stand_ins(given: Cells, true: Cells, annotated: Cells) -> NDArray[np.int64]:
     return pairs_of(missed, wrong)
 
 
-def pairs_of(one: Cells, other: Cells) -> NDArray[np.int64]:
+def pairs_of(one: Flags, other: Flags) -> NDArray[np.int64]:
     """Count rows with label i of one and label j of the other, (N, L) each: (L, L)."""
     # In floating point, for only that is multiplied fast; counts are exact in it.
     counts: NDArray[np.int64] = np.rint(one.T.astype(np.float64) @ other.astype(np.float64)).astype(np.int64)
     return counts
 
 
-def _confusion(given: Cells, true: Cells, annotated: Cells, names: list[str]) -> dict[str, Any]:
+def _confusion(given: Flags, true: Flags, annotated: Flags, names: list[str]) -> dict[str, Any]:
     counts = stand_ins(given, true, annotated)  # (L, L)
     support = true.sum(axis=0)  # (L,)
     pairs = [
@@ -207,7 +207,7 @@ def _confusion(given: Cells, true: Cells, annotated: Cells, names: list[str]) ->
     }
 
 
-def _cooccurrence(given: Cells, true: Cells, names: list[str]) -> dict[str, Any]:
+def _cooccurrence(given: Flags, true: Flags, names: list[str]) -> dict[str, Any]:
     """Count which labels come together in the truth and in what is given."""
     together = {"true": pairs_of(true, true), "given": pairs_of(given, given)}  # (L, L) each
     apart = np.triu(np.abs(together["given"] - together["true"]), k=1)  # (L, L)
@@ -269,10 +269,10 @@ def _learning(history: list[dict[str, float]]) -> dict[str, Any] | None:
     }
 
 
-def _notable_rows(evaluation: Evaluation, likely: NDArray[Any], annotated: Cells) -> dict[str, Any]:
+def _notable_rows(evaluation: Evaluation, likely: NDArray[Any], annotated: Flags) -> dict[str, Any]:
     """Show the rows that are decided worst, and those whose annotation looks wrong."""
     tuned = evaluation.tuned
-    scores = hamming_row_scores(tuned.given, tuned.labels)  # (N,), NaN where nothing is annotated
+    scores = sample_hamming_scores(tuned.predicted, tuned.labels)  # (N,), NaN where nothing is annotated
     # The binary cross entropy of the calibrated probabilities, in a form that does not overflow.
     scaled = tuned.logits / np.asarray(tuned.decisions.temperature, dtype=np.float32)  # (N, L)
     losses = np.logaddexp(0, np.where(tuned.labels == 1, -scaled, scaled))  # (N, L)
@@ -303,7 +303,7 @@ def _notable_rows(evaluation: Evaluation, likely: NDArray[Any], annotated: Cells
 def _row(evaluation: Evaluation, likely: NDArray[Any], place: int) -> dict[str, Any]:
     """Show a row: its text, what it has and is given, and the scores of these labels and the likeliest."""
     names, tuned, row = evaluation.config.label_names, evaluation.tuned, evaluation.rows[place]
-    true, given = tuned.labels[place] == 1, tuned.given[place]  # (L,) each
+    true, given = tuned.labels[place] == 1, tuned.predicted[place]  # (L,) each
     likeliest = np.argsort(-tuned.logits[place], kind="stable")[:_SCORES_SHOWN]
     scored = set(likeliest.tolist()) | set(np.flatnonzero(true | given).tolist())
     return {

@@ -101,6 +101,8 @@ def _execute(prepared: Prepared, trainer: MultiLabelTrainer, output_dir: Path) -
         if args.do_train:
             mark_finished(output_dir)
         _say_what_is_where(prepared, output_dir)
+        for warning in () if tuned is None else tuned.warnings():
+            logger.warning(warning)
     if push is not None:
         push.push_run()  # nothing comes after it that it could prevent
     return results
@@ -134,6 +136,7 @@ def _train(
 
 def _evaluate(prepared: Prepared, trainer: MultiLabelTrainer, output_dir: Path) -> dict[str, float]:
     """Score the validation rows, and store the decisions that were fitted to them."""
+    prepared.tuned_metrics.is_final = True
     evaluated = trainer.evaluate()
     on_main(prepared.tuned_metrics.decisions).store(prepared.model.config)
     return _report(trainer, output_dir, "eval", {**evaluated, "eval_samples": len(prepared.encoded["validation"])})
@@ -154,7 +157,7 @@ def _save(
     )
     store_facts(output_dir, facts)
     tuned = prepared.tuned_metrics.tuned
-    if tuned is not None and tuned.is_unseen:
+    if tuned is not None and tuned.is_cross_fitted:
         add_to_run(output_dir, **{TUNED_ON: fingerprint(tuned.labels)})
     with atomic_model_save(output_dir) as folder:
         model.save_pretrained(folder)

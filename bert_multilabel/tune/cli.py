@@ -1,22 +1,24 @@
-"""Tunes the decisions of a trained model on labelled rows: `python -m bert_multilabel.tune MODEL_DIR --file rows.csv`.
+"""Tunes the decisions of a trained model on labeled examples: `python -m bert_multilabel.tune MODEL_DIR --file FILE`.
 
 Temperature, thresholds and `min_labels` go into the model's `config.json`, where every later use of the model finds
-them, and its card, `README.md`, is written anew. The rows must not be those that it was trained on.
+them, and its card, `README.md`, is written again. The model must not have been trained on these examples.
 """
 
 import copy
 import json
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from transformers import EvalPrediction
 from transformers.utils import logging
 
 from bert_multilabel.cli.labelled_file import LabelledFile, score_labelled_file
 from bert_multilabel.errors import MultiLabelError
 from bert_multilabel.evaluation.arguments import DecisionArguments
-from bert_multilabel.evaluation.decisions import FEWEST_ROWS, Decisions, Tuned, fingerprint, tune
+from bert_multilabel.evaluation.decisions import MIN_EXAMPLES, Decisions, Tuned, fingerprint, tune
 from bert_multilabel.hub.model_card import write_model_card
 from bert_multilabel.hub.run_facts import read_facts
+from bert_multilabel.metrics import evaluate
 from bert_multilabel.model.configuration_multilabel import MultiLabelConfig
 from bert_multilabel.output_dir.checkpoints import TUNED_ON, add_to_run, read_results, read_run, write_results
 from bert_multilabel.utils.files import write_json
@@ -31,40 +33,69 @@ _SHOWN = (
 )
 
 
-def tune_folder(model_dir: Path, source: LabelledFile, wanted: DecisionArguments) -> tuple[dict[str, float], Tuned]:
+@dataclass(frozen=True)
+class TunedFolder:
+    """The result of tuning a folder.
+
+    Attributes:
+        before: Scores of the decisions before, by the names of `metrics.evaluate`.
+        after: Scores of the decisions after, to compare with those before.
+        is_in_sample: Whether the decisions before were fitted on the same examples. Then both are scored on the
+            examples that they were fitted on, else both on examples that they were not fitted on.
+        tuned: The decisions after and their cross-fitted scores.
+    """
+
+    before: dict[str, float]
+    after: dict[str, float]
+    is_in_sample: bool
+    tuned: Tuned
+
+    def warnings(self) -> list[str]:
+        """Say what was asked for and not reached, and what became worse."""
+        goal = self.tuned.arguments.threshold_goal
+        score = "hamming_score" if "=" in goal else goal
+        found = self.tuned.warnings()
+        if self.after[score] < self.before[score]:
+            cost = f"from {self.before[score]:.4f} to {self.after[score]:.4f}"
+            found.append(f"the stored decisions lower the {_title(score)} {cost}, with the goal {goal}")
+        return found
+
+
+def tune_folder(model_dir: Path, source: LabelledFile, wanted: DecisionArguments) -> TunedFolder:
     """Tune a trained model and store the result in its folder.
 
-    Where the rows are those to which the stored decisions were fitted, these have an advantage over whatever is fitted
-    on a part of the rows, so the fit begins anew.
+    Stored decisions that were fitted on the same examples would beat whatever is fitted on a part of them, so the fit
+    then starts from those of a new model.
 
     Args:
         model_dir: A folder that the script trained, or that `save_pretrained` wrote.
-        source: Where the labelled rows are, and how to read them.
+        source: Where the labeled examples are, and how to read them.
         wanted: What to tune, and for which goal.
 
-    Returns:
-        The scores of the decisions before, by the names of `metrics.evaluate`, and what tuning came to.
-
     Raises:
-        MultiLabelError: If the folder holds no model of ours, or if the rows are bad or have no labels.
+        MultiLabelError: If the folder holds no model of ours, or if the examples are bad or have no labels.
     """
     read_results(model_dir)  # to which the scores are added in the end
     scored = score_labelled_file(model_dir, source)
-    if len(scored.rows) < FEWEST_ROWS:
-        raise MultiLabelError(f"{source.file} has {len(scored.rows)} rows: tuning takes at least {FEWEST_ROWS}")
-    config, rows = scored.config, fingerprint(scored.labels)
+    if len(scored.rows) < MIN_EXAMPLES:
+        raise MultiLabelError(f"{source.file} has {len(scored.rows)} examples: tuning needs at least {MIN_EXAMPLES}")
+    config, examples = scored.config, fingerprint(scored.labels)
     run = read_run(model_dir)
     start = copy.copy(config)
-    if wanted.thresholds != "keep" and run is not None and run.get(TUNED_ON) == rows:
-        logger.warning(f"the stored decisions were fitted to the rows of {source.file}: they are fitted anew")
+    is_in_sample = run is not None and run.get(TUNED_ON) == examples
+    if wanted.thresholds != "keep" and is_in_sample:
+        logger.warning(f"the stored decisions were fitted on the examples of {source.file}: the fit starts from 0.5")
         Decisions.of(MultiLabelConfig(min_labels=config.min_labels)).store(start)
     tuned = tune(scored.logits, scored.labels, start, wanted)
     tuned.decisions.store(config)
-    if run is not None and tuned.is_unseen:
-        add_to_run(model_dir, **{TUNED_ON: rows})
+    after = tuned.scores
+    if is_in_sample:
+        after = evaluate(EvalPrediction(scored.logits, scored.labels), config)
+    if run is not None and tuned.is_cross_fitted:
+        add_to_run(model_dir, **{TUNED_ON: examples})
     _write(model_dir, config, tuned, {"loss": scored.metrics["loss"], **tuned.scores, "samples": len(scored.rows)})
     _write_card(model_dir / "README.md", config, tuned, Path(source.file).name)
-    return scored.metrics, tuned
+    return TunedFolder(scored.metrics, after, is_in_sample, tuned)
 
 
 def _write(model_dir: Path, config: MultiLabelConfig, tuned: Tuned, scores: dict[str, float]) -> None:
@@ -79,24 +110,32 @@ def _write_card(path: Path, config: MultiLabelConfig, tuned: Tuned, source: str)
         write_model_card(path, config, facts, tuned, source)
     elif path.is_file():
         logger.warning(
-            f"{path} stays as it is, for nothing is known of the training: what it says of thresholds and "
-            "scores is that of before"
+            f"{path} was not changed, because the folder has no record of the training: its thresholds and scores are "
+            "those of before"
         )
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Tune, and print what the scores were before and are after."""
+    """Tune, and print the scores before and after."""
     parser = OptionParser((LabelledFile, DecisionArguments), prog="bert-multilabel tune", description=__doc__)
     parser.add_argument("model_dir", type=Path, help="Folder of the trained model; its config.json is changed.")
     source, wanted, others = parser.parse(arguments)
-    before, tuned = tune_folder(others.model_dir, source, wanted)
-    after = (
-        "each row by a fit on others"
-        if tuned.is_unseen
-        else "with the same thresholds, as none fitted on these rows did better on rows that they were not fitted on"
-    )
-    print(f"before: as stored, which flatters on rows that it was fitted on; after: {after}\n")
-    print(f"{'':28}before    after")
+    result = tune_folder(others.model_dir, source, wanted)
+    columns = {"before": result.before, "after": result.after}
+    if result.is_in_sample:
+        print("before and after: scored on the examples that each was fitted on, which flatters both alike;")
+        print("cross-fitted: each example decided by a fit on the others, as stored in all_results.json\n")
+        columns["cross-fitted"] = result.tuned.scores
+    else:
+        how = "each example decided by a fit on the others" if result.tuned.is_cross_fitted else "the same thresholds"
+        print(f"before: the stored decisions, fitted on other examples as far as known; after: {how}\n")
+    print(f"{'':28}{''.join(f'{name:14}' for name in columns)}")
     for name in _SHOWN:
-        print(f"{name.replace('_', ' '):28}{before[name]:.4f}    {tuned.scores[name]:.4f}")
+        print(f"{_title(name):28}{''.join(f'{scores[name]:<14.4f}' for scores in columns.values())}")
     print(f"stored in {others.model_dir / 'config.json'}")
+    for warning in result.warnings():
+        logger.warning(warning)
+
+
+def _title(score: str) -> str:
+    return score.replace("_", " ")

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -5,19 +7,19 @@ from transformers import EvalPrediction
 
 from bert_multilabel import MultiLabelConfig, hamming_score
 from bert_multilabel.evaluation.arguments import DecisionArguments
-from bert_multilabel.evaluation.decisions import FEWEST_ROWS, FEWEST_ROWS_PER_LABEL, Decisions, TunedMetrics, tune
+from bert_multilabel.evaluation.decisions import MIN_EXAMPLES, MIN_EXAMPLES_PER_LABEL, Decisions, TunedMetrics, tune
 from bert_multilabel.metrics import evaluate
-from tests.evaluation.test_thresholds import make_rows
+from tests.evaluation.test_thresholds import make_examples
 
 NAMES = ["a", "b", "c"]
 CONFIG = MultiLabelConfig(label_names=NAMES)
 
 
 def test_tuned_decisions_beat_one_half_on_rows_they_have_not_seen():
-    logits, labels = make_rows(0, num_rows=800)
+    logits, labels = make_examples(0, num_examples=800)
     tuned = tune(logits, labels, CONFIG, DecisionArguments())
     assert tuned.scores["hamming_score"] > tuned.scores["hamming_score_at_half"] + 0.05
-    new_logits, new_labels = make_rows(10, num_rows=800)
+    new_logits, new_labels = make_examples(10, num_examples=800)
     decided = tuned.decisions.decide(CONFIG, new_logits)[1]
     # What was reported holds on new rows: cross-fitting did not flatter.
     assert hamming_score(decided, new_labels) == pytest.approx(tuned.scores["hamming_score"], abs=0.04)
@@ -46,7 +48,7 @@ def test_the_model_keeps_what_it_has_where_nothing_else_holds_up():
 
 @pytest.mark.parametrize("thresholds", ["keep", "global", "per_label"])
 def test_no_more_is_fitted_than_was_asked_for(thresholds):
-    logits, labels = make_rows(1, counts=(300, 200, 150))
+    logits, labels = make_examples(1, counts=(300, 200, 150))
     logits = logits + np.float32([2, 0, -2])
     decisions = tune(logits, labels, CONFIG, DecisionArguments(thresholds=thresholds, calibration="keep")).decisions
     assert {"keep": decisions.threshold == 0.5, "global": decisions.threshold != 0.5}.get(thresholds, True)
@@ -56,7 +58,7 @@ def test_no_more_is_fitted_than_was_asked_for(thresholds):
 
 @pytest.mark.parametrize("calibration", ["global", "per_label"])
 def test_calibration_brings_probabilities_nearer_to_the_truth(calibration):
-    logits, labels = make_rows(2)
+    logits, labels = make_examples(2)
     tuned = tune(logits * 5, labels, CONFIG, DecisionArguments(calibration=calibration))
     assert isinstance(tuned.decisions.temperature, list) == (calibration == "per_label")
     for name in ("expected_calibration_error", "brier_score"):
@@ -64,7 +66,7 @@ def test_calibration_brings_probabilities_nearer_to_the_truth(calibration):
 
 
 def test_min_labels_is_stored_and_counted():
-    logits, labels = make_rows(3)
+    logits, labels = make_examples(3)
     tuned = tune(logits, labels, CONFIG, DecisionArguments(min_labels=1))
     assert tuned.decisions.min_labels == 1
     decided = tuned.decisions.decide(CONFIG, logits)[1]
@@ -77,7 +79,7 @@ def test_min_labels_is_stored_and_counted():
 
 
 def test_a_bound_is_fitted_as_asked_even_where_it_costs_score():
-    logits, labels = make_rows(4, counts=(300, 300, 300))
+    logits, labels = make_examples(4, counts=(300, 300, 300))
     decisions = tune(
         logits, labels, CONFIG, DecisionArguments(threshold_goal="recall=0.95", thresholds="global")
     ).decisions
@@ -86,12 +88,12 @@ def test_a_bound_is_fitted_as_asked_even_where_it_costs_score():
 
 
 def test_tuning_again_on_other_rows_keeps_what_it_cannot_beat():
-    logits, labels = make_rows(8, num_rows=2000, counts=(900, 200, 40))
+    logits, labels = make_examples(8, num_examples=2000, counts=(900, 200, 40))
     stored = MultiLabelConfig(label_names=NAMES)
     tune(logits, labels, stored, DecisionArguments()).decisions.store(stored)
     before = stored.decide(torch.tensor(logits))[1]
     for seed in range(6):
-        few, truth = make_rows(20 + seed, num_rows=30, counts=(14, 3, 1))
+        few, truth = make_examples(20 + seed, num_examples=30, counts=(14, 3, 1))
         tuned = tune(few, truth, stored, DecisionArguments())
         stored_score = hamming_score(stored.decide(torch.tensor(few))[1].numpy(), truth)
         assert tuned.scores["hamming_score"] >= stored_score
@@ -102,38 +104,71 @@ def test_tuning_again_on_other_rows_keeps_what_it_cannot_beat():
 
 
 def test_few_rows_are_not_fitted_label_by_label():
-    few, truth = make_rows(9, num_rows=FEWEST_ROWS_PER_LABEL - 1, counts=(24, 10, 2))
+    few, truth = make_examples(9, num_examples=MIN_EXAMPLES_PER_LABEL - 1, counts=(24, 10, 2))
     bound = DecisionArguments(threshold_goal="recall=0.9")  # fitted as asked, if there is enough to fit on
     assert isinstance(tune(few, truth, CONFIG, bound).decisions.threshold, float)
-    assert isinstance(tune(*make_rows(9), CONFIG, bound).decisions.threshold, list)
+    assert isinstance(tune(*make_examples(9), CONFIG, bound).decisions.threshold, list)
 
 
-def test_rows_that_are_all_alike_fit_nothing(caplog):
-    logits, labels = make_rows(5)
-    decisions = tune(logits, np.zeros_like(labels), CONFIG, DecisionArguments()).decisions
-    assert decisions == Decisions(0.5, 1.0, 0)
-    assert "there are 600 rows with 0 labels" in caplog.text
+def test_examples_that_are_all_alike_fit_nothing():
+    logits, labels = make_examples(5)
+    tuned = tune(logits, np.zeros_like(labels), CONFIG, DecisionArguments())
+    assert tuned.decisions == Decisions(0.5, 1.0, 0)
+    assert "there are 600 examples with 0 labels" in tuned.warnings()[0]
 
 
-def test_a_bound_that_does_not_hold_on_new_rows_is_said(caplog):
+def test_a_bound_that_does_not_hold_on_new_examples_is_said():
     rng = np.random.default_rng(0)
     logits, labels = rng.normal(size=(60, 3)).astype(np.float32), (rng.random((60, 3)) < 0.3).astype(float)
-    scores = tune(logits, labels, CONFIG, DecisionArguments(threshold_goal="precision=0.95")).scores
-    assert scores["micro_precision"] < 0.95
-    assert f"precision over all labels is {scores['micro_precision']:.3f}" in caplog.text
+    arguments = DecisionArguments(threshold_goal="precision=0.95")
+    tuned = tune(logits, labels, CONFIG, arguments)
+    (warning,) = tuned.warnings()
+    assert f"precision over all labels is {tuned.scores['micro_precision']:.3f}" in warning
+    assert "min_labels" not in warning
+    filled = tune(logits, labels, CONFIG, replace(arguments, min_labels=1))
+    assert "min_labels 1 predicts labels below their thresholds" in filled.warnings()[0]
+    assert not tune(logits, labels, CONFIG, DecisionArguments()).warnings()
+    reached = tune(*make_examples(4), CONFIG, DecisionArguments(threshold_goal="recall=0.5"))
+    assert not reached.warnings()
 
 
-def test_too_few_rows_change_nothing(caplog):
-    logits, labels = make_rows(5, counts=(3, 2, 1), num_rows=FEWEST_ROWS - 1)
+def test_too_few_examples_change_nothing():
+    logits, labels = make_examples(5, counts=(3, 2, 1), num_examples=MIN_EXAMPLES - 1)
     tuned = tune(logits, labels, CONFIG, DecisionArguments())
     assert tuned.decisions == Decisions(0.5, 1.0, 0)
     assert tuned.scores["hamming_score"] == tuned.scores["hamming_score_at_half"]
-    assert "takes at least 10 rows, some with labels and some without, but there are 9 rows" in caplog.text
+    assert "needs at least 10 examples, some with labels and some without, but there are 9" in tuned.warnings()[0]
+
+
+def test_folds_are_alike_though_examples_come_sorted():
+    logits, labels = make_examples(11, counts=(150, 150, 150), num_examples=600)
+    logits += np.float32([2, 0, -2])  # each label wants another threshold
+    order = np.argsort(labels @ [4, 2, 1], kind="stable")
+    arguments = DecisionArguments(threshold_goal="macro_f1", calibration="keep")
+    scores = [tune(logits[rows], labels[rows], CONFIG, arguments).scores for rows in (order, np.arange(600))]
+    # A fold that holds most examples of a label would be decided by thresholds that know next to nothing of it.
+    assert scores[0]["macro_f1"] == pytest.approx(scores[1]["macro_f1"], abs=0.015)
+
+
+def test_while_training_one_threshold_is_fitted_for_all_labels():
+    logits, labels = make_examples(1, counts=(300, 200, 150))
+    logits = logits + np.float32([2, 0, -2])
+    metrics = TunedMetrics(CONFIG, DecisionArguments(calibration="per_label"))
+    at_common = metrics(EvalPrediction(logits, labels))
+    assert isinstance(metrics.decisions().threshold, float) and isinstance(metrics.decisions().temperature, float)
+    metrics.is_final = True
+    per_label = metrics(EvalPrediction(logits, labels))
+    assert len(metrics.decisions().threshold) == len(metrics.decisions().temperature) == 3
+    assert per_label["hamming_score"] > at_common["hamming_score"]
+    kept = TunedMetrics(CONFIG, DecisionArguments(thresholds="keep"))
+    kept(EvalPrediction(logits, labels))
+    assert kept.decisions().threshold == 0.5
 
 
 def test_metrics_of_a_trainer_are_tuned_and_remember_the_fit():
-    logits, labels = make_rows(6)
+    logits, labels = make_examples(6)
     metrics = TunedMetrics(CONFIG, DecisionArguments())
+    metrics.is_final = True
     scores = metrics(EvalPrediction(logits, labels))
     expected = tune(logits, labels, CONFIG, DecisionArguments())
     assert (metrics.tuned.decisions, scores) == (expected.decisions, expected.scores)
@@ -141,7 +176,7 @@ def test_metrics_of_a_trainer_are_tuned_and_remember_the_fit():
 
 
 def test_bad_logits_are_refused_before_anything_is_fitted():
-    logits, labels = make_rows(7)
+    logits, labels = make_examples(7)
     logits[3, 1] = np.nan
     with pytest.raises(ValueError, match="NaN means that the model diverged"):
         tune(logits, labels, CONFIG, DecisionArguments())

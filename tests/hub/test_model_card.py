@@ -124,7 +124,7 @@ def test_the_card_says_what_is_decided_and_how_well(tmp_path, thresholds):
         assert fitted.startswith(f"{tuned.scores[name]:.4f}") and at_half == f"{tuned.scores[f'{name}_at_half']:.4f}"
     low, high = map(float, re.findall(r"\((0\.\d+) to (0\.\d+)\)", shown["hamming score"][0])[0])
     assert low < tuned.scores["hamming_score"] < high
-    expected = per_label_scores(tuned.given, labels, names)
+    expected = per_label_scores(tuned.predicted, labels, names)
     stored = config.threshold if isinstance(config.threshold, list) else [config.threshold] * 3
     for name, threshold in zip(names, stored, strict=True):
         row = page.labels[name]

@@ -76,12 +76,12 @@ def test_tuning_on_the_rows_of_the_stored_fit_begins_anew(model_dir, rows, caplo
     asked = ("--file", rows, "--threshold_goal", "recall=0.9")
     tune(model_dir, *asked)
     first = {name: (model_dir / name).read_bytes() for name in ("config.json", "all_results.json")}
-    assert "they are fitted anew" not in caplog.text
+    assert "the fit starts from 0.5" not in caplog.text
     # In another order they are the same rows.
     header, *lines = rows.read_text().splitlines()
     rows.write_text("\n".join([header, *reversed(lines)]))
     tune(model_dir, *asked)
-    assert "the stored decisions were fitted to the rows of" in caplog.text
+    assert "the stored decisions were fitted on the examples of" in caplog.text
     assert (
         json.loads(first["config.json"])["threshold"]
         == json.loads((model_dir / "config.json").read_text())["threshold"]
@@ -96,7 +96,48 @@ def test_a_card_of_another_origin_is_said_to_be_out_of_date(model_dir, rows, cap
     (model_dir / "README.md").write_text("by hand")
     tune(model_dir, "--file", rows)
     assert (model_dir / "README.md").read_text() == "by hand"
-    assert "README.md stays as it is, for nothing is known of the training" in caplog.text
+    assert "README.md was not changed, because the folder has no record of the training" in caplog.text
+
+
+def shown(output):
+    """The printed table: names of its columns, and values by score."""
+    table = output.split("\n\n")[1].splitlines()[:-1]  # between what it compares and where it was stored
+    return table[0].split(), {line[:28].strip(): [float(value) for value in line[28:].split()] for line in table[1:]}
+
+
+def test_before_and_after_are_compared_on_the_same_ground(model_dir, rows, capsys):
+    (model_dir / "training_run.json").write_text(json.dumps({"finished": True, "arguments": {"text_pair_column": ""}}))
+    tune(model_dir, "--file", rows, "--threshold_goal", "recall=0.9")
+    output = capsys.readouterr().out
+    columns, first = shown(output)
+    assert columns == ["before", "after"] and "each example decided by a fit on the others" in output
+    results = json.loads((model_dir / "all_results.json").read_text())
+    assert first["hamming score"][1] == pytest.approx(results["eval_hamming_score"], abs=1e-4)
+    config = json.loads((model_dir / "config.json").read_text())
+    tune(model_dir, "--file", rows, "--threshold_goal", "recall=0.9")
+    output = capsys.readouterr().out
+    columns, second = shown(output)
+    # The same examples and the same fit: both in sample, and equal; cross-fitted, what they were.
+    assert columns == ["before", "after", "cross-fitted"] and "examples that each was fitted on" in output
+    assert json.loads((model_dir / "config.json").read_text()) == config
+    assert all(before == after for before, after, _ in second.values())
+    assert {name: values[2] for name, values in second.items()} == {name: values[1] for name, values in first.items()}
+
+
+def test_a_goal_that_was_not_reached_and_a_lower_score_are_said_at_the_end(model_dir, rows, capsys, caplog):
+    tune(model_dir, "--file", rows, "--threshold_goal", "precision=0.95", "--min_labels", "1")
+    _, values = shown(capsys.readouterr().out)
+    assert values["micro precision"][1] < 0.95
+    reached = (
+        f"the goal precision=0.95 was not reached: precision over all labels is {values['micro precision'][1]:.3f}"
+    )
+    assert reached in caplog.text and "min_labels 1 predicts labels below their thresholds" in caplog.text
+    caplog.clear()
+    tune(model_dir, "--file", rows, "--threshold_goal", "precision=0.99", "--min_labels", "0")
+    _, values = shown(capsys.readouterr().out)
+    before, after = values["hamming score"]
+    assert after < before
+    assert f"lower the hamming score from {before:.4f} to {after:.4f}, with the goal precision=0.99" in caplog.text
 
 
 @pytest.mark.parametrize(
