@@ -209,7 +209,7 @@ class Explainer:
             return_attention_mask=False,
             return_tensors="pt",
         ).to(self.model.device)  # (1, T) each
-        encoding = encoded.encodings[0]
+        encoding = encoded[0]
         words, places = find_words(encoding, text, pair)
         if not words:
             raise MultiLabelError(f"the text {shorten(text)} has no words that could be explained: give one that has")

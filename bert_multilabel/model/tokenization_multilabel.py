@@ -1,17 +1,17 @@
 # Copyright 2026 The bert-multilabel authors. Licensed under the Apache License, Version 2.0.
-"""Tokenizer of a multi-label BERT: puts one label token per label behind the text and marks them in `label_mask`."""
+"""Tokenizer of a multi-label BERT: adds one label token per label to the text, and marks them in `label_mask`."""
 
 import copy
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import zip_longest
 from typing import Any
 
-from tokenizers import AddedToken, Encoding
+import torch
+from tokenizers import AddedToken, Encoding, Tokenizer
 from tokenizers.normalizers import BertNormalizer
 from tokenizers.processors import TemplateProcessing
 from transformers import BatchEncoding, BertTokenizer
-from transformers.tokenization_utils_base import TruncationStrategy
 
 from .configuration_multilabel import MultiLabelConfig, check_new_labels, check_strategy, read_label_names
 from .errors import MultiLabelError
@@ -22,10 +22,8 @@ _NORMALIZER_FIELDS = {
     "strip_accents": "strip_accents",
     "tokenize_chinese_chars": "handle_chinese_chars",
 }
-
-
-# Two texts of which each has this many times as many characters as an input has tokens are cut before that.
-_FAR_BEYOND = 4
+# A pair is cut before it is tokenized if both texts have more characters than this times `max_length`.
+_CUT_FACTOR = 4
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _FOREIGN, _USE_OWN = "The tokenizer does not belong to the model", "Use the tokenizer saved with the model."
 
@@ -33,24 +31,24 @@ _FOREIGN, _USE_OWN = "The tokenizer does not belong to the model", "Use the toke
 class MultiLabelTokenizer(PushedInParts, BertTokenizer):
     """A `BertTokenizer` that knows the labels of its model.
 
-    With strategy `"cls"` it reads like BERT's own: `[CLS] text [SEP]`, `[CLS] text [SEP] pair [SEP]`. With
-    `"label_tokens"` it registers the special tokens `[OPINION1]` ... `[OPINIONL]`, puts all of them before the last
-    `[SEP]`, in label order and with the token type of the segment they follow, and adds `label_mask` to what it
-    returns: 1 at the L label tokens, 0 elsewhere. Truncation never touches a label token, and text never becomes
-    one: in a text, `[OPINION1]` and `[SEP]` are read as plain characters.
+    With strategy `"cls"` it encodes as BERT's own: `[CLS] text [SEP]`, `[CLS] text [SEP] pair [SEP]`. With
+    `"label_tokens"` it registers the special tokens `[OPINION1]` ... `[OPINIONL]`, inserts all of them before the
+    last `[SEP]`, in label order and with the token type of the preceding segment, and adds `label_mask` to its
+    output: 1 at the L label tokens, 0 elsewhere. Truncation never removes a label token, and text never becomes one:
+    in a text, `[OPINION1]` and `[SEP]` are plain characters.
 
     Build one from any BERT checkpoint: `MultiLabelTokenizer.from_pretrained(path, label_names=[...], strategy=...)`.
 
     Args:
-        vocab: Path of a `vocab.txt`, or a mapping from token to id; not needed where a `tokenizer.json` is loaded.
-        label_names: Names of the L labels; needed for `"label_tokens"`.
+        vocab: Path of a `vocab.txt`, or a mapping from token to id; not needed if a `tokenizer.json` is loaded.
+        label_names: Names of the L labels; required for `"label_tokens"`.
         strategy: `"cls"` or `"label_tokens"`.
         **kwargs: Whatever `BertTokenizer` takes.
 
     Raises:
-        MultiLabelError: If the strategy is unknown, if it needs label names and has none, if there is no vocabulary,
-            or on calls that would break the promises above: a `max_length` with no room for text, or
-            `split_special_tokens=False`; or where a text holds half of a surrogate pair.
+        MultiLabelError: At construction, if the strategy is unknown, or label names or a vocabulary are missing or
+            invalid. In calls, if `max_length` leaves no room for text, for `split_special_tokens=False`, or if a text
+            has a lone surrogate.
     """
 
     def __init__(
@@ -64,62 +62,53 @@ class MultiLabelTokenizer(PushedInParts, BertTokenizer):
         if strategy == "label_tokens" and label_names is None:
             raise MultiLabelError(f"strategy 'label_tokens' needs label_names, got {label_names!r}")
         if vocab is None and kwargs.get("tokenizer_object") is None and kwargs.get("tokenizer_file") is None:
-            raise MultiLabelError(
-                "there is no vocabulary: the folder lacks its tokenizer.json, or vocab must be given"
-            )
+            raise MultiLabelError("there is no vocabulary: tokenizer.json is missing, or pass vocab")
         label_names = None if label_names is None else read_label_names(label_names)
         self.label_names = label_names
         self.strategy = strategy
         self.label_token_ids: list[int] = []
-        # Without this, a text that spells a special token would add one.
+        # Otherwise a text that spells a special token would add one.
         kwargs["split_special_tokens"] = True
         super().__init__(vocab=vocab, label_names=label_names, strategy=strategy, **kwargs)
-        self._forget_saved_truncation()
         self._align_normalizer(kwargs)
         if strategy == "label_tokens":
             self._register_label_tokens(len(label_names or []))
 
     @classmethod
     def convert_to_native_format(cls, trust_remote_code: bool = False, **kwargs: Any) -> dict[str, Any]:
-        """Load a `tokenizer.json` as it stands.
+        """Load a `tokenizer.json` with its own normalizer, but without truncation and padding saved for other tasks.
 
-        The base class would rebuild the backend from its vocabulary and lose the file's own normalizer.
+        The base class would rebuild the backend from its vocabulary and lose the normalizer.
         """
-        if kwargs.get("tokenizer_file"):
-            return kwargs
+        if file := kwargs.pop("tokenizer_file", None):
+            backend = Tokenizer.from_file(file)
+            backend.no_truncation()
+            backend.no_padding()
+            return {**kwargs, "tokenizer_object": backend}
         native: dict[str, Any] = super().convert_to_native_format(trust_remote_code=trust_remote_code, **kwargs)
         return native
 
-    def _forget_saved_truncation(self) -> None:
-        """Checkpoints saved for another task may carry a truncation or padding of their own."""
-        self.backend_tokenizer.no_truncation()
-        self.backend_tokenizer.no_padding()
-        for name in ("max_length", "stride", "truncation_strategy", "pad_to_multiple_of"):
-            self.init_kwargs.pop(name, None)
-
-    def _align_normalizer(self, given: dict[str, Any]) -> None:
-        """Let what was asked for hold, and else what the file says: `tokenizer.json` and arguments may differ."""
+    def _align_normalizer(self, arguments: dict[str, Any]) -> None:
+        """Set the normalizer to the arguments, and attributes without an argument to what `tokenizer.json` says."""
         normalizer = self.backend_tokenizer.normalizer
         if isinstance(normalizer, BertNormalizer):
             for argument, field in _NORMALIZER_FIELDS.items():
-                if argument in given:
-                    setattr(normalizer, field, given[argument])
+                if argument in arguments:
+                    setattr(normalizer, field, arguments[argument])
                 setattr(self, argument, getattr(normalizer, field))
             self.backend_tokenizer.normalizer = normalizer
 
     def add_labels(self, names: Sequence[str]) -> None:
-        """Register the tokens of more labels, behind those that are there; `model.add_labels` calls this.
+        """Register the tokens of more labels after those of the known ones; `model.add_labels` calls this.
 
         Args:
             names: Names of the new labels.
 
         Raises:
-            MultiLabelError: If there are no label tokens to add to, or a name is blank, repeated or taken.
+            MultiLabelError: If there are no label tokens, or a name is invalid or known already.
         """
         if not self.label_token_ids:
-            raise MultiLabelError(
-                f"this tokenizer (strategy {self.strategy!r}) has no label tokens to which to add some"
-            )
+            raise MultiLabelError(f"this tokenizer (strategy {self.strategy!r}) has no label tokens to add to")
         known = self.label_names or []
         self.label_names = [*known, *check_new_labels(names, known)]
         self._register_label_tokens(len(self.label_names))
@@ -136,16 +125,16 @@ class MultiLabelTokenizer(PushedInParts, BertTokenizer):
             self.model_input_names = [*self.model_input_names, "label_mask"]
 
     def without_label_tokens(self) -> "MultiLabelTokenizer":
-        """Return a copy that adds no label tokens and no `label_mask`, for models in which labels stand apart.
+        """Return a copy that adds no label tokens and no `label_mask`, for models that encode the text separately.
 
-        It reads texts as this tokenizer does, and takes texts that are as long. Save this tokenizer, not the copy.
+        It encodes texts as this tokenizer does, and texts of the same length. Save this tokenizer, not the copy.
         """
-        reader = copy.deepcopy(self)
-        reader.model_max_length -= len(self.label_token_ids)
-        reader.label_token_ids = []
-        reader.model_input_names = [name for name in self.model_input_names if name != "label_mask"]
-        reader._put_before_last_sep([])
-        return reader
+        tokenizer = copy.deepcopy(self)
+        tokenizer.model_max_length -= len(self.label_token_ids)
+        tokenizer.label_token_ids = []
+        tokenizer.model_input_names = [name for name in self.model_input_names if name != "label_mask"]
+        tokenizer._put_before_last_sep([])
+        return tokenizer
 
     def _put_before_last_sep(self, tokens: list[str]) -> None:
         cls, sep = self.cls_token, self.sep_token
@@ -160,56 +149,128 @@ class MultiLabelTokenizer(PushedInParts, BertTokenizer):
             ],
         )
 
-    def _label_mask(self, input_ids: list[int]) -> list[int]:
-        # Exact, because no text can produce a label token's id.
-        return [int(token_id in self._label_token_id_set) for token_id in input_ids]
-
-    def _encode_plus(  # type: ignore[override]  # the other options pass through
-        self, text: Any, text_pair: Any = None, add_special_tokens: bool = True, **kwargs: Any
+    def __call__(
+        self,
+        text: Any = None,
+        text_pair: Any = None,
+        text_target: Any = None,
+        text_pair_target: Any = None,
+        **kwargs: Any,
     ) -> BatchEncoding:
-        if kwargs.get("split_special_tokens") is False:
+        """Tokenize as the base class does, and add `label_mask`; raises `MultiLabelError` as the class says."""
+        options = {**kwargs, **(kwargs.pop("tokenizer_kwargs", None) or {})}
+        if options.get("split_special_tokens") is False:
             raise MultiLabelError(
                 "split_special_tokens=False would let a text add label tokens of its own: leave it out"
             )
-        if text_pair == "":
-            # The backend would drop an empty pair of a single text, though not one in a batch. A blank has no tokens.
+        if isinstance(text_pair, str) and not text_pair:
+            # The backend drops an empty pair of a single text, though not one in a batch. A space has no tokens.
             text_pair = " "
-        truncates = kwargs.get("truncation_strategy") not in (None, TruncationStrategy.DO_NOT_TRUNCATE)
-        max_length = kwargs.get("max_length")
-        if truncates and add_special_tokens and max_length is not None:
-            # Below the number of special tokens the backend would return the text uncut, without a word.
-            is_pair = text_pair is not None or (_holds_pairs(text) and not kwargs.get("is_split_into_words"))
-            needed = int(self.num_special_tokens_to_add(pair=is_pair)) + (2 if is_pair else 1)
-            if max_length < needed:
-                raise MultiLabelError(
-                    f"max_length={max_length} leaves no room for text beside {len(self.label_token_ids)} label "
-                    f"tokens: it must be at least {needed}"
-                )
-            cuts_both = kwargs.get("truncation_strategy") == TruncationStrategy.LONGEST_FIRST
-            if is_pair and cuts_both and not kwargs.get("return_overflowing_tokens"):
-                are_words = bool(kwargs.get("is_split_into_words"))
-                text, text_pair = self._cut_long_pairs(text, text_pair, max_length, are_words)
+        if text is not None:
+            text, text_pair = self._check_room(text, text_pair, **options)
         try:
-            return super()._encode_plus(text, text_pair, add_special_tokens=add_special_tokens, **kwargs)
+            encoding: BatchEncoding = super().__call__(text, text_pair, text_target, text_pair_target, **options)
         except TypeError as error:
-            # Of what is no valid Unicode the backend says that it is no text.
-            for given in _texts_in([text, text_pair]):
-                if _SURROGATE.search(given):
+            # The backend says of invalid Unicode that it is not a string.
+            for item in _texts_in([text, text_pair]):
+                if _SURROGATE.search(item):
                     raise MultiLabelError(
-                        f"a text holds a lone surrogate, which is no valid text: {repr(given)[:80]}; remove it"
+                        f"a text has a lone surrogate, which is not valid Unicode: {repr(item)[:80]}; remove it"
                     ) from error
             raise
+        if self.label_token_ids and "input_ids" in encoding:
+            self._add_label_mask(encoding)
+        return encoding
+
+    def encode(self, text: Any, text_pair: Any = None, add_special_tokens: bool = True, **kwargs: Any) -> Any:
+        """Return the `input_ids` of a call."""
+        return self(text, text_pair, add_special_tokens=add_special_tokens, **kwargs)["input_ids"]
+
+    def tokenize(
+        self, text: str, pair: str | None = None, add_special_tokens: bool = False, **kwargs: Any
+    ) -> list[str]:
+        """Return the tokens of a text."""
+        return self(text, pair, add_special_tokens=add_special_tokens, **kwargs).tokens()
+
+    def pad(  # type: ignore[override]  # the other options pass through
+        self, encoded_inputs: Any, padding: Any = True, padding_side: str | None = None, **kwargs: Any
+    ) -> BatchEncoding:
+        """Pad as the base class does, and add `label_mask`, or pad the one that there is."""
+        if isinstance(encoded_inputs, (list, tuple)) and encoded_inputs and isinstance(encoded_inputs[0], Mapping):
+            encoded_inputs = {name: [row[name] for row in encoded_inputs] for name in encoded_inputs[0]}
+        inputs = dict(encoded_inputs)
+        masks = inputs.pop("label_mask", None) if self.label_token_ids else None
+        padded = super().pad(inputs, padding, padding_side=padding_side, **kwargs)
+        if self.label_token_ids:
+            self._add_label_mask(padded, masks, padding_side or self.padding_side)
+        return padded
+
+    def _add_label_mask(self, encoding: BatchEncoding, masks: Any = None, padding_side: str = "right") -> None:
+        """Add `label_mask` in the form of `input_ids`: a list, a list of lists, or a tensor or array.
+
+        Args:
+            encoding: Holds `input_ids`.
+            masks: Masks to pad, of the same rows; by default label tokens are found by their ids, which no text has.
+            padding_side: "left" or "right".
+        """
+        ids = encoding["input_ids"]
+        rows = ids if isinstance(ids, list) else ids.tolist()
+        is_batch = bool(rows) and isinstance(rows[0], list)
+        if masks is None:
+            found = [[int(i in self._label_token_id_set) for i in row] for row in (rows if is_batch else [rows])]
+        else:
+            found = []
+            for mask, row in zip(masks if is_batch else [masks], rows if is_batch else [rows], strict=True):
+                padding = [0] * (len(row) - len(mask))
+                values = mask.tolist() if hasattr(mask, "tolist") else mask
+                found.append([*values, *padding] if padding_side == "right" else [*padding, *values])
+        mask = found if is_batch else found[0]
+        if not isinstance(ids, list):
+            kind = "pt" if isinstance(ids, torch.Tensor) else "np"
+            mask = BatchEncoding({"label_mask": mask}, tensor_type=kind)["label_mask"]
+        encoding["label_mask"] = mask
+
+    def _check_room(
+        self,
+        text: Any,
+        text_pair: Any,
+        add_special_tokens: bool = True,
+        padding: Any = False,
+        truncation: Any = None,
+        max_length: int | None = None,
+        is_split_into_words: bool = False,
+        return_overflowing_tokens: bool = False,
+        **_: Any,
+    ) -> tuple[Any, Any]:
+        """Refuse a `max_length` without room for text; return text and pair, cut if they are far too long."""
+        if truncation is None:  # as the base class understands it
+            truncation = max_length is not None and padding is False
+        strategy = getattr(truncation, "value", truncation)
+        if strategy in (False, "do_not_truncate") or not add_special_tokens:
+            return text, text_pair
+        max_length = self.model_max_length if max_length is None else max_length
+        # Below the number of special tokens the backend would return the text uncut.
+        is_pair = text_pair is not None or (_holds_pairs(text) and not is_split_into_words)
+        needed = int(self.num_special_tokens_to_add(pair=is_pair)) + (2 if is_pair else 1)
+        if max_length < needed:
+            raise MultiLabelError(
+                f"max_length={max_length} leaves no room for text besides {len(self.label_token_ids)} label tokens: "
+                f"it must be at least {needed}"
+            )
+        if is_pair and strategy in (True, "longest_first") and not return_overflowing_tokens:
+            return self._cut_long_pairs(text, text_pair, max_length, is_split_into_words)
+        return text, text_pair
 
     def _cut_long_pairs(self, text: Any, text_pair: Any, max_length: int, are_words: bool) -> tuple[Any, Any]:
-        """Cut pairs of long texts so that truncation has less to throw away; what it keeps stays the same.
+        """Cut pairs of long texts so that truncation has less to remove; it keeps the same tokens.
 
-        The backend stores what it throws away: of a pair, every piece of one text with every piece of the other. Two
-        texts of 100 KB would take all memory.
+        The backend stores what it removes: of a pair, every piece of one text with every piece of the other. Two texts
+        of 100 KB would need all memory.
 
         Args:
             text: A text, texts, or pairs of texts.
-            text_pair: A text, texts, or None where `text` holds pairs.
-            max_length: Of an input, in tokens.
+            text_pair: A text, texts, or None if `text` holds pairs.
+            max_length: Longest input in tokens.
             are_words: Whether each text is a list of words.
         """
         if text_pair is None:
@@ -217,21 +278,21 @@ class MultiLabelTokenizer(PushedInParts, BertTokenizer):
         if isinstance(text, str) or are_words and not isinstance(text[0], (list, tuple)):
             return self._cut_pair(text, text_pair, max_length)
         if len(text) != len(text_pair):
-            return text, text_pair  # which the base class refuses
+            return text, text_pair  # the base class refuses them
         pairs = [self._cut_pair(*pair, max_length) for pair in zip(text, text_pair, strict=True)]
         return [first for first, _ in pairs], [second for _, second in pairs]
 
     def _cut_pair(self, first: Any, second: Any, max_length: int) -> tuple[Any, Any]:
         texts = [first, second]
-        if not all(isinstance(text, (str, list, tuple)) and len(text) > _FAR_BEYOND * max_length for text in texts):
+        if not all(isinstance(text, (str, list, tuple)) and len(text) > _CUT_FACTOR * max_length for text in texts):
             return first, second
         backend = self.backend_tokenizer
-        backend.no_truncation()  # the call that comes sets it anew
+        backend.no_truncation()  # the next call sets it
         backend.encode_special_tokens = True
         encodings = [
             backend.encode(text, is_pretokenized=not isinstance(text, str), add_special_tokens=False) for text in texts
         ]
-        # The longer one must stay the longer: it keeps a token more where their number is odd.
+        # The longer one must stay the longer: it keeps a token more if their number is odd.
         shorter = 1 if len(encodings[0]) > len(encodings[1]) else 0
         longer = 1 - shorter
         texts[shorter], kept = self._cut(texts[shorter], encodings[shorter], max_length)
@@ -239,35 +300,14 @@ class MultiLabelTokenizer(PushedInParts, BertTokenizer):
         return texts[0], texts[1]
 
     def _cut(self, text: Any, encoding: Encoding, enough: int) -> tuple[Any, int]:
-        """Cut a text, or a list of words, between words so that `enough` tokens are left; and say how many are."""
+        """Cut a text, or a list of words, between words so that at least `enough` tokens are left; count them."""
         words, count, is_left = encoding.word_ids, len(encoding), self.truncation_side == "left"
-        places = range(count - enough, 0, -1) if is_left else range(enough, count)
-        place = next((place for place in places if words[place] != words[place - 1]), None)
-        if place is None:
+        positions = range(count - enough, 0, -1) if is_left else range(enough, count)
+        position = next((position for position in positions if words[position] != words[position - 1]), None)
+        if position is None:
             return text, count
-        start = encoding.offsets[place][0] if isinstance(text, str) else words[place]
-        return (text[start:], count - place) if is_left else (text[:start], place)
-
-    def _convert_encoding(
-        self, encoding: Encoding, *args: Any, **kwargs: Any
-    ) -> tuple[dict[str, Any], list[Encoding]]:
-        data, encodings = super()._convert_encoding(encoding, *args, **kwargs)
-        if self.label_token_ids:
-            data["label_mask"] = [self._label_mask(input_ids) for input_ids in data["input_ids"]]
-        return data, encodings
-
-    def _pad(self, encoded_inputs: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        mask = encoded_inputs.get("label_mask")
-        padded: dict[str, Any] = super()._pad(encoded_inputs, *args, **kwargs)
-        if self.label_token_ids:
-            input_ids = padded["input_ids"]
-            if mask is None:
-                padded["label_mask"] = self._label_mask(input_ids)
-            else:
-                padding = [0] * (len(input_ids) - len(mask))
-                right = (kwargs.get("padding_side") or self.padding_side) == "right"
-                padded["label_mask"] = [*mask, *padding] if right else [*padding, *mask]
-        return padded
+        start = encoding.offsets[position][0] if isinstance(text, str) else words[position]
+        return (text[start:], count - position) if is_left else (text[:start], position)
 
 
 def check_tokenizer(tokenizer: Any, config: MultiLabelConfig) -> None:
@@ -298,17 +338,17 @@ def check_tokenizer(tokenizer: Any, config: MultiLabelConfig) -> None:
         raise MultiLabelError(f"{_FOREIGN}: it has {size} tokens, the model {config.vocab_size}. {_USE_OWN}")
 
 
-def _texts_in(given: Any) -> Iterator[str]:
-    """Yield all texts of what a tokenizer is called with."""
-    if isinstance(given, str):
-        yield given
-    elif isinstance(given, (list, tuple)):
-        for item in given:
+def _texts_in(inputs: Any) -> Iterator[str]:
+    """Yield all texts in the arguments of a call."""
+    if isinstance(inputs, str):
+        yield inputs
+    elif isinstance(inputs, (list, tuple)):
+        for item in inputs:
             yield from _texts_in(item)
 
 
 def _holds_pairs(text: Any) -> bool:
-    """Whether a batch is given as a list of (text, pair)."""
+    """Whether a batch is a list of (text, pair)."""
     return isinstance(text, (list, tuple)) and len(text) > 0 and isinstance(text[0], (list, tuple))
 
 

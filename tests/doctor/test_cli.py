@@ -385,7 +385,7 @@ def test_260_labels_fit_into_80_columns(save, tmp_path, monkeypatch):
         (["FILE", "--max_seq_length", "9"], "--max_seq_length needs --model_name_or_path"),
         (["FILE", "--label_names_file", "none.txt"], "there is no file 'none.txt'"),
         (["FILE", "--model_name_or_path", "BERT", "--max_seq_length", "65"], "max_seq_length=65 is more than the 64"),
-        (["FILE", "--model_name_or_path", "BERT", "--max_seq_length", "4"], "leaves no room for text beside 3 label"),
+        (["FILE", "--model_name_or_path", "BERT", "--max_seq_length", "4"], "leaves no room for text besides 3 label"),
     ],
 )
 def test_wrong_arguments(save, backbone, capsys, words, message):

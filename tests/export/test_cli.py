@@ -262,7 +262,7 @@ def test_without_parity_nothing_is_written(exported, tmp_path, monkeypatch, caps
         (["--qantize", "int8"], "unknown arguments: --qantize int8"),
         (["--file", "no.csv"], "there is no file 'no.csv'"),
         (["--max_seq_length", "65"], "max_seq_length=65 is more than the 64 tokens that this model can take"),
-        (["--max_seq_length", "5"], "max_length=5 leaves no room for text beside 3 label tokens"),
+        (["--max_seq_length", "5"], "max_length=5 leaves no room for text besides 3 label tokens"),
     ],
 )
 def test_what_cannot_be_done_is_said_and_nothing_is_written(exported, tmp_path, words, message, capsys):

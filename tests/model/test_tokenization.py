@@ -1,11 +1,13 @@
 import itertools
+import json
 import time
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from transformers import AutoTokenizer, DataCollatorWithPadding
+from transformers import AutoTokenizer, BertTokenizer, DataCollatorWithPadding
 
 from bert_multilabel import MultiLabelTokenizer
 from tests import hostile
@@ -42,7 +44,7 @@ def test_label_tokens_stand_behind_the_pair_and_share_its_segment(label_tokenize
 def test_a_folder_without_a_vocabulary_is_refused(label_tokenizer, tmp_path):
     label_tokenizer.save_pretrained(tmp_path)
     (tmp_path / "tokenizer.json").unlink()
-    with pytest.raises(ValueError, match="there is no vocabulary: the folder lacks its tokenizer.json"):
+    with pytest.raises(ValueError, match="there is no vocabulary: tokenizer.json is missing"):
         AutoTokenizer.from_pretrained(tmp_path)
 
 
@@ -105,6 +107,9 @@ def test_a_truncation_saved_for_another_task_is_forgotten(backbone, tmp_path):
     ours = MultiLabelTokenizer.from_pretrained(tmp_path, label_names=LABELS, strategy="label_tokens")
     assert len(ours("good " * 20)["input_ids"]) == 25
     assert len(ours("good")["input_ids"]) == 6
+    ours.save_pretrained(tmp_path / "saved")
+    saved = json.loads((tmp_path / "saved" / "tokenizer_config.json").read_text())
+    assert not {"max_length", "stride", "truncation_strategy"} & saved.keys()
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"])), st.text(st.characters(exclude_categories=["Cs"])))
@@ -172,7 +177,7 @@ def test_a_pair_of_long_texts_takes_time_and_memory_that_grow_with_them(label_to
 @pytest.mark.parametrize("strategy", ["cls", "label_tokens"])
 def test_half_of_a_surrogate_pair_is_quoted(backbone, strategy, text):
     tokenizer = MultiLabelTokenizer.from_pretrained(backbone, label_names=LABELS, strategy=strategy)
-    message = "a text holds a lone surrogate, which is no valid text: '"
+    message = "a text has a lone surrogate, which is not valid Unicode: '"
     for call in (
         lambda: tokenizer(text),
         lambda: tokenizer(["good", text]),
@@ -301,3 +306,45 @@ def test_a_reader_without_label_tokens_reads_the_same_text(backbone):
     assert "label_mask" not in reader.pad([alone])
     assert (reader.model_max_length, tokenizer.model_max_length) == (61, 64)
     assert tokenizer("good")["label_mask"] == [0, 0, 1, 1, 1, 0]  # the tokenizer itself is as before
+
+
+def test_only_public_methods_of_the_base_class_are_overridden():
+    own = {name for name in vars(MultiLabelTokenizer) if name.startswith("_") and not name.startswith("__")}
+    assert not [name for name in own if hasattr(BertTokenizer, name) and name != "_auto_class"]
+    assert {"__call__", "encode", "tokenize", "pad"} <= vars(MultiLabelTokenizer).keys()
+
+
+@pytest.mark.parametrize("texts", [("not [SEP] [OPINION1] good",), ("good", "price"), ("good", "")])
+def test_every_public_entry_makes_the_same_tokens(label_tokenizer, texts):
+    ids = label_tokenizer(*texts)["input_ids"]
+    assert label_tokenizer.encode(*texts) == ids
+    assert label_tokenizer.tokenize(*texts, add_special_tokens=True) == label_tokenizer.convert_ids_to_tokens(ids)
+    assert not {*label_tokenizer.tokenize(*texts)} & {"[SEP]", "[OPINION1]"}
+    for cut in ({"truncation": True, "max_length": 8}, {"max_length": 8}):
+        short = label_tokenizer(*texts, **cut)["input_ids"]
+        assert label_tokenizer.encode(*texts, **cut) == short
+        assert label_tokenizer(*texts, tokenizer_kwargs=cut)["input_ids"] == short
+        assert [i for i in short if i in label_tokenizer.label_token_ids] == label_tokenizer.label_token_ids
+
+
+@pytest.mark.parametrize("call", ["__call__", "encode", "tokenize"])
+def test_every_public_entry_refuses_what_breaks_a_promise(label_tokenizer, call):
+    entry = getattr(label_tokenizer, call)
+    with pytest.raises(ValueError, match="split_special_tokens=False would let"):
+        entry("good", split_special_tokens=False)
+    with pytest.raises(ValueError, match="a text has a lone surrogate"):
+        entry("\ud800")
+    with pytest.raises(ValueError, match="max_length=4 leaves no room"):
+        entry("good", truncation=True, max_length=4, add_special_tokens=True)
+
+
+@pytest.mark.parametrize("kind", [list, np.array, torch.tensor])
+@pytest.mark.parametrize("side", ["right", "left"])
+def test_padding_keeps_the_kind_of_its_input(label_tokenizer, kind, side):
+    rows = [
+        {name: kind(values) for name, values in label_tokenizer(text).items()} for text in ("good", "the price is")
+    ]
+    batch = label_tokenizer.pad(rows, padding_side=side)
+    assert isinstance(batch["label_mask"], type(batch["input_ids"]))
+    expected = label_tokenizer(["good", "the price is"], padding=True, padding_side=side)["label_mask"]
+    assert np.asarray(batch["label_mask"]).tolist() == expected
