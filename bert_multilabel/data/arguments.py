@@ -11,13 +11,21 @@ from .reading import read_label_names
 
 @dataclass
 class ColumnArguments:
-    """How to read the rows of a file."""
+    """How to read a file.
+
+    Attributes:
+        text_column: Column of the text.
+        text_pair_column: Column of the second text; "" for none.
+        label_column: Column of the labels, or one 0/1 column per label.
+        label_delimiter: Separates labels in one cell.
+        max_seq_length: Longest input in tokens.
+    """
 
     text_column: str | None = field(default=None, metadata={"help": "Column of the text. Default: by common names."})
     text_pair_column: str | None = field(
         default=None,
         metadata={
-            "help": 'Column of the second text; "" for none. Default: as the model was trained, else by common names.'
+            "help": 'Column of the second text; "" for none. Default: as in training, else text_pair or sentence2.'
         },
     )
     label_column: list[str] | None = field(
@@ -25,13 +33,13 @@ class ColumnArguments:
         metadata={"help": "Column of the labels, or one 0/1 column per label. Default: by common names."},
     )
     label_delimiter: str | None = field(
-        default=None, metadata={"help": "What separates labels in one cell. Default: the first of | ; , that occurs."}
+        default=None, metadata={"help": "Separates labels in one cell. Default: the first of | ; , that occurs."}
     )
     max_seq_length: int | None = field(
         default=None,
         metadata={
-            "help": "Longest input in tokens; label tokens count unless they stand apart (isolated, or in the last "
-            "layers only). Default: the model's limit."
+            "help": "Longest input in tokens; label tokens count unless they are encoded separately (isolated, or "
+            "only in the last layers). Default: the model's limit."
         },
     )
 
@@ -39,13 +47,13 @@ class ColumnArguments:
         check_at_least_one("max_seq_length", self.max_seq_length)
 
     def spec(self, label_names: list[str] | None) -> DataSpec:
-        """Return what these arguments say about columns and labels.
+        """Return these arguments as a `DataSpec`.
 
         Args:
-            label_names: Labels of the model, if it has some.
+            label_names: Label names of the model, if it has some.
 
         Raises:
-            DataError: If a names file cannot be read, or names or delimiter are refused.
+            DataError: If a names file cannot be read, or names or delimiter are invalid.
         """
         return DataSpec(
             text_column=self.text_column,
@@ -58,7 +66,7 @@ class ColumnArguments:
 
 @dataclass
 class DataArguments(ColumnArguments):
-    """Where the rows are and how to read them."""
+    """Where the examples are and how to read them; fields as in `ColumnArguments`, and their help texts."""
 
     train_file: str | None = field(default=None, metadata={"help": "csv, tsv, json, jsonl or parquet to train on."})
     validation_file: str | None = field(
@@ -66,24 +74,24 @@ class DataArguments(ColumnArguments):
     )
     test_file: str | None = field(default=None, metadata={"help": "File to predict; its labels are optional."})
     dataset_name: str | None = field(
-        default=None, metadata={"help": "Name or local folder for datasets.load_dataset, in place of the files."}
+        default=None, metadata={"help": "Name or local folder for datasets.load_dataset, instead of the files."}
     )
-    dataset_config_name: str | None = field(default=None, metadata={"help": "Configuration of that data set."})
+    dataset_config_name: str | None = field(default=None, metadata={"help": "Configuration of that dataset."})
     id_column: str | None = field(
         default=None,
-        metadata={"help": "Column that names a row in the predictions. Default: by common names, or none."},
+        metadata={"help": "Column of identifiers, copied to the predictions. Default: by common names, or none."},
     )
     label_names_file: str | None = field(
-        default=None, metadata={"help": "Label names, one a line, in order. Default: what the training data holds."}
+        default=None, metadata={"help": "Label names, one per line, in order. Default: those in the training data."}
     )
     validation_fraction: float = field(
-        default=0.1, metadata={"help": "Share of the training rows split off where validation data is missing."}
+        default=0.1, metadata={"help": "Share of the training examples split off if there is no validation data."}
     )
     max_train_samples: int | None = field(
-        default=None, metadata={"help": "Train on this many rows, drawn at random by the seed."}
+        default=None, metadata={"help": "Train on this many examples, drawn at random with the seed."}
     )
     top_scores: int | None = field(
-        default=None, metadata={"help": "Write only this many of the highest scores per predicted row."}
+        default=None, metadata={"help": "Write only this many of the highest scores per prediction."}
     )
 
     def __post_init__(self) -> None:
@@ -100,6 +108,6 @@ class DataArguments(ColumnArguments):
             check_at_least_one(name, getattr(self, name))
 
     def spec(self, label_names: list[str] | None) -> DataSpec:
-        """Return what these arguments say about columns and labels, the names file going before `label_names`."""
+        """Return these arguments as a `DataSpec`; a names file takes precedence over `label_names`."""
         names = read_label_names(self.label_names_file) if self.label_names_file else label_names
         return replace(super().spec(names), id_column=self.id_column)

@@ -1,4 +1,4 @@
-"""Which column is the text, which the pair, which the labels and which the id."""
+"""Chooses the columns of text, pair, labels and id."""
 
 from collections import Counter
 from dataclasses import dataclass, replace
@@ -12,7 +12,7 @@ from .reading import Table
 
 logger = logging.get_logger(__name__)
 
-# In a message.
+# In messages.
 _COLUMNS_SHOWN = 30
 _NAMES_SHOWN = 3
 
@@ -29,20 +29,20 @@ COMMON_COLUMNS = {
 _OPTIONS = {"text": "text_column", "pair": "text_pair_column", "labels": "label_column", "id": "id_column"}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class DataSpec:
-    """What is known about columns and labels beforehand; None means: find out.
+    """What is known about columns and labels; None means that it is to be determined from the data.
 
     Attributes:
         text_column: Column of the text.
         text_pair_column: Column of the second text; "" for none, whatever the columns are called.
         label_column: Column of the labels, or one or several 0/1 columns, one per label.
-        id_column: Column that names a row.
+        id_column: Column of identifiers.
         label_names: The L label names in their order, from a names file or a trained model.
-        label_delimiter: What separates the labels in one cell.
+        label_delimiter: Separates the labels in one cell.
 
     Raises:
-        DataError: If the label names are none, repeated or blank, or the delimiter is empty.
+        DataError: If there are no label names, or repeated or blank ones, or the delimiter is empty.
     """
 
     text_column: str | None = None
@@ -54,11 +54,11 @@ class DataSpec:
 
     def __post_init__(self) -> None:
         if self.label_delimiter == "":
-            raise DataError("the label delimiter is empty; leave it out, or give a character such as '|'")
+            raise DataError("the label delimiter is empty: leave it out, or pass a character such as '|'")
         if self.label_names is not None:
             blank = not self.label_names or not all(name.strip() for name in self.label_names)
             if blank or len(set(self.label_names)) < len(self.label_names):
-                raise DataError(f"label names must be different and not blank, got {shorten(self.label_names)}")
+                raise DataError(f"label names must be unique and not blank, got {shorten(self.label_names)}")
 
     @property
     def label_columns(self) -> list[str]:
@@ -67,7 +67,7 @@ class DataSpec:
 
     @property
     def named_columns(self) -> set[str | None]:
-        """All named columns, which are not free for another purpose."""
+        """All named columns, which cannot be used for another purpose."""
         return {*self.label_columns, self.text_column, self.text_pair_column, self.id_column}
 
 
@@ -79,7 +79,7 @@ class Columns:
         text: Column of the text.
         pair: Column of the second text, if there is one.
         labels: The label column, or the 0/1 columns; empty without labels.
-        id: Column that names a row, if there is one.
+        id: Column of identifiers, if there is one.
         one_per_label: Whether `labels` are 0/1 columns, one per label.
     """
 
@@ -108,9 +108,9 @@ def find_columns(table: Table, spec: DataSpec, labels_needed: bool = True) -> Co
     like the label names if these are known, else all that are left, if they hold nothing but 0 and 1.
 
     Args:
-        table: The rows to look at.
+        table: The rows of one split.
         spec: Which columns are named.
-        labels_needed: Whether it is an error to find no labels.
+        labels_needed: Whether missing labels are an error.
 
     Raises:
         DataError: If a named column is missing, one is named twice, text or needed labels cannot be found, or several
@@ -120,22 +120,22 @@ def find_columns(table: Table, spec: DataSpec, labels_needed: bool = True) -> Co
     pair = None if spec.text_pair_column == "" else _find_column(table, "pair", spec.text_pair_column, spec)
     row_id = _find_id(table, spec)
     if text is None:
-        raise DataError(f"{table.source}: no column looks like the text: give text_column{_listed(table)}")
+        raise DataError(f"{table.source}: no column looks like the text: pass text_column{_listed(table)}")
     if spec.label_columns:
         labels, one_per_label = _named_labels(table, spec, labels_needed)
     else:
         labels, one_per_label = _find_labels(table, spec, {text, pair, row_id})
     if labels_needed and not labels:
-        raise DataError(f"{table.source}: no column looks like the labels: give label_column{_listed(table)}")
+        raise DataError(f"{table.source}: no column looks like the labels: pass label_column{_listed(table)}")
     used = [column for column in (text, pair, row_id, *labels) if column is not None]
     for column, times in Counter(used).items():
         if times > 1:
-            raise DataError(f"{table.source}: column {column!r} cannot serve two of text, pair, labels and id at once")
+            raise DataError(f"{table.source}: column {column!r} cannot be two of text, pair, labels and id")
     return Columns(text, pair, labels, row_id, one_per_label)
 
 
 def warn_of_guesses(table: Table, columns: Columns, spec: DataSpec) -> None:
-    """Say in one line which columns were not named but recognized, with an example of each, and which are not used."""
+    """Log in one line which columns were recognized and not named, with an example of each, and which are unused."""
     found = {
         "text": None if spec.text_column else columns.text,
         "pair": None if spec.text_pair_column else columns.pair,
@@ -160,7 +160,7 @@ def warn_of_guesses(table: Table, columns: Columns, spec: DataSpec) -> None:
 
 
 def _find_column(table: Table, role: str, named: str | None, spec: DataSpec) -> str | None:
-    """Return the named column, or the one of a common name that is not named for something else."""
+    """Return the named column, or the one with a common name that is not named for another purpose."""
     if named is not None:
         if named not in table.columns:
             raise missing_column(table, role, named)
@@ -170,26 +170,26 @@ def _find_column(table: Table, role: str, named: str | None, spec: DataSpec) -> 
     found = [column for name in common for column in table.columns if column.lower() == name and column not in taken]
     if role in ("text", "pair"):
         words = [column for column in found if not table.facts(column).holds_numbers]
-        # Where there is no other text, numbers may be meant by "text", but not by "review" or "title".
+        # Without another candidate, "text" may be a column of numbers, but not "review" or "title".
         found = words or [column for column in found if column.lower() == "text"]
     best = [column for column in found if column.lower() == common[0]] or found
-    if len(best) > 1 and role != "id":  # an id is written beside a prediction, and changes none
-        raise DataError(f"{table.source}: several columns may be the {role}: {_few(best)}; give {_OPTIONS[role]}")
+    if len(best) > 1 and role != "id":  # an id does not change predictions
+        raise DataError(f"{table.source}: several columns may be the {role}: {_few(best)}; pass {_OPTIONS[role]}")
     return best[0] if best else None
 
 
 def _find_id(table: Table, spec: DataSpec) -> str | None:
-    """Return the id column; a named one may be missing, since not every split needs it."""
+    """Return the id column; a named one may be missing, since not every split must have it."""
     if spec.id_column is not None and spec.id_column not in table.columns:
         return None
     return _find_column(table, "id", spec.id_column, spec)
 
 
 def _named_labels(table: Table, spec: DataSpec, labels_needed: bool) -> tuple[list[str], bool]:
-    """Return the named label columns, and whether they are 0/1 columns; if not needed, all of them may be missing."""
+    """Return the named label columns, and whether they are 0/1 columns; all may be missing if they are not needed."""
     columns = spec.label_columns
-    there = set(table.columns)
-    missing = [column for column in columns if column not in there]
+    existing = set(table.columns)
+    missing = [column for column in columns if column not in existing]
     if missing == columns and not labels_needed:
         return [], False
     if missing:
@@ -198,14 +198,14 @@ def _named_labels(table: Table, spec: DataSpec, labels_needed: bool) -> tuple[li
 
 
 def _is_one_label(table: Table, column: str, spec: DataSpec) -> bool:
-    """Whether a label column says yes or no to one label of its name, and not: label "0" or label "1"."""
+    """Whether a 0/1 column marks one label that has its name, rather than holding the labels "0" and "1"."""
     if table.id_names(column) is not None or spec.label_names not in (None, [column]):
         return False
     return table.facts(column).holds_zero_one
 
 
 def _find_labels(table: Table, spec: DataSpec, others: set[str | None]) -> tuple[list[str], bool]:
-    """Return the label columns where none is named, and whether they are 0/1 columns."""
+    """Find the label columns if none is named, and whether they are 0/1 columns."""
     column = _find_column(table, "labels", None, spec)
     if column is not None:
         return [column], _is_one_label(table, column, spec)
@@ -218,7 +218,7 @@ def _find_labels(table: Table, spec: DataSpec, others: set[str | None]) -> tuple
 
 
 def columns_in_split(split: str, table: Table, columns: Columns, spec: DataSpec) -> Columns:
-    """Return the columns as they are in one split: it may lack the id and, if it is the split to predict, all labels.
+    """Return the columns of one split, which may lack the id and, if it is the split to predict, all labels.
 
     Raises:
         DataError: If the split lacks another column.
@@ -230,15 +230,15 @@ def columns_in_split(split: str, table: Table, columns: Columns, spec: DataSpec)
     if labels and split == "test" and all(table.facts(column).is_all_missing for column in labels):
         logger.info("%s has no labels", table.source)
         labels = []
-    there = set(table.columns)
+    existing = set(table.columns)
     for column in labels:
-        if column not in there:
+        if column not in existing:
             raise missing_column(table, "labels", column)
     return replace(columns, labels=labels, id=_find_id(table, spec))
 
 
 def missing_column(table: Table, role: str, column: str) -> DataError:
-    """Make the error for a column that a table should have and has not."""
+    """Return the error for a missing column."""
     return DataError(f"{table.source} has no column {column!r} for the {role}{_listed(table)}")
 
 

@@ -1,4 +1,4 @@
-"""A file of label descriptions in, a sentence per label out."""
+"""Reads label descriptions from a file."""
 
 from collections.abc import Container, Iterator
 from functools import partial
@@ -11,11 +11,11 @@ from .reading import Row, Table, check_is_file, describe_problem, parse_json, ra
 
 
 def read_label_descriptions(path: str, label_names: list[str]) -> dict[str, str]:
-    """Read what a file says of labels: a JSON object, or rows with the columns `label` and `description`.
+    """Read label descriptions: a JSON object, or rows with the columns `label` and `description`.
 
     Args:
         path: A json file with one object such as `{"gift": "The buyer ..."}`, or csv, tsv, jsonl or parquet.
-        label_names: All labels; not every one needs a description.
+        label_names: All label names; a label need not have a description.
 
     Raises:
         DataError: If the file cannot be read, lacks a column, or has bad rows: an unknown or repeated label, or a
@@ -41,7 +41,7 @@ def read_label_descriptions(path: str, label_names: list[str]) -> dict[str, str]
 def _object_rows(path: str) -> Iterator[Row]:
     check_is_file(path)
     try:
-        # As pairs, which keep a name that stands there twice.
+        # As pairs, which keep repeated names.
         pairs = parse_json("".join(read_lines(path)), object_pairs_hook=tuple)
     except ValueError as error:
         raise DataError(f"{path}: broken JSON: {error}") from error
@@ -57,7 +57,7 @@ def _find_problem(name: str, description: str, label_names: list[str], before: C
     if name in before:
         return f"label {name!r} is described already; remove one of the two"
     if not description:
-        return f"label {name!r} has a description that is blank or no text; write one, or remove the row"
+        return f"label {name!r} has a blank description, or one that is not text; write one, or remove the row"
     return ""
 
 

@@ -1,4 +1,4 @@
-"""How often each label is given."""
+"""Counts how often each label occurs."""
 
 from collections.abc import Iterable
 from typing import Any, NamedTuple
@@ -8,12 +8,12 @@ from numpy.typing import NDArray
 
 
 class LabelFrequencies(NamedTuple):
-    """How often each of L labels is given in N rows.
+    """How often each of L labels occurs in N examples.
 
     Attributes:
         rows: N.
-        positives: In how many rows each label is given, (L,), float64.
-        annotated: In how many rows somebody said whether it is given, (L,), int64.
+        positives: Number of positive examples of each label, (L,), float64.
+        annotated: Number of annotated examples of each label, (L,), int64.
     """
 
     rows: int

@@ -1,7 +1,7 @@
-"""Files and data sets in, raw rows out: cells as they stand there, and where they stand.
+"""Reads raw rows from files and datasets: their values, and their positions for messages.
 
-A row that cannot be read is passed on as well, with its problem, so that all problems can be reported at once. Rows
-are read anew each time they are gone through, and never held all at once: a file may be larger than the memory.
+Rows that cannot be read are returned too, with their problem, so that all problems can be reported at once. Rows are
+read again at each iteration and never held in memory all at once, since a file may be larger than the memory.
 """
 
 import csv
@@ -30,21 +30,21 @@ PROBLEMS_SHOWN = 20  # in the message, of each source
 _ESCAPED_BYTE = re.compile("[\udc80-\udcff]")
 _LONGEST_FIELD = 2**31 - 1
 
-# Parquet files can be bombs: a few bytes that are gigabytes once they are read. Rows of text become 10 times as large,
-# perhaps 50 times where many are the same; more is refused, if it also is more than these bytes.
+# Parquet files can be bombs: a few bytes that expand to gigabytes. Rows of text expand 10 times, or 50 times if many
+# are equal. More is refused if it also exceeds these numbers of bytes.
 _MOST_TIMES_LARGER = 200
 _SMALL_GROUP = 2**22
 _SMALL_FILE = 2**27
-# In memory at a time: few, as each may hold the same cell of `_SMALL_GROUP` bytes, which is stored but once.
+# Read at a time: few, since each may hold the same cell of `_SMALL_GROUP` bytes, which is stored only once.
 _PARQUET_ROWS = 64
-_BYTES_PER_ROW = 100  # which it takes in Python beside its cells
+_BYTES_PER_ROW = 100  # of memory in Python, without its cells
 
 
 class BadRows(DataError):
-    """Rows that cannot be used; the message shows the first `PROBLEMS_SHOWN` of each source.
+    """Rows that cannot be used; the message shows the first `PROBLEMS_SHOWN` problems of each source.
 
     Args:
-        problems: All that is wrong, by source.
+        problems: All problems, by source.
     """
 
     def __init__(self, problems: dict[str, list[str]]) -> None:
@@ -57,8 +57,8 @@ class Row(NamedTuple):
 
     Attributes:
         number: Position among the data rows, from 1.
-        line: Line of the file on which the row starts, from 1; None where there are no lines.
-        values: The cells by column name.
+        line: Line of the file on which the row starts, from 1; None if there are no lines.
+        values: The values by column name.
         problem: Why the row could not be read; empty if it could.
     """
 
@@ -69,16 +69,16 @@ class Row(NamedTuple):
 
 
 class Table:
-    """The raw rows of one split, and what shows when they are gone through once.
+    """The raw rows of one split. They are read once when it is made, to find the columns and what they have in common.
 
     Args:
-        source: What messages call it: a path, or a data set and its split.
-        read: Begins to read the rows, unreadable ones included; called anew each time they are gone through.
-        digest: Returns what tells these rows from all others, if anything does.
-        features: The types of the columns, where the source tells them.
+        source: The name in messages: a path, or a dataset and its split.
+        read: Begins a pass over the rows, including unreadable ones.
+        digest: Returns a digest of the rows; None if they may change.
+        features: The types of the columns, if the source has types.
 
     Raises:
-        DataError: If there is no row, or none that can be read.
+        DataError: If there are no rows, or all are unreadable.
     """
 
     def __init__(
@@ -115,11 +115,11 @@ class Table:
         return ColumnValues(self, column)
 
     def facts(self, column: str) -> ColumnFacts:
-        """Return what the cells of a column have in common; those of a missing one are all missing."""
+        """Return what the values of a column have in common; a missing column has only missing values."""
         return self._told.get(column, ColumnFacts())
 
     def id_names(self, column: str) -> list[str] | None:
-        """Return the names that ids in this column stand for, if it is a ClassLabel or a list of them."""
+        """Return the names of the ids in this column, if it is a ClassLabel or a list of them."""
         feature = self.features.get(column)
         feature = getattr(feature, "feature", feature)  # of a list: the type of its items
         return list(feature.names) if isinstance(feature, ClassLabel) else None
@@ -137,50 +137,48 @@ class ColumnValues:
 
 
 def read_rows(path: str) -> Iterator[Row]:
-    """Read a file row by row, by its extension: csv, tsv, json (also with one object a line), jsonl or parquet.
+    """Read a file row by row, by its extension: csv, tsv, json (also with one object per line), jsonl or parquet.
 
-    Cells of csv and tsv are text, whatever they look like. A row that cannot be read comes with its problem.
+    The values of csv and tsv are text, also if they look like numbers. Unreadable rows come with their problem.
 
     Raises:
-        DataError: At once, if there is no such file or the extension is another one; on the way, where reading on is
-            impossible (not UTF-8, NUL bytes, a bad header, broken quoting, broken JSON or parquet).
+        DataError: At once, if there is no such file or the extension is another one; during iteration, if reading
+            cannot continue (not UTF-8, NUL bytes, a bad header, broken quoting, broken JSON or parquet).
     """
     check_is_file(path)
     extension = Path(path).suffix.lower()
     if extension not in _READERS:
-        raise DataError(f"cannot tell how to read {path!r}: its extension must be one of {', '.join(_READERS)}")
+        raise DataError(f"cannot read {path!r}: its extension must be one of {', '.join(_READERS)}")
     return _READERS[extension](path)
 
 
 def read_label_names(path: str) -> list[str]:
-    """Read a names file: one label name a line, in order; blank lines are ignored.
+    """Read a names file: one label name per line, in order; blank lines are ignored.
 
     Raises:
-        DataError: If there is no such file, it is not UTF-8, it holds no name, or a name stands there twice.
+        DataError: If there is no such file, it is not UTF-8, it holds no name, or a name is repeated.
     """
     check_is_file(path)
     line_of: dict[str, int] = {}
     for number, line in enumerate(read_lines(path), 1):
         name = line.strip()
         if name in line_of:
-            raise DataError(
-                f"{path}, line {number}: label {name!r} stands on line {line_of[name]} already; remove one"
-            )
+            raise DataError(f"{path}, line {number}: label {name!r} is on line {line_of[name]} already; remove one")
         if name:
             line_of[name] = number
     if not line_of:
-        raise DataError(f"{path} holds no label name; write one a line")
+        raise DataError(f"{path} holds no label name; write one per line")
     return list(line_of)
 
 
 def describe_problem(source: str, row: Row, problem: str) -> str:
-    """Put before a problem of a row where the row stands."""
+    """Return the problem of a row with its source, row number and line."""
     line = "" if row.line is None else f" (line {row.line})"
     return f"{source}, row {row.number}{line}, {problem}"
 
 
 def raise_problems(source: str, problems: list[str]) -> None:
-    """Raise one error for all problems of a source; with none, do nothing.
+    """Raise one error for all problems of a source, if there are any.
 
     Raises:
         BadRows: If there are problems.
@@ -205,7 +203,7 @@ def read_files(files: dict[str, str]) -> dict[str, Table]:
         MultiLabelError: If there is no file, or a split has another name than train, validation and test.
     """
     if not files or not set(files) <= set(SPLITS):
-        raise MultiLabelError(f"files must be given by split name ({', '.join(SPLITS)}), got {files!r}")
+        raise MultiLabelError(f"files must be passed by split name ({', '.join(SPLITS)}), got {files!r}")
     return {split: _read_file(files[split]) for split in SPLITS if split in files}
 
 
@@ -223,17 +221,17 @@ def read_dataset(
     train_too: bool = False,
     streaming: bool = False,
 ) -> dict[str, Table]:
-    """Read splits of a data set of the datasets library.
+    """Read splits of a dataset of the datasets library.
 
     Args:
         name: Name or local folder for `datasets.load_dataset`.
-        config_name: Configuration of that data set.
-        wanted: The splits to read; those that the data set lacks are left out.
+        config_name: Configuration of that dataset.
+        wanted: The splits to read; those that the dataset lacks are left out.
         train_too: Whether to read the training split even if it is not wanted.
-        streaming: Read rows from where they are, each time anew, instead of storing them here first.
+        streaming: Read the rows from their source at each pass, instead of storing them here first.
 
     Raises:
-        DataError: If there is no such data set, or it has no wanted split.
+        DataError: If there is no such dataset, or it has no wanted split.
         MultiLabelError: If no split is wanted, or one has another name than train, validation and test.
     """
     if not wanted or not set(wanted) <= set(SPLITS):
@@ -241,10 +239,10 @@ def read_dataset(
     try:
         dataset = load_dataset(name, config_name, streaming=streaming)
     except FileNotFoundError as error:
-        raise DataError(f"there is no data set {name!r}: {error}") from error
+        raise DataError(f"there is no dataset {name!r}: {error}") from error
     wanted = [split for split in SPLITS if split in wanted]
     if not set(wanted) & set(dataset):
-        raise DataError(f"data set {name!r} has none of the splits {', '.join(wanted)}; it has {', '.join(dataset)}")
+        raise DataError(f"dataset {name!r} has none of the splits {', '.join(wanted)}; it has {', '.join(dataset)}")
     chosen = {*wanted, "train"} if train_too else set(wanted)
     return {
         split: _read_split(f"{name}, split {split!r}", dataset[split])
@@ -259,7 +257,7 @@ def _file_digest(path: str) -> str:
 
 
 def _read_split(source: str, split: Dataset | IterableDataset) -> Table:
-    # What is not stored here may change at any time.
+    # The source of a stream may change at any time.
     digest = partial(dataset_digest, split) if isinstance(split, Dataset) else None
     return Table(source, partial(_dataset_rows, split), digest, split.features)
 
@@ -288,29 +286,27 @@ def read_lines(path: str) -> Iterator[str]:
     """Yield the lines of a UTF-8 file with their ends.
 
     Raises:
-        DataError: On the way, where the file is not UTF-8 or holds a NUL byte.
+        DataError: During iteration, if the file is not UTF-8 or holds a NUL byte.
     """
-    # Bytes that are no UTF-8 come in as lone surrogates: an error raised by open itself could not tell the line.
+    # Invalid bytes are decoded as lone surrogates, since an error raised by open itself would not name the line.
     with _reading(path), open(path, encoding="utf-8", errors="surrogateescape", newline="") as file:
         for number, line in enumerate(file, 1):
             if number == 1:
-                # Not by "utf-8-sig", which takes a file of a part of the mark alone for an empty one.
+                # Not "utf-8-sig", which reads a file with only a part of the mark as empty.
                 line = line.removeprefix("\ufeff")
             bad = _ESCAPED_BYTE.search(line)
             if bad is not None:
                 byte = ord(bad.group()) - 0xDC00
                 raise DataError(f"{path}, line {number}: byte 0x{byte:02x} is not UTF-8; save the file again as UTF-8")
             if "\0" in line:
-                raise DataError(
-                    f"{path}, line {number}: a NUL byte; this is no text file, or it is not saved as UTF-8"
-                )
+                raise DataError(f"{path}, line {number}: a NUL byte; this is not a text file, or not saved as UTF-8")
             yield line
 
 
 def _read_csv(path: str, delimiter: str = ",") -> Iterator[Row]:
     records = _csv_records(path, delimiter)
     _, header = next(records, (1, []))
-    # pandas writes its row numbers into a first column without a name.
+    # pandas writes row numbers into a first column without a name.
     first = 1 if header and not header[0].strip() else 0
     _check_header(path, header[first:])
     for number, (line, cells) in enumerate(records, 1):
@@ -326,10 +322,10 @@ def _read_tsv(path: str) -> Iterator[Row]:
 
 
 def _csv_records(path: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
-    """Yield line and fields of each record, beginning with the header; blank lines are no records."""
+    """Yield line and fields of each record, beginning with the header; blank lines are skipped."""
     # The limit of the csv module, 131,072 characters, is too low for documents.
     csv.field_size_limit(_LONGEST_FIELD)
-    # Not strict, the csv module would repair bad quoting by guessing, and swallow rows.
+    # If not strict, the csv module guesses at bad quoting and loses rows.
     reader = csv.reader(read_lines(path), delimiter=delimiter, strict=True)
     number = 0
     while True:
@@ -355,7 +351,7 @@ def _check_header(path: str, header: list[str]) -> None:
         if not name.strip():
             raise DataError(f"{path}: column {position} has no name; give it one or remove it")
         if name in before:
-            raise DataError(f"{path}: column name {shorten(name)} stands there twice; rename one")
+            raise DataError(f"{path}: column name {shorten(name)} occurs twice; rename one")
         before.add(name)
 
 
@@ -387,7 +383,7 @@ def parse_json(text: str, **options: Any) -> Any:
     """Parse JSON as `json.loads` does, with its options.
 
     Raises:
-        MultiLabelError: If it is broken, or nested too deeply to be read.
+        MultiLabelError: If it is broken or nested too deeply.
     """
     try:
         return json.loads(text, **options)
@@ -398,7 +394,7 @@ def parse_json(text: str, **options: Any) -> Any:
 def _object_row(number: int, line: int | None, values: Any) -> Row:
     if isinstance(values, dict):
         return Row(number, line, values)
-    return Row(number, line, {}, f'{shorten(values)} is no JSON object; write a row like {{"text": "..."}}')
+    return Row(number, line, {}, f'{shorten(values)} is not a JSON object; write a row like {{"text": "..."}}')
 
 
 def _read_parquet(path: str) -> Iterator[Row]:
@@ -409,15 +405,15 @@ def _read_parquet(path: str) -> Iterator[Row]:
             yield from _batch_rows(_limited(path, map(_decoded, file.iter_batches(_PARQUET_ROWS))))
     except DataError:
         raise
-    # Names that are not UTF-8, and times that Python cannot tell, are no errors of Arrow's.
+    # Names that are not UTF-8, and times that Python cannot represent, raise other errors than those of Arrow.
     except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
-        raise DataError(f"{path} is no parquet file that can be read: {error}") from error
+        raise DataError(f"{path} cannot be read as parquet: {error}") from error
 
 
 def _check_compression(path: str, metadata: pq.FileMetaData) -> None:
-    """Refuse rows that would be far larger than their file, before any of them are read.
+    """Refuse rows that would be far larger than their file, before any of them is read.
 
-    What is said of each column is not looked at: of broken files, pyarrow ends the process when it is asked for that.
+    The metadata of single columns is not read: for broken files, pyarrow would end the process.
     """
     limit = max(_SMALL_GROUP, _MOST_TIMES_LARGER * Path(path).stat().st_size)
     for group in range(metadata.num_row_groups):
@@ -425,12 +421,12 @@ def _check_compression(path: str, metadata: pq.FileMetaData) -> None:
         if size > limit:
             raise DataError(
                 f"{path}: its rows become {size >> 20} MB when they are decompressed, more than {_MOST_TIMES_LARGER} "
-                "times the file, as no text does; if it is meant, write the file without compression"
+                "times the size of the file; if this is intended, write the file without compression"
             )
 
 
 def _decoded(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """Write out the cells of columns that are stored as places in a list of values, as pandas stores categories."""
+    """Decode columns that are stored as indices into a dictionary, as pandas stores categories."""
     columns = [
         column.dictionary_decode() if isinstance(column, pa.DictionaryArray) else column for column in batch.columns
     ]
@@ -438,21 +434,21 @@ def _decoded(batch: pa.RecordBatch) -> pa.RecordBatch:
 
 
 def _limited(path: str, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """Pass rows on until they are far larger than their file: a cell that many rows share is stored once."""
+    """Yield batches until they are far larger than their file: a cell that many rows share is stored once."""
     limit = max(_SMALL_FILE, _MOST_TIMES_LARGER * Path(path).stat().st_size)
     size = 0
     for batch in batches:
         size += batch.nbytes + _BYTES_PER_ROW * batch.num_rows
         if size > limit:
             raise DataError(
-                f"{path}: its {Path(path).stat().st_size} bytes become more than {limit} when they are read, as no "
-                "rows of text do; if it is meant, write the rows as jsonl"
+                f"{path}: its {Path(path).stat().st_size} bytes become more than {limit} when they are read; if "
+                "this is intended, write the rows as jsonl"
             )
         yield batch
 
 
 def _parquet_features(path: str) -> Features:
-    """Return the column types that the datasets library writes into parquet files; none if it did not write this.
+    """Return the column types that the datasets library wrote into a parquet file; none if it did not write it.
 
     Raises:
         DataError: If they cannot be read.
@@ -462,17 +458,17 @@ def _parquet_features(path: str) -> Features:
         return Features()
     try:
         return Features.from_arrow_schema(schema)
-    # The datasets library does not check what it reads there.
+    # The datasets library does not validate them.
     except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
         raise DataError(
-            f"{path} says of its columns, for the datasets library, what that cannot read ({error}): write it again"
+            f"the column types for the datasets library in {path} cannot be read ({error}): write the file again"
         ) from error
 
 
 def _batch_rows(batches: Iterable[Any]) -> Iterator[Row]:
     number = 0
     for batch in batches:
-        # A csv cell that is empty comes out of the datasets library, and out of pandas, as null.
+        # The datasets library and pandas read an empty csv cell as null.
         texts = [field.name for field in batch.schema if field.type in (pa.string(), pa.large_string())]
         for values in batch.to_pylist():
             number += 1

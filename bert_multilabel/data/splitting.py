@@ -1,4 +1,4 @@
-"""A validation split for data that comes without one."""
+"""Splits validation examples off the training examples."""
 
 import hashlib
 
@@ -14,29 +14,29 @@ from .examples import multi_hot
 
 logger = logging.get_logger(__name__)
 
-_LARGE_GROUP = 0.1  # rows of one text, as a share of the validation rows
+_LARGE_GROUP = 0.1  # size of a group, as a share of the validation examples
 _ROWS_AT_A_TIME = 10_000
 
 
 def split_validation(
     dataset: Dataset, fraction: float = 0.1, seed: int = 42, label_names: list[str] | None = None
 ) -> tuple[Dataset, Dataset]:
-    """Split rows into training and validation so that each label keeps its share on both sides.
+    """Split examples into training and validation so that each label keeps its share on both sides.
 
-    Rows with the same text and pair go to the same side: validation would else ask for what training has shown.
+    Examples with the same text and pair go to the same side, so that training does not see validation texts.
 
     Iterative stratification: Sechidis, Tsoumakas and Vlahavas (2011), On the Stratification of Multi-Label Data,
-    algorithm 1, on groups of rows with the same text. Every label keeps at least one group in training, for which
-    validation may come out smaller than asked where labels have few rows. Not annotated counts as 0.
+    algorithm 1, on groups of examples with the same text. Every label keeps at least one group in training, so
+    validation may be smaller than requested if labels are rare. "Not annotated" counts as 0.
 
     Args:
-        dataset: N rows with a column `labels`: L floats, 1.0, 0.0 or NaN; and `text` and `pair` if there are texts.
-        fraction: Share of the rows that go into validation, above 0 and below 1.
+        dataset: N examples with a column `labels`: L floats, 1.0, 0.0 or NaN; perhaps also `text` and `pair`.
+        fraction: Share of the examples that go into validation, above 0 and below 1.
         seed: The same seed gives the same split.
-        label_names: The L label names, for the log; by default a label is called by its position.
+        label_names: The L label names, for the log; default: their indices.
 
     Returns:
-        Training and validation rows, each in their original order.
+        Training and validation examples, each in their original order.
 
     Raises:
         MultiLabelError: If the fraction is out of range, or one of the sides would be empty.
@@ -46,7 +46,7 @@ def split_validation(
     size = round(fraction * len(dataset))
     if not 0 < size < len(dataset):
         raise MultiLabelError(
-            f"a validation fraction of {fraction} of {len(dataset)} rows leaves one side empty; give more rows, "
+            f"a validation fraction of {fraction} of {len(dataset)} rows leaves one side empty; pass more rows, "
             "another fraction, or a validation file"
         )
     groups = _group_equal_texts(dataset)  # (N,), 0..G - 1
@@ -62,8 +62,8 @@ def split_validation(
         _fit_size(labels, sizes, in_validation, size, seed)
     if not in_validation.any():
         raise MultiLabelError(
-            f"none of the {len(dataset)} rows can go into validation, because each is the only one of some label or "
-            "shares its text with too many others; give more rows or a validation file"
+            f"none of the {len(dataset)} rows can go into validation: each is the only one of a label, or shares its "
+            "text with too many others; pass more rows or a validation file"
         )
     _log_rare_labels(labels, label_names)
     of_rows = in_validation[groups]  # (N,)
@@ -71,16 +71,16 @@ def split_validation(
 
 
 def text_key(text: str, pair: str = "") -> tuple[str, str]:
-    """Return what two rows have in common that a reader would call the same: case and spaces do not count."""
+    """Return a key that is equal for texts that differ only in case and spaces."""
     return " ".join(text.split()).casefold(), " ".join(pair.split()).casefold()
 
 
 def _group_equal_texts(dataset: Dataset) -> NDArray[np.int64]:
-    """Return the group of each row (N,), numbered by first appearance; rows without a text are groups of their own."""
+    """Return the group index of each example (N,), by first occurrence; without texts, each is its own group."""
     if "text" not in dataset.column_names:
         return np.arange(len(dataset))
     texts = dataset.select_columns([name for name in ("text", "pair") if name in dataset.column_names])
-    # Not the texts themselves, of which there may be more than fit into memory.
+    # Digests, since the texts may not fit into memory.
     digests = np.array([_digest(**row) for row in texts], dtype=np.uint64)  # (N,)
     _, first, groups = np.unique(digests, return_index=True, return_inverse=True)  # (G,), (N,)
     numbers = np.empty_like(first)
@@ -95,7 +95,7 @@ def _digest(text: str, pair: str = "") -> int:
 
 def _stratify(labels: NDArray[np.bool_], size: int, seed: int) -> NDArray[np.bool_]:
     """Return which groups iterative stratification puts into validation, (G,)."""
-    # Having no label is stratified like a label of its own. It also makes a second column where L is 1.
+    # "No label" is stratified like a label. It also adds a second column if L is 1.
     unlabelled = ~labels.any(axis=1, keepdims=True)  # (G, 1)
     targets = np.hstack([labels, unlabelled])  # (G, L + 1)
     splitter = MultilabelStratifiedShuffleSplit(n_splits=1, test_size=size, random_state=seed)
@@ -106,7 +106,7 @@ def _stratify(labels: NDArray[np.bool_], size: int, seed: int) -> NDArray[np.boo
 
 
 def _keep_labels_in_training(labels: NDArray[np.bool_], in_validation: NDArray[np.bool_]) -> None:
-    """Move groups back, in place, whose label would have no group in training."""
+    """Move groups back to training, in place, if one of their labels would have none there."""
     lost = ~labels[~in_validation].any(axis=0)  # (L,)
     in_validation &= ~(labels & lost).any(axis=1)
 
@@ -114,12 +114,12 @@ def _keep_labels_in_training(labels: NDArray[np.bool_], in_validation: NDArray[n
 def _fit_size(
     labels: NDArray[np.bool_], sizes: NDArray[np.int64], in_validation: NDArray[np.bool_], size: int, seed: int
 ) -> None:
-    """Move groups, in place, until validation has about as many rows as asked for.
+    """Move groups, in place, until validation has about the requested size.
 
-    The stratifier knows nothing of the sizes of groups: large ones go back, the largest first; of small ones, too many
-    are better than other shares of the labels. And with few rows per label it rounds the share of each label down to
-    nothing: more groups follow, as long as each of their labels keeps one in training. Each move must bring the
-    number of rows nearer to the size.
+    The stratifier ignores the sizes of groups, so large ones are moved back, the largest first; a surplus of small
+    ones is kept, to preserve the shares of the labels. If labels are rare, it rounds their shares down to nothing, so
+    more groups are added, as long as each of their labels keeps one in training. Each move must bring the size of
+    validation closer to the requested one.
     """
     surplus = int(sizes[in_validation].sum()) - size
     for group in np.argsort(-sizes, kind="stable"):
@@ -139,4 +139,4 @@ def _log_rare_labels(labels: NDArray[np.bool_], label_names: list[str] | None) -
     rare = np.flatnonzero(labels.sum(axis=0) < 2)
     if len(rare):
         names = [label_names[position] if label_names else str(position) for position in rare]
-        logger.warning("labels with fewer than 2 rows stay in training, unseen in validation: %s", ", ".join(names))
+        logger.warning("labels with fewer than 2 rows are only in training: %s", ", ".join(names))

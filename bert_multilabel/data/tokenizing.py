@@ -1,4 +1,4 @@
-"""Clean rows in, token ids out: what Trainer reads."""
+"""Tokenizes clean examples, and collates them into batches."""
 
 import json
 from collections.abc import Iterator
@@ -23,21 +23,20 @@ _FEATURES = {"input_ids": List(Value("int32")), "token_type_ids": List(Value("in
 
 
 def encode_rows(rows: Dataset, tokenizer: MultiLabelTokenizer, max_length: int | None = None) -> Dataset:
-    """Tokenize the texts of a data set, cut to the longest input allowed.
+    """Tokenize the texts of a dataset, truncated to the longest input.
 
-    The token ids are stored on disk, and read from there when the same rows are tokenized alike again. Masks are left
-    out: they come when a batch is padded.
+    The token ids are cached on disk. There are no attention masks: they are made when a batch is padded.
 
     Args:
-        rows: Columns `text`, and `pair` if there are pairs; `labels` and `id` are passed through.
-        tokenizer: The model's tokenizer.
-        max_length: Longest input in tokens, label tokens included; by default what the model can take.
+        rows: Columns `text`, and `pair` if there are pairs; `labels` and `id` are kept.
+        tokenizer: The tokenizer of the model.
+        max_length: Longest input in tokens, including label tokens; default: the model's limit.
 
     Returns:
-        The columns `input_ids`, `token_type_ids`, `length` (in tokens), and what was passed through.
+        The columns `input_ids`, `token_type_ids`, `length` (in tokens), and the kept ones.
 
     Raises:
-        MultiLabelError: If `max_length` is more than the model can take, or leaves no room beside the label tokens.
+        MultiLabelError: If `max_length` exceeds the model's limit, or leaves no room for text.
     """
     max_length = _limit(tokenizer, max_length)
     passed = {name: kind for name, kind in rows.features.items() if name not in ("text", "pair")}
@@ -59,19 +58,21 @@ def encode_rows(rows: Dataset, tokenizer: MultiLabelTokenizer, max_length: int |
     }
     encoded_rows = cached_examples(computed_from, encode(), features)
     if full := int(np.sum(lengths_of(encoded_rows) == max_length)):
-        logger.warning(f"{full} of {len(rows)} texts fill or exceed {max_length} tokens: what is beyond was cut off")
+        logger.warning(f"{full} of {len(rows)} texts fill or exceed {max_length} tokens; longer ones were truncated")
     return encoded_rows
 
 
 class Collator:
-    """Makes a batch of rows, encoded or clean; the model finds label tokens in it by itself.
+    """Collates examples into a batch, and tokenizes them first if they are not.
+
+    Batches have no label mask: the model finds its label tokens by their ids.
 
     Args:
-        tokenizer: Of the model; it has encoded the rows, or encodes them now.
-        max_length: Longest input in tokens; by default what the model can take.
+        tokenizer: The tokenizer of the model.
+        max_length: Longest input in tokens; default: the model's limit.
 
     Raises:
-        MultiLabelError: If `max_length` is more than the model can take.
+        MultiLabelError: If `max_length` exceeds the model's limit.
     """
 
     def __init__(self, tokenizer: MultiLabelTokenizer, max_length: int | None = None) -> None:
@@ -79,13 +80,13 @@ class Collator:
         self.max_length = _limit(tokenizer, max_length)
 
     def __call__(self, rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
-        """Pad B rows to the longest, and put their `labels` (B, L), float32, beside them if they have some."""
+        """Pad B examples to the longest, and add their `labels` (B, L), float32, if they have some."""
         if "text" in rows[0]:
             pairs = [row["pair"] for row in rows] if "pair" in rows[0] else None
             encoded = _encode(self.tokenizer, [row["text"] for row in rows], pairs, self.max_length)
             if any(len(ids) == self.max_length for ids in encoded[0]):
-                # Once. How many there are is not known before all are read.
-                logger.warning_once(f"some texts fill or exceed {self.max_length} tokens: what is beyond is cut off")
+                # Once: their number is unknown before all are read.
+                logger.warning_once(f"some texts fill or exceed {self.max_length} tokens; longer ones are truncated")
         else:
             encoded = [row["input_ids"] for row in rows], [row["token_type_ids"] for row in rows]
         batch = pad_batch(*encoded, self.tokenizer.pad_token_id)
@@ -103,14 +104,14 @@ def tokenizer_digest(tokenizer: MultiLabelTokenizer) -> str:
 
 
 def lengths_of(encoded_rows: Dataset) -> NDArray[np.int64]:
-    """Return how many tokens each row has, (N,)."""
+    """Return the number of tokens of each example, (N,)."""
     return np.asarray(reopen_memory_map(encoded_rows).with_format("numpy")["length"][:], np.int64)
 
 
 def longest_first(encoded_rows: Dataset) -> np.ndarray:
-    """Return the order (N,), int64, that puts rows of like length together, the longest first.
+    """Return the order (N,), int64, by decreasing length.
 
-    Batches then carry little padding, and too little memory shows at once instead of at the end.
+    Batches then need little padding, and running out of memory shows at once instead of at the end.
     """
     return np.argsort(-lengths_of(encoded_rows), kind="stable")
 
@@ -118,7 +119,7 @@ def longest_first(encoded_rows: Dataset) -> np.ndarray:
 def _encode(
     tokenizer: MultiLabelTokenizer, texts: list[str], pairs: list[str] | None, max_length: int
 ) -> tuple[list[list[int]], list[list[int]]]:
-    """Return token ids and segment ids of texts."""
+    """Return token ids and token type ids of texts."""
     encoded = tokenizer(texts, pairs, return_attention_mask=False, **cutting(max_length))
     return encoded["input_ids"], encoded["token_type_ids"]
 

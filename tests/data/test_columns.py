@@ -22,7 +22,7 @@ def given_cells(given):
 
 @pytest.mark.parametrize("spec", [{"label_names": []}, {"label_names": ["a", "a"]}, {"label_names": ["a", " "]}])
 def test_given_names_must_differ(spec):
-    with pytest.raises(DataError, match="must be different and not blank"):
+    with pytest.raises(DataError, match="must be unique and not blank"):
         DataSpec(**spec)
 
 
@@ -48,9 +48,9 @@ def test_common_columns_are_found_in_any_case_and_the_first_name_wins(role):
 @pytest.mark.parametrize(
     ("names", "phrase"),
     [
-        (["title", "body", "labels"], "several columns may be the text: 'body', 'title'; give text_column"),
+        (["title", "body", "labels"], "several columns may be the text: 'body', 'title'; pass text_column"),
         (["Text", "text", "labels"], "several columns may be the text: 'Text', 'text'"),
-        (["text", "tags", "topics"], "several columns may be the labels: 'tags', 'topics'; give label_column"),
+        (["text", "tags", "topics"], "several columns may be the labels: 'tags', 'topics'; pass label_column"),
     ],
 )
 def test_where_several_columns_have_a_common_name_one_must_be_named(names, phrase):
@@ -130,7 +130,7 @@ def test_columns_of_zeros_and_ones_are_labels_and_no_text():
 
 def test_numbers_are_text_only_where_they_are_called_so():
     given = {"review": ["1", "0.5"], "labels": ["a", "b"]}
-    with pytest.raises(DataError, match="no column looks like the text: give text_column"):
+    with pytest.raises(DataError, match="no column looks like the text: pass text_column"):
         find_columns(table(given), DataSpec())
     assert find_columns(table(given), DataSpec(text_column="review")).text == "review"
     assert find_columns(table({**given, "text": ["1", "2"]}), DataSpec()).text == "text"
@@ -144,10 +144,10 @@ def test_numbers_are_text_only_where_they_are_called_so():
         ({"text_pair_column": "other"}, "has no column 'other' for the pair; name one of 'text'"),
         ({"label_column": "opinions"}, "has no column 'opinions' for the labels; name one of 'text'"),
         ({"label_column": ["a", "c"]}, "has no column 'c' for the labels"),
-        ({"label_column": "text", "text_column": "text"}, "column 'text' cannot serve two of"),
-        ({"label_column": ["a", "b", "a"]}, "column 'a' cannot serve two of"),
-        ({"label_column": "text"}, "no column looks like the text: give text_column; name one of 'text', 'tags'"),
-        ({"text_column": "tags"}, "no column looks like the labels: give label_column; name one of 'text'"),
+        ({"label_column": "text", "text_column": "text"}, "column 'text' cannot be two of"),
+        ({"label_column": ["a", "b", "a"]}, "column 'a' cannot be two of"),
+        ({"label_column": "text"}, "no column looks like the text: pass text_column; name one of 'text', 'tags'"),
+        ({"text_column": "tags"}, "no column looks like the labels: pass label_column; name one of 'text'"),
     ],
 )
 def test_columns_that_cannot_be_found(spec, message):

@@ -81,11 +81,11 @@ def test_words_for_missing_values_are_text(write):
             '{"text": "good", "labels": ["a"]}\n{"text": "good"\n[1]\n"x"\n',
             [
                 "row 2 (line 2), broken JSON: Expecting ',' delimiter",
-                "row 3 (line 3), [1] is no JSON object",
-                "row 4 (line 4), 'x' is no JSON object",
+                "row 3 (line 3), [1] is not a JSON object",
+                "row 4 (line 4), 'x' is not a JSON object",
             ],
         ),
-        ("a.json", '[{"text": "good", "labels": ["a"]}, 7]', ["row 2, 7 is no JSON object"]),
+        ("a.json", '[{"text": "good", "labels": ["a"]}, 7]', ["row 2, 7 is not a JSON object"]),
         (
             "bad.jsonl",
             json_lines(

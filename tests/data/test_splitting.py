@@ -67,10 +67,10 @@ def test_a_label_of_one_row_stays_in_training_and_is_named(caplog):
     for seed in range(5):
         training, _ = split_validation(rows(labels), fraction=0.5, seed=seed, label_names=["common", "rare"])
         assert positives(training)[1] == 1
-    assert "labels with fewer than 2 rows stay in training, unseen in validation: rare" in caplog.text
+    assert "labels with fewer than 2 rows are only in training: rare" in caplog.text
     caplog.clear()
     split_validation(rows(labels))
-    assert "unseen in validation: 1" in caplog.text
+    assert "only in training: 1" in caplog.text
     caplog.clear()
     split_validation(rows([[1, 1]] * 10))
     assert not caplog.text
@@ -84,7 +84,7 @@ def test_the_fraction_must_leave_two_sides(fraction):
 
 @pytest.mark.parametrize(("count", "fraction"), [(1, 0.5), (4, 0.1), (4, 0.9)])
 def test_too_few_rows(count, fraction):
-    with pytest.raises(ValueError, match=f"{fraction} of {count} rows leaves one side empty; give more rows"):
+    with pytest.raises(ValueError, match=f"{fraction} of {count} rows leaves one side empty; pass more rows"):
         split_validation(rows([[1]] * count), fraction)
 
 

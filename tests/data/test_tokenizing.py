@@ -40,7 +40,7 @@ def test_rows_that_are_encoded_as_they_come_are_cut_alike_and_it_is_said_once(to
     caplog.clear()
     for _ in range(2):
         assert collate(rows)["input_ids"][0].tolist() == expected
-    assert caplog.messages == ["some texts fill or exceed 11 tokens: what is beyond is cut off"]
+    assert caplog.messages == ["some texts fill or exceed 11 tokens; longer ones are truncated"]
 
 
 def test_limits_that_cannot_be_kept_are_refused(tokenizer):
