@@ -128,6 +128,7 @@ def test_a_call_goes_on_where_one_was_stopped(built, small_shards, tmp_path, mon
         ({"labels": None}, [0, 1, 2]),
         ({"threshold": 0.4}, [0, 1, 2]),
         ({"weights": 1e-6}, [0, 1, 2]),
+        ({"truncation_side": "left"}, [0, 1, 2]),
         ({"code": "another"}, [0, 1, 2]),
     ],
 )
@@ -146,6 +147,8 @@ def test_what_was_changed_is_scored_again(backbone, small_shards, tmp_path, monk
     if "weights" in changed:
         with torch.no_grad():
             next(built[0].parameters())[7, 3] += changed["weights"]
+    if "truncation_side" in changed:
+        built[1].truncation_side = changed["truncation_side"]
     if "code" in changed:
         monkeypatch.setattr("bert_multilabel.inference.predict_file.software_digest", lambda: changed["code"])
     written.clear()
