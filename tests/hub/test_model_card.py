@@ -114,7 +114,8 @@ def test_the_card_says_what_is_decided_and_how_well(tmp_path, thresholds):
     write_model_card(path, config, FACTS, tuned)
     page = Page(ModelCard.load(path).text)
     assert (
-        "thresholds were fitted on 120 rows of “validation.csv”, for a recall of at least 0.9. The temp" in page.text
+        "thresholds were fitted on 120 examples of “validation.csv”, for a recall of at least 0.9. The temp"
+        in page.text
     )
     assert "Every text gets at least 1 label" in page.text
     (scores,) = [table for table in page.tables if table[0][0] == "score"]
@@ -132,7 +133,7 @@ def test_the_card_says_what_is_decided_and_how_well(tmp_path, thresholds):
         assert row["F1"] == (f"{expected[name]['f1']:.3f}" if name != "never" else "–")
         assert float(row["threshold"]) == pytest.approx(threshold, rel=0.01)
     assert page.labels["never"]["recall"] == page.labels["never"]["precision"] == "–"
-    assert page.labels["never"]["training rows"] == "0"
+    assert page.labels["never"]["training examples"] == "0"
 
 
 def test_the_table_is_of_decisions_that_the_fit_has_not_seen(tmp_path):
@@ -204,8 +205,8 @@ def test_what_is_not_known_is_left_out(tmp_path):
     assert "None: the run did not evaluate." in page.text
     assert "were not fitted by this run" in page.text
     assert "The language of the texts was not stated" in page.text
-    assert "not known: training went on from a checkpoint" in page.text
-    assert page.labels == {"a": {"training rows": "50", "threshold": "0.5"}}
+    assert "not known: training was resumed from a checkpoint" in page.text
+    assert page.labels == {"a": {"training examples": "50", "threshold": "0.5"}}
     assert "fewer than" not in text
 
 
@@ -217,22 +218,22 @@ def test_thresholds_that_were_there_before_are_not_said_to_be_unseen(tmp_path):
     assert again.scope == "keep"
     write_model_card(tmp_path / "README.md", config, replace(FACTS, positives=[9, 9]), again)
     text = (tmp_path / "README.md").read_text()
-    assert "if they were fitted on these rows, that flatters" in text and "ross-fitted" not in text
-    assert "none fitted on 400 rows of “validation.csv” did better" in text
+    assert "if they were fitted on these examples, the scores are too high" in text and "ross-fitted" not in text
+    assert "none fitted on 400 examples of “validation.csv” did better" in text
 
 
 def test_rows_too_few_to_fit_are_said_to_have_fitted_nothing(tmp_path):
     tuned = tune(*made_rows(2, num_rows=5), MultiLabelConfig(label_names=["a", "b"]), DecisionArguments())
     _, _, page = write(tmp_path / "README.md", ["a", "b"], tuned=tuned)
     assert "were not fitted by this run" in page.text and "ross-fitted" not in page.text
-    assert "On 5 rows of “validation.csv”." in page.text
+    assert "On 5 examples of “validation.csv”." in page.text
 
 
 @pytest.mark.parametrize(
     ("strategy", "config", "said"),
     [
         ("cls", {}, ["strategy cls", "at most 64 tokens at a time."]),
-        ("label_tokens", {}, ["attention full, in all layers", "64 tokens at a time, of which 2 are those of the"]),
+        ("label_tokens", {}, ["attention full, in all layers", "64 tokens at a time, including 2 tokens of the"]),
         ("label_tokens", {"label_attention": "isolated"}, ["attention isolated", "at most 64 tokens at a time."]),
         ("label_tokens", {"label_layers": 1, "num_hidden_layers": 2}, ["in the last 1 of 2 layers"]),
     ],
@@ -244,7 +245,7 @@ def test_each_form_says_how_it_reads(tmp_path, strategy, config, said):
 
 def test_pairs_are_used_as_pairs(tmp_path):
     _, text, page = write(tmp_path / "README.md", ["a"], replace(FACTS, has_pairs=True, hub_name="me/opinions"))
-    assert "gives each pair of texts any number of 1 label" in page.text
+    assert "predicts any number of 1 label for each pair of texts" in page.text
     for line in ('name = "me/opinions"', '{"text": "a text", "text_pair": ', 'tokenizer(["a text"], ["its second'):
         assert line in text
 
@@ -258,7 +259,7 @@ def test_many_labels_are_folded_the_most_frequent_first_and_rare_ones_named(tmp_
     assert len(page.labels) == 260
     support = [int(row["support"]) for row in page.labels.values()]
     assert support == sorted(support, reverse=True) and support[0] > support[-1] == 0
-    assert "40 labels with fewer than 20 training rows" in page.text and "and 10 more." in page.text
+    assert "40 labels with fewer than 20 training examples" in page.text and "and 10 more." in page.text
 
 
 def test_one_run_has_one_card(tmp_path):

@@ -98,7 +98,11 @@ def test_the_model_card_tells_of_the_run_and_not_of_the_machine(trained, files, 
     support = {name: sum(name in row["labels"] for row in make_rows(24)) for name in LABELS}
     for name in LABELS:
         assert f"| {plain(name)} | {counts[name]} | {support[name]} |" in card.text
-    for phrase in ("64 rows of “train.jsonl”", "24 rows of “validation.jsonl”", "0.003 for the encoder, 0.06 for the"):
+    for phrase in (
+        "64 examples of “train.jsonl”",
+        "24 examples of “validation.jsonl”",
+        "0.003 for the encoder, 0.06 for the",
+    ):
         assert phrase in card.text
     assert "chosen for their hamming score on the validation rows" in card.text
     assert card.data.base_model is None and "widget" not in card.data.to_dict()
@@ -367,7 +371,7 @@ def test_options_about_data_reach_the_rows(backbone, tmp_path):
     config = json.loads((tmp_path / "out" / "config.json").read_text())
     assert config["label_names"] == ["gift", "price", "quality"]
     card = ModelCard.load(tmp_path / "out" / "README.md")
-    assert "12 rows of “shop”" in card.text and str(tmp_path) not in card.text
+    assert "12 examples of “shop”" in card.text and str(tmp_path) not in card.text
     assert card.data.datasets is None  # a folder is no data set of the Hub
 
 

@@ -65,9 +65,9 @@ def test_the_card_of_a_trained_folder_follows(model_dir, rows):
     threshold = json.loads((model_dir / "config.json").read_text())["threshold"]
     card = ModelCard.load(model_dir / "README.md")
     assert f"| hamming score | {score:.4f} (" in card.text and f"its threshold ({threshold:.3g} for all)" in card.text
-    assert "On 60 rows of “rows.csv”" in card.text and "a precision of at least 0.8" in card.text
+    assert "On 60 examples of “rows.csv”" in card.text and "a precision of at least 0.8" in card.text
     # What was told of the training is told still.
-    assert "100 rows of “train.csv”" in card.text and card.data.license == "mit"
+    assert "100 examples of “train.csv”" in card.text and card.data.license == "mit"
     assert card.data.widget == [{"text": "a text"}]
 
 
