@@ -1,1 +1,1 @@
-"""Commands that try to break this package: `python -m fuzz.run`, `fuzz.hostile_texts`, `fuzz.hostile_server`."""
+"""Commands that test this package with hostile input: `python -m fuzz.run`, `fuzz.hostile_texts`, `fuzz.hostile_server`."""

@@ -1,4 +1,4 @@
-"""Bytes as a file of label descriptions: known labels with a text each, or a `DataError`."""
+"""Files of label descriptions: they give known labels with a text each, or a `DataError`."""
 
 from bert_multilabel.data.label_descriptions import read_label_descriptions
 from bert_multilabel.errors import DataError

@@ -1,4 +1,4 @@
-"""What all targets ask of an answer to bad input, and a file for those that read one."""
+"""What all targets expect of error messages, and a temporary file for those that read one."""
 
 import tempfile
 from pathlib import Path
@@ -9,7 +9,7 @@ _FOLDER = Path(tempfile.mkdtemp())
 
 
 def check_message(error: Exception) -> None:
-    """Refuse a message that nobody could read, or that cannot be printed."""
+    """Refuse a message that is too long to read."""
     message = str(error)
     assert 0 < len(message) <= LONGEST_MESSAGE, f"a message of {len(message)} characters"
 

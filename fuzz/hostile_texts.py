@@ -21,7 +21,7 @@ TEXTS_TOGETHER = 20
 
 
 def main() -> None:
-    """Try them, and print a table of how many there were."""
+    """Try hostile texts, and print a table of their number."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model_dir", type=Path)
     parser.add_argument("--texts", type=int, default=10_000)
@@ -55,7 +55,7 @@ def main() -> None:
 
 
 def _text(generator: random.Random) -> str:
-    """Put together spellings of tokens, odd characters, any others, and words."""
+    """Return a text of spellings of tokens, odd characters, other characters and words."""
     pieces = []
     for _ in range(generator.randrange(1, 8)):
         kind = generator.random()

@@ -1,4 +1,4 @@
-"""Label cells in every form: a vector of 0, 1 and NaN comes out, or a `DataError` that is short enough to read."""
+"""Label values in all formats: they give a vector of 0, 1 and NaN, or a `DataError` of readable length."""
 
 import json
 import math
@@ -32,7 +32,7 @@ _NAMES = ["price", "quality", "[service]", "a|b", "0"]
 
 
 def run(data: bytes) -> None:
-    """Read some cells as one column, and the first as a 0/1 column, too."""
+    """Parse some values as one column, and the first also as a 0/1 column."""
     provider = atheris.FuzzedDataProvider(data)
     # Values of all types that JSON and parquet know, and first the bytes as they are, so that the seeds are cells.
     values = [_value(provider, 0) for _ in range(provider.ConsumeIntInRange(0, 3))]

@@ -1,4 +1,4 @@
-"""Bytes as a file of label names: names that are all different and not blank, or a `DataError`."""
+"""Files of label names: they give unique names that are not blank, or a `DataError`."""
 
 from bert_multilabel.data.columns import DataSpec
 from bert_multilabel.data.reading import read_label_names
@@ -16,7 +16,7 @@ SEEDS = [
 
 
 def run(data: bytes) -> None:
-    """Read the names, and hand them on as a run does."""
+    """Read the names, and use them as a run does."""
     try:
         names = read_label_names(write("names.txt", data))
         DataSpec(label_names=names)

@@ -1,4 +1,4 @@
-"""Bytes as a parquet file: every row comes out, in order, or a `DataError`."""
+"""Parquet files: they give every row, in order, or a `DataError`."""
 
 import io
 

@@ -1,4 +1,4 @@
-"""Bytes as the body of a request to the server: texts that a tokenizer can read, or words for what is wrong."""
+"""Bodies of requests to the server: they give texts that a tokenizer accepts, or an error message."""
 
 import json
 

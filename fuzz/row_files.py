@@ -1,4 +1,4 @@
-"""Bytes as csv, tsv, json and jsonl: every row comes out, in order, or a `DataError`."""
+"""Files of csv, tsv, json and jsonl: they give every row, in order, or a `DataError`."""
 
 from bert_multilabel.data.columns import DataSpec
 from bert_multilabel.data.examples import load_splits
@@ -30,7 +30,7 @@ SEEDS = [bytes([4 * spec + kind]) + text.encode() for spec in range(4) for kind 
 
 
 def run(data: bytes) -> None:
-    """Read a file whose extension, and what is said of its columns, the first byte chooses."""
+    """Read a file; the first byte chooses its extension and the `DataSpec`."""
     if not data:
         return
     path = write("rows" + _EXTENSIONS[data[0] % 4], data[1:])
@@ -52,5 +52,5 @@ def run(data: bytes) -> None:
 
 
 def _lines(data: bytes) -> list[str]:
-    """Cut a text at the ends of lines that files have, which are fewer than those of `str.splitlines`."""
+    """Split a text at the line ends of files, which are fewer than those of `str.splitlines`."""
     return data.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n").split("\n")

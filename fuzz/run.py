@@ -1,4 +1,4 @@
-"""Feeds parsers with hostile bytes, led by the code that they reach (atheris), and prints a table of what came of it.
+"""Fuzzes the parsers, guided by code coverage (atheris), and prints a table of the findings.
 
     python -m fuzz.run --seconds 60
 
@@ -27,7 +27,7 @@ OPTIONS = {"timeout": 600, "rss_limit_mb": 2048, "max_len": 20_000}
 
 
 def fuzz(name: str, seconds: int, inputs: int, findings: Path) -> None:
-    """Fuzz one target in this process, which libFuzzer ends."""
+    """Fuzz one target in this process; libFuzzer ends it."""
     import atheris
 
     with atheris.instrument_imports(include=[f"bert_multilabel.{module}" for module in INSTRUMENTED]):
@@ -35,7 +35,7 @@ def fuzz(name: str, seconds: int, inputs: int, findings: Path) -> None:
     seen: set[str] = set()
 
     def try_one(data: bytes) -> None:
-        # Caught here, so that fuzzing goes on behind the first finding.
+        # Caught here, so that fuzzing continues after the first finding.
         try:
             start = time.process_time()
             target.run(data)
@@ -59,7 +59,7 @@ def fuzz(name: str, seconds: int, inputs: int, findings: Path) -> None:
 
 
 def run_target(name: str, asked: argparse.Namespace) -> int:
-    """Fuzz one target in a process of its own, print its row of the table, and return how much was found."""
+    """Fuzz one target in a new process, print its row of the table, and return the number of findings."""
     words = ["--fuzz", name, "--seconds", str(asked.seconds), "--inputs", str(asked.inputs)]
     command = [sys.executable, "-m", "fuzz.run", *words, "--findings", str(asked.findings)]
     for old in asked.findings.glob(f"{name}[-.]*"):
