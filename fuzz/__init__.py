@@ -1,1 +1,1 @@
-"""Commands that test this package with hostile input: `python -m fuzz.run`, `fuzz.hostile_texts`, `fuzz.hostile_server`."""
+"""Tests with hostile input: `python -m fuzz.run`, `fuzz.hostile_texts`, `fuzz.hostile_server`."""
