@@ -5,7 +5,7 @@ Shapes: B batch, T tokens, L labels, S labels that are scored (all L, or a subse
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import Any, ClassVar, TypedDict, Unpack, cast
 
 import torch
 from torch import nn
@@ -17,29 +17,27 @@ from transformers.utils.generic import can_return_tuple
 from .configuration_multilabel import MultiLabelConfig
 from .encoder import MultiLabelBert
 from .errors import MultiLabelError
+
+# This import is for the folders of saved models: Transformers copies what the files of a model import.
+from .handler import EndpointHandler as EndpointHandler
 from .hub_readme import PushedInParts
 from .label_init import check_label_descriptions, label_texts, mean_of_pieces, mean_of_states
-from .positions import (
-    check_label_mask,
-    find_tokens,
-    first_states,
-    gather_tokens,
-    with_positions,
-)
+from .pipeline_multilabel import MultiLabelPipeline as MultiLabelPipeline  # as for the handler
+from .positions import check_label_mask, count_marked, find_tokens, first_token_states, gather_tokens, with_positions
 from .tokenization_multilabel import MultiLabelTokenizer, check_tokenizer
 
-if TYPE_CHECKING:
-    # Never imported from here. But when Transformers saves or loads a model, it reads in the text of this file which
-    # others belong to it: so the pipeline with what it needs, and the handler of endpoints, are in every folder.
-    from .handler import EndpointHandler as EndpointHandler
-    from .pipeline_multilabel import MultiLabelPipeline as MultiLabelPipeline
-
-# Of the vectors in which the rows of a new classifier start; a random one of 384 weights has the same.
+# The norm of each row of a new classifier: that of 384 weights drawn with BERT's standard deviation, 0.02.
 _INIT_NORM = 0.4
-# What BERT's encoder is given, by the names of its arguments.
+# What BERT's embeddings and masks are made of, by the names of `forward`.
 Inputs = dict[str, torch.Tensor | None]
-# What a forward records on the way, if asked to: hidden states and attentions.
+# The hidden states and attentions of a forward pass, if they were asked for.
 Recorded = tuple[Any, Any]
+
+
+class LabelMask(TypedDict, total=False):
+    """A keyword of `BertForMultiLabelLabelTokens.forward`: Trainer takes each parameter named "label" for labels."""
+
+    label_mask: torch.Tensor | None
 
 
 class MultiLabelHead(nn.Module):
@@ -58,15 +56,15 @@ class MultiLabelHead(nn.Module):
         return outputs
 
     def features(self, states: torch.Tensor) -> torch.Tensor:
-        """Map vectors (..., H) to what the last layer reads, (..., H)."""
+        """Map vectors (..., H) to the input of the last layer, (..., H)."""
         return torch.tanh(self.dense(self.dropout(states)))
 
 
 class LabelTokenHead(MultiLabelHead):
     """Dropout, dense, tanh, linear to 1 for the vector of each label token.
 
-    All labels share these layers. Beside the last one each label has a row and a bias of its own, which begin at zero:
-    what tells a label apart, and how frequent it is, need not go through its token then.
+    All labels share these layers. In the last one each label adds weights and a bias of its own, which start at zero:
+    they hold how frequent a label is, and what its token does not say of it.
     """
 
     def __init__(self, config: MultiLabelConfig) -> None:
@@ -77,12 +75,14 @@ class LabelTokenHead(MultiLabelHead):
     def forward(self, states: torch.Tensor, labels: torch.Tensor | None = None) -> torch.Tensor:
         """Map the vectors (B, S, H) of labels (1 or B, S), by default of all L in order, to logits (B, S)."""
         every = slice(None) if labels is None else labels
-        rows = self.out_proj.weight + self.label_weight[every]  # (1 or B, S, H) or (L, H)
-        return (self.features(states) * rows).sum(-1) + self.out_proj.bias + self.label_bias[every]
+        features = self.features(states)  # (B, S, H)
+        own = (features * self.label_weight[every]).sum(-1) + self.label_bias[every]  # (B, S)
+        logits: torch.Tensor = self.out_proj(features).squeeze(-1) + own
+        return logits
 
     @torch.no_grad()
     def add_labels(self, count: int) -> None:
-        """Make room for more labels, which get no row of their own yet, and the median bias of the others."""
+        """Add labels whose own weights are zero, and whose bias is the median of the others."""
         weight, bias = self.label_weight, self.label_bias
         rows = torch.cat([weight, weight.new_zeros(count, weight.size(1))])  # (L + count, H)
         self.label_weight = nn.Parameter(rows, weight.requires_grad)
@@ -90,9 +90,9 @@ class LabelTokenHead(MultiLabelHead):
 
 
 class MultiLabelPreTrainedModel(PushedInParts, BertPreTrainedModel):  # type: ignore[misc]  # a wrapped push_to_hub
-    """What both strategies share: the encoder, the head, the loss and the output.
+    """What both strategies share: the encoder, the loss and the output.
 
-    A strategy adds its head, and its `forward`, which picks the vectors that the head reads.
+    A strategy adds its head, and its `forward`, which selects the vectors that the head reads.
 
     Args:
         config: Its strategy must be the one of the class.
@@ -106,12 +106,12 @@ class MultiLabelPreTrainedModel(PushedInParts, BertPreTrainedModel):  # type: ig
     # The loss is a mean over what its batch annotates, so Trainer has to average over accumulated batches.
     accepts_loss_kwargs = False
     strategy: ClassVar[str]
-    # Begin the names of the parameters that are new with the task, not from the backbone: these have far to go.
+    # The names of the parameters that do not come from the backbone start with these.
     head_parameter_prefixes = ("classifier.", "label_embeddings.")
 
     def __init__(self, config: MultiLabelConfig) -> None:
         super().__init__(config)
-        # Fields that `from_pretrained(..., field=value)` replaced have not been held against each other yet.
+        # `from_pretrained(..., field=value)` has replaced fields that are not checked against each other yet.
         config.validate_multilabel()
         if config.strategy != self.strategy:
             raise MultiLabelError(
@@ -129,7 +129,7 @@ class MultiLabelPreTrainedModel(PushedInParts, BertPreTrainedModel):  # type: ig
 
     @property
     def label_bias(self) -> torch.Tensor:
-        """What each label's logit begins with, (L,)."""
+        """The bias of each label's logit, (L,)."""
         raise NotImplementedError
 
     @classmethod
@@ -149,7 +149,7 @@ class MultiLabelPreTrainedModel(PushedInParts, BertPreTrainedModel):  # type: ig
         # Mismatches are refused below, together with missing and unexpected weights.
         options = {"ignore_mismatched_sizes": True, **kwargs, "config": config, "output_loading_info": True}
         try:
-            loaded: Any = super(MultiLabelPreTrainedModel, cls._for(config)).from_pretrained(*args, **options)
+            loaded: Any = super(MultiLabelPreTrainedModel, cls._class_for(config)).from_pretrained(*args, **options)
         except Exception as error:
             # By name: files that travel with a model import as little as possible.
             if type(error).__name__ != "SafetensorError":
@@ -160,45 +160,39 @@ class MultiLabelPreTrainedModel(PushedInParts, BertPreTrainedModel):  # type: ig
         return (model, info) if output_loading_info else model
 
     @classmethod
-    def _from_config(cls, config: MultiLabelConfig, **kwargs: Any) -> "MultiLabelPreTrainedModel":
-        model: MultiLabelPreTrainedModel = super(MultiLabelPreTrainedModel, cls._for(config))._from_config(
-            config, **kwargs
-        )
-        return model
+    def _from_config(cls, config: MultiLabelConfig, **kwargs: Any) -> Any:
+        # `AutoModel.from_config` calls the wrong class where two directories share their code, as described above.
+        return super(MultiLabelPreTrainedModel, cls._class_for(config))._from_config(config, **kwargs)
 
     @classmethod
-    def _for(cls, config: Any) -> "type[MultiLabelPreTrainedModel]":
+    def _class_for(cls, config: Any) -> "type[MultiLabelPreTrainedModel]":
         strategy = getattr(config, "strategy", cls.strategy)
         return cls if strategy == cls.strategy else MODEL_CLASSES.get(strategy, cls)
 
     def add_labels(
         self, names: Sequence[str], tokenizer: MultiLabelTokenizer, descriptions: Mapping[str, str] | None = None
     ) -> None:
-        """Let a trained model and its tokenizer know more labels; only with label tokens."""
+        """Add labels to a trained model and its tokenizer; only with label tokens."""
         raise MultiLabelError(
-            f"labels {list(names)} cannot be added with strategy {self.strategy!r}, where each label has a trained "
-            "row of its own: train anew from the plain BERT checkpoint, or use strategy 'label_tokens'"
+            f"labels {list(names)} cannot be added with strategy {self.strategy!r}, where each label has trained "
+            "weights of its own: train again from the plain BERT checkpoint, or use strategy 'label_tokens'"
         )
 
-    def _encode(
-        self,
-        pick: Callable[[torch.Tensor], torch.Tensor],
-        inputs: Inputs,
-        record: dict[str, bool | None],
+    def _encode_selected(
+        self, select: Callable[[torch.Tensor], torch.Tensor], inputs: Inputs, record: dict[str, bool]
     ) -> tuple[torch.Tensor, Recorded]:
-        """Return the states that `pick` takes of the last ones, (B, T, H), and what is recorded on the way to them."""
+        """Return the states that `select` takes of the last ones, (B, T, H), and what was asked to be recorded."""
         inputs, mask = with_positions(inputs), inputs["attention_mask"]
-        # A mask that says for each token what it may read holds for the whole sequence only.
-        if self._records(record) or (mask is not None and mask.dim() != 2):
-            # Only what is given: an explicit None would hide what the configuration says.
-            given = {name: value for name, value in {**inputs, **record}.items() if value is not None}
-            encoded = self.bert(return_dict=True, **given)
-            return pick(encoded.last_hidden_state), (encoded.hidden_states, encoded.attentions)
-        return self.bert.read(pick, **inputs), (None, None)
+        # A mask of which token reads which, (B, 1, T, T), needs all tokens in every layer.
+        if any(record.values()) or (mask is not None and mask.dim() != 2):
+            encoded = self.bert(**inputs, **record)
+            return select(encoded.last_hidden_state), (encoded.hidden_states, encoded.attentions)
+        return self.bert.encode_selected(select, **inputs), (None, None)
 
-    def _records(self, record: dict[str, bool | None], *names: str) -> bool:
-        """Whether any of these (by default states or attentions) are asked for, by the call or the configuration."""
-        return any(getattr(self.config, name) if record[name] is None else record[name] for name in names or record)
+    def _what_to_record(self, attentions: bool | None, hidden_states: bool | None) -> dict[str, bool]:
+        """Return what to record: what the call asks for, or else the configuration."""
+        asked = {"output_attentions": attentions, "output_hidden_states": hidden_states}
+        return {name: bool(getattr(self.config, name) if value is None else value) for name, value in asked.items()}
 
     def _output(
         self, logits: torch.Tensor, labels: torch.Tensor | None, recorded: Recorded
@@ -225,21 +219,21 @@ class BertForMultiLabelCLS(MultiLabelPreTrainedModel):
 
     @property
     def label_bias(self) -> torch.Tensor:
-        """What each label's logit begins with, (L,)."""
+        """The bias of each label's logit, (L,)."""
         return cast(torch.Tensor, self.classifier.out_proj.bias)
 
     @torch.no_grad()
     def init_label_embeddings(
         self, tokenizer: MultiLabelTokenizer, descriptions: Mapping[str, str] | None = None
     ) -> None:
-        """Give each label's row of the last layer its weights, made of what the label is called.
+        """Initialize each label's weights of the last layer from its description, or else its name.
 
-        A row points to where the head puts the encoder's own reading of the description, or else the name, apart from
-        what all labels share; and it is short, so that training begins near the last bias.
+        The weights are the head's features of the text, as the encoder reads it, less the mean over all labels, and
+        scaled to a small norm, so that training starts near the bias.
 
         Args:
             tokenizer: The model's tokenizer.
-            descriptions: What is said of labels, by name.
+            descriptions: Texts that describe labels, by name.
         """
         texts = label_texts(self.config.label_names, descriptions or {})
         states = mean_of_states(self.bert, self.config.num_hidden_layers, tokenizer, texts)  # (L, H)
@@ -260,7 +254,7 @@ class BertForMultiLabelCLS(MultiLabelPreTrainedModel):
         output_attentions: bool | None = None,
         output_hidden_states: bool | None = None,
     ) -> SequenceClassifierOutput:
-        """Score all labels of every row.
+        """Score all labels of every text.
 
         Args:
             input_ids: (B, T) token ids, or else `inputs_embeds`.
@@ -285,9 +279,9 @@ class BertForMultiLabelCLS(MultiLabelPreTrainedModel):
             "position_ids": position_ids,
             "inputs_embeds": inputs_embeds,
         }
-        record = {"output_attentions": output_attentions, "output_hidden_states": output_hidden_states}
-        states, recorded = self._encode(
-            lambda states: first_states(states, attention_mask)[:, None], inputs, record
+        record = self._what_to_record(output_attentions, output_hidden_states)
+        states, recorded = self._encode_selected(
+            lambda states: first_token_states(states, attention_mask)[:, None], inputs, record
         )  # (B, 1, H)
         return self._output(self.classifier(states[:, 0]), labels, recorded)
 
@@ -295,18 +289,18 @@ class BertForMultiLabelCLS(MultiLabelPreTrainedModel):
 class BertForMultiLabelLabelTokens(MultiLabelPreTrainedModel):
     """Classifies every label from the vector of its own label token, with layers shared by all labels.
 
-    Where the configuration lets labels stand apart (`label_attention` "isolated", or fewer `label_layers` than there
-    are), the text is encoded by itself, so the input need not hold label tokens: without any, all labels are scored.
+    Where the text is encoded separately (`label_attention` "isolated", or fewer `label_layers` than layers), the input
+    need not hold label tokens: without any, all labels are scored.
     """
 
     strategy = "label_tokens"
-    # Folders saved before labels had a row and a bias of their own go on without.
+    # Version 0.1.0 saved folders without these, which are then zero.
     _keys_to_ignore_on_load_missing = ["classifier.label_weight", "classifier.label_bias"]
 
     def __init__(self, config: MultiLabelConfig) -> None:
         super().__init__(config)
         if config.has_late_label_layers:
-            # The state with which each label joins the deeper layers.
+            # Each label's state before its first layer.
             self.label_embeddings = nn.Embedding(len(config.label_names), config.hidden_size)
             self.post_init()
 
@@ -322,22 +316,22 @@ class BertForMultiLabelLabelTokens(MultiLabelPreTrainedModel):
 
     @property
     def label_bias(self) -> torch.Tensor:
-        """What each label's logit begins with, (L,); beside it there is the bias that all labels share."""
+        """The bias of each label's logit, (L,), to which the bias of the shared layer is added."""
         return cast(LabelTokenHead, self.classifier).label_bias
 
     def add_labels(
         self, names: Sequence[str], tokenizer: MultiLabelTokenizer, descriptions: Mapping[str, str] | None = None
     ) -> None:
-        """Let a trained model and its tokenizer know more labels, behind those that are there.
+        """Add labels to a trained model and its tokenizer, after those they have.
 
-        What is trained stays as it is; a new label starts from its description or its name, as `from_backbone` has
-        it. With `label_attention` "isolated" the logits of the old labels stay, too; with "full" they move, since
-        all labels read each other. An optimizer has to be made after this. On an error nothing has changed.
+        All trained weights stay as they are. A new label is initialized from its description or its name, as in
+        `from_backbone`. With `label_attention` "isolated" the logits of the old labels stay the same; with "full" they
+        change, since all labels read each other. Create the optimizer after this. On an error nothing has changed.
 
         Args:
             names: Names of the new labels.
-            tokenizer: The model's own tokenizer, which learns the tokens of the new labels.
-            descriptions: What is said of new labels, by name; those without start from their names.
+            tokenizer: The model's own tokenizer, to which the new label tokens are added.
+            descriptions: Texts that describe new labels, by name; the others are initialized from their names.
 
         Raises:
             MultiLabelError: If the tokenizer is another model's, a name is blank, repeated or taken, a description is
@@ -362,21 +356,20 @@ class BertForMultiLabelLabelTokens(MultiLabelPreTrainedModel):
     def init_label_embeddings(
         self, tokenizer: MultiLabelTokenizer, descriptions: Mapping[str, str] | None = None, first: int = 0
     ) -> None:
-        """Give label tokens their weights, made of what their labels are called.
+        """Initialize the vectors of label tokens from the descriptions, or else the names, of their labels.
 
-        The embedding row of each becomes the mean of the rows of the word pieces of its description, or else its
-        name. The state with which it joins deeper layers (`label_layers`) becomes the encoder's own reading of that
-        text: the mean of the states at that depth.
+        The word embedding of a label token becomes the mean over the word pieces of the text. With fewer
+        `label_layers`, the label's embedding becomes the mean of the encoder's states of the text before those layers.
 
         Args:
-            tokenizer: The model's tokenizer, which knows all label tokens; its `model_max_length` makes room for them
-                where they stand apart.
-            descriptions: What is said of labels, by name.
-            first: Labels before this one have their weights and keep them.
+            tokenizer: The model's tokenizer, which has all label tokens; its `model_max_length` grows by their number
+                where the text is encoded separately.
+            descriptions: Texts that describe labels, by name.
+            first: The first label to initialize; those before it keep their vectors.
         """
         self.num_labels = len(self.config.label_names)
         self.config.label_token_ids = list(tokenizer.label_token_ids)
-        # Some vocabularies are padded: the matrix may have room for the label tokens already.
+        # Some vocabularies are padded, so the matrix may already have rows for the label tokens.
         self.resize_token_embeddings(max(len(tokenizer), self.config.vocab_size), mean_resizing=False)
         # Of all labels, so that a new one starts differently from a known one of the same words.
         texts = label_texts(self.config.label_names, descriptions or {})
@@ -400,13 +393,13 @@ class BertForMultiLabelLabelTokens(MultiLabelPreTrainedModel):
         token_type_ids: torch.Tensor | None = None,
         position_ids: torch.Tensor | None = None,
         inputs_embeds: torch.Tensor | None = None,
-        label_mask: torch.Tensor | None = None,
         labels: torch.Tensor | None = None,
         output_attentions: bool | None = None,
         output_hidden_states: bool | None = None,
         subset: torch.Tensor | None = None,
+        **kwargs: Unpack[LabelMask],
     ) -> SequenceClassifierOutput:
-        """Score all labels of every row, or some of them.
+        """Score all labels of every text, or some of them.
 
         Args:
             input_ids: (B, T) token ids, or else `inputs_embeds`.
@@ -414,27 +407,31 @@ class BertForMultiLabelLabelTokens(MultiLabelPreTrainedModel):
             token_type_ids: (B, T) segment ids.
             position_ids: (B, T); by default they count from the first token that is not padding.
             inputs_embeds: (B, T, H) in place of `input_ids`; then `label_mask` must be given.
-            label_mask: (B, T), 1 at exactly L label tokens of each row, which stand in label order; by default the
-                places in `input_ids` that hold one of the configuration's `label_token_ids`. Where labels stand
-                apart, each row may mark any labels in any order, as many as the other rows, or none for all labels;
-                what `inputs_embeds` holds there is not read, so all labels have to be marked in label order, or none.
-                A compiled model cannot count them: there an input without mask is text alone, and a mask marks all.
             labels: (B, L) multi-hot of any number type; NaN or -100 means "not annotated".
             output_attentions: Return the attention weights of every layer.
-            output_hidden_states: Return the hidden states of every layer; where labels stand apart, those of the text
-                and behind them those of the labels.
-            subset: (S,) int64, the labels to score by their index, in place of those in the input; only with
+            output_hidden_states: Return the hidden states of every layer; where the text is encoded separately, those
+                of the text and behind them those of the labels.
+            subset: (S,) int64, the indices of the labels to score, in place of those in the input; only with
                 `label_attention` "isolated", where a label's logit does not depend on the others.
+            **kwargs: `label_mask`, (B, T), 1 at exactly L label tokens of each text, in label order; by default
+                wherever `input_ids` has one of the configuration's `label_token_ids`. Where the text is encoded
+                separately, each text may mark any labels in any order, as many as the other texts, or none for all
+                labels; of `inputs_embeds` it must mark all labels in label order, or none, as their vectors are not
+                read. In a compiled model an input without mask is text alone, and a mask marks all labels.
 
         Returns:
-            `logits` (B, L) in label order, or (B, S) in the order asked for, and with labels the mean `loss` over
-            what is annotated.
+            `logits` (B, L) in label order, or (B, S) in the order of the input or the subset, and with labels the mean
+            `loss` over what is annotated.
 
         Raises:
             MultiLabelError: If the mask does not have the shape of the tokens, is neither given nor derivable, or does
-                not mark the right number of tokens in a row; if a subset is asked for that is not to be had; or if
-                the labels do not fit the logits or are not numbers from 0 to 1.
+                not mark the right number of tokens of a text (on an accelerator, such a text gets NaN logits); if the
+                subset cannot be scored; or if the labels do not fit the logits or are not numbers from 0 to 1.
+            TypeError: If another keyword is passed.
         """
+        mask = kwargs.pop("label_mask", None)
+        if kwargs:
+            raise TypeError(f"forward() got an unexpected keyword argument {next(iter(kwargs))!r}")
         inputs = {
             "input_ids": input_ids,
             "attention_mask": attention_mask,
@@ -442,81 +439,74 @@ class BertForMultiLabelLabelTokens(MultiLabelPreTrainedModel):
             "position_ids": position_ids,
             "inputs_embeds": inputs_embeds,
         }
-        record = {"output_attentions": output_attentions, "output_hidden_states": output_hidden_states}
+        record = self._what_to_record(output_attentions, output_hidden_states)
         token_ids = self.config.label_token_ids
-        # How many labels stand in a text decides on shapes, so a compiled graph takes an input without mask for text.
+        # The number of label tokens decides on shapes, so in a compiled graph an input without mask is text alone.
         assumes_text = self.config.encodes_text_separately and torch.compiler.is_compiling()
-        if label_mask is None and input_ids is not None and token_ids is not None and not assumes_text:
-            label_mask = find_tokens(input_ids, token_ids)  # (B, T)
-        self._check_shape(label_mask, input_ids if inputs_embeds is None else inputs_embeds)
+        if mask is None and input_ids is not None and token_ids is not None and not assumes_text:
+            mask = find_tokens(input_ids, token_ids)  # (B, T)
+        tokens = input_ids if inputs_embeds is None else inputs_embeds
+        if mask is not None and tokens is not None and mask.shape != tokens.shape[:2]:
+            raise MultiLabelError(
+                f"label_mask has the shape {tuple(mask.shape)}, the tokens {tuple(tokens.shape[:2])}"
+            )
         if subset is not None:
             subset = self._check_subset(subset)
         if self.config.encodes_text_separately:
-            logits, recorded = self._score_apart(inputs, label_mask, subset, record)
+            logits, recorded = self._score_separately(inputs, mask, subset, record)
         else:
-            logits, recorded = self._score_together(inputs, label_mask, record)
+            logits, recorded = self._score_jointly(inputs, mask, record)
         return self._output(logits, labels, recorded)
 
-    def _check_shape(self, label_mask: torch.Tensor | None, tokens: torch.Tensor | None) -> None:
-        if label_mask is not None and tokens is not None and label_mask.shape != tokens.shape[:2]:
-            raise MultiLabelError(
-                f"label_mask has the shape {tuple(label_mask.shape)}, the tokens {tuple(tokens.shape[:2])}"
-            )
-
-    def _score_together(
-        self, inputs: Inputs, label_mask: torch.Tensor | None, record: dict[str, bool | None]
+    def _score_jointly(
+        self, inputs: Inputs, label_mask: torch.Tensor | None, record: dict[str, bool]
     ) -> tuple[torch.Tensor, Recorded]:
-        """Score labels that are part of the sequence: logits (B, L), and what is recorded on the way."""
+        """Score labels whose tokens are part of the text: logits (B, L), and what was recorded."""
         if label_mask is None:
             missing = "input_ids" if inputs["input_ids"] is None else "config.label_token_ids"
             raise MultiLabelError(f"label_mask must be given where it cannot be derived: there are no {missing}")
         check_label_mask(label_mask, self.num_labels)
-        label_states, recorded = self._encode(
+        label_states, recorded = self._encode_selected(
             lambda states: gather_tokens(states, label_mask, self.num_labels), inputs, record
         )  # (B, L, H)
         return self.classifier(label_states), recorded  # (B, L)
 
-    def _score_apart(
-        self,
-        inputs: Inputs,
-        label_mask: torch.Tensor | None,
-        subset: torch.Tensor | None,
-        record: dict[str, bool | None],
+    def _score_separately(
+        self, inputs: Inputs, label_mask: torch.Tensor | None, subset: torch.Tensor | None, record: dict[str, bool]
     ) -> tuple[torch.Tensor, Recorded]:
-        """Score labels that stand apart from the text: logits (B, S), and what is recorded on the way."""
+        """Score labels whose tokens are added to the encoded text: logits (B, S), and what was recorded."""
         mask = inputs["attention_mask"]
         if mask is not None and mask.dim() != 2:
             raise MultiLabelError(
-                f"attention_mask must be (B, T) where labels stand apart, got shape {tuple(mask.shape)}"
+                f"attention_mask must be (B, T) where the text is encoded separately, got shape {tuple(mask.shape)}"
             )
-        text, indices = self._take_apart(inputs, label_mask)
+        text, indices = self._split_inputs(inputs, label_mask)
         if subset is not None:
             indices = subset[None]  # (1, S)
         text = with_positions(text)
-        starts = self._label_starts(indices)  # (1, S, H) or (B, S, H)
-        if self._records(record):
-            states, attentions = self.bert.encode_labels(starts, **text)
-            logits = self.classifier(states[-1][:, -starts.size(1) :], indices)  # (B, S)
+        label_inputs = self._label_inputs(indices)  # (1, S, H) or (B, S, H)
+        if any(record.values()):
+            states, attentions = self.bert.record_labels(label_inputs, **text)
+            logits = self.classifier(states[-1][:, -label_inputs.size(1) :], indices)  # (B, S)
             return logits, (
-                tuple(states) if self._records(record, "output_hidden_states") else None,
-                tuple(attentions) if self._records(record, "output_attentions") else None,
+                tuple(states) if record["output_hidden_states"] else None,
+                tuple(attentions) if record["output_attentions"] else None,
             )
-        parts: list[torch.Tensor] = []
+        chunks: list[torch.Tensor] = []
         done = 0
-        for label_states in self.bert.read_labels(starts, **text):  # (B, S', H)
-            read = label_states.size(1)
-            parts.append(self.classifier(label_states, indices[:, done : done + read]))  # (B, S')
-            done += read
-        return torch.cat(parts, dim=1), (None, None)  # (B, S)
+        for label_states in self.bert.encode_labels(label_inputs, **text):  # (B, S', H)
+            end = done + label_states.size(1)
+            chunks.append(self.classifier(label_states, indices[:, done:end]))  # (B, S')
+            done = end
+        return torch.cat(chunks, dim=1), (None, None)  # (B, S)
 
-    def _take_apart(self, inputs: Inputs, label_mask: torch.Tensor | None) -> tuple[Inputs, torch.Tensor]:
-        """Return the inputs without label tokens, and which labels those were: (1, S) or (B, S) indices."""
-        every_label = torch.arange(self.num_labels, device=self.device)[None]  # (1, L)
+    def _split_inputs(self, inputs: Inputs, label_mask: torch.Tensor | None) -> tuple[Inputs, torch.Tensor]:
+        """Return the inputs without label tokens, and the indices of the labels that these stand for, (1 or B, S)."""
+        every_label = torch.arange(self.num_labels, device=self.label_bias.device)[None]  # (1, L)
         if label_mask is None:
             return inputs, every_label
         # Counting needs the host, so in a compiled graph a mask has to mark all labels.
-        marked = self.num_labels if torch.compiler.is_compiling() else int(label_mask[0].ne(0).sum())
-        check_label_mask(label_mask, marked)
+        marked = self.num_labels if torch.compiler.is_compiling() else count_marked(label_mask)
         if marked == 0:
             return inputs, every_label
         if inputs["input_ids"] is None:
@@ -526,29 +516,29 @@ class BertForMultiLabelLabelTokens(MultiLabelPreTrainedModel):
             indices = self._label_indices(gather_tokens(inputs["input_ids"], label_mask, marked))
 
         def take_text(tensor: torch.Tensor) -> torch.Tensor:
-            tensor = tensor.expand(len(label_mask), *tensor.shape[1:])  # BERT takes one row of positions for all
+            tensor = tensor.expand(len(label_mask), *tensor.shape[1:])  # BERT takes positions (1, T) for all texts
             return gather_tokens(tensor, label_mask == 0, label_mask.size(1) - marked)  # (B, T - S) or (B, T - S, H)
 
         return {name: None if tensor is None else take_text(tensor) for name, tensor in inputs.items()}, indices
 
     def _label_indices(self, token_ids: torch.Tensor) -> torch.Tensor:
-        """Look up which labels the label tokens (B, S) stand for; one row (1, S) where all rows are alike."""
+        """Return the labels of label tokens (B, S): (B, S), or (1, S) where all texts have the same."""
         known, order = self._label_token_ids().sort()  # (L,), (L,)
-        places = torch.searchsorted(known, token_ids).clamp(max=len(known) - 1)  # (B, S)
+        positions = torch.searchsorted(known, token_ids).clamp(max=len(known) - 1)  # (B, S)
         if token_ids.device.type == "cpu" and not torch.compiler.is_compiling():
-            if not torch.equal(known[places], token_ids):
-                unknown = token_ids[known[places] != token_ids][0]
+            if not torch.equal(known[positions], token_ids):
+                unknown = token_ids[known[positions] != token_ids][0]
                 raise MultiLabelError(
                     f"label_mask marks token {int(unknown)}, which is not one of config.label_token_ids"
                 )
-            if (places == places[:1]).all():
-                places = places[:1]  # (1, S): what does not depend on the text is then computed once
-        return order[places]
+            if (positions == positions[:1]).all():
+                positions = positions[:1]  # (1, S): what does not depend on the text is then computed once
+        return order[positions]
 
     def _label_token_ids(self) -> torch.Tensor:
         if self.config.label_token_ids is None:
             raise MultiLabelError("config.label_token_ids is missing: it says which label each label token stands for")
-        return torch.tensor(self.config.label_token_ids, device=self.device)  # (L,)
+        return torch.tensor(self.config.label_token_ids, device=self.label_bias.device)  # (L,)
 
     def _check_subset(self, subset: torch.Tensor) -> torch.Tensor:
         if self.config.label_attention != "isolated":
@@ -556,7 +546,7 @@ class BertForMultiLabelLabelTokens(MultiLabelPreTrainedModel):
                 f"subset needs label_attention 'isolated', but it is {self.config.label_attention!r}: here every "
                 "label's logit depends on the others"
             )
-        indices = torch.as_tensor(subset, device=self.device)  # (S,)
+        indices = torch.as_tensor(subset, device=self.label_bias.device)  # (S,)
         is_list = indices.dim() == 1 and len(indices) > 0 and indices.dtype in (torch.int32, torch.int64)
         if not is_list or not bool(((indices >= 0) & (indices < self.num_labels)).all()):
             raise MultiLabelError(
@@ -564,15 +554,15 @@ class BertForMultiLabelLabelTokens(MultiLabelPreTrainedModel):
             )
         return indices
 
-    def _label_starts(self, indices: torch.Tensor) -> torch.Tensor:
-        """Return the states with which labels (1 or B, S) join: (1 or B, S, H)."""
+    def _label_inputs(self, indices: torch.Tensor) -> torch.Tensor:
+        """Return the states of labels (1 or B, S) before their first layer: (1 or B, S, H)."""
         if self.config.has_late_label_layers:
-            starts: torch.Tensor = self.label_embeddings(indices)
-            return starts
-        # All at the first position, where [CLS] reads the whole text, too.
+            states: torch.Tensor = self.label_embeddings(indices)
+            return states
+        # All at the first position, from which BERT's [CLS] reads the whole text.
         token_ids = self._label_token_ids()[indices]  # (1 or B, S)
-        starts = self.bert.embeddings(input_ids=token_ids, position_ids=torch.zeros_like(token_ids))
-        return starts
+        states = self.bert.embeddings(input_ids=token_ids, position_ids=torch.zeros_like(token_ids))
+        return states
 
 
 MODEL_CLASSES: dict[str, type[MultiLabelPreTrainedModel]] = {
@@ -616,7 +606,7 @@ def multi_label_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor
         The loss, float32, (); 0 if nothing is annotated.
 
     Raises:
-        MultiLabelError: If the shapes differ, or (on CPU) if a label is no number from 0 to 1.
+        MultiLabelError: If the shapes differ, or (on a CPU) if a label is not a number from 0 to 1.
     """
     targets, annotated = split_targets(labels, logits)
     loss: torch.Tensor = nn.BCEWithLogitsLoss(weight=annotated.float(), reduction="sum")(logits.float(), targets)
@@ -624,18 +614,18 @@ def multi_label_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor
 
 
 def split_targets(labels: torch.Tensor, logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Take labels apart into targets and what is annotated.
+    """Split labels into targets and a mask of what is annotated.
 
     Args:
         labels: (B, L), numbers from 0 to 1 of any dtype; NaN or -100 means "not annotated".
-        logits: (B, L), any floating dtype, for which the labels are.
+        logits: (B, L), any floating dtype.
 
     Returns:
-        The targets, (B, L), float32, 0 where not annotated, and what is annotated, (B, L), bool; both on the device of
-        the logits.
+        The targets, (B, L), float32, 0 where not annotated, and the mask of what is annotated, (B, L), bool; both on
+        the device of the logits.
 
     Raises:
-        MultiLabelError: If the shapes differ, or (on CPU) if a label is no number from 0 to 1.
+        MultiLabelError: If the shapes differ, or (on a CPU) if a label is not a number from 0 to 1.
     """
     if labels.shape != logits.shape:
         raise MultiLabelError(

@@ -147,8 +147,7 @@ class MultiLabelPipeline(Pipeline):
     @cached_property
     def scorer(self) -> MultiLabelScorer:
         """What scores texts, made at the first call."""
-        precision = "bfloat16" if self.model.dtype == torch.bfloat16 else "float32"
-        return MultiLabelScorer(self.model, self.tokenizer, precision)
+        return MultiLabelScorer(self.model, self.tokenizer)
 
     def __call__(self, inputs: Any, **arguments: Any) -> Any:  # type: ignore[override]  # it batches by itself
         """Predict the labels of texts.

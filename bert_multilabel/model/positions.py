@@ -1,5 +1,5 @@
 # Copyright 2026 The bert-multilabel authors. Licensed under the Apache License, Version 2.0.
-"""Where tokens stand in a row: their positions, the first one, and those that a mask marks.
+"""Positions of tokens in a sequence: their numbers for BERT, the first token, and the tokens that a mask marks.
 
 Shapes: B batch, T tokens, L labels, H hidden size.
 """
@@ -10,7 +10,7 @@ from .errors import MultiLabelError
 
 
 def with_positions(inputs: dict[str, torch.Tensor | None]) -> dict[str, torch.Tensor | None]:
-    """Fill in `position_ids` (B, T) where none are given but an `attention_mask` (B, T) is."""
+    """Add `position_ids` (B, T) where none are given but an `attention_mask` (B, T) is."""
     mask = inputs["attention_mask"]
     if inputs["position_ids"] is not None or mask is None or mask.dim() != 2:
         return inputs
@@ -18,7 +18,7 @@ def with_positions(inputs: dict[str, torch.Tensor | None]) -> dict[str, torch.Te
 
 
 def unpadded_positions(attention_mask: torch.Tensor) -> torch.Tensor:
-    """Count positions from the first token that is attended, so that padding on the left changes nothing.
+    """Count positions from the first token that is not padding, so that padding on the left changes nothing.
 
     Args:
         attention_mask: (B, T), 1 at tokens.
@@ -31,8 +31,8 @@ def unpadded_positions(attention_mask: torch.Tensor) -> torch.Tensor:
     return (positions - padding_left).clamp(min=0)  # (B, T)
 
 
-def first_states(hidden_states: torch.Tensor, attention_mask: torch.Tensor | None) -> torch.Tensor:
-    """Take the vector of each row's first token that is attended: (B, T, H) to (B, H)."""
+def first_token_states(hidden_states: torch.Tensor, attention_mask: torch.Tensor | None) -> torch.Tensor:
+    """Return the vector of each sequence's first token that is not padding: (B, T, H) to (B, H)."""
     if attention_mask is None or attention_mask.dim() != 2:
         return hidden_states[:, 0]
     first = attention_mask.ne(0).int().argmax(dim=1)  # (B,)
@@ -40,32 +40,36 @@ def first_states(hidden_states: torch.Tensor, attention_mask: torch.Tensor | Non
 
 
 def gather_tokens(values: torch.Tensor, mask: torch.Tensor, count: int) -> torch.Tensor:
-    """Collect what stands at the marked tokens, row by row, in the order in which they stand.
+    """Return the values at the marked tokens of each sequence, in their order.
 
-    Equals `values[mask].view(B, count, ...)` wherever each row marks `count` tokens, but its shapes do not depend on
-    the mask, so no device has to wait for the host.
+    Equals `values[mask].view(B, count, ...)` where each sequence marks `count` tokens, but its shapes do not depend on
+    the mask, so that a GPU does not wait for the host. On an accelerator, where nothing has checked the mask, vectors
+    of a sequence that marks another number of tokens are NaN.
 
     Args:
         values: (B, T) or (B, T, H).
-        mask: (B, T), nonzero at exactly `count` tokens of each row.
-        count: How many tokens each row marks.
+        mask: (B, T), nonzero at exactly `count` tokens of each sequence.
+        count: How many tokens each sequence marks.
 
     Returns:
         (B, count) or (B, count, H).
     """
     marked = mask.ne(0)  # (B, T)
-    rank = marked.long().cumsum(dim=1) - 1  # (B, T): the k-th marked token holds k, counted from 0
-    # What is not marked goes to a spare slot behind the wanted ones, and is dropped with it.
+    rank = marked.long().cumsum(dim=1) - 1  # (B, T): the k-th marked token has rank k, counted from 0
+    # Tokens that are not marked go to one more slot, which is dropped.
     slot = torch.where(marked, rank, count).clamp(max=count)  # (B, T)
     tokens = torch.arange(mask.size(1), device=mask.device).expand_as(slot)  # (B, T)
-    places = torch.zeros_like(slot[:, :1]).repeat(1, count + 1).scatter(1, slot, tokens)[:, :count]  # (B, count)
+    positions = torch.zeros_like(slot[:, :1]).repeat(1, count + 1).scatter(1, slot, tokens)[:, :count]  # (B, count)
     if values.dim() == 2:
-        return values.gather(1, places)
-    return values.gather(1, places[..., None].expand(-1, -1, values.size(-1)))  # (B, count, H)
+        return values.gather(1, positions)
+    gathered = values.gather(1, positions[..., None].expand(-1, -1, values.size(-1)))  # (B, count, H)
+    if values.device.type == "cpu":
+        return gathered
+    return gathered.masked_fill((rank[:, -1] + 1 != count)[:, None, None], torch.nan)
 
 
 def find_tokens(input_ids: torch.Tensor, token_ids: list[int]) -> torch.Tensor:
-    """Mark the tokens that are among `token_ids`: (B, T), bool."""
+    """Return a mask of the tokens that are among `token_ids`: (B, T), bool."""
     mask = torch.zeros_like(input_ids, dtype=torch.bool)  # (B, T)
     # Label tokens are registered together, so this is one comparison, not one per label, and needs no tensor.
     for first, last in _runs(token_ids):
@@ -74,28 +78,40 @@ def find_tokens(input_ids: torch.Tensor, token_ids: list[int]) -> torch.Tensor:
 
 
 def check_label_mask(label_mask: torch.Tensor, num_labels: int) -> None:
-    """Refuse rows that do not mark exactly `num_labels` tokens: their vectors would mix up.
+    """Refuse a mask that does not mark exactly `num_labels` tokens of every sequence.
 
-    On a CPU the bad row is named. On an accelerator that would make every step wait for the host, so there the
-    check is an assertion on the device, and a compiled graph has none.
+    On an accelerator every step would wait for the host, so there `gather_tokens` returns NaN for such a sequence.
 
     Args:
         label_mask: (B, T), nonzero at label tokens.
-        num_labels: How many each row has to mark.
+        num_labels: How many each sequence has to mark.
 
     Raises:
-        MultiLabelError: On CPU, naming the first bad row.
+        MultiLabelError: On a CPU, naming the first bad row.
     """
-    if torch.compiler.is_compiling():
-        return
+    if label_mask.device.type == "cpu" and not torch.compiler.is_compiling():
+        _check_counts(label_mask.ne(0).sum(dim=1), num_labels)
+
+
+def count_marked(label_mask: torch.Tensor) -> int:
+    """Return how many tokens of each sequence a mask (B, T) marks.
+
+    Raises:
+        MultiLabelError: If the sequences differ, naming the first that differs from the first of all.
+    """
     counts = label_mask.ne(0).sum(dim=1)  # (B,)
-    right = counts == num_labels
-    if label_mask.device.type != "cpu":
-        torch._assert_async(right.all())
-    elif not right.all():
+    least, most = torch.stack(counts.aminmax()).tolist()  # an accelerator is waited for once
+    if least != most:
+        _check_counts(counts, int(counts[0]))
+    return int(least)
+
+
+def _check_counts(counts: torch.Tensor, expected: int) -> None:
+    right = counts == expected
+    if not right.all():
         row = int(right.int().argmin())
         raise MultiLabelError(
-            f"label_mask must mark exactly {num_labels} tokens in every row, but row {row} marks {int(counts[row])}: "
+            f"label_mask must mark exactly {expected} tokens in every row, but row {row} marks {int(counts[row])}: "
             "tokenize with this model's own tokenizer"
         )
 

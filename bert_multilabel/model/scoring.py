@@ -1,67 +1,70 @@
 # Copyright 2026 The bert-multilabel authors. Licensed under the Apache License, Version 2.0.
-"""Texts in, logits out, as fast as the matrix products allow.
+"""Computes the logits of texts with a model: sorted by length, in batches of about equally many tokens.
 
-Shapes: N texts, B batch, T tokens, Q tokens that are computed, L labels, h heads, H hidden size.
+Shapes: N texts, B batch, T tokens, L labels.
 """
 
-import copy
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Any, cast
 
 import torch
 from torch import nn
-from transformers.activations import GELUActivation
+from transformers import PreTrainedModel
 
 from .configuration_multilabel import MultiLabelConfig
-from .encoder import MultiLabelLayer, isolated_attention
 from .errors import MultiLabelError
-from .modeling_multilabel import MultiLabelPreTrainedModel
 from .tokenization_multilabel import MultiLabelTokenizer, check_tokenizer
 from .windows import Windows
 
 PRECISIONS = ("float32", "bfloat16")
-# Texts that are sorted by length together, which bounds what is held at a time; fewer where each may be of any length.
+# How many texts are sorted by length together, which bounds memory; fewer where texts are not cut off.
 TEXTS_AT_A_TIME = 16_384
 LONG_TEXTS_AT_A_TIME = 1024
-# Tokens in a batch: enough to keep the matrix products busy, on a CPU few enough to stay in its cache.
-TOKENS_PER_BATCH_ON_CPU = 1024
+# Tokens in a batch: enough to keep the matrix products busy, and on a CPU few enough to stay in its cache.
+TOKENS_PER_BATCH_ON_CPU = 512
 TOKENS_PER_BATCH = 32_768
-
-_CAN_PACK = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
 
 class MultiLabelScorer:
-    """Computes logits of texts: sorted by length, in batches of so many tokens, with packed weights.
+    """Computes logits of texts with a model, which is used as it is at each call: its weights, device and labels.
 
     Args:
-        model: Any of this package's models; it is copied, and the copy put into evaluation mode.
+        model: Any of this package's models; it scores in evaluation mode, and is left in the mode that it has.
         tokenizer: The model's tokenizer.
-        precision: Of the encoder's matrix products; all else is float32. `"bfloat16"` pays where the hardware has it.
-        max_length: Longest input in tokens; by default what the model can take. What is beyond is cut off.
-        tokens_per_batch: About how many tokens, padding included, go through the model at once.
+        precision: `"bfloat16"` computes the matrix products in bfloat16, by `torch.autocast`, which is faster where
+            the hardware supports it; `"float32"` insists on a model of float32 weights. By default the model computes
+            in the dtype of its weights.
+        max_length: Longest input in tokens, beyond which texts are cut off; by default what the model can take.
+        tokens_per_batch: About how many tokens, padding included, make a batch; by default as many as suit the device.
 
     Raises:
-        MultiLabelError: If there is no such precision, the model cannot take `max_length`, or its weights are wrapped.
+        MultiLabelError: If the precision is unknown or not that of the weights, or the model cannot take `max_length`.
     """
 
     def __init__(
         self,
-        model: MultiLabelPreTrainedModel,
+        model: PreTrainedModel,
         tokenizer: MultiLabelTokenizer,
-        precision: str = "float32",
+        precision: str | None = None,
         max_length: int | None = None,
         tokens_per_batch: int | None = None,
     ) -> None:
-        self.config = model.config
-        self.tokenizer = scoring_tokenizer(tokenizer, model.config)
-        self.model = pack(model, precision)
+        if precision not in (None, *PRECISIONS):
+            raise MultiLabelError(f"precision must be one of {', '.join(map(repr, PRECISIONS))}, got {precision!r}")
+        if precision == "float32" and model.dtype != torch.float32:
+            raise MultiLabelError(
+                f"precision is 'float32', but the model's weights are {model.dtype}: call model.float() first, or "
+                "leave precision out"
+            )
+        self.model, self.precision, self.tokens_per_batch = model, precision, tokens_per_batch
+        self.config = cast(MultiLabelConfig, model.config)
+        self.tokenizer = scoring_tokenizer(tokenizer, self.config)
         # A tokenizer of the backbone may have no limit.
         limit = min(self.tokenizer.model_max_length, self.config.max_position_embeddings)
         self.max_length = limit if max_length is None else max_length
         if self.max_length > limit:
             raise MultiLabelError(f"max_length={max_length} is more than the {limit} tokens that this model can take")
-        default = TOKENS_PER_BATCH_ON_CPU if model.device.type == "cpu" else TOKENS_PER_BATCH
-        self.tokens_per_batch = tokens_per_batch or default
 
     def logits(
         self, texts: Sequence[str], pairs: Sequence[str] | None = None, windows: Windows | None = None
@@ -134,24 +137,39 @@ class MultiLabelScorer:
             logits = self.logits_of_tokens(input_ids, token_type_ids, on_progress=on_progress)  # of all windows
             return windows.pool(logits, counts, self.config.temperature)
         logits = torch.empty(len(input_ids), len(self.config.label_names))  # (N, L)
-        padding = self.tokenizer.pad_token_id
-        with torch.inference_mode():
+        padding, device = self.tokenizer.pad_token_id, self.model.device
+        autocast = torch.autocast(device.type, torch.bfloat16) if self.precision == "bfloat16" else nullcontext()
+        with evaluating(self.model), torch.inference_mode(), autocast:
             for rows in self._batches([len(ids) for ids in input_ids]):
                 batch = pad_batch([input_ids[row] for row in rows], [token_type_ids[row] for row in rows], padding)
-                batch = {name: tensor.to(self.model.device) for name, tensor in batch.items()}
-                logits[rows] = self.model(**batch).logits.cpu()  # (B, L)
+                batch = {name: tensor.to(device) for name, tensor in batch.items()}
+                output = self.model(**batch, output_attentions=False, output_hidden_states=False)
+                logits[rows] = output.logits.float().cpu()  # (B, L)
                 on_progress(len(rows))
         return logits
 
     def _batches(self, lengths: list[int]) -> Iterator[list[int]]:
-        """Yield the numbers of texts that go together: of like length, the longest first, as memory shows at once."""
+        """Yield the indices of texts of similar length, the longest first, which shows at once if memory suffices."""
         order = sorted(range(len(lengths)), key=lengths.__getitem__, reverse=True)
-        joining = num_late_label_tokens(self.config)
+        on_device = TOKENS_PER_BATCH_ON_CPU if self.model.device.type == "cpu" else TOKENS_PER_BATCH
+        tokens, late = self.tokens_per_batch or on_device, num_late_label_tokens(self.config)
         start = 0
         while start < len(order):
-            size = max(1, self.tokens_per_batch // (lengths[order[start]] + joining))
+            size = max(1, tokens // (lengths[order[start]] + late))
             yield order[start : start + size]
             start += size
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Put a model into evaluation mode, and each of its modules back into training mode that was in it."""
+    training = [module for module in model.modules() if module.training]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
 
 
 def score_rows(
@@ -159,10 +177,10 @@ def score_rows(
     rows: Sequence[tuple[str, str | None]],
     num_labels: int,
 ) -> torch.Tensor:
-    """Score texts of which some may have a second text.
+    """Score texts, some of which may have a second text.
 
     Args:
-        score: Returns the logits of texts that all have a second text, or of texts that all have none.
+        score: Returns the logits of texts which all have a second text, or which all have none.
         rows: N texts, each with its second text or None.
         num_labels: How many labels there are.
 
@@ -179,23 +197,23 @@ def score_rows(
 
 
 def num_late_label_tokens(config: MultiLabelConfig) -> int:
-    """Return how many label tokens join a text late: they are not in its length, but in every product after that."""
+    """Return how many label tokens are added to a text in later layers: its length does not count them."""
     return len(config.label_names) if config.has_late_label_layers and config.label_attention == "full" else 0
 
 
 def cutting(max_length: int, windows: Windows | None = None) -> dict[str, Any]:
-    """Return what to tell a tokenizer of texts that are too long: to cut them off, or to leave them to windows."""
-    # It would warn of texts that the model cannot take; but no window is one.
+    """Return the tokenizer's arguments for texts that are too long: cut them off, or leave them to the windows."""
+    # A tokenizer would warn of texts longer than the model takes, which windows are not.
     return {"truncation": True, "max_length": max_length} if windows is None else {"verbose": False}
 
 
 def texts_at_a_time(windows: Windows | None) -> int:
-    """Return how many texts to hold in tokens: fewer if they are not truncated, but to be cut into windows."""
+    """Return how many texts to tokenize together: fewer if they are not truncated but cut into windows."""
     return TEXTS_AT_A_TIME if windows is None else LONG_TEXTS_AT_A_TIME
 
 
 def scoring_tokenizer(tokenizer: MultiLabelTokenizer, config: MultiLabelConfig) -> MultiLabelTokenizer:
-    """Return what reads texts for a model: its tokenizer, without label tokens where these stand apart."""
+    """Return the tokenizer of a model's texts: without label tokens where the model adds them itself."""
     check_tokenizer(tokenizer, config)
     return tokenizer.without_label_tokens() if config.encodes_text_separately else tokenizer
 
@@ -203,12 +221,12 @@ def scoring_tokenizer(tokenizer: MultiLabelTokenizer, config: MultiLabelConfig) 
 def pad_batch(
     input_ids: Sequence[Sequence[int]], token_type_ids: Sequence[Sequence[int]], pad_token_id: int
 ) -> dict[str, torch.Tensor]:
-    """Make one batch of tokenized texts: what `tokenizer.pad` does, without its cost per text.
+    """Pad tokenized texts to one batch, as `tokenizer.pad` does, but faster.
 
     Args:
         input_ids: Token ids of B texts.
         token_type_ids: Segment ids of the same tokens.
-        pad_token_id: Fills up the shorter texts, on the right.
+        pad_token_id: Added to shorter texts, on the right.
 
     Returns:
         `input_ids` and `token_type_ids`, (B, T), int64, and if there is padding `attention_mask`, (B, T), int64.
@@ -223,154 +241,3 @@ def pad_batch(
     if min(lengths) < longest:
         batch["attention_mask"] = (torch.arange(longest) < torch.tensor(lengths)[:, None]).long()
     return batch
-
-
-def pack(model: MultiLabelPreTrainedModel, precision: str = "float32") -> MultiLabelPreTrainedModel:
-    """Return a float32 copy for inference alone, whose encoder takes fewer and larger steps.
-
-    It stays on its device, and cannot be trained, saved or packed again.
-
-    Args:
-        model: Any of this package's models; it stays as it is.
-        precision: One of `PRECISIONS`.
-
-    Raises:
-        MultiLabelError: If there is no such precision, or the weights are wrapped.
-    """
-    if precision not in PRECISIONS:
-        raise MultiLabelError(f"precision must be one of {', '.join(map(repr, PRECISIONS))}, got {precision!r}")
-    packed = copy.deepcopy(model).float().eval().requires_grad_(False)
-    packed.config.output_attentions = packed.config.output_hidden_states = False
-    packed.set_attn_implementation("sdpa")
-    dtype = getattr(torch, precision)
-    layers = cast(Iterable[MultiLabelLayer], packed.bert.encoder.layer)
-    packed.bert.encoder.layer = nn.ModuleList(PackedLayer(layer, dtype) for layer in layers)
-    packed.classifier.dense = PackedLinear(cast(nn.Linear, packed.classifier.dense), dtype)
-    return cast(MultiLabelPreTrainedModel, packed)
-
-
-class PackedLayer(nn.Module):
-    """What a `MultiLabelLayer` computes, for inference alone: fewer and larger steps.
-
-    Args:
-        layer: Gives the weights.
-        dtype: Of the matrix products.
-    """
-
-    def __init__(self, layer: MultiLabelLayer, dtype: torch.dtype) -> None:
-        super().__init__()
-        attention = layer.attention.self
-        self.dtype = dtype
-        self.head_size: int = attention.attention_head_size
-        self.scaling: float = attention.scaling
-        self.query = PackedLinear(attention.query, dtype)
-        self.key_value = PackedLinear(_stack(attention.key, attention.value), dtype)
-        self.mixed = PackedLinear(layer.attention.output.dense, dtype)
-        self.mixed_norm = layer.attention.output.LayerNorm
-        self.up = PackedLinear(layer.intermediate.dense, dtype, layer.intermediate.intermediate_act_fn)
-        self.down = PackedLinear(layer.output.dense, dtype)
-        self.norm = layer.output.LayerNorm
-
-    def forward(
-        self,
-        states: torch.Tensor,
-        attention_mask: torch.Tensor | None = None,
-        context: torch.Tensor | None = None,
-        isolated: bool = False,
-    ) -> torch.Tensor:
-        """Compute the next states of some tokens, with the arguments of `MultiLabelLayer`."""
-        narrow = states.to(self.dtype)  # (B, Q, H)
-        query = self._heads(self.query(narrow))  # (B, h, Q, H / h)
-        key, value = self._keys_and_values(narrow if context is None else context)  # (B, h, T, H / h)
-        if isolated:
-            own_key, own_value = self._keys_and_values(narrow)  # (B, h, Q, H / h)
-            mixed = isolated_attention(query, key, value, own_key, own_value, attention_mask, self.scaling)
-        else:
-            # The same may be read from every token.
-            mask = None if attention_mask is None else attention_mask[:, :, :1]  # (B, 1, 1, T)
-            mixed = nn.functional.scaled_dot_product_attention(query, key, value, mask, scale=self.scaling)
-        mixed = mixed.transpose(1, 2).flatten(2).to(self.dtype)  # (B, h, Q, H / h) -> (B, Q, H)
-        attended = self.mixed_norm(self.mixed(mixed) + states)  # (B, Q, H), float32
-        answer: torch.Tensor = self.norm(self.down(self.up(attended.to(self.dtype))) + attended)  # (B, Q, H), float32
-        return answer
-
-    def _keys_and_values(self, states: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        key, value = self.key_value(states.to(self.dtype)).chunk(2, dim=-1)  # (B, T, H) each
-        return self._heads(key), self._heads(value)
-
-    def _heads(self, vectors: torch.Tensor) -> torch.Tensor:
-        # Attention over short texts is faster in float32, also on CPUs that multiply bfloat16.
-        heads: torch.Tensor = vectors.float().unflatten(-1, (-1, self.head_size)).transpose(1, 2)
-        return heads  # (B, T, H) -> (B, h, T, H / h)
-
-
-class PackedLinear(nn.Module):
-    """A `Linear` for inference alone, whose weights lie as the hardware multiplies them; its output is like its input.
-
-    Args:
-        linear: Gives the weights.
-        dtype: Of the product; inputs of another type are converted, and outputs back.
-        activation: Applied to the output.
-
-    Raises:
-        MultiLabelError: If `linear` is more than a `Linear`, as an adapter is.
-    """
-
-    def __init__(
-        self,
-        linear: nn.Linear,
-        dtype: torch.dtype,
-        activation: Callable[[torch.Tensor], torch.Tensor] | None = None,
-    ) -> None:
-        super().__init__()
-        _check_plain(linear)
-        weight = linear.weight.detach().to(dtype)  # (outputs, inputs)
-        self.bias = nn.Parameter(linear.bias.detach().to(dtype), requires_grad=False)
-        self.dtype, self.activation = dtype, activation
-        # Torch's own compiler packs weights for oneDNN by this operator; without it they would be packed at each call.
-        can_multiply = _CAN_PACK and (dtype is not torch.bfloat16 or torch.ops.mkldnn._is_mkldnn_bf16_supported())
-        self.is_packed = can_multiply and weight.device.type == "cpu"
-        # Not a parameter: packed weights have a layout of their own, which modules cannot move or save.
-        self.weight = torch.ops.mkldnn._reorder_linear_weight(weight) if self.is_packed else weight
-        self.fused = "gelu" if self.is_packed and isinstance(activation, GELUActivation) else "none"
-
-    def forward(self, vectors: torch.Tensor) -> torch.Tensor:
-        """Map vectors (..., inputs) to (..., outputs)."""
-        narrow = vectors.to(self.dtype)
-        if self.is_packed:
-            algorithm = "none" if self.fused == "gelu" else ""  # the exact gelu, not its approximation by tanh
-            rows = narrow.flatten(0, -2)  # (N, inputs)
-            padded = nn.functional.pad(rows, (0, 0, 0, _rounded_up(len(rows)) - len(rows)))  # (M, inputs)
-            products = torch.ops.mkldnn._linear_pointwise(padded, self.weight, self.bias, self.fused, [], algorithm)
-            outputs = products[: len(rows)].unflatten(0, narrow.shape[:-1])  # (M, outputs) -> (..., outputs)
-        else:
-            outputs = nn.functional.linear(narrow, self.weight, self.bias)
-        if self.activation is not None and self.fused == "none":
-            outputs = self.activation(outputs)
-        converted: torch.Tensor = outputs.to(vectors.dtype)
-        return converted
-
-
-def _rounded_up(count: int) -> int:
-    """Round up by an eighth or to 8: oneDNN makes code for each number of rows, and does not give its memory back."""
-    step = 1 << max(3, count.bit_length() - 4)
-    return -(-count // step) * step
-
-
-def _check_plain(linear: nn.Module) -> None:
-    if type(linear) is not nn.Linear:
-        raise MultiLabelError(
-            f"cannot pack a {type(linear).__name__} where a Linear is expected, for its weight may not be all it has: "
-            "merge adapters into the model first"
-        )
-
-
-def _stack(*linears: nn.Linear) -> nn.Linear:
-    """Make one `Linear` of several that read the same vectors; its outputs are theirs, one behind the other."""
-    for linear in linears:
-        _check_plain(linear)
-    first = linears[0]
-    stacked = nn.Linear(first.in_features, sum(linear.out_features for linear in linears), device=first.weight.device)
-    stacked.weight.data = torch.cat([linear.weight.data for linear in linears])
-    stacked.bias.data = torch.cat([linear.bias.data for linear in linears])
-    return stacked

@@ -1,4 +1,4 @@
-"""Labels that stand apart from the text: late, isolated, in chunks and in part."""
+"""Labels whose tokens the model adds to the encoded text: late, isolated, in chunks and in part."""
 
 import copy
 
@@ -144,7 +144,7 @@ def test_labels_in_chunks_give_identical_results(build, form, monkeypatch):
     with torch.no_grad():
         at_once = model(**texts).logits
         monkeypatch.setattr(encoder, "LABEL_TOKENS_AT_ONCE", 3 * 4)
-        parts = [len(part[0]) for part in model.bert.read_labels(torch.zeros(1, 11, 32), **_inputs(texts))]
+        parts = [len(part[0]) for part in model.bert.encode_labels(torch.zeros(1, 11, 32), **_inputs(texts))]
         in_chunks = model(**texts).logits
     assert parts == [4, 4, 3]
     assert_close(in_chunks, at_once)
@@ -230,7 +230,7 @@ def test_the_last_layer_computes_what_is_read_and_no_more(backbone, strategy, re
     model, tokenizer = from_backbone(backbone, LABELS, strategy)
     computed = []
     for layer in model.bert.encoder.layer:
-        layer.intermediate.register_forward_hook(lambda _, inputs, __: computed.append(inputs[0].shape[1]))
+        layer.intermediate.dense.register_forward_hook(lambda _, inputs, __: computed.append(inputs[0].shape[1]))
     batch = tokenizer(TEXTS, padding=True, return_tensors="pt")
     model(**batch)
     assert computed == [batch["input_ids"].shape[1], read]
@@ -249,7 +249,9 @@ def test_a_mask_for_every_token_is_refused(build, form):
     model, tokenizer = build(form)
     batch = tokenizer("good", return_tensors="pt")
     batch["attention_mask"] = torch.ones(1, 1, 6, 6)
-    with pytest.raises(ValueError, match=r"attention_mask must be \(B, T\) where labels stand apart, got shape"):
+    with pytest.raises(
+        ValueError, match=r"attention_mask must be \(B, T\) where the text is encoded separately, got shape"
+    ):
         model(**batch)
 
 

@@ -133,7 +133,7 @@ def test_a_label_reads_its_own_token(tokenizers):
     for row in range(3):
         places = batch["label_mask"][row].nonzero().flatten()
         expected = model.classifier(states[row, places])
-        torch.testing.assert_close(model(**batch).logits[row], expected, atol=1e-6, rtol=0)
+        torch.testing.assert_close(model(**batch).logits[row], expected, atol=1e-5, rtol=0)
 
 
 def test_cls_logits_move_with_their_own_weights_only(tokenizers):

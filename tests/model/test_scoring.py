@@ -1,13 +1,12 @@
-import copy
-
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from transformers import pipeline
 
 from bert_multilabel import from_backbone
 from bert_multilabel.model import scoring
-from bert_multilabel.model.scoring import PRECISIONS, MultiLabelScorer, PackedLinear, pack
+from bert_multilabel.model.scoring import MultiLabelScorer
 from tests import hostile
 from tests.conftest import LABELS
 
@@ -82,18 +81,67 @@ def test_bfloat16_comes_near(built):
     torch.testing.assert_close(logits, expected, atol=0.1, rtol=0.1)
 
 
-@pytest.mark.parametrize("precision", PRECISIONS)
-def test_packing_leaves_the_model_alone(built, precision):
+def test_each_module_keeps_its_mode(built):
     model, tokenizer = built
     model.train()
-    before = copy.deepcopy(model.state_dict())
-    packed = pack(model, precision)
-    assert model.training and not packed.training
-    assert not any(parameter.requires_grad for parameter in packed.parameters())
-    assert isinstance(packed.classifier.dense, PackedLinear)
-    packed(**tokenizer(TEXTS, padding=True, return_tensors="pt"))
-    assert model.state_dict().keys() == before.keys()
-    assert all(torch.equal(weights, before[name]) for name, weights in model.state_dict().items())
+    model.bert.eval()
+    before = [module.training for module in model.modules()]
+    scored = MultiLabelScorer(model, tokenizer).logits(TEXTS)
+    assert [module.training for module in model.modules()] == before
+    torch.testing.assert_close(scored, MultiLabelScorer(model.eval(), tokenizer).logits(TEXTS))
+
+
+def test_changes_of_the_model_are_seen(built):
+    model, tokenizer = built
+    scorer = MultiLabelScorer(model, tokenizer)
+    before = scorer.logits(TEXTS)
+    assert scorer.model is model
+    with torch.no_grad():
+        model.bert.encoder.layer[0].attention.self.value.weight.data.mul_(-1)  # which no version counter notices
+        model.label_bias[0] += 1
+    changed = scorer.logits(TEXTS)
+    assert (changed - before).abs().max() > 0.1
+    torch.testing.assert_close(changed, one_by_one(model, tokenizer), atol=1e-5, rtol=0)
+
+
+def test_added_labels_are_scored(built):
+    model, tokenizer = built
+    scorer = MultiLabelScorer(model, tokenizer)
+    scorer.logits(TEXTS)
+    if model.config.strategy == "cls":
+        with pytest.raises(ValueError, match="cannot be added with strategy 'cls'"):
+            model.add_labels(["design"], tokenizer)
+        return
+    model.add_labels(["design"], tokenizer)
+    torch.testing.assert_close(scorer.logits(TEXTS), one_by_one(model, tokenizer), atol=1e-5, rtol=0)
+
+
+def test_under_autocast_logits_are_float32(built):
+    model, tokenizer = built
+    expected = one_by_one(model, tokenizer)
+    classify = pipeline("multilabel-classification", model=model, tokenizer=tokenizer)
+    with torch.autocast("cpu", torch.bfloat16):
+        logits = MultiLabelScorer(model, tokenizer).logits(TEXTS)
+        scores = classify("the price is good")["scores"]
+    assert logits.dtype == torch.float32
+    torch.testing.assert_close(logits, expected, atol=0.1, rtol=0.1)
+    assert list(scores) == LABELS and all(0 <= score <= 1 for score in scores.values())
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_a_half_precision_model_computes_in_its_own_dtype(built, dtype):
+    model, tokenizer = built
+    expected = one_by_one(model, tokenizer)
+    model.to(dtype)
+    seen = set()
+    model.classifier.dense.register_forward_hook(lambda _, __, output: seen.add(output.dtype))
+    logits = MultiLabelScorer(model, tokenizer).logits(TEXTS)
+    assert seen == {dtype} and logits.dtype == torch.float32
+    torch.testing.assert_close(logits, expected, atol=0.1, rtol=0.1)
+    pipeline("multilabel-classification", model=model, tokenizer=tokenizer)("good")
+    assert seen == {dtype}
+    with pytest.raises(ValueError, match="precision is 'float32', but the model's weights are torch"):
+        MultiLabelScorer(model, tokenizer, "float32")
 
 
 def test_batches_are_of_like_length_and_hold_every_text_once(built):
@@ -133,14 +181,11 @@ def test_other_activations_are_computed(backbone, activation):
     )
 
 
-def test_models_in_bfloat16_or_that_record_their_states_are_scored_all_the_same(built):
+def test_models_that_record_their_states_are_scored_all_the_same(built):
     model, tokenizer = built
     expected = one_by_one(model, tokenizer)
     model.config.output_hidden_states = True
     torch.testing.assert_close(MultiLabelScorer(model, tokenizer).logits(TEXTS), expected, atol=1e-5, rtol=0)
-    logits = MultiLabelScorer(model.to(torch.bfloat16), tokenizer).logits(TEXTS)
-    assert logits.dtype == torch.float32
-    torch.testing.assert_close(logits, expected, atol=0.1, rtol=0.1)
 
 
 def test_logits_can_be_fitted(built):
@@ -149,15 +194,20 @@ def test_logits_can_be_fitted(built):
     assert temperature.grad is not None
 
 
-def test_wrapped_weights_are_refused(built):
-    class Adapter(torch.nn.Linear):
-        pass
+def test_wrapped_weights_are_called(built):
+    class Doubled(torch.nn.Linear):
+        def forward(self, vectors):
+            return 2 * super().forward(vectors)
 
     model, tokenizer = built
+    before = one_by_one(model, tokenizer)
     attention = model.bert.encoder.layer[0].attention.self
-    attention.query = Adapter(32, 32)
-    with pytest.raises(ValueError, match="cannot pack a Adapter where a Linear is expected"):
-        MultiLabelScorer(model, tokenizer)
+    doubled = Doubled(32, 32)
+    doubled.load_state_dict(attention.value.state_dict())
+    attention.value = doubled
+    logits = MultiLabelScorer(model, tokenizer).logits(TEXTS)
+    assert (logits - before).abs().max() > 1e-3
+    torch.testing.assert_close(logits, one_by_one(model, tokenizer), atol=1e-5, rtol=0)
 
 
 def test_one_text_and_too_long_a_limit_are_refused(built):
