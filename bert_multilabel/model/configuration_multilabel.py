@@ -410,14 +410,14 @@ def _as_list(value: Any, number_type: type = float) -> Any:
     """Return an array or sequence of numbers as a list of this type of number; leave anything else for the checks."""
     if hasattr(value, "tolist"):
         value = value.tolist()
-    if isinstance(value, (list, tuple)):
-        return [number_type(number) if _equals_as(number_type, number) else number for number in value]
-    return value
-
-
-def _equals_as(number_type: type, number: Any) -> bool:
-    is_number = isinstance(number, Real) and not isinstance(number, bool)
-    return is_number and (number_type is float or (math.isfinite(number) and number == int(number)))
+    if not isinstance(value, (list, tuple)):
+        return value
+    return [
+        number_type(number)
+        if isinstance(number, Real) and not isinstance(number, bool) and (number_type is float or number % 1 == 0)
+        else number
+        for number in value
+    ]
 
 
 def _check_version(version: Any) -> None:

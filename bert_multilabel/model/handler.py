@@ -1,5 +1,5 @@
 # Copyright 2026 The bert-multilabel authors. Licensed under the Apache License, Version 2.0.
-"""Answers requests at Hugging Face Inference Endpoints, which look for this file and class in a model's repository."""
+"""Answers requests at Hugging Face Inference Endpoints, which look for this file and class in a repository."""
 
 from typing import Any
 
@@ -7,10 +7,10 @@ from transformers import pipeline
 
 
 class EndpointHandler:
-    """Holds the model of a folder and answers requests by its pipeline.
+    """Answers requests with the pipeline of a model.
 
     Args:
-        path: The folder, which holds this file, too.
+        path: Directory of the model and of this file.
     """
 
     def __init__(self, path: str = "") -> None:
@@ -23,13 +23,13 @@ class EndpointHandler:
 
         Args:
             data: `{"inputs": ..., "parameters": {...}}`: a text, a pair as `{"text": ..., "text_pair": ...}`, or a
-                list of those; and, if there are any, call arguments of the pipeline.
+                list of those; and arguments of the pipeline, if any.
 
         Returns:
             `{"labels": [names], "scores": {name: probability}}`, or a list of those for a list.
 
         Raises:
-            ValueError: If the request is not of this form, or a parameter is unknown or refused.
+            ValueError: If the request does not have this form, or a parameter is unknown or invalid.
         """
         form = 'a request must be {"inputs": ..., "parameters": {...}}'
         if not isinstance(data, dict) or "inputs" not in data:

@@ -1,5 +1,5 @@
 # Copyright 2026 The bert-multilabel authors. Licensed under the Apache License, Version 2.0.
-"""What is said of a text, in one form everywhere: the labels that it is given, and probabilities."""
+"""The form of predictions, the same everywhere: predicted labels and probabilities."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -16,29 +16,30 @@ def prediction_records(
     top_scores: int | None = None,
     predicted_only: bool = False,
 ) -> Iterator[dict[str, Any]]:
-    """Yield what the model says of each row: `{"id": ..., "labels": [names], "scores": {name: probability}}`.
+    """Yield one record per example: `{"id": ..., "labels": [names], "scores": {name: probability}}`.
 
     Args:
         logits: (N, L).
-        config: Names the labels and decides on them.
-        ids: Names of the N rows; without them the records have no `id`.
-        top_scores: Give only the scores of this many labels, the highest first; by default all, in label order.
-        predicted_only: Give only the scores of the labels that the row is given.
+        config: Names of the labels and the decision rule.
+        ids: Ids of the N examples; without them the records have no `id`.
+        top_scores: Only this many scores, the highest first; by default all, in label order.
+        predicted_only: Only the scores of the predicted labels.
 
     Yields:
-        One record per row, in order.
+        One record per example, in order.
+
+    Example:
+        >>> config = MultiLabelConfig(label_names=["price", "quality"])
+        >>> list(prediction_records(torch.tensor([[0.0, -1000.0]]), config))
+        [{'labels': ['price'], 'scores': {'price': 0.5, 'quality': 0.0}}]
     """
     probabilities, decisions = config.decide(logits)  # (N, L) each
-    names = config.label_names
-    for row, (scores, given) in enumerate(zip(probabilities.tolist(), decisions.tolist(), strict=True)):
-        record: dict[str, Any] = {} if ids is None else {"id": ids[row]}
-        record["labels"] = [name for name, is_given in zip(names, given, strict=True) if is_given]
-        scored = [
-            (name, score)
-            for name, score, is_given in zip(names, scores, given, strict=True)
-            if is_given or not predicted_only
-        ]
+    for index, (scores, predicted) in enumerate(zip(probabilities.tolist(), decisions.tolist(), strict=True)):
+        record: dict[str, Any] = {} if ids is None else {"id": ids[index]}
+        scored = list(zip(config.label_names, scores, predicted, strict=True))
+        record["labels"] = [name for name, _, is_predicted in scored if is_predicted]
+        kept = [(name, score) for name, score, is_predicted in scored if is_predicted or not predicted_only]
         if top_scores is not None:
-            scored = sorted(scored, key=lambda pair: -pair[1])[:top_scores]
-        record["scores"] = dict(scored)
+            kept = sorted(kept, key=lambda pair: -pair[1])[:top_scores]
+        record["scores"] = dict(kept)
         yield record

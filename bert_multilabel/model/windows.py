@@ -1,7 +1,7 @@
 # Copyright 2026 The bert-multilabel authors. Licensed under the Apache License, Version 2.0.
-"""Texts longer than the model: cut into overlapping windows, whose logits become one row per text.
+"""Cuts texts longer than the model into overlapping windows, and pools their logits.
 
-Legend: N texts, W windows of all texts, w windows of one text, L labels.
+Shapes: N texts, W windows of all texts, w windows of one text, L labels.
 """
 
 from collections.abc import Sequence
@@ -14,16 +14,15 @@ from .errors import MultiLabelError
 from .tokenization_multilabel import MultiLabelTokenizer
 
 POOLINGS = ("max", "mean")
-# Of a pair that is quoted in a message, in characters.
-_QUOTED = 40
+_MAX_QUOTED = 40  # characters of a pair that a message quotes
 
 
-class NoRoom(ValueError):
-    """A pair that leaves windows no room for its text.
+class NoRoom(MultiLabelError):
+    """A pair leaves no room in the windows for its text.
 
     Args:
-        message: Says so.
-        row: Which of the texts that were cut together it is, from 0.
+        message: The message.
+        row: Index of the text among those that were cut together.
     """
 
     def __init__(self, message: str, row: int) -> None:
@@ -33,16 +32,16 @@ class NoRoom(ValueError):
 
 @dataclass(frozen=True)
 class Windows:
-    """How a text that is too long is cut, and how the probabilities of its windows become one.
+    """How to cut long texts into windows, and how to pool the probabilities of the windows.
 
-    The text alone is cut: a pair, whole, and the label tokens stand in every window. A text that fits is one window.
+    Only the text is cut: every window has the whole pair and all label tokens. A text that fits is one window.
 
     Args:
-        stride: How many tokens of the text a window has in common with the next one, as in the tokenizers library.
+        stride: By how many tokens of the text consecutive windows overlap, as in the tokenizers library.
         pooling: A label gets the highest probability of all windows (`"max"`), or the mean (`"mean"`).
 
     Raises:
-        MultiLabelError: If the stride is no whole number from 0 up, or there is no such pooling.
+        MultiLabelError: If the stride is not a whole number from 0 up, or the pooling is unknown.
     """
 
     stride: int
@@ -63,20 +62,20 @@ class Windows:
     ) -> tuple[list[list[int]], list[list[int]], list[int]]:
         """Cut tokenized texts into windows.
 
-        The tokenizers library can do so itself, but it panics where a pair leaves less room than the stride.
+        The tokenizers library can do this, but panics if a pair leaves less room than the stride.
 
         Args:
             input_ids: Token ids of N texts with their pairs and label tokens, not truncated.
             token_type_ids: Segment ids of the same tokens.
-            tokenizer: Made them.
-            max_length: Of a window, in tokens.
+            tokenizer: The tokenizer that made them.
+            max_length: Length of a window in tokens.
 
         Returns:
-            Token ids and segment ids of W windows, text by text, and how many windows each of the N texts has.
+            Token ids and segment ids of W windows, text by text, and the number of windows of each of the N texts.
 
         Raises:
-            NoRoom: If a window has no more room for text, beside a certain pair, than the stride.
-            MultiLabelError: If it has not even without a pair.
+            NoRoom: If a pair leaves no more room for text than the stride.
+            MultiLabelError: If there is no more room even without a pair.
         """
         self.check_room(tokenizer, max_length)
         cut_ids, cut_types, counts = [], [], []
@@ -90,34 +89,31 @@ class Windows:
         return cut_ids, cut_types, counts
 
     def check_room(self, tokenizer: MultiLabelTokenizer, max_length: int) -> None:
-        """Refuse windows that have no more room for text than the stride, even without a pair.
+        """Raise a MultiLabelError if windows have no more room for text than the stride, even without a pair.
 
         Args:
-            tokenizer: That of the model.
-            max_length: Of a window, in tokens.
-
-        Raises:
-            MultiLabelError: If it is so.
+            tokenizer: The model's tokenizer.
+            max_length: Length of a window in tokens.
         """
         room = max_length - int(tokenizer.num_special_tokens_to_add(pair=False))
         if self.stride >= room:
             raise MultiLabelError(
-                f"stride={self.stride} must be less than the {room} tokens of text for which windows of {max_length} "
-                "tokens have room"
+                f"stride={self.stride} must be less than {room}, the tokens of text that a window of {max_length} "
+                "tokens holds"
             )
 
     def _spans(
         self, row: int, ids: Sequence[int], end: int, tokenizer: MultiLabelTokenizer, max_length: int
     ) -> list[tuple[int, int]]:
-        """Return from where to where the windows of one text go; its tokens stand from 1 to `end`."""
+        """Return start and end of the windows of one text, whose tokens are those from 1 to `end`."""
         room = max_length - 1 - (len(ids) - end)
         if self.stride >= room:
-            # Without a pair there is room, as was checked before.
+            # It is the pair: `check_room` has checked the rest.
             pair = str(tokenizer.decode(list(ids[end + 1 :]), skip_special_tokens=True))
             raise NoRoom(
-                f"a text of {end - 1} tokens cannot be cut into windows of {max_length}: beside its pair, which "
-                f"begins {pair[:_QUOTED]!r}, they have room for {max(room, 0)} tokens of it, and that must be more "
-                f"than stride={self.stride}: shorten the pair, or lower the stride",
+                f"a text of {end - 1} tokens cannot be cut into windows of {max_length}: its pair, "
+                f"{pair[:_MAX_QUOTED]!r}..., leaves room for {max(room, 0)} tokens of text, which must be more than "
+                f"stride={self.stride}: shorten the pair, or lower the stride",
                 row,
             )
         starts = range(1, end - self.stride, room - self.stride)
@@ -126,15 +122,15 @@ class Windows:
     def pool(
         self, logits: torch.Tensor, counts: Sequence[int], temperature: float | Sequence[float] = 1.0
     ) -> torch.Tensor:
-        """Make one row of logits of the windows of each text.
+        """Pool the logits of the windows of each text.
 
         Args:
             logits: (W, L), float32, of the windows of N texts, text by text.
-            counts: How many windows each text has, W in all.
-            temperature: Of the model's configuration, one or L: the logits are divided by it before the sigmoid.
+            counts: The number of windows of each text, W in total.
+            temperature: One, or L, of the model's configuration: logits are divided by it before the sigmoid.
 
         Returns:
-            (N, L), float32: from these, `MultiLabelConfig.decide` finds the pooled probabilities.
+            (N, L), float32, of which `MultiLabelConfig.decide` makes the pooled probabilities.
         """
         scale = torch.as_tensor(temperature, dtype=logits.dtype, device=logits.device)  # () or (L,)
         rows = [
@@ -145,14 +141,14 @@ class Windows:
 
     def _pool_text(self, logits: torch.Tensor, temperature: torch.Tensor) -> torch.Tensor:
         if self.pooling == "max":
-            return logits.amax(0)  # (w, L) -> (L,), as probabilities rise with logits
-        # The log-odds of the mean: log of the sum of p, minus that of 1 - p, neither of which vanishes as log.
+            return logits.amax(0)  # (w, L) -> (L,); probabilities rise with logits
+        # The log-odds of the mean: log of the sum of p, minus log of the sum of 1 - p. Logs do not underflow.
         scaled = logits / temperature  # (w, L)
         return (logsigmoid(scaled).logsumexp(0) - logsigmoid(-scaled).logsumexp(0)) * temperature  # (L,)
 
 
 def _end_of_text(ids: Sequence[int], tokenizer: MultiLabelTokenizer) -> int:
-    """Return where the text ends that begins behind [CLS]: no text holds the id of [SEP] or of a label token."""
+    """Return the end of the text that starts after [CLS]; no text has the id of [SEP] or of a label token."""
     first_sep = ids.index(tokenizer.sep_token_id)
     is_pair = first_sep < len(ids) - 1
     return first_sep if is_pair else first_sep - len(tokenizer.label_token_ids)
