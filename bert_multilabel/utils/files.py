@@ -68,9 +68,9 @@ def _is_write_error(error: Exception, path: Path) -> bool:
     if getattr(error, _OF_THE_SOURCE, False):
         return False
     if isinstance(error, OSError):
-        named = error.filename
-        is_elsewhere = isinstance(named, str) and not Path(named).absolute().is_relative_to(path.absolute().parent)
-        return error.errno is not None and not is_elsewhere  # without a number it is not of the operating system
+        named = [Path(name).absolute() for name in (error.filename, error.filename2) if isinstance(name, str)]
+        is_here = not named or any(name.is_relative_to(path.absolute().parent) for name in named)
+        return is_here and error.errno is not None  # without a number it is not of the operating system
     # The tokenizers library and torch have no class of their own for it; torch only counts bytes.
     return isinstance(error, SafetensorError) or "(os error " in str(error) or "inline_container.cc" in str(error)
 

@@ -1,4 +1,5 @@
 import errno
+import shutil
 
 import pytest
 import torch
@@ -19,12 +20,13 @@ from bert_multilabel.utils.files import (
 )
 
 
-@pytest.mark.parametrize("kind", ["text", "weights", "torch", "tokenizer"])
+@pytest.mark.parametrize("kind", ["text", "weights", "torch", "tokenizer", "copy"])
 def test_whatever_writes_what_could_not_be_written_is_named(backbone, tmp_path, limit_files, kind):
     path = tmp_path / kind
     tokenizer = AutoTokenizer.from_pretrained(backbone)
     write = {
         "text": lambda: path.write_text("x" * 100_000),
+        "copy": lambda: shutil.copyfile(backbone / "model.safetensors", path),
         "weights": lambda: save_file({"weight": torch.zeros(100_000)}, path),
         "torch": lambda: torch.save({"state": torch.zeros(100_000)}, path),
         "tokenizer": lambda: tokenizer.backend_tokenizer.save(str(path)),
