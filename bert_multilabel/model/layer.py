@@ -108,7 +108,7 @@ class SelfAttention(nn.Module):
         scores = query @ key.transpose(2, 3)  # (B, h, Q, T)
         if mask is not None:
             scores = scores.masked_fill(~mask, -torch.inf)
-        own_scores = (query * own_key).sum(-1, keepdim=True).expand(len(scores), -1, -1, -1)  # (B, h, Q, 1)
+        own_scores = (query * own_key).sum(-1, keepdim=True).expand(scores.size(0), -1, -1, -1)  # (B, h, Q, 1)
         scores = torch.cat([scores, own_scores.to(scores.dtype)], dim=-1) * self.head_size**-0.5  # (B, h, Q, T + 1)
         weights = self.dropout(scores.softmax(-1)).to(value.dtype)  # (B, h, Q, T + 1)
         mixed: torch.Tensor = weights[..., :-1] @ value + weights[..., -1:] * own_value  # (B, h, Q, H / h)

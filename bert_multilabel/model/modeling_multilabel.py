@@ -516,7 +516,7 @@ class BertForMultiLabelLabelTokens(MultiLabelPreTrainedModel):
             indices = self._label_indices(gather_tokens(inputs["input_ids"], label_mask, marked))
 
         def take_text(tensor: torch.Tensor) -> torch.Tensor:
-            tensor = tensor.expand(len(label_mask), *tensor.shape[1:])  # BERT takes positions (1, T) for all texts
+            tensor = tensor.expand(label_mask.size(0), *tensor.shape[1:])  # BERT takes positions (1, T) for all texts
             return gather_tokens(tensor, label_mask == 0, label_mask.size(1) - marked)  # (B, T - S) or (B, T - S, H)
 
         return {name: None if tensor is None else take_text(tensor) for name, tensor in inputs.items()}, indices

@@ -1,9 +1,11 @@
 import copy
 
+import numpy as np
 import pytest
 import torch
+from sklearn.metrics import f1_score
 from torch import nn
-from transformers import BertForSequenceClassification
+from transformers import BertForSequenceClassification, DataCollatorWithPadding, Trainer, TrainingArguments
 
 from bert_multilabel import MultiLabelConfig, MultiLabelTokenizer
 from bert_multilabel.model.modeling_multilabel import MODEL_CLASSES, multi_label_loss
@@ -345,3 +347,141 @@ def test_a_mask_that_says_for_every_token_what_it_reads_is_kept(tokenizers, stra
     read = states[:, :1] if strategy == "cls" else states[batch["label_mask"].bool()][None]
     torch.testing.assert_close(logits, model.classifier(read).flatten(1), atol=1e-6, rtol=0)
     assert not torch.allclose(logits, model(**batch).logits)
+
+
+FORMS = {
+    "cls": {},
+    "full": {},
+    "full-1": {"label_layers": 1},
+    "isolated": {"label_attention": "isolated"},
+    "isolated-1": {"label_attention": "isolated", "label_layers": 1},
+}
+every_form = pytest.mark.parametrize("form", FORMS)
+
+
+def make_form(form):
+    return make_model("cls" if form == "cls" else "label_tokens", **FORMS[form])
+
+
+def replica_of(model):
+    """Copy a model as `torch.nn.parallel.replicate` does: replicas have plain tensors in place of parameters."""
+    copies = {module: module._replicate_for_data_parallel() for module in model.modules()}
+    for module, replica in copies.items():
+        for name, child in module._modules.items():
+            if child is not None:
+                setattr(replica, name, copies[child])
+        for name, parameter in module.named_parameters(recurse=False):
+            setattr(replica, name, parameter * 1)
+    return copies[model]
+
+
+@every_form
+def test_a_replica_of_data_parallel_computes_the_same(tokenizers, form):
+    model = make_form(form)
+    batch = tokenizers[model.strategy](TEXTS, padding=True, return_tensors="pt")
+    labels = torch.ones(3, 3)
+    expected = model(**batch, labels=labels)
+    replica = replica_of(model)
+    assert not list(replica.parameters())
+    output = replica(**batch, labels=labels)
+    assert torch.equal(output.logits, expected.logits)
+    output.loss.backward()
+    assert all(parameter.grad is not None for parameter in model.parameters())
+    if FORMS[form].get("label_attention"):
+        scored = replica(**batch, subset=torch.tensor([1])).logits
+        torch.testing.assert_close(scored, expected.logits[:, [1]], atol=1e-5, rtol=0)
+
+
+@every_form
+@pytest.mark.parametrize("removes", [True, False], ids=["unused columns removed", "all columns"])
+def test_a_plain_trainer_hands_plain_labels_to_metrics(tokenizers, form, removes, tmp_path):
+    model = make_form(form)
+    tokenizer = tokenizers[model.strategy]
+    rows = [{**tokenizer(text), "labels": [1.0, 0.0, 1.0]} for text in TEXTS]
+    seen = []
+
+    def compute_metrics(prediction):
+        seen.append(prediction.label_ids)
+        return {"f1": f1_score(prediction.label_ids, prediction.predictions > 0, average="micro")}
+
+    trainer = Trainer(
+        model,
+        TrainingArguments(
+            tmp_path, use_cpu=True, remove_unused_columns=removes, max_steps=1, report_to=[], disable_tqdm=True
+        ),
+        train_dataset=rows,
+        eval_dataset=rows,
+        data_collator=DataCollatorWithPadding(tokenizer),
+        compute_metrics=compute_metrics,
+    )
+    before = model.label_bias.clone()
+    trainer.train()
+    assert not torch.equal(model.label_bias, before)
+    metrics = trainer.evaluate()
+    assert np.array_equal(seen[0], [[1, 0, 1]] * 3)
+    assert 0 <= metrics["eval_f1"] <= 1
+
+
+@every_form
+@pytest.mark.filterwarnings("ignore")
+def test_dynamic_quantization_of_torch_works(tokenizers, form):
+    model = make_form(form)
+    batch = tokenizers[model.strategy](TEXTS, padding=True, return_tensors="pt")
+    quantized = torch.ao.quantization.quantize_dynamic(model, {nn.Linear})
+    with torch.no_grad():
+        logits, expected = quantized(**batch).logits, model(**batch).logits
+    assert not torch.equal(logits, expected)
+    assert (logits - expected).abs().mean() < 0.3  # the tiny model's weights have a wide range
+
+
+def two_batches(model, tokenizer):
+    """Two batches of other sizes: texts alone, where the model adds the label tokens itself."""
+    if model.config.encodes_text_separately:
+        tokenizer = tokenizer.without_label_tokens()
+    for texts in (TEXTS, [*TEXTS, "not a gift to buy, the price is not good"]):
+        batch = tokenizer(texts, padding=True, return_tensors="pt")
+        yield {name: batch[name] for name in ("input_ids", "attention_mask", "token_type_ids")}
+
+
+@every_form
+@pytest.mark.filterwarnings("ignore")
+def test_a_traced_model_takes_other_batches(tokenizers, form):
+    model = make_form(form)
+    first, second = two_batches(model, tokenizers[model.strategy])
+    with torch.no_grad():
+        traced = torch.jit.trace(model, example_kwarg_inputs=first, strict=False)
+        torch.testing.assert_close(traced(**second)["logits"], model(**second).logits, atol=1e-5, rtol=0)
+
+
+@every_form
+def test_an_exported_model_takes_other_batches(tokenizers, form):
+    model = make_form(form)
+    first, second = two_batches(model, tokenizers[model.strategy])
+    sizes = {0: torch.export.Dim("batch", max=512), 1: torch.export.Dim("tokens", min=4, max=64)}
+    exported = torch.export.export(model, (), first, dynamic_shapes=dict.fromkeys(first, sizes)).module()
+    torch.testing.assert_close(exported(**second).logits, model(**second).logits, atol=1e-5, rtol=0)
+
+
+@pytest.mark.gpu
+@every_form
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_on_a_gpu_half_precision_and_attention_implementations_agree(tokenizers, form, dtype):
+    model = make_form(form)
+    batch = tokenizers[model.strategy](TEXTS, padding=True, return_tensors="pt")
+    with torch.no_grad():
+        expected = model(**batch).logits
+        model.to("cuda")
+        batch = {name: tensor.to("cuda") for name, tensor in batch.items()}
+        for implementation in ("sdpa", "eager"):
+            model.set_attn_implementation(implementation)
+            torch.testing.assert_close(model(**batch).logits.cpu(), expected, atol=1e-3, rtol=0)
+        model.set_attn_implementation("sdpa")
+        with torch.autocast("cuda", dtype):
+            torch.testing.assert_close(model(**batch).logits.cpu().float(), expected, atol=0.1, rtol=0.1)
+        model.to(dtype)
+        torch.testing.assert_close(model(**batch).logits.cpu().float(), expected, atol=0.1, rtol=0.1)
+        if form == "full":  # nothing is checked on a GPU, but a wrong mask gives no logits that look right
+            batch["label_mask"] = batch["label_mask"].clone()
+            batch["label_mask"][1] = 0
+            is_nan = model(**batch).logits.isnan().all(dim=1)
+            assert is_nan.tolist() == [False, True, False]
