@@ -12,7 +12,7 @@ from datasets import Dataset
 from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score, precision_recall_curve
 
-from bert_multilabel.evaluation.bootstrap import bootstrap_interval, percentile_interval, redrawn_sums
+from bert_multilabel.evaluation.bootstrap import bootstrap_interval, percentile_interval, resampled_sums
 from bert_multilabel.evaluation.decisions import Tuned
 from bert_multilabel.metrics import Flags, calibration_bins, per_label_scores, sample_hamming_scores
 from bert_multilabel.model.configuration_multilabel import MultiLabelConfig
@@ -98,7 +98,7 @@ def _intervals(given: Flags, true: Flags, annotated: Flags) -> dict[str, tuple[f
     """Find the intervals of those scores that are made of sums over rows, or of row scores."""
     wrong, rows = given != true, annotated.any(axis=1)  # (N, L), (N,)
     cell_counts = np.stack([wrong.sum(axis=1), annotated.sum(axis=1)], axis=1)  # (N, 2)
-    sums = redrawn_sums(np.hstack([given & true, given, true, cell_counts]))  # (R, 3L + 2)
+    sums = resampled_sums(np.hstack([given & true, given, true, cell_counts]))  # (R, 3L + 2)
     hits, givens, trues = np.split(sums[:, :-2], 3, axis=1)  # (R, L) each
     f1 = 2 * hits / np.maximum(givens + trues, 1)  # (R, L)
     redrawn = {

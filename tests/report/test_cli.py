@@ -9,7 +9,7 @@ import pytest
 from datasets import Dataset
 
 from bert_multilabel import MultiLabelConfig, from_backbone
-from bert_multilabel.evaluation.bootstrap import bootstrap_interval, percentile_interval, redrawn_sums
+from bert_multilabel.evaluation.bootstrap import bootstrap_interval, percentile_interval, resampled_sums
 from bert_multilabel.evaluation.decisions import AS_STORED, tune
 from bert_multilabel.metrics import sample_hamming_scores
 from bert_multilabel.report.charts import label_layers
@@ -120,7 +120,7 @@ def test_scores_stand_in_their_intervals():
 
 def test_sums_are_redrawn_as_means_are():
     values = np.random.default_rng(0).random((200, 1))
-    interval = percentile_interval(redrawn_sums(values)[:, 0] / 200)
+    interval = percentile_interval(resampled_sums(values)[:, 0] / 200)
     assert interval == pytest.approx(bootstrap_interval(values[:, 0]), abs=0.005)
 
 
