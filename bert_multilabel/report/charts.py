@@ -73,13 +73,13 @@ def curve_axes() -> Markup:
 def histogram_axes(most_rows: int) -> Markup:
     """Draw the axes of all labels' histograms; `most_rows` is the highest bar of any label."""
     figure, axes = _label_figure(most_rows)
-    axes.set(xlabel="probability", ylabel="rows (logarithmic)")
+    axes.set(xlabel="probability", ylabel="examples (logarithmic)")
     axes.yaxis.set_major_formatter(_COUNTS)
     axes.fill_between([], [], color=_OTHER, alpha=0.35, label="without the label")
     axes.fill_between([], [], color=_ONE, alpha=0.6, label="with it")
     axes.plot([], [], "--", color=_INK, label="threshold")
     _legend_above(axes)
-    return _svg(figure, "histogram-axes", "Probability from 0 to 1 against the number of rows, logarithmic")
+    return _svg(figure, "histogram-axes", "Probability from 0 to 1 against the number of examples, logarithmic")
 
 
 @_styled
@@ -90,7 +90,7 @@ def label_layers(labels: Sequence[dict[str, Any]], most_rows: int) -> list[tuple
     curve_axes.set_axis_off()
     histogram_axes.set_axis_off()
     layers = []
-    for place, label in enumerate(labels):
+    for index, label in enumerate(labels):
         for axes in (curve_axes, histogram_axes):
             for artist in (*axes.lines, *axes.patches, *axes.texts):
                 artist.remove()
@@ -99,8 +99,8 @@ def label_layers(labels: Sequence[dict[str, Any]], most_rows: int) -> list[tuple
         titles = f"Precision-recall curve of {label['label']}", f"Probabilities and threshold of {label['label']}"
         layers.append(
             (
-                _svg(curve_figure, f"curve-{place}", titles[0]),
-                _svg(histogram_figure, f"histogram-{place}", titles[1]),
+                _svg(curve_figure, f"curve-{index}", titles[0]),
+                _svg(histogram_figure, f"histogram-{index}", titles[1]),
             )
         )
     return layers
@@ -108,7 +108,7 @@ def label_layers(labels: Sequence[dict[str, Any]], most_rows: int) -> list[tuple
 
 def _draw_curve(axes: Axes, curve: dict[str, Any] | None) -> None:
     if curve is None:
-        axes.text(0.5, 0.5, "no row has this label", ha="center")
+        axes.text(0.5, 0.5, "no example has this label", ha="center")
         return
     axes.step(curve["recall"], curve["precision"], where="post", color=_ONE, linewidth=1.8, clip_on=False)
     if curve["at_threshold"] is not None:
@@ -159,15 +159,15 @@ def matrix(name: str, shares: NDArray[np.float64], most: float, labels: list[str
 
 @_styled
 def calibration(figures: dict[str, Any]) -> Markup:
-    """Draw what probabilities promise against what comes true, and how many cells have them."""
+    """Draw predicted probabilities against observed frequencies, and how many entries have them."""
     figure = Figure((4.6, 4.4), layout="constrained")
     curve, cells = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
-    curve.plot([0, 1], [0, 1], "--", color=_INK, linewidth=1, alpha=0.6, label="as promised")
-    curve.plot(figures["probability"], figures["true"], "o-", color=_ONE, label="as it came", clip_on=False)
+    curve.plot([0, 1], [0, 1], "--", color=_INK, linewidth=1, alpha=0.6, label="perfectly calibrated")
+    curve.plot(figures["probability"], figures["true"], "o-", color=_ONE, label="observed", clip_on=False)
     curve.set(xlim=(0, 1), ylim=(0, 1), ylabel="share that is true")
     curve.legend(loc="upper left")
     cells.bar(figures["probability"], figures["cells"], width=0.04, color=_OTHER, alpha=0.6)
-    cells.set(xlabel="probability", ylabel="cells", yscale="log")
+    cells.set(xlabel="probability", ylabel="entries", yscale="log")
     cells.yaxis.set_major_formatter(_COUNTS)
     cells.set_ylim(bottom=_LEAST_BAR)
     cells.minorticks_off()
@@ -179,8 +179,9 @@ def losses(figures: dict[str, Any]) -> Markup:
     """Draw the losses of training and evaluation over the epochs."""
     training, evaluation = figures["training"], figures["evaluation"]
     figure, axes = _epochs_figure()
-    axes.plot(training["epoch"], training["loss"], "-", color=_ONE, label="training")
-    axes.plot(evaluation["epoch"], evaluation["loss"], "o--", color=_OTHER, label="evaluation")
+    for history, mark, colour, name in ((training, ".-", _ONE, "training"), (evaluation, "o--", _OTHER, "evaluation")):
+        if history["epoch"]:  # a short run logs no training loss, and one without --do_eval no evaluation
+            axes.plot(history["epoch"], history["loss"], mark, color=colour, label=name)
     axes.set(ylabel="loss")
     axes.legend()
     return _svg(figure, "losses", "Losses over the epochs")

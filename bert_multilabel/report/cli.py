@@ -1,8 +1,8 @@
-"""Shows how a trained model does on labelled rows: `python -m bert_multilabel.report MODEL_DIR --file rows.csv`.
+"""Shows how a trained model does on labeled examples: `bert-multilabel report MODEL_DIR --file FILE`.
 
-Writes `report.html`, one page that needs nothing beside itself, and its figures as `report.json`: scores with their
-intervals, every label, what is mistaken for what, calibration, learning curves, the worst rows and those that look
-mislabelled. Both files hold texts of the rows: keep them where the data may be.
+Writes `report.html`, a single page that needs no other file, and its figures as `report.json`: scores with confidence
+intervals, every label, which labels are confused, calibration, learning curves, the worst examples and those that look
+mislabeled. Both files contain texts of the data: keep them where the data may be.
 """
 
 from pathlib import Path
@@ -18,7 +18,7 @@ from .html import write_report
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Score the rows of a file, and write the report."""
+    """Score the examples of a file, and write the report."""
     parser = OptionParser(
         LabelledFile,
         prog="bert-multilabel report",
@@ -39,4 +39,4 @@ def main(arguments: list[str] | None = None) -> None:
     )
     name = others.model_dir.resolve().name
     paths = write_report(others.output_dir or others.model_dir, name, evaluation)
-    print(f"written, with texts of the rows in them: {', '.join(map(str, paths))}")
+    print(f"written, with texts of the data in them: {', '.join(map(str, paths))}")

@@ -1,6 +1,6 @@
-"""The figures of a report: what an evaluation says of scores, labels and rows, as JSON values.
+"""The figures of a report, on scores, labels and examples, as JSON values.
 
-Legend: N rows, L labels, S labels that are shown where all would be too many, R redraws of the rows.
+Legend: N examples, L labels, S labels that are shown where all would be too many, R resamples of the examples.
 """
 
 from collections.abc import Sequence
@@ -17,14 +17,14 @@ from bert_multilabel.evaluation.decisions import Tuned
 from bert_multilabel.metrics import Flags, calibration_bins, per_label_scores, sample_hamming_scores
 from bert_multilabel.model.configuration_multilabel import MultiLabelConfig
 
-from .label_issues import find_suspects
+from .label_issues import find_label_issues
 
-# How much is shown: labels in a matrix of labels by labels, pairs of labels, rows of each kind, and of a row's text.
+# How much is shown: labels in a matrix, pairs of labels, examples of each kind, and characters of an example's text.
 LABELS_SHOWN = 25
 PAIRS_SHOWN = 20
 ROWS_SHOWN = 20
 CHARACTERS_SHOWN = 1000
-# Beside the labels of a row, true or given, it is shown with this many of the likeliest.
+# An example is shown with its true and predicted labels and this many of the likeliest.
 _SCORES_SHOWN = 3
 HISTOGRAM_BINS = 20
 _CURVE_POINTS = 60
@@ -41,7 +41,7 @@ class Evaluation:
 
     Attributes:
         config: Names the labels.
-        tuned: What the model says of N rows, and what they are given.
+        tuned: Logits, predictions and true labels of N examples.
         rows: The rows, in the order of `tuned`: columns `text`, and `pair` and `id` if there are any.
         numbers: Numbers of the rows in their source, N, from 1.
         source: Name of the file or data set that they are from.
@@ -59,11 +59,11 @@ class Evaluation:
 def gather_figures(evaluation: Evaluation) -> dict[str, Any]:
     """Gather all figures of a report, JSON values; None where something is not defined.
 
-    Curves, histograms and suspects are those of the stored decisions, scores those of `Tuned.given`.
+    Curves, histograms and label issues are those of the stored decisions, scores those of `Tuned.predicted`.
     """
     tuned, names = evaluation.tuned, evaluation.config.label_names
     true, annotated = tuned.labels == 1, (tuned.labels == 0) | (tuned.labels == 1)  # (N, L) each
-    given = tuned.predicted & annotated  # (N, L)
+    predicted = tuned.predicted & annotated  # (N, L)
     likely, _ = tuned.decisions.decide(evaluation.config, tuned.logits)  # (N, L)
     return {
         "source": evaluation.source,
@@ -72,19 +72,19 @@ def gather_figures(evaluation: Evaluation) -> dict[str, Any]:
         "annotated": float(annotated.mean()),
         "cross_fitted": tuned.is_cross_fitted,
         "min_labels": tuned.decisions.min_labels,
-        "scores": _headline(tuned, given, true, annotated),
+        "scores": _headline(tuned, predicted, true, annotated),
         "label_scores": _label_scores(evaluation, likely, annotated),
-        "confusion": _confusion(given, true, annotated, names),
-        "cooccurrence": _cooccurrence(given, true, names),
+        "confusion": _confusion(predicted, true, annotated, names),
+        "cooccurrence": _cooccurrence(predicted, true, names),
         "calibration": _calibration(tuned),
         "learning": _learning(evaluation.history),
         **_notable_rows(evaluation, likely, annotated),
     }
 
 
-def _headline(tuned: Tuned, given: Flags, true: Flags, annotated: Flags) -> list[dict[str, Any]]:
-    """List the scores, with the bounds within which they stay on other rows, and as they would be at 0.5."""
-    intervals = _intervals(given, true, annotated)
+def _headline(tuned: Tuned, predicted: Flags, true: Flags, annotated: Flags) -> list[dict[str, Any]]:
+    """List the scores, with their confidence intervals, and as they would be at threshold 0.5."""
+    intervals = _intervals(predicted, true, annotated)
     intervals["hamming_score"] = bootstrap_interval(sample_hamming_scores(tuned.predicted, tuned.labels))
     scores = []
     for name in _SCORES:
@@ -94,32 +94,32 @@ def _headline(tuned: Tuned, given: Flags, true: Flags, annotated: Flags) -> list
     return scores
 
 
-def _intervals(given: Flags, true: Flags, annotated: Flags) -> dict[str, tuple[float, float]]:
-    """Find the intervals of those scores that are made of sums over rows, or of row scores."""
-    wrong, rows = given != true, annotated.any(axis=1)  # (N, L), (N,)
+def _intervals(predicted: Flags, true: Flags, annotated: Flags) -> dict[str, tuple[float, float]]:
+    """Find the intervals of those scores that are computed from sums over examples, or are means of their scores."""
+    wrong, rows = predicted != true, annotated.any(axis=1)  # (N, L), (N,)
     cell_counts = np.stack([wrong.sum(axis=1), annotated.sum(axis=1)], axis=1)  # (N, 2)
-    sums = resampled_sums(np.hstack([given & true, given, true, cell_counts]))  # (R, 3L + 2)
-    hits, givens, trues = np.split(sums[:, :-2], 3, axis=1)  # (R, L) each
-    f1 = 2 * hits / np.maximum(givens + trues, 1)  # (R, L)
-    redrawn = {
-        "micro_f1": 2 * hits.sum(axis=1) / np.maximum((givens + trues).sum(axis=1), 1),
-        "micro_precision": hits.sum(axis=1) / np.maximum(givens.sum(axis=1), 1),
+    sums = resampled_sums(np.hstack([predicted & true, predicted, true, cell_counts]))  # (R, 3L + 2)
+    hits, predictions, trues = np.split(sums[:, :-2], 3, axis=1)  # (R, L) each
+    f1 = 2 * hits / np.maximum(predictions + trues, 1)  # (R, L)
+    resampled = {
+        "micro_f1": 2 * hits.sum(axis=1) / np.maximum((predictions + trues).sum(axis=1), 1),
+        "micro_precision": hits.sum(axis=1) / np.maximum(predictions.sum(axis=1), 1),
         "micro_recall": hits.sum(axis=1) / np.maximum(trues.sum(axis=1), 1),
         "macro_f1": f1[:, annotated.any(axis=0)].mean(axis=1),
         "hamming_loss": sums[:, -2] / np.maximum(sums[:, -1], 1),
     }  # (R,) each
-    sizes = (given.sum(axis=1) + true.sum(axis=1))[rows]  # the annotated rows
+    sizes = (predicted.sum(axis=1) + true.sum(axis=1))[rows]  # the annotated rows
     row_scores = {
         "subset_accuracy": ~wrong.any(axis=1)[rows],
-        "samples_f1": np.where(sizes == 0, 1.0, 2 * (given & true).sum(axis=1)[rows] / np.maximum(sizes, 1)),
+        "samples_f1": np.where(sizes == 0, 1.0, 2 * (predicted & true).sum(axis=1)[rows] / np.maximum(sizes, 1)),
     }
-    return {name: percentile_interval(values) for name, values in redrawn.items()} | {
+    return {name: percentile_interval(values) for name, values in resampled.items()} | {
         name: bootstrap_interval(values) for name, values in row_scores.items()
     }
 
 
 def _label_scores(evaluation: Evaluation, likely: NDArray[Any], annotated: Flags) -> list[dict[str, Any]]:
-    """Say of each label, the most frequent first, what it scores, and draw its curve and histograms."""
+    """List the scores, curve and histograms of each label, the most frequent first."""
     tuned, names = evaluation.tuned, evaluation.config.label_names
     scores = per_label_scores(tuned.predicted, tuned.labels, names, zero_division=np.nan)
     thresholds = np.broadcast_to(tuned.decisions.threshold, len(names))  # (L,)
@@ -132,7 +132,7 @@ def _label_scores(evaluation: Evaluation, likely: NDArray[Any], annotated: Flags
                 "label": name,
                 **{score: _number(value) for score, value in scores[name].items()},
                 "support": int(scores[name]["support"]),
-                "given": int((tuned.predicted[:, label] & rows).sum()),
+                "predicted": int((tuned.predicted[:, label] & rows).sum()),
                 "threshold": float(thresholds[label]),
                 # By the logits, as in the mean: saturated probabilities would tie.
                 "average_precision": float(average_precision_score(true, tuned.logits[rows, label]))
@@ -154,8 +154,8 @@ def _curve(likely: NDArray[Any], true: Flags, threshold: float) -> dict[str, Any
         return None
     precision, recall, cuts = precision_recall_curve(true, likely)
     # The highest precision that has at least so much recall; without the library's own last point, of no row.
-    places = np.searchsorted(-recall, -np.linspace(0, 1, _CURVE_POINTS), side="right") - 1
-    kept = np.unique([0, *places.clip(max=len(cuts) - 1)])
+    indices = np.searchsorted(-recall, -np.linspace(0, 1, _CURVE_POINTS), side="right") - 1
+    kept = np.unique([0, *indices.clip(max=len(cuts) - 1)])
     here = int(np.searchsorted(cuts, np.float32(threshold)))  # the first cut that passes the same rows
     return {
         "recall": np.round(recall[kept], 4).tolist(),
@@ -169,18 +169,18 @@ def _histogram(likely: NDArray[Any]) -> list[int]:
     return counts
 
 
-def stand_ins(given: Flags, true: Flags, annotated: Flags) -> NDArray[np.int64]:
-    """Count which labels stand in for which: (L, L).
+def count_substitutions(predicted: Flags, true: Flags, annotated: Flags) -> NDArray[np.int64]:
+    """Count which labels are predicted in place of which: (L, L).
 
     Args:
-        given: (N, L), within `annotated`.
+        predicted: (N, L), within `annotated`.
         true: (N, L), within `annotated`.
         annotated: (N, L).
 
     Returns:
-        In row i and column j the number of rows that have label i, are not given it, and are wrongly given label j.
+        In row i and column j the number of examples that have label i, where label j is predicted instead.
     """
-    missed, wrong = true & ~given, given & ~true & annotated  # (N, L) each
+    missed, wrong = true & ~predicted, predicted & ~true & annotated  # (N, L) each
     return pairs_of(missed, wrong)
 
 
@@ -191,11 +191,11 @@ def pairs_of(one: Flags, other: Flags) -> NDArray[np.int64]:
     return counts
 
 
-def _confusion(given: Flags, true: Flags, annotated: Flags, names: list[str]) -> dict[str, Any]:
-    counts = stand_ins(given, true, annotated)  # (L, L)
+def _confusion(predicted: Flags, true: Flags, annotated: Flags, names: list[str]) -> dict[str, Any]:
+    counts = count_substitutions(predicted, true, annotated)  # (L, L)
     support = true.sum(axis=0)  # (L,)
     pairs = [
-        {"missed": names[i], "given": names[j], "rows": int(counts[i, j]), "of": int(support[i])}
+        {"missed": names[i], "predicted": names[j], "rows": int(counts[i, j]), "of": int(support[i])}
         for i, j in _largest(counts)
     ]
     shown = _most(counts.sum(axis=0) + counts.sum(axis=1))  # (S,)
@@ -207,15 +207,15 @@ def _confusion(given: Flags, true: Flags, annotated: Flags, names: list[str]) ->
     }
 
 
-def _cooccurrence(given: Flags, true: Flags, names: list[str]) -> dict[str, Any]:
-    """Count which labels come together in the truth and in what is given."""
-    together = {"true": pairs_of(true, true), "given": pairs_of(given, given)}  # (L, L) each
-    apart = np.triu(np.abs(together["given"] - together["true"]), k=1)  # (L, L)
+def _cooccurrence(predicted: Flags, true: Flags, names: list[str]) -> dict[str, Any]:
+    """Count which labels come together in the truth and in the predictions."""
+    together = {"true": pairs_of(true, true), "predicted": pairs_of(predicted, predicted)}  # (L, L) each
+    apart = np.triu(np.abs(together["predicted"] - together["true"]), k=1)  # (L, L)
     pairs = [
         {"labels": [names[i], names[j]], **{kind: int(counts[i, j]) for kind, counts in together.items()}}
         for i, j in _largest(apart)
     ]
-    either = np.triu(together["true"] + together["given"], k=1)  # (L, L)
+    either = np.triu(together["true"] + together["predicted"], k=1)  # (L, L)
     shown = _most(either.sum(axis=0) + either.sum(axis=1))  # (S,)
     return {
         "labels": [names[label] for label in shown],
@@ -225,10 +225,10 @@ def _cooccurrence(given: Flags, true: Flags, names: list[str]) -> dict[str, Any]
 
 
 def _largest(counts: NDArray[np.int64]) -> list[tuple[int, int]]:
-    """Return the places of the largest counts above 0, the largest first."""
+    """Return row and column of the largest counts above 0, the largest first."""
     order = np.argsort(-counts, axis=None, kind="stable")[:PAIRS_SHOWN]
-    places = zip(*(axis.tolist() for axis in np.unravel_index(order, counts.shape)), strict=True)
-    return [(i, j) for i, j in places if counts[i, j] > 0]
+    indices = zip(*(axis.tolist() for axis in np.unravel_index(order, counts.shape)), strict=True)
+    return [(i, j) for i, j in indices if counts[i, j] > 0]
 
 
 def _most(weights: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -270,7 +270,7 @@ def _learning(history: list[dict[str, float]]) -> dict[str, Any] | None:
 
 
 def _notable_rows(evaluation: Evaluation, likely: NDArray[Any], annotated: Flags) -> dict[str, Any]:
-    """Show the rows that are decided worst, and those whose annotation looks wrong."""
+    """Show the examples that are predicted worst, and those whose annotation looks wrong."""
     tuned = evaluation.tuned
     scores = sample_hamming_scores(tuned.predicted, tuned.labels)  # (N,), NaN where nothing is annotated
     # The binary cross entropy of the calibrated probabilities, in a form that does not overflow.
@@ -278,42 +278,42 @@ def _notable_rows(evaluation: Evaluation, likely: NDArray[Any], annotated: Flags
     losses = np.logaddexp(0, np.where(tuned.labels == 1, -scaled, scaled))  # (N, L)
     loss = losses.sum(axis=1, where=annotated)  # (N,)
     worst = [int(row) for row in np.lexsort((-loss, scores))[:ROWS_SHOWN] if scores[row] < 1]
-    suspects = find_suspects(likely, tuned.labels)
+    issues = find_label_issues(likely, tuned.labels)
     shown = []
-    for suspect in suspects[:ROWS_SHOWN]:
+    for issue in issues[:ROWS_SHOWN]:
         doubts = [
             {
                 "label": evaluation.config.label_names[label],
-                "has": bool(tuned.labels[suspect.row, label] == 1),
-                "probability": float(likely[suspect.row, label]),
+                "has": bool(tuned.labels[issue.example, label] == 1),
+                "probability": float(likely[issue.example, label]),
             }
-            for label in suspect.labels
+            for label in issue.labels
         ]
-        shown.append({**_row(evaluation, likely, suspect.row), "doubts": doubts})
+        shown.append({**_row(evaluation, likely, issue.example), "doubts": doubts})
     return {
         "worst_rows": [
             {**_row(evaluation, likely, row), "hamming_score": float(scores[row]), "loss": float(loss[row])}
             for row in worst
         ],
-        "suspects": len(suspects),
+        "suspects": len(issues),
         "suspect_rows": shown,
     }
 
 
-def _row(evaluation: Evaluation, likely: NDArray[Any], place: int) -> dict[str, Any]:
-    """Show a row: its text, what it has and is given, and the scores of these labels and the likeliest."""
-    names, tuned, row = evaluation.config.label_names, evaluation.tuned, evaluation.rows[place]
-    true, given = tuned.labels[place] == 1, tuned.predicted[place]  # (L,) each
-    likeliest = np.argsort(-tuned.logits[place], kind="stable")[:_SCORES_SHOWN]
-    scored = set(likeliest.tolist()) | set(np.flatnonzero(true | given).tolist())
+def _row(evaluation: Evaluation, likely: NDArray[Any], index: int) -> dict[str, Any]:
+    """Show an example: its text, its true and predicted labels, and the scores of these and of the likeliest."""
+    names, tuned, row = evaluation.config.label_names, evaluation.tuned, evaluation.rows[index]
+    true, predicted = tuned.labels[index] == 1, tuned.predicted[index]  # (L,) each
+    likeliest = np.argsort(-tuned.logits[index], kind="stable")[:_SCORES_SHOWN]
+    scored = set(likeliest.tolist()) | set(np.flatnonzero(true | predicted).tolist())
     return {
-        "number": int(evaluation.numbers[place]),
+        "number": int(evaluation.numbers[index]),
         **({"id": row["id"]} if row.get("id") is not None else {}),
         **{name: _cut(row[name]) for name in ("text", "pair") if name in row},
         "true": [names[label] for label in np.flatnonzero(true)],
-        "given": [names[label] for label in np.flatnonzero(given)],
+        "predicted": [names[label] for label in np.flatnonzero(predicted)],
         "scores": {
-            names[label]: float(likely[place, label]) for label in sorted(scored, key=lambda i: -likely[place, i])
+            names[label]: float(likely[index, label]) for label in sorted(scored, key=lambda i: -likely[index, i])
         },
     }
 

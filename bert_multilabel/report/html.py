@@ -89,17 +89,17 @@ def _charts(figures: dict[str, Any]) -> dict[str, Any]:
     }
     if confusion["labels"]:
         shares = np.asarray(confusion["rows"]) / np.maximum(confusion["support"], 1)[:, None]  # (S, S)
-        titles = "given instead", "missed", "share of the rows that have the missed label"
+        titles = "predicted instead", "missed", "share of the missed label"
         charts["confusion"] = report_charts.matrix("confusion", shares, shares.max(), confusion["labels"], titles)
     if together["labels"]:
-        counts = np.asarray([together["true"], together["given"]], dtype=np.float64)  # (2, S, S)
+        counts = np.asarray([together["true"], together["predicted"]], dtype=np.float64)  # (2, S, S)
         diagonal = np.arange(counts.shape[-1])
         having = counts[:, diagonal, diagonal, None]  # (2, S, 1), rows with the label
         counts[:, diagonal, diagonal] = np.nan
         shares = counts / np.maximum(having, 1)
         # In the same shades, to be compared.
-        for kind, verb, part in zip(("true", "given"), ("have", "are given"), shares, strict=True):
-            titles = f"also {kind}", kind, f"share of the rows that {verb} the label"
+        for kind, verb, part in zip(("true", "predicted"), ("with", "predicted with"), shares, strict=True):
+            titles = f"also {kind}", kind, f"share {verb} the label"
             charts[f"together_{kind}"] = report_charts.matrix(
                 f"together-{kind}", part, np.nanmax(shares), together["labels"], titles
             )

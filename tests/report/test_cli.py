@@ -12,11 +12,11 @@ from bert_multilabel import MultiLabelConfig, from_backbone
 from bert_multilabel.evaluation.bootstrap import bootstrap_interval, percentile_interval, resampled_sums
 from bert_multilabel.evaluation.decisions import AS_STORED, tune
 from bert_multilabel.metrics import sample_hamming_scores
-from bert_multilabel.report.charts import label_layers
+from bert_multilabel.report.charts import label_layers, losses
 from bert_multilabel.report.cli import main
-from bert_multilabel.report.figures import CHARACTERS_SHOWN, Evaluation, gather_figures, stand_ins
+from bert_multilabel.report.figures import CHARACTERS_SHOWN, Evaluation, count_substitutions, gather_figures
 from bert_multilabel.report.html import render, write_report
-from bert_multilabel.report.label_issues import find_suspects
+from bert_multilabel.report.label_issues import find_label_issues
 from tests.conftest import LABELS, make_rows
 from tests.training.test_run import run_script
 
@@ -58,33 +58,33 @@ class Page(HTMLParser):
         self.text += data
 
 
-def test_stand_ins_are_wrong_labels_in_rows_that_lack_a_right_one():
+def test_a_substitution_is_a_wrong_label_of_an_example_that_lacks_a_right_one():
     true = np.array([[1, 0, 0], [1, 0, 0], [1, 1, 0], [0, 0, 1]], dtype=bool)
-    given = np.array([[0, 1, 0], [0, 1, 1], [1, 0, 0], [0, 1, 1]], dtype=bool)
+    predicted = np.array([[0, 1, 0], [0, 1, 1], [1, 0, 0], [0, 1, 1]], dtype=bool)
     annotated = np.ones_like(true)
     # Twice label 1 for label 0, once label 2; the third row has nothing wrong, the fourth misses nothing.
-    assert stand_ins(given, true, annotated).tolist() == [[0, 2, 1], [0, 0, 0], [0, 0, 0]]
+    assert count_substitutions(predicted, true, annotated).tolist() == [[0, 2, 1], [0, 0, 0], [0, 0, 0]]
     annotated[1, 1] = False
-    given &= annotated
-    assert stand_ins(given, true, annotated).tolist() == [[0, 1, 1], [0, 0, 0], [0, 0, 0]]
+    predicted &= annotated
+    assert count_substitutions(predicted, true, annotated).tolist() == [[0, 1, 1], [0, 0, 0], [0, 0, 0]]
 
 
 def test_confusion_and_cooccurrence_name_the_pairs():
     labels = [[1, 1, 0], [1, 1, 0], [1, 0, 0], [0, 0, 1]]
-    given = [[1, 1, 0], [0, 0, 1], [0, 0, 1], [0, 0, 1]]
-    figures = gather_figures(evaluation_of(np.where(given, 3.0, -3.0), labels, ["a", "b", "c"]))
+    predicted = [[1, 1, 0], [0, 0, 1], [0, 0, 1], [0, 0, 1]]
+    figures = gather_figures(evaluation_of(np.where(predicted, 3.0, -3.0), labels, ["a", "b", "c"]))
     confusion, together = figures["confusion"], figures["cooccurrence"]
     assert confusion["pairs"] == [
-        {"missed": "a", "given": "c", "rows": 2, "of": 3},
-        {"missed": "b", "given": "c", "rows": 1, "of": 2},
+        {"missed": "a", "predicted": "c", "rows": 2, "of": 3},
+        {"missed": "b", "predicted": "c", "rows": 1, "of": 2},
     ]
     assert confusion["rows"] == [[0, 0, 2], [0, 0, 1], [0, 0, 0]]
-    assert (together["labels"], together["true"], together["given"]) == (
+    assert (together["labels"], together["true"], together["predicted"]) == (
         ["a", "b"],
         [[3, 2], [2, 2]],
         [[1, 1], [1, 1]],
     )
-    assert together["pairs"] == [{"labels": ["a", "b"], "true": 2, "given": 1}]
+    assert together["pairs"] == [{"labels": ["a", "b"], "true": 2, "predicted": 1}]
 
 
 def test_curve_histogram_and_threshold_of_a_label():
@@ -100,7 +100,7 @@ def test_curve_histogram_and_threshold_of_a_label():
     assert label["average_precision"] == pytest.approx((1 + 2 / 3) / 2)
     assert [i for i, count in enumerate(label["histogram"]["with"]) if count] == [8, 18]
     assert sum(label["histogram"]["without"]) == 2
-    assert (label["support"], label["given"], label["precision"], label["recall"]) == (2, 1, 1.0, 0.5)
+    assert (label["support"], label["predicted"], label["precision"], label["recall"]) == (2, 1, 1.0, 0.5)
 
 
 def test_scores_stand_in_their_intervals():
@@ -163,12 +163,20 @@ def test_the_first_evaluation_of_a_step_counts():
     }
 
 
+def test_a_legend_names_only_what_is_drawn():
+    evaluation = {"epoch": [1.0, 2.0], "loss": [0.4, 0.3]}
+    short = losses({"training": {"epoch": [], "loss": []}, "evaluation": evaluation})
+    whole = losses({"training": {"epoch": [0.5], "loss": [0.5]}, "evaluation": evaluation})
+    assert ">training<" not in short and ">evaluation<" in short
+    assert ">training<" in whole and ">evaluation<" in whole
+
+
 def test_the_worst_rows_come_first():
     labels = [[1, 0], [1, 0], [1, 1], [0, 1]]
     logits = [[-2, 2], [-6, 2], [3, -1], [-3, 3]]  # wrong, more so, half right, right
     rows = gather_figures(evaluation_of(logits, labels, ["a", "b"], texts=["w", "x" * 2000, "y", "z"]))["worst_rows"]
     assert [(row["number"], row["hamming_score"]) for row in rows] == [(2, 0), (1, 0), (3, 0.5)]
-    assert (rows[1]["true"], rows[1]["given"], list(rows[1]["scores"])) == (["a"], ["b"], ["b", "a"])
+    assert (rows[1]["true"], rows[1]["predicted"], list(rows[1]["scores"])) == (["a"], ["b"], ["b", "a"])
     assert rows[0]["text"] == "x" * CHARACTERS_SHOWN + " … (1,000 characters more)"
 
 
@@ -181,23 +189,23 @@ def test_annotations_that_were_turned_round_are_suspected():
     for row, label in wrong.items():
         labels[row, label] = 1 - labels[row, label]
     labels[7, 1] = np.nan
-    suspects = find_suspects(probabilities, labels)
-    assert {suspect.row: suspect.labels for suspect in suspects} == {row: [label] for row, label in wrong.items()}
-    assert [suspect.quality for suspect in suspects] == sorted(suspect.quality for suspect in suspects)
+    issues = find_label_issues(probabilities, labels)
+    assert {issue.example: issue.labels for issue in issues} == {row: [label] for row, label in wrong.items()}
+    assert [issue.quality for issue in issues] == sorted(issue.quality for issue in issues)
 
 
 @pytest.mark.parametrize(
     ("logits", "labels"),
     [
         ([[2], [-2]], [[1], [0]]),  # one label, all right
-        ([[-2, -2], [-2, -2]], [[1, np.nan], [0, np.nan]]),  # nothing given, and a label that nobody annotated
+        ([[-2, -2], [-2, -2]], [[1, np.nan], [0, np.nan]]),  # nothing predicted, and a label that nobody annotated
         ([[2, 1], [1, 2]], [[0, 0], [0, 0]]),  # nothing true
     ],
 )
 def test_small_and_empty_cases_make_a_page(logits, labels):
     figures = gather_figures(evaluation_of(logits, labels))
     json.dumps(figures, allow_nan=False)
-    assert "Suspect rows" in Page(render({"model": "model", **figures})).text
+    assert "Suspect examples" in Page(render({"model": "model", **figures})).text
 
 
 def test_the_page_needs_nothing_and_runs_nothing_of_the_data():
@@ -270,9 +278,9 @@ def test_a_folder_without_a_model_is_refused(rows_file, tmp_path):
 
 
 def test_a_run_reports_its_own_evaluation(backbone, rows_file, tmp_path):
-    given = {"do_eval": True, "report": True, "validation_file": rows_file}
+    shared = {"do_eval": True, "report": True, "validation_file": rows_file}
     training = {"train_file": rows_file, "do_train": True, "num_train_epochs": 2, "learning_rate": 3e-3}
-    results = run_script(model_name_or_path=backbone, output_dir=tmp_path / "run", **given, **training)
+    results = run_script(model_name_or_path=backbone, output_dir=tmp_path / "run", **shared, **training)
     figures = json.loads((tmp_path / "run" / "report.json").read_text())
     scores = {score["score"]: score["value"] for score in figures["scores"]}
     assert scores["hamming_score"] == results["eval_hamming_score"]
@@ -280,7 +288,7 @@ def test_a_run_reports_its_own_evaluation(backbone, rows_file, tmp_path):
     texts = [row["text"] for row in make_rows(24)]
     assert figures["worst_rows"] and all(row["text"] == texts[row["number"] - 1] for row in figures["worst_rows"])
     # Without training, the stored decisions are reported, and the run before tells of the learning.
-    results = run_script(model_name_or_path=tmp_path / "run", output_dir=tmp_path / "again", **given)
+    results = run_script(model_name_or_path=tmp_path / "run", output_dir=tmp_path / "again", **shared)
     again = json.loads((tmp_path / "again" / "report.json").read_text())
     assert again["scores"][0]["value"] == results["eval_hamming_score"]
     assert again["learning"] == figures["learning"] and not again["cross_fitted"]
@@ -313,10 +321,14 @@ def test_in_a_browser_tables_are_sorted_and_labels_chosen(tab, tmp_path):
     before = tab.locator("#curve").inner_html()
     tab.click("#label-table >> text=label 5")
     assert tab.locator("#summary").inner_text().startswith("label 5: ")
-    assert "no row has this label" in tab.locator("#curve").inner_html() != before
+    assert "no example has this label" in tab.locator("#curve").inner_html() != before
     tab.select_option("#chooser", label=HOSTILE)
     assert tab.locator("#summary").inner_text().startswith(HOSTILE)
     assert tab.locator("#curve svg").count() == tab.locator("#histogram svg").count() == 1
+    assert not tab.locator("ol.rows").first.is_visible()
+    for summary in tab.locator("summary").all():
+        summary.click()
+    assert tab.locator("ol.rows").first.is_visible()
     assert tab.evaluate("document.documentElement.scrollWidth") == 390  # nothing sticks out of a phone
     assert tab.title() == "Report on model"
     assert seen == [path.as_uri()]
