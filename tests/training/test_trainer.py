@@ -289,7 +289,7 @@ class TwoDevices(torch.nn.Module):
 
 
 @pytest.mark.skipif(torch.accelerator.is_available(), reason="Trainer would put the batch on the accelerator")
-@pytest.mark.parametrize("form", ["cls", "full"])
+@pytest.mark.parametrize("form", FORMS)
 def test_a_step_on_several_devices_is_that_of_one(backbone, tmp_path, monkeypatch, form):
     monkeypatch.setattr(
         import_module("torch.nn.parallel.replicate"),
