@@ -4,22 +4,16 @@ from dataclasses import dataclass, field, replace
 
 from bert_multilabel.errors import MultiLabelError
 from bert_multilabel.utils.checks import check_at_least_one
+from bert_multilabel.utils.option_parser import document_fields
 
 from .columns import DataSpec
 from .reading import read_label_names
 
 
-@dataclass
+@document_fields
+@dataclass(kw_only=True)
 class ColumnArguments:
-    """How to read a file.
-
-    Attributes:
-        text_column: Column of the text.
-        text_pair_column: Column of the second text; "" for none.
-        label_column: Column of the labels, or one 0/1 column per label.
-        label_delimiter: Separates labels in one cell.
-        max_seq_length: Longest input in tokens.
-    """
+    """How to read a file."""
 
     text_column: str | None = field(default=None, metadata={"help": "Column of the text. Default: by common names."})
     text_pair_column: str | None = field(
@@ -64,7 +58,8 @@ class ColumnArguments:
         )
 
 
-@dataclass
+@document_fields
+@dataclass(kw_only=True)
 class DataArguments(ColumnArguments):
     """Where the examples are and how to read them; fields as in `ColumnArguments`, and their help texts."""
 

@@ -240,6 +240,8 @@ def read_dataset(
         dataset = load_dataset(name, config_name, streaming=streaming)
     except FileNotFoundError as error:
         raise DataError(f"there is no dataset {name!r}: {error}") from error
+    except (OSError, ValueError) as error:  # the Hub cannot be reached, or there is no such configuration
+        raise DataError(f"cannot load the dataset {name!r}: {error}") from error
     wanted = [split for split in SPLITS if split in wanted]
     if not set(wanted) & set(dataset):
         raise DataError(f"dataset {name!r} has none of the splits {', '.join(wanted)}; it has {', '.join(dataset)}")

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from bert_multilabel.errors import MultiLabelError
+from bert_multilabel.utils.option_parser import document_fields
 
 from .thresholds import Goal
 
@@ -11,9 +12,10 @@ THRESHOLDS = ("keep", "global", "per_label")
 CALIBRATIONS = ("keep", "global", "per_label")
 
 
-@dataclass
+@document_fields
+@dataclass(kw_only=True)
 class DecisionArguments:
-    """How logits become labels: what is fitted on validation rows after training, and stored with the model."""
+    """How logits become labels: what is fitted on validation data after training, and stored with the model."""
 
     threshold_goal: str = field(
         default="hamming_score",
@@ -25,8 +27,8 @@ class DecisionArguments:
     thresholds: str = field(
         default="per_label",
         metadata={
-            "help": "One threshold for all labels (global), or one per label where that holds on rows it was not "
-            "fitted on (per_label), or what the model has (keep: 0.5 if it is new).",
+            "help": "One threshold for all labels (global), or one per label if that scores better on examples it "
+            "was not fitted on (per_label), or those of the model (keep: 0.5 if it is new).",
             "choices": list(THRESHOLDS),
         },
     )
@@ -34,15 +36,15 @@ class DecisionArguments:
         default="global",
         metadata={
             "help": "Divide logits by a temperature under which the labels are likeliest: one for all (global), "
-            "one per label (per_label), or what the model has (keep: 1 if it is new).",
+            "one per label (per_label), or that of the model (keep: 1 if it is new).",
             "choices": list(CALIBRATIONS),
         },
     )
     min_labels: int | None = field(
         default=None,
         metadata={
-            "help": "Give every row at least this many labels, the most probable ones first. Default: what the model "
-            "has, 0 if it is new."
+            "help": "Predict at least this many labels for each example, the most probable ones first. Default: that "
+            "of the model, 0 if it is new."
         },
     )
 

@@ -13,7 +13,7 @@ import numpy as np
 from bert_multilabel.evaluation.bootstrap import CONFIDENCE, RESAMPLES
 from bert_multilabel.evaluation.decisions import FOLDS
 from bert_multilabel.output_dir.checkpoints import REPORT_FILES
-from bert_multilabel.utils.files import atomic_write, write_json
+from bert_multilabel.utils.files import atomic_write, explain_write_errors, write_json
 
 from .figures import CHARACTERS_SHOWN, Evaluation, gather_figures
 
@@ -33,7 +33,8 @@ def write_report(folder: Path, name: str, evaluation: Evaluation) -> list[Path]:
     """
     figures = {"model": name, **gather_figures(evaluation)}
     page = render(figures)
-    folder.mkdir(parents=True, exist_ok=True)
+    with explain_write_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     html, json = (folder / file for file in REPORT_FILES)
     write_json(json, figures)
     with atomic_write(html) as file:

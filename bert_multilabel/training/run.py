@@ -1,5 +1,6 @@
-"""A run from its arguments to its results: train, evaluate, save, report, predict."""
+"""Executes a run: train, evaluate, save, report, predict."""
 
+import shlex
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -53,21 +54,21 @@ def run(
 
 
 def execute(prepared: Prepared, trainer: MultiLabelTrainer) -> dict[str, float]:
-    """Do what a run was prepared for.
+    """Execute a prepared run.
 
     Args:
         prepared: As `prepare_run` returns it.
-        trainer: Which it returns beside.
+        trainer: The trainer that it returns as well.
 
     Returns:
-        The metrics of this call, by the names under which they stand in `all_results.json`.
+        The metrics of this call, by their names in `all_results.json`.
 
     Raises:
-        FileError: If something cannot be written: then the same command goes on. Or if another run is writing into the
-            output folder.
+        FileError: If something cannot be written (the same command then resumes the run), or if another run is writing
+            into the output folder.
         DataError: If a text to predict does not fit into windows.
         PushError: If --push_to_hub has failed, after everything else.
-        OtherProcessError: If the main one of several processes has failed in what it does for all of them.
+        OtherProcessError: If another of several processes has failed.
     """
     output_dir = Path(str(prepared.training_args.output_dir))
     with ExitStack() as stack:
@@ -85,7 +86,7 @@ def _execute(prepared: Prepared, trainer: MultiLabelTrainer, output_dir: Path) -
         wait_for_file(output_dir / RUN_FILE)
         trainer = _searched(prepared, trainer, output_dir)
         results |= _train(prepared, trainer, checkpoint, frequencies.rows, output_dir)
-        # Trainer measures from where this call began.
+        # Trainer measures the time of this call alone.
         seconds = results["train_runtime"] if checkpoint is None else None
     if args.do_eval:
         results |= _evaluate(prepared, trainer, output_dir)
@@ -100,23 +101,23 @@ def _execute(prepared: Prepared, trainer: MultiLabelTrainer, output_dir: Path) -
     if is_main:
         if args.do_train:
             mark_finished(output_dir)
-        _say_what_is_where(prepared, output_dir)
+        _log_outputs(prepared, output_dir)
         for warning in () if tuned is None else tuned.warnings():
             logger.warning(warning)
     if push is not None:
-        push.push_run()  # nothing comes after it that it could prevent
+        push.push_run()  # last, so that a failed push loses nothing
     return results
 
 
 def _begin(plan: ResumePlan, push: HubPush | None) -> Path | None:
-    """Take possession of what the run writes to, and return the checkpoint to go on from, if there is one."""
+    """Prepare what the run writes to, and return the checkpoint to resume from, if there is one."""
     if push is not None:
         push.create_repository()
     return plan.apply()
 
 
 def _searched(prepared: Prepared, trainer: MultiLabelTrainer, output_dir: Path) -> MultiLabelTrainer:
-    """Return a trainer with what a hyperparameter search has found, if one was asked for."""
+    """Return a trainer with the values of the hyperparameter search, if there is one."""
     if prepared.training_args.hyperparameter_search is None:
         return trainer
     found = search(prepared.make_trainer, prepared.model, prepared.training_args, output_dir / SEARCH_FILE)
@@ -130,12 +131,12 @@ def _train(
     if prepared.adapters is not None:
         prepared.adapters.merge_and_unload()
     if checkpoint is not None and checkpoint.name.endswith(f"-{trained.global_step}"):
-        return {}  # no step was left to make, so there is nothing to measure
+        return {}  # there was no step left
     return _report(trainer, output_dir, "train", {**trained.metrics, "train_samples": rows})
 
 
 def _evaluate(prepared: Prepared, trainer: MultiLabelTrainer, output_dir: Path) -> dict[str, float]:
-    """Score the validation rows, and store the decisions that were fitted to them."""
+    """Score the validation examples, and store the thresholds and temperature fitted to them."""
     prepared.tuned_metrics.is_final = True
     evaluated = trainer.evaluate()
     on_main(prepared.tuned_metrics.decisions).store(prepared.model.config)
@@ -150,7 +151,7 @@ def _save(
     seconds: float | None,
     output_dir: Path,
 ) -> None:
-    """Write the model, its tokenizer and its card, and what later commands want to know of the run."""
+    """Write the model, its tokenizer, its card and the facts that later commands read."""
     hub_name = None if prepared.push is None else prepared.push.repo_id
     facts = gather_facts(
         prepared.model_args, prepared.data_args, prepared.data, frequencies, trainer, seconds, hub_name
@@ -198,7 +199,7 @@ def _report(trainer: MultiLabelTrainer, output_dir: Path, split: str, metrics: d
     return metrics
 
 
-def _say_what_is_where(prepared: Prepared, output_dir: Path) -> None:
+def _log_outputs(prepared: Prepared, output_dir: Path) -> None:
     args = prepared.training_args
     written = {
         "model": args.do_train and "model.safetensors and what loads it",
@@ -210,3 +211,7 @@ def _say_what_is_where(prepared: Prepared, output_dir: Path) -> None:
     logger.info(
         "written to %s: %s", output_dir, "; ".join(f"{what}: {name}" for what, name in written.items() if name)
     )
+    if args.do_train:
+        folder = shlex.quote(str(output_dir))
+        logger.info("predict a file: bert-multilabel predict %s FILE --output_dir DIR", folder)
+        logger.info("try the model on a page: bert-multilabel page %s", folder)

@@ -6,7 +6,7 @@ import os
 import shutil
 import zipfile
 from collections.abc import Collection, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO, TypeVar
 
@@ -68,8 +68,9 @@ def _is_write_error(error: Exception, path: Path) -> bool:
     if getattr(error, _OF_THE_SOURCE, False):
         return False
     if isinstance(error, OSError):
-        named = [Path(name).absolute() for name in (error.filename, error.filename2) if isinstance(name, str)]
-        is_here = not named or any(name.is_relative_to(path.absolute().parent) for name in named)
+        names = (error.filename, error.filename2)
+        named, target = [Path(name).absolute() for name in names if isinstance(name, str)], path.absolute()
+        is_here = not named or any(name.is_relative_to(target.parent) or target.is_relative_to(name) for name in named)
         return is_here and error.errno is not None  # without a number it is not of the operating system
     # The tokenizers library and torch have no class of their own for it; torch only counts bytes.
     return isinstance(error, SafetensorError) or "(os error " in str(error) or "inline_container.cc" in str(error)
@@ -110,7 +111,8 @@ def atomic_write(path: Path) -> Iterator[TextIO]:
             fsync(unfinished)
             os.replace(unfinished, path)
     finally:
-        unfinished.unlink(missing_ok=True)
+        with suppress(OSError):  # of a path that cannot exist
+            unfinished.unlink(missing_ok=True)
 
 
 @contextmanager

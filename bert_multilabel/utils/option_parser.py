@@ -1,6 +1,7 @@
 """The parser of all commands: options from dataclasses, each shown once and grouped by subject in `--help`."""
 
 import argparse
+import inspect
 import sys
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
@@ -115,6 +116,10 @@ def document_fields(cls: _Class) -> _Class:
     bases = [base for base in cls.__mro__ if base.__module__.partition(".")[0] == __name__.partition(".")[0]]
     own = {name for base in bases for name in vars(base).get("__annotations__", {})}
     texts = {field.name: field.metadata["help"] for field in fields(cls) if field.name in own}
-    lines = [f"    {name}: {text}" for name, text in texts.items() if text != argparse.SUPPRESS]
-    cls.__doc__ = "\n".join([f"{cls.__doc__}\n\nAttributes:", *lines])
+    lines = [
+        textwrap.fill(f"{name}: {text}", 100, initial_indent="    ", subsequent_indent="        ")
+        for name, text in texts.items()
+        if text != argparse.SUPPRESS
+    ]
+    cls.__doc__ = "\n".join([inspect.cleandoc(cls.__doc__ or ""), "", "Attributes:", *lines])
     return cls

@@ -3,8 +3,11 @@ import sys
 
 import pytest
 
+from bert_multilabel.data.arguments import DataArguments
+from bert_multilabel.errors import MultiLabelError
+from bert_multilabel.evaluation.arguments import DecisionArguments
 from bert_multilabel.model.windows import Windows
-from bert_multilabel.training.arguments import MultiLabelTrainingArguments, parse_arguments
+from bert_multilabel.training.arguments import ModelArguments, MultiLabelTrainingArguments, parse_arguments
 
 TRAIN = ["--model_name_or_path", "bert", "--train_file", "a.csv", "--output_dir", "out", "--do_train"]
 SEARCH = ["--hyperparameter_search"]
@@ -120,7 +123,7 @@ def test_several_label_columns_are_a_list():
         ([*TRAIN, "--dataset_config_name", "x"], "--dataset_config_name x needs --dataset_name"),
         ([*TRAIN, "--max_train_samples", "0"], "--max_train_samples must be at least 1, got 0"),
         ([*TRAIN, "--max_seq_length", "-1"], "--max_seq_length must be at least 1, got -1"),
-        ([*TRAIN, "--label_names", "toxic", "rude"], "--label_names toxic rude is not for labels"),
+        ([*TRAIN, "--label_names", "toxic", "rude"], "--label_names toxic rude is an option of Trainer"),
         ([*TRAIN, "--top_scores", "0"], "--top_scores must be at least 1, got 0"),
         ([*TRAIN, "--threshold_goal", "accuracy"], "or a bound such as precision=0.9 .* got 'accuracy'"),
         ([*TRAIN, "--min_labels", "-1"], "--min_labels must be at least 0, got -1"),
@@ -164,7 +167,7 @@ def test_several_label_columns_are_a_list():
         ([*TRAIN, "--stride", "8"], "--stride 8 is for --do_predict: add it, or drop --stride"),
         ([*TRAIN, "--do_predict", "--pooling", "mean"], "--pooling mean is for windows over long texts: add --stride"),
         ([*TRAIN, "--do_predict", "--stride", "-1"], "stride must be a whole number of tokens from 0 up, got -1"),
-        ([*TRAIN, "--card_examples", "2"], "--card_examples 2 are validation rows: add --do_eval"),
+        ([*TRAIN, "--card_examples", "2"], "--card_examples 2 are of the validation data: add --do_eval"),
         ([*TRAIN, "--do_eval", "--card_examples", "-1"], "--card_examples must be at least 0, got -1"),
         (
             [*TRAIN[:-1], "--do_eval", "--card_license", "mit"],
@@ -236,7 +239,7 @@ def test_an_unknown_loss_is_refused_in_python_too():
 
 
 def test_reports_to_what_is_not_installed_are_refused():
-    with pytest.raises(ValueError, match=r"--report_to clearml is none of those that are installed here \(.*\): inst"):
+    with pytest.raises(ValueError, match=r"--report_to clearml is not installed here \(.*\): inst"):
         parse_arguments([*TRAIN, "--report_to", "clearml"])
 
 
@@ -255,3 +258,26 @@ def test_a_search_in_several_processes_is_refused(monkeypatch):
     monkeypatch.setattr("bert_multilabel.training.arguments.MultiLabelTrainingArguments.world_size", 2)
     with pytest.raises(ValueError, match="--hyperparameter_search 3 runs in one process, but there are 2"):
         parse_arguments([*TRAIN, "--do_eval", *SEARCH, "3"])
+
+
+@pytest.mark.parametrize("group", [ModelArguments, DataArguments, DecisionArguments, MultiLabelTrainingArguments])
+def test_help_explains_the_fields_of_the_arguments(group):
+    own = group.__annotations__.keys() - {"label_names"}
+    assert {name for name in own if f"\n    {name}: " in group.__doc__} == own
+    assert "SUPPRESS" not in group.__doc__
+
+
+@pytest.mark.parametrize(
+    ("words", "phrase"),
+    [
+        (["--per_device_train_batch_size", "0"], "--per_device_train_batch_size must be at least 1, got 0"),
+        (["--gradient_accumulation_steps", "0"], "--gradient_accumulation_steps must be at least 1, got 0"),
+        (["--dataloader_num_workers=-1"], "--dataloader_num_workers must be 0 or more, got -1"),
+        (["--num_train_epochs=-1"], "--num_train_epochs must be 0 or more, got -1"),
+        (["--accelerator_config", '{"nope": 1}'], "unexpected keyword argument 'nope'"),
+        (["--warmup_steps=-3"], "warmup_steps >= 0"),
+    ],
+)
+def test_values_that_trainer_would_fail_with_are_refused(words, phrase):
+    with pytest.raises(MultiLabelError, match=phrase):
+        parse_arguments([*TRAIN, *words])

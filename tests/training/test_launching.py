@@ -117,7 +117,7 @@ def test_zero_stage_3_is_refused(monkeypatch, tmp_path):
     args = parse_arguments(["--model_name_or_path", "x", "--output_dir", str(tmp_path), "--do_train"])[2]
     launched_as("deepspeed.yaml", monkeypatch, "--zero_stage", "3")
     args.deepspeed_plugin = DeepSpeedPlugin()  # which Transformers makes only where DeepSpeed is installed
-    with pytest.raises(ValueError, match=r"ZeRO stage 3 deals the weights out .* examples/accelerate/deepspeed.yaml"):
+    with pytest.raises(ValueError, match=r"ZeRO stage 3 shards the weights .* examples/accelerate/deepspeed.yaml"):
         args._check_deepspeed()
 
 
@@ -199,7 +199,7 @@ def test_fsdp_learns_the_same_and_leaves_an_ordinary_folder(options, of_one_proc
     # Refused before anything is done, in one message.
     dealt = ["--output_dir", tmp_path / "other"]
     for refused, message in (
-        (["--lora_rank", "2"], "--lora_rank 2 cannot be merged into what FSDP"),
+        (["--lora_rank", "2"], "--lora_rank 2 cannot be merged into a model that FSDP"),
         (["--do_train", "false", "--model_name_or_path", tmp_path / "out"], "FSDP is for training"),
     ):
         output = finish(start(*launcher, *options, *refused, *dealt))

@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 from transformers import AutoConfig, AutoModel, AutoTokenizer, pipeline
 
 from bert_multilabel import from_backbone, hamming_score
+from bert_multilabel.errors import MultiLabelError
 from bert_multilabel.hub.model_card import plain
 from bert_multilabel.loading import load_trained
 from bert_multilabel.model import configuration_multilabel
@@ -139,7 +140,7 @@ def test_the_card_shows_what_was_asked_for(backbone, files, tmp_path, monkeypatc
 def test_examples_of_pairs_are_refused(backbone, tmp_path):
     path = tmp_path / "pairs.csv"
     path.write_text("text,text_pair,labels\ngood,price,gift\nnot good,quality,price\n")
-    with pytest.raises(ValueError, match="--card_examples 1 asks for single texts, .* with the column 'text_pair'"):
+    with pytest.raises(ValueError, match="--card_examples 1 needs single texts, .* with the column 'text_pair'"):
         run_script(
             model_name_or_path=backbone,
             train_file=path,
@@ -155,8 +156,8 @@ def test_examples_of_pairs_are_refused(backbone, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "phrase"),
     [
-        ({"do_predict": True, "min_labels": 1}, "--min_labels 1 is for what is fitted on validation rows"),
-        ({"do_train": True, "threshold_goal": "macro_f1"}, "--threshold_goal macro_f1 is for what is fitted"),
+        ({"do_predict": True, "min_labels": 1}, "--min_labels 1 is for thresholds fitted on validation data"),
+        ({"do_train": True, "threshold_goal": "macro_f1"}, "--threshold_goal macro_f1 is for thresholds fitted"),
         ({"do_train": True, "do_eval": True, "min_labels": 4}, "to the number of labels, 3, got 4"),
         (
             {"do_train": True, "do_eval": True, "metric_for_best_model": "f2"},
@@ -283,9 +284,9 @@ def test_max_train_samples_limits_the_rows(backbone, files, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "phrase"),
     [
-        ({"do_train": True}, "--do_train needs rows: give --train_file"),
-        ({"do_train": True, "do_predict": True, "train_file": "train"}, "--do_predict needs rows: give --test_file"),
-        ({"do_train": True, "do_eval": True, "validation_file": "validation"}, "--do_train needs rows"),
+        ({"do_train": True}, "--do_train needs data: give --train_file"),
+        ({"do_train": True, "do_predict": True, "train_file": "train"}, "--do_predict needs data: give --test_file"),
+        ({"do_train": True, "do_eval": True, "validation_file": "validation"}, "--do_train needs data"),
         ({"do_predict": True, "test_file": "unlabelled"}, "is a 'bert' model that was never trained on labels"),
         ({"do_eval": True, "validation_file": "validation"}, "never trained on labels"),
         ({"do_train": True, "train_file": "train", "max_seq_length": 5}, "at least 6"),
@@ -438,9 +439,32 @@ def test_the_script_ends_with_the_message_of_what_is_not_installed(backbone, fil
     assert not (tmp_path / "out").exists() or list((tmp_path / "out").iterdir()) == []
 
 
+@pytest.mark.parametrize("name", ["file/out", "file", "/proc/nowhere/out"])
+def test_an_output_folder_that_cannot_be_made_is_refused(backbone, files, tmp_path, name):
+    (tmp_path / "file").touch()
+    path = tmp_path / name
+    with pytest.raises(MultiLabelError, match=f"{path}.* (is a file: choose|could not be written: )"):
+        run_script(model_name_or_path=backbone, train_file=files["train"], do_train=True, output_dir=path)
+
+
+def test_a_schedule_that_refuses_its_settings_is_named(backbone, files, tmp_path):
+    words = {"model_name_or_path": backbone, "train_file": files["train"], "do_train": True, "output_dir": tmp_path}
+    with pytest.raises(MultiLabelError, match="--lr_scheduler_type linear is refused: .*'nope'"):
+        run_script(**words, lr_scheduler_kwargs='{"nope": 1}')
+
+
+def test_the_next_commands_are_named_after_training(backbone, files, tmp_path, caplog):
+    caplog.set_level("INFO", logger="bert_multilabel")
+    words = {"model_name_or_path": backbone, "train_file": files["train"], "do_train": True, "max_steps": 1}
+    run_script(**words, output_dir=tmp_path / "my model")
+    said = [record.getMessage() for record in caplog.records]
+    assert f"predict a file: bert-multilabel predict '{tmp_path / 'my model'}' FILE --output_dir DIR" in said
+    assert f"try the model on a page: bert-multilabel page '{tmp_path / 'my model'}'" in said
+
+
 def test_a_run_into_the_folder_that_it_starts_from_is_refused(backbone, files, tmp_path):
     shutil.copytree(backbone, tmp_path / "bert")
-    with pytest.raises(ValueError, match="nothing would be left to start from: choose another --output_dir"):
+    with pytest.raises(ValueError, match="is also --model_name_or_path, so an interruption could lose the model"):
         run_script(
             model_name_or_path=tmp_path / "bert",
             train_file=files["train"],

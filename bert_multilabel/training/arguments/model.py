@@ -5,20 +5,22 @@ from dataclasses import dataclass, field
 from bert_multilabel.model.configuration_multilabel import LABEL_ATTENTIONS, STRATEGIES
 from bert_multilabel.utils.checks import check_at_least_one
 from bert_multilabel.utils.extras import check_installed
+from bert_multilabel.utils.option_parser import document_fields
 
 
-@dataclass
+@document_fields
+@dataclass(kw_only=True)
 class ModelArguments:
     """Which model to start from."""
 
     model_name_or_path: str = field(
-        metadata={"help": "A BERT checkpoint, or a folder that this script trained: then its training goes on."}
+        metadata={"help": "A BERT checkpoint, or a trained model to train further or to predict with."}
     )
     strategy: str | None = field(
         default=None,
         metadata={
             "help": "Classify from the [CLS] vector, or from one label token per label. Default: label_tokens, "
-            "or what the trained folder has.",
+            "or that of the trained model.",
             "choices": list(STRATEGIES),
         },
     )
@@ -26,15 +28,15 @@ class ModelArguments:
         default=None,
         metadata={
             "help": "What label tokens read: everything (full), or the text and themselves (isolated), so that a "
-            "label's score does not depend on the other labels. Default: full, or what the trained folder has.",
+            "label's score does not depend on the other labels. Default: full, or that of the trained model.",
             "choices": list(LABEL_ATTENTIONS),
         },
     )
     label_layers: int | None = field(
         default=None,
         metadata={
-            "help": "In how many of the last layers label tokens take part: fewer is faster. Default: all, or what "
-            "the trained folder has."
+            "help": "Number of last layers that label tokens take part in: fewer are faster. Default: all, or "
+            "those of the trained model."
         },
     )
     classifier_dropout: float | None = field(
@@ -43,14 +45,14 @@ class ModelArguments:
     label_descriptions: str | None = field(
         default=None,
         metadata={
-            "help": "What is said of labels, from which they start in place of the names: a JSON object from "
+            "help": "Descriptions that label embeddings start from instead of the names: a JSON object from "
             "name to sentence, or a csv, tsv or jsonl with the columns label and description."
         },
     )
     add_labels: bool = field(
         default=False,
         metadata={
-            "help": "Let the trained folder know the labels that it lacks, behind its own; only with label tokens. "
+            "help": "Add the labels that a trained model lacks, behind its own; only with label tokens. "
             "--label_names_file or the training data must name its own, too."
         },
     )
@@ -64,7 +66,7 @@ class ModelArguments:
     lora_rank: int | None = field(
         default=None,
         metadata={
-            "help": "Train low-rank adapters of this rank in place of the encoder, which end merged into it. Default: "
+            "help": "Train low-rank adapters of this rank instead of the encoder, and merge them at the end. Default: "
             "train the encoder itself."
         },
     )

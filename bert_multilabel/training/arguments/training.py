@@ -20,27 +20,33 @@ from bert_multilabel.training.losses import LOSSES
 from bert_multilabel.utils.checks import check_at_least_one
 from bert_multilabel.utils.distributed import check_launch
 from bert_multilabel.utils.extras import check_installed
+from bert_multilabel.utils.option_parser import document_fields
 
-# What the Hub takes for a language (ISO 639) and for a license; it knows which there are.
+# The form of languages (ISO 639) and licenses on the Hub, which checks whether they exist.
 _LANGUAGE = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]+)*|multilingual")
 _LICENSE = re.compile(r"[a-z0-9][a-z0-9.+-]*")
 
-# Of training rows.
+# Of training examples.
 _ORDERS = ("group_by_length", "random", "sequential")
 
-# In the names of metrics of which less is better.
+# In the names of metrics where lower is better.
 _COSTS = ("loss", "brier_score", "calibration_error")
 
-# Options that one loss alone reads: which one, the least value, and the default.
+# Options of one loss: which one, the least value, and the default.
 _LOSS_OPTIONS = {"focal_gamma": ("focal", 0.0, 2.0), "max_pos_weight": ("weighted_bce", 1.0, 10.0)}
 
 
-@dataclass
+@document_fields
+@dataclass(kw_only=True)
 class MultiLabelTrainingArguments(TrainingArguments):
-    """`TrainingArguments` with the defaults that suit multi-label training."""
+    """`TrainingArguments` with the options and defaults of multi-label training.
 
-    per_device_train_batch_size: int = field(default=32, metadata={"help": "Rows per device and training step."})
-    per_device_eval_batch_size: int = field(default=64, metadata={"help": "Rows per device and evaluation step."})
+    Raises:
+        MultiLabelError: If a value is refused, or two options contradict each other.
+    """
+
+    per_device_train_batch_size: int = field(default=32, metadata={"help": "Examples per device and training step."})
+    per_device_eval_batch_size: int = field(default=64, metadata={"help": "Examples per device and evaluation step."})
     learning_rate: float = field(default=1e-4, metadata={"help": "Peak learning rate of the encoder."})
     head_learning_rate: float | None = field(
         default=None,
@@ -50,24 +56,24 @@ class MultiLabelTrainingArguments(TrainingArguments):
         default="bce",
         metadata={
             "help": "What training minimizes: binary cross entropy, alone or with rare labels weighted up; focal or "
-            "asymmetric loss, which turn away from what is easy; zlpr, which ranks. Evaluation is by bce throughout.",
+            "asymmetric loss, which put less weight on easy examples; zlpr, which ranks. Evaluation reports bce.",
             "choices": list(LOSSES),
         },
     )
     focal_gamma: float | None = field(
         default=None,
-        metadata={"help": "How far --loss focal turns away from what is easy; 0: not at all. Default: 2."},
+        metadata={"help": "How much --loss focal reduces the weight of easy examples; 0: not at all. Default: 2."},
     )
     max_pos_weight: float | None = field(
         default=None,
         metadata={
-            "help": "--loss weighted_bce multiplies a label's positives with its negatives per positive, but with no "
-            "more than this, and no less than its inverse. Default: 10."
+            "help": "--loss weighted_bce weights the positives of a label by its negatives per positive, at most by "
+            "this number, and at least by its inverse. Default: 10."
         },
     )
     label_correlation: float = field(
         default=0.0,
-        metadata={"help": "Weight, below 1, of the loss that compares a row's positives with its negatives."},
+        metadata={"help": "Weight, below 1, of the loss that compares positive labels of an example with others."},
     )
     weight_decay: float = field(default=0.01, metadata={"help": "Weight decay of matrices."})
     warmup_steps: float = field(
@@ -78,13 +84,13 @@ class MultiLabelTrainingArguments(TrainingArguments):
     )
     save_strategy: SaveStrategy | str = field(default="epoch", metadata={"help": "When to save a checkpoint."})
     save_total_limit: int | None = field(
-        # With one there would be none to go on from where that one is damaged.
+        # With one there would be none to resume from if that one is damaged.
         default=2,
         metadata={"help": "Checkpoints to keep; the newest and the best always stay."},
     )
     restore_callback_states_from_checkpoint: bool = field(
         default=True,
-        metadata={"help": "Go on counting, where a run goes on, evaluations without a better one."},
+        metadata={"help": "In a resumed run, keep the count of --early_stopping_patience."},
     )
     load_best_model_at_end: bool | None = field(  # type: ignore[assignment]  # None until __post_init__ decides
         default=None,
@@ -99,7 +105,7 @@ class MultiLabelTrainingArguments(TrainingArguments):
     )
     train_sampling_strategy: str = field(
         default="group_by_length",
-        metadata={"help": "Order of the training rows.", "choices": list(_ORDERS)},
+        metadata={"help": "Order of the training examples.", "choices": list(_ORDERS)},
     )
     streaming: bool = field(
         default=False,
@@ -123,15 +129,15 @@ class MultiLabelTrainingArguments(TrainingArguments):
     stride: int | None = field(
         default=None,
         metadata={
-            "help": "Read texts that are too long in windows in --do_predict, each of which has this many tokens in "
-            "common with the next. Default: what is beyond the longest input is cut off."
+            "help": "Read long texts in windows in --do_predict; consecutive windows share this many tokens. Default: "
+            "texts are truncated."
         },
     )
     pooling: str | None = field(
         default=None,
         metadata={
-            "help": "With --stride: a label gets the highest probability of all windows (max), or the mean. Default: "
-            "max.",
+            "help": "With --stride: the probability of a label is the maximum over all windows (max), or the mean. "
+            "Default: max.",
             "choices": list(POOLINGS),
         },
     )
@@ -157,19 +163,20 @@ class MultiLabelTrainingArguments(TrainingArguments):
     card_examples: int = field(
         default=0,
         metadata={
-            "help": "Show this many texts, the first validation rows, as examples in the model card, which is public "
-            "where the model is. Default: 0, for data may be private."
+            "help": "Show this many texts of the validation data in the model card, which is as public as the model. "
+            "Default: 0, as data may be private."
         },
     )
     report: bool = field(
         default=False,
         metadata={
-            "help": "Write report.html and report.json after --do_eval: scores, curves, confusions, and the rows that "
-            "are worst or look mislabelled. Both hold texts of those rows, so they are written on demand only."
+            "help": "Write report.html and report.json after --do_eval: scores, curves, confusions, and the examples "
+            "that are worst or look mislabelled. Both contain texts of the validation data."
         },
     )
     overwrite_output_dir: bool = field(
-        default=False, metadata={"help": "Start anew in an output folder that holds another run; its checkpoints go."}
+        default=False,
+        metadata={"help": "Replace the run that the output folder holds, and its checkpoints."},
     )
 
     label_names: list[str] | None = field(  # Trainer's own, which has nothing to do with the names of labels
@@ -177,6 +184,42 @@ class MultiLabelTrainingArguments(TrainingArguments):
     )
 
     def __post_init__(self) -> None:
+        self._check_tasks()
+        self._settle_best()
+        self._check_early_stopping()
+        self._check_unsupported()
+        self._check_numbers()
+        self._check_windows()
+        self._check_streaming()
+        self._check_loss()
+        self._check_card()
+        self._check_report()
+        self._settle_trainer()
+        try:
+            super().__post_init__()
+        except (ValueError, TypeError, ImportError) as error:  # values that Transformers refuses
+            raise MultiLabelError(str(error)) from error
+        check_launch(self.world_size)
+        self._check_deepspeed()
+        self._check_reports()
+        if self.streaming:
+            # Each process reads the examples and takes its share, as batches are padded to different lengths.
+            cast(AcceleratorConfig, self.accelerator_config).dispatch_batches = False
+        if self.hyperparameter_search is not None:
+            self._check_search()
+
+    @property
+    def windows(self) -> Windows | None:
+        """How long texts are split into windows in prediction; None: they are truncated."""
+        return None if self.stride is None else Windows(self.stride, self.pooling or "max")
+
+    def ordered(self, stream: ExampleStream) -> ExampleStream:
+        """Return the training examples in the order that these arguments ask for."""
+        rows_per_step = self.train_batch_size * self.gradient_accumulation_steps * self.world_size
+        seed = self.seed if self.data_seed is None else self.data_seed
+        return stream.ordered(self.train_sampling_strategy, rows_per_step, seed)
+
+    def _check_tasks(self) -> None:
         if not (self.do_train or self.do_eval or self.do_predict):
             raise MultiLabelError("nothing to do: give --do_train, --do_eval, --do_predict, or several of them")
         if self.output_dir is None:
@@ -185,95 +228,11 @@ class MultiLabelTrainingArguments(TrainingArguments):
             raise MultiLabelError(
                 "--push_to_hub pushes what was trained: add --do_train, or push a folder with `hf upload`"
             )
-        if not (self.do_train and self.do_eval):
-            # There is nothing to evaluate between, so there is no best checkpoint either.
-            self.eval_strategy = "no"
-        self._settle_best()
-        check_at_least_one("early_stopping_patience", self.early_stopping_patience)
-        if self.early_stopping_patience is not None and not self.load_best_model_at_end:
-            raise MultiLabelError(
-                f"--early_stopping_patience {self.early_stopping_patience} needs evaluations to stop by: add "
-                "--do_eval, with --eval_strategy the same as --save_strategy, and as many steps"
-            )
-        for name in ("bf16_full_eval", "fp16_full_eval"):
-            if getattr(self, name):
-                raise MultiLabelError(
-                    f"--{name} would change the weights that are saved: drop it; evaluations take the precision of "
-                    "--bf16 or --fp16, and predictions that of --predict_precision"
-                )
-        if self.save_on_each_node:
-            raise MultiLabelError(
-                "--save_on_each_node: all nodes must see one --output_dir, and one writes to it: drop it"
-            )
-        if self.enable_jit_checkpoint:
-            raise MultiLabelError(
-                "--enable_jit_checkpoint ends training within a step, as if it were finished: drop it; a run that was "
-                "stopped goes on from its last checkpoint by the same command (--save_strategy steps --save_steps N "
-                "for more of them)"
-            )
-        if self.head_learning_rate is None:
-            self.head_learning_rate = 20 * self.learning_rate
-        for name in ("learning_rate", "head_learning_rate", "weight_decay"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise MultiLabelError(f"--{name} must be 0 or more, got {getattr(self, name)}")
-        if self.predict_precision is None:
-            self.predict_precision = "bfloat16" if self.bf16 else "float32"
-        self._check_windows()
-        if self.streaming:
-            if not self.do_train:
-                raise MultiLabelError("--streaming is about training rows: add --do_train, or drop it")
-            if self.dataloader_num_workers > 1 or self.dataloader_persistent_workers:
-                raise MultiLabelError(
-                    "--streaming deals each epoch out anew, which several workers, or persistent ones, would not come "
-                    "to know: drop --dataloader_persistent_workers, and give --dataloader_num_workers 0 or 1"
-                )
-            # What a model does not read is all that there is before a batch is tokenized.
-            self.remove_unused_columns = False
-        self._check_loss()
-        self._check_card()
-        if self.report:
-            if not self.do_eval:
-                raise MultiLabelError("--report is about an evaluation: add --do_eval")
-            check_installed("--report", "report")
-        if self.label_names not in (None, ["labels"]):
-            raise MultiLabelError(
-                f"--label_names {' '.join(self.label_names)} is not for labels: see --label_names_file"
-            )
-        # Trainer would take label_mask for a second label.
-        self.label_names = ["labels"]
-        if not torch.accelerator.is_available():
-            # There is nothing to pin memory for; torch would warn at every data loader.
-            self.dataloader_pin_memory = False
-        if self.ddp_find_unused_parameters is None:
-            self.ddp_find_unused_parameters = False  # there are none, and to look for them takes time
-        if self.greater_is_better is None:
-            self.greater_is_better = not any(cost in str(self.metric_for_best_model) for cost in _COSTS)
-        try:
-            super().__post_init__()
-        except (ValueError, ImportError) as error:  # Transformers' own refusals of values
-            raise MultiLabelError(str(error)) from error
-        check_launch(self.world_size)
-        self._check_deepspeed()
-        self._check_reports()
-        if self.streaming:
-            # Each process reads the rows and takes its share: batches that are padded differently cannot be dealt out.
-            cast(AcceleratorConfig, self.accelerator_config).dispatch_batches = False
-        if self.hyperparameter_search is not None:
-            self._check_search()
-
-    @property
-    def windows(self) -> Windows | None:
-        """How texts that are too long are read in prediction, if they are not cut off."""
-        return None if self.stride is None else Windows(self.stride, self.pooling or "max")
-
-    def ordered(self, stream: ExampleStream) -> ExampleStream:
-        """Return training rows in the order that these arguments ask for."""
-        rows_per_step = self.train_batch_size * self.gradient_accumulation_steps * self.world_size
-        seed = self.seed if self.data_seed is None else self.data_seed
-        return stream.ordered(self.train_sampling_strategy, rows_per_step, seed)
 
     def _settle_best(self) -> None:
-        """Load the best checkpoint at the end if each evaluation is saved; refuse to where it may not be there."""
+        """Load the best checkpoint at the end if each evaluation is saved; refuse it if that one may be missing."""
+        if not (self.do_train and self.do_eval):
+            self.eval_strategy = "no"  # so there is no best checkpoint either
         has_steps = "steps" in (self.eval_strategy, self.save_strategy)
         saves_each = self.eval_strategy == self.save_strategy != "no" and not (
             has_steps and (self.eval_steps or self.logging_steps) != self.save_steps
@@ -288,6 +247,77 @@ class MultiLabelTrainingArguments(TrainingArguments):
                 f"--eval_steps ({self.eval_steps or self.logging_steps:g})"
             )
 
+    def _check_early_stopping(self) -> None:
+        check_at_least_one("early_stopping_patience", self.early_stopping_patience)
+        if self.early_stopping_patience is not None and not self.load_best_model_at_end:
+            raise MultiLabelError(
+                f"--early_stopping_patience {self.early_stopping_patience} needs evaluations to stop by: add "
+                "--do_eval, with --eval_strategy the same as --save_strategy, and as many steps"
+            )
+
+    def _check_unsupported(self) -> None:
+        for name in ("bf16_full_eval", "fp16_full_eval"):
+            if getattr(self, name):
+                raise MultiLabelError(
+                    f"--{name} would change the weights that are saved: drop it; evaluations take the precision of "
+                    "--bf16 or --fp16, and predictions that of --predict_precision"
+                )
+        if self.save_on_each_node:
+            raise MultiLabelError(
+                "--save_on_each_node: all nodes must see one --output_dir, and one writes to it: drop it"
+            )
+        if self.enable_jit_checkpoint:
+            raise MultiLabelError(
+                "--enable_jit_checkpoint ends training within a step, as if it were finished: drop it; a run that was "
+                "stopped is resumed from its last checkpoint by the same command (--save_strategy steps --save_steps "
+                "N for more of them)"
+            )
+        if self.label_names not in (None, ["labels"]):
+            raise MultiLabelError(
+                f"--label_names {' '.join(self.label_names)} is an option of Trainer: use --label_names_file"
+            )
+
+    def _check_numbers(self) -> None:
+        if self.head_learning_rate is None:
+            self.head_learning_rate = 20 * self.learning_rate
+        for name in ("learning_rate", "head_learning_rate", "weight_decay", "num_train_epochs"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise MultiLabelError(f"--{name} must be 0 or more, got {getattr(self, name)}")
+        for name in ("per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps"):
+            check_at_least_one(name, getattr(self, name))
+        if self.dataloader_num_workers < 0:
+            raise MultiLabelError(f"--dataloader_num_workers must be 0 or more, got {self.dataloader_num_workers}")
+
+    def _check_streaming(self) -> None:
+        if not self.streaming:
+            return
+        if not self.do_train:
+            raise MultiLabelError("--streaming is about training data: add --do_train, or drop it")
+        if self.dataloader_num_workers > 1 or self.dataloader_persistent_workers:
+            raise MultiLabelError(
+                "--streaming orders the examples again in each epoch, which several workers, or persistent ones, "
+                "would not see: drop --dataloader_persistent_workers, and give --dataloader_num_workers 0 or 1"
+            )
+        self.remove_unused_columns = False  # the texts, which are tokenized batch by batch
+
+    def _check_report(self) -> None:
+        if self.report:
+            if not self.do_eval:
+                raise MultiLabelError("--report is about an evaluation: add --do_eval")
+            check_installed("--report", "report")
+
+    def _settle_trainer(self) -> None:
+        """Set the options of Trainer that follow from others, or that no other value would suit."""
+        if self.predict_precision is None:
+            self.predict_precision = "bfloat16" if self.bf16 else "float32"
+        self.label_names = ["labels"]  # Trainer would take label_mask for labels, too
+        if not torch.accelerator.is_available():
+            self.dataloader_pin_memory = False  # torch would warn at every data loader
+        if self.ddp_find_unused_parameters is None:
+            self.ddp_find_unused_parameters = False  # there are none, and the search takes time
+        if self.greater_is_better is None:
+            self.greater_is_better = not any(cost in str(self.metric_for_best_model) for cost in _COSTS)
+
     def _check_windows(self) -> None:
         if self.windows is not None and not self.do_predict:
             raise MultiLabelError(f"--stride {self.stride} is for --do_predict: add it, or drop --stride")
@@ -297,7 +327,7 @@ class MultiLabelTrainingArguments(TrainingArguments):
     def _check_deepspeed(self) -> None:
         if self.deepspeed_plugin is not None and self.deepspeed_plugin.zero_stage == 3:
             raise MultiLabelError(
-                "ZeRO stage 3 deals the weights out before label tokens can be put among them: use stage 2, as "
+                "ZeRO stage 3 shards the weights before label tokens can be added: use stage 2, as "
                 "examples/accelerate/deepspeed.yaml does, or shard with examples/accelerate/fsdp.yaml"
             )
 
@@ -306,7 +336,7 @@ class MultiLabelTrainingArguments(TrainingArguments):
         for name in cast(list[str], self.report_to):
             if name not in available:
                 raise MultiLabelError(
-                    f"--report_to {name} is none of those that are installed here ({', '.join(available) or 'none'}): "
+                    f"--report_to {name} is not installed here (installed: {', '.join(available) or 'none'}): "
                     "install its package, or drop it"
                 )
 
@@ -318,7 +348,7 @@ class MultiLabelTrainingArguments(TrainingArguments):
         if str(self.resume_from_checkpoint).lower() not in ("none", "true", "false"):
             raise MultiLabelError(
                 f"{asked} and --resume_from_checkpoint {self.resume_from_checkpoint} exclude each other: without the "
-                "latter, the run goes on by itself with what it found"
+                "latter, the run is resumed with what the search found"
             )
         if self.world_size > 1:
             raise MultiLabelError(
@@ -352,7 +382,7 @@ class MultiLabelTrainingArguments(TrainingArguments):
         if self.card_examples < 0:
             raise MultiLabelError(f"--card_examples must be at least 0, got {self.card_examples}")
         if self.card_examples and not self.do_eval:
-            raise MultiLabelError(f"--card_examples {self.card_examples} are validation rows: add --do_eval")
+            raise MultiLabelError(f"--card_examples {self.card_examples} are of the validation data: add --do_eval")
         for code in self.card_language or []:
             if not _LANGUAGE.fullmatch(code):
                 raise MultiLabelError(
