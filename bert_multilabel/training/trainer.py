@@ -191,15 +191,17 @@ class MultiLabelTrainer(Trainer):
 
     def get_train_dataloader(self) -> DataLoader[Any]:
         """Return the training batches, grouped by length in an order that the seed and the epoch decide."""
-        if self.args.train_sampling_strategy != "group_by_length" or not has_length(self.train_dataset):
+        examples = self.train_dataset
+        # A stream has a length, but orders its examples itself.
+        if self.args.train_sampling_strategy != "group_by_length" or not isinstance(examples, Dataset):
             return super().get_train_dataloader()
         with self._with_arguments(train_sampling_strategy="sequential"):
             loader = super().get_train_dataloader()
         # As many as a step of all processes takes: the order does not depend on how many processes there are.
-        examples = self.args.train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size
-        lengths = list(reopen_memory_map(cast(Dataset, self.train_dataset))[self.args.length_column_name])
+        batch_size = self.args.train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size
+        lengths = list(reopen_memory_map(examples)[self.args.length_column_name])
         seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
-        self._sampler = EpochSeededLengthSampler(examples, lengths, seed)
+        self._sampler = EpochSeededLengthSampler(batch_size, lengths, seed)
         cast(DataLoaderShard, loader).set_sampler(self._sampler)
         return loader
 
