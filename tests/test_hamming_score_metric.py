@@ -61,8 +61,8 @@ def test_batches_add_up(metric: evaluate.Metric) -> None:
         ([[1, 0]], [[1, -100]], r"references must be 0 or 1, got -100\.0"),
         ([[1, math.nan]], [[1, 0]], "predictions must be 0 or 1, got nan"),
         ([[1, 0]], [[1, 0, 1]], r"predictions have the shape \(1, 2\), references \(1, 3\)"),
-        ([[1, 0], [1]], [[1, 0], [1]], r"one place per label in every row, got rows of lengths \[1, 2\]"),
-        ([[]], [[]], r"one place per label in every row, got rows of lengths \[0\]"),
+        ([[1, 0], [1]], [[1, 0], [1]], r"one entry per label in every sample, got lengths \[1, 2\]"),
+        ([[]], [[]], r"one entry per label in every sample, got lengths \[0\]"),
     ],
 )
 def test_refuses_what_it_cannot_score(

@@ -1,10 +1,10 @@
-"""The charts of a report: figures in, SVG out, for a page that gives the colours.
+"""The charts of a report, as SVG for a page that sets the colours.
 
-Charts are drawn by matplotlib in stand-in colours; the page's own take their place, that of its text and its CSS
-variables `--grid`, `--one` and `--other`. So one drawing serves light, dark and paper.
+Charts are drawn by matplotlib in placeholder colours, which are replaced by the text colour of the page and its CSS
+variables `--grid`, `--one` and `--other`. So one drawing works in light mode, in dark mode and on paper.
 
-What differs from label to label is drawn without axes, as a layer over axes that all labels have in common: 260 labels
-then cost milliseconds and kilobytes each.
+The curve and the histogram of a label are drawn without axes, as a layer over axes that all labels share: so each of
+260 labels takes milliseconds and kilobytes.
 """
 
 import io
@@ -230,7 +230,7 @@ def _short(name: str) -> str:
 
 
 def _svg(figure: Figure, name: str, description: str) -> Markup:
-    """Write a figure as an `<svg>` element that can stand in a page beside others."""
+    """Write a figure as an `<svg>` element of a page with others."""
     file = io.StringIO()
     with matplotlib.rc_context({"svg.hashsalt": name}), warnings.catch_warnings():
         # The browser has the glyphs that matplotlib's own font lacks.
@@ -248,10 +248,8 @@ def _svg(figure: Figure, name: str, description: str) -> Markup:
 
 
 _METADATA = ("Creator", "Date", "Format", "Type")
-# What a file needs and an element does not: rules for the whole document, names that would repeat in a page, fonts.
+# matplotlib has no option against these: style rules, which would apply to the page, ids that repeat in it, fonts.
 _CLEANING = {
-    r"<!--.*?-->": "",
-    r"<metadata>.*?</metadata>": "",
     r"<defs>\s*<style.*?</style>\s*</defs>": "",
     r"<g id=\"[^\"]*\"": "<g",
     r"font-family: [^;\"]*;": "",

@@ -1,4 +1,8 @@
-"""Searches for learning rates and what goes with them, by Trainer's own `hyperparameter_search` with Optuna."""
+"""Searches for hyperparameters by Trainer's own `hyperparameter_search` with Optuna.
+
+The record of the trials is also their storage. Optuna never deletes a trial from its own: an interrupted one would stay
+in the study, and one that a full disk stopped would look as if the model had diverged.
+"""
 
 import copy
 import math
@@ -25,15 +29,15 @@ if TYPE_CHECKING:
 
 logger = logging.get_logger(__name__)
 
-# How far a trial may go from the given value, up and down. What these do depends on ratios, hence a log scale.
+# The factor by which a value may rise or fall. The effects depend on ratios, hence a log scale.
 _FACTORS = {
     # Around the default, 1e-4, from 2e-5, the least that BERT's authors recommend, to 5e-4.
     "learning_rate": 5.0,
-    # By itself and not as a multiple of the encoder's: how much is new depends on the labels, not on the backbone.
+    # Not a multiple of the encoder's: how much a head has to learn depends on the labels, not on the backbone.
     "head_learning_rate": 5.0,
     # The default share of a tenth becomes one from a twentieth to a fifth.
     "warmup_steps": 2.0,
-    # Matters so little in a few epochs that smaller changes would drown in noise.
+    # In a few epochs, smaller changes make no measurable difference.
     "weight_decay": 10.0,
 }
 _WHOLE_NUMBERS = ("per_device_train_batch_size", "num_train_epochs")
@@ -45,58 +49,58 @@ def search(
     args: MultiLabelTrainingArguments,
     path: Path,
 ) -> MultiLabelTrainingArguments:
-    """Find values for the training arguments, or take those that a search of the same run found before.
+    """Search for the best training arguments, or take those that an earlier search of the same run found.
 
-    A search that was interrupted goes on behind its last finished trial and finds what it would have found.
+    An interrupted search continues after its last finished trial, with the same result as without the interruption.
 
     Args:
         make_trainer: Makes a trainer of `args` and `model_init`.
         model: What every trial starts from a copy of.
-        args: `hyperparameter_search` says how many trials; the first takes the values given here.
-        path: Where the trials and what they found are written, or have been.
+        args: `hyperparameter_search` says how many trials; the first takes the values of `args`.
+        path: File of the trials and the best values; read if it exists.
 
     Returns:
         A copy of the arguments, with the best values.
 
     Raises:
-        DivergedError: If the model has diverged in all trials.
-        FileError: If what is written there is damaged.
+        DivergedError: If the model diverges in all trials.
+        FileError: If the file is damaged.
     """
     record, trials = _read(path, args) if path.exists() else ({}, [])
     if "best" not in record:
         record = _try_values(make_trainer, model, args, path, trials)
     best = record["best"]
-    logger.warning(f"training with what the search found, {best}: all trials stand in {path}")
+    logger.warning(f"training with the best values of the search, {best}; all trials are in {path}")
     args = copy.copy(args)
     for name, value in best.items():
         setattr(args, name, type(getattr(args, name))(value))
     return args
 
 
-def suggest(trial: "BaseTrial", given: MultiLabelTrainingArguments) -> dict[str, float]:
+def suggest(trial: "BaseTrial", center: MultiLabelTrainingArguments) -> dict[str, float]:
     """Choose the values of a trial.
 
     Args:
         trial: Optuna's.
-        given: The arguments around whose values to search.
+        center: The arguments around whose values to search.
 
     Returns:
-        Values by the names of the arguments; what is not among them stays as given.
+        Values by the names of the arguments; all others keep their value.
     """
     values: dict[str, float] = {}
     for name, factor in _FACTORS.items():
-        value = getattr(given, name)
-        # A zero is meant. So is a warm-up in steps, and a share of one half could not be doubled.
+        value = getattr(center, name)
+        # A zero and a warm-up in steps are kept. A share of one half could not be doubled.
         if value > 0 and not (name == "warmup_steps" and value >= 0.5):
             values[name] = trial.suggest_float(name, value / factor, value * factor, log=True)
-    # Fewer rows make more and noisier steps. More than given might not fit the memory.
-    size = given.per_device_train_batch_size
+    # Smaller batches make more and noisier steps. Larger ones might not fit the memory.
+    size = center.per_device_train_batch_size
     sizes = sorted({max(1, size // 4), max(1, size // 2), size})
     values["per_device_train_batch_size"] = trial.suggest_categorical("per_device_train_batch_size", sizes)
-    # The learning rate falls to zero over the epochs, so fewer of them are not the same as stopping early. With less
-    # than half of what was thought right nothing is won but time.
-    epochs = float(given.num_train_epochs)
-    if given.max_steps <= 0 and epochs.is_integer():
+    # The learning rate falls to zero over the epochs, so fewer epochs are not the same as stopping early. Fewer than
+    # half of them would only save time.
+    epochs = float(center.num_train_epochs)
+    if center.max_steps <= 0 and epochs.is_integer():
         values["num_train_epochs"] = trial.suggest_int("num_train_epochs", math.ceil(epochs / 2), int(epochs))
     return values
 
@@ -108,29 +112,29 @@ def _try_values(
     path: Path,
     done: "list[FrozenTrial]",
 ) -> dict[str, Any]:
-    """Run the trials that are not done, and write after each what was tried, and at the end what was best."""
-    # Optuna takes a second to import, and is there only with the extra "hpo".
+    """Run the trials that are left. Write the record after each, and the best values at the end."""
+    # Optuna takes a second to import, and needs the extra "hpo".
     import optuna
     from optuna.trial import TrialState
 
     metric = f"eval_{str(args.metric_for_best_model).removeprefix('eval_')}"
     direction: Literal["maximize", "minimize"] = "maximize" if args.greater_is_better else "minimize"
-    # Made here and not by Trainer, which does not give it away.
+    # Trainer does not return its study.
     storage = optuna.storages.InMemoryStorage()
     study = optuna.create_study(storage=storage, direction=direction)
     if done:
-        logger.warning(f"going on with the search of which {path} holds {len(done)} trials")
+        logger.warning(f"continuing the search after the {len(done)} trials in {path}")
         study.add_trials(done)
-    else:  # Nothing will be worse than what was asked for.
+    else:  # The result is no worse than the arguments themselves.
         study.enqueue_trial({name: getattr(args, name) for name in (*_FACTORS, *_WHOLE_NUMBERS)})
 
     trial_args = copy.copy(args)
     trial_args.output_dir = str(path.parent / UNFINISHED)
     trial_args.save_strategy, trial_args.push_to_hub = SaveStrategy.NO, False
     for number in range(len(done), cast(int, args.hyperparameter_search)):
-        # One for each trial: what stops a trial early goes on counting.
+        # A new one for each trial, because the early stopping callback keeps its count.
         trainer = make_trainer(args=copy.copy(trial_args), model_init=lambda: copy.deepcopy(model))
-        with suppress(DivergedError):  # which Optuna notes
+        with suppress(DivergedError):  # Optuna records it as failed
             trainer.hyperparameter_search(
                 hp_space=lambda trial: suggest(trial, args),
                 compute_objective=partial(_score, trainer, metric),
@@ -140,16 +144,16 @@ def _try_values(
                 storage=storage,
                 study_name=study.study_name,
                 load_if_exists=True,
-                # Each with a seed of its own: so it depends on the trials before it, and on no interruption.
+                # With a seed for each trial, it depends on the trials before it and on no interruption.
                 sampler=optuna.samplers.TPESampler(seed=(args.seed + number) % 2**32),
-                # After as many steps, trials of other batch sizes and epochs are not equally far.
+                # Trials of other batch sizes and epochs cannot be compared after equally many steps.
                 pruner=optuna.pruners.NopPruner(),
             )
         write_json(path, {"metric": metric, "trials": _as_records(study.trials)})
     remove_unfinished(path.parent)
     if not study.get_trials(states=[TrialState.COMPLETE]):
         raise DivergedError(
-            f"in all trials the model has diverged ({path}): search around a lower --learning_rate and "
+            f"the model diverged in all trials ({path}): search around a lower --learning_rate and "
             "--head_learning_rate, with --overwrite_output_dir"
         )
     trials = _as_records(study.trials)
@@ -159,7 +163,7 @@ def _try_values(
 
 
 def _score(trainer: MultiLabelTrainer, metric: str, metrics: dict[str, float]) -> float:
-    """Return by what a trial counts: where the run will end with its best checkpoint, by its best evaluation."""
+    """Return the score of a trial: of its best evaluation if the run will load that checkpoint, else of the last."""
     before = trainer.state.best_metric if trainer.args.load_best_model_at_end else None
     better = max if trainer.args.greater_is_better else min
     return metrics[metric] if before is None else better(metrics[metric], before)
@@ -170,7 +174,7 @@ def _as_records(trials: "list[FrozenTrial]") -> list[dict[str, Any]]:
 
 
 def _read(path: Path, args: MultiLabelTrainingArguments) -> "tuple[dict[str, Any], list[FrozenTrial]]":
-    """Read a record, and its trials as Optuna would have them.
+    """Read a record, and its trials as Optuna's.
 
     Raises:
         FileError: If it is damaged.
@@ -184,7 +188,7 @@ def _read(path: Path, args: MultiLabelTrainingArguments) -> "tuple[dict[str, Any
             if score is not None and not math.isfinite(score):
                 raise MultiLabelError(f"a score of {score}")
             chosen = FixedTrial(values)
-            suggest(chosen, args)  # for what the values were chosen from
+            suggest(chosen, args)  # to collect the distributions
             state = TrialState.FAIL if score is None else TrialState.COMPLETE
             trials.append(create_trial(state=state, value=score, params=values, distributions=chosen.distributions))
         if "best" in record and record["best"] not in [trial.params for trial in trials]:

@@ -1,5 +1,5 @@
 # Copyright 2026 The bert-multilabel authors. Licensed under the Apache License, Version 2.0.
-"""Hamming score for the `evaluate` library: how much of the true and the predicted label set is shared."""
+"""Hamming score for the `evaluate` library: the share of labels that the true and the predicted set have in common."""
 
 # Each import on a line of its own, because evaluate reads this file line by line to find what it needs.
 import datasets
@@ -9,13 +9,13 @@ from numpy.typing import NDArray
 
 _DESCRIPTION = """
 Mean over samples of |predicted AND true| / |predicted OR true|, for multi-label classification. Unlike plain accuracy
-it gives nothing for the many labels that are rightly absent. Also known as multi-label accuracy, and as the Jaccard
-score averaged over samples.
+it does not reward the many labels that are rightly absent. Also known as multi-label accuracy, and as the Jaccard score
+averaged over samples. It is not 1 minus the Hamming loss.
 """
 
 _INPUTS_DESCRIPTION = """
 Args:
-    predictions: One list of 0/1 per sample, with a place for each label. Decisions, not probabilities:
+    predictions: One list of 0/1 per sample, with one entry per label. Decisions, not probabilities:
         0.7 is refused.
     references: The true labels in the same form.
     zero_division: What a sample scores that has neither a true nor a predicted label. Default 1.0.
@@ -73,13 +73,13 @@ class HammingScore(evaluate.Metric):  # type: ignore[misc]  # evaluate has no ty
         return {"hamming_score": float(scores.mean())}
 
 
-def _as_sets(name: str, rows: list[list[float]]) -> NDArray[np.bool_]:
-    lengths = sorted({len(row) for row in rows})
+def _as_sets(name: str, samples: list[list[float]]) -> NDArray[np.bool_]:
+    lengths = sorted({len(sample) for sample in samples})
     if len(lengths) != 1 or lengths == [0]:
-        raise ValueError(f"{name} must have one place per label in every row, got rows of lengths {lengths}")
-    cells = np.asarray(rows, dtype=np.float32)
-    others = cells[(cells != 0) & (cells != 1)]
+        raise ValueError(f"{name} must have one entry per label in every sample, got lengths {lengths}")
+    entries = np.asarray(samples, dtype=np.float32)
+    others = entries[(entries != 0) & (entries != 1)]
     if others.size:
         # As str, since formatting shows 0.7 in float32 as 0.699999988079071.
         raise ValueError(f"{name} must be 0 or 1, got {others[0]!s}; apply a threshold to probabilities first")
-    return cells.astype(np.bool_)
+    return entries.astype(np.bool_)
