@@ -305,8 +305,8 @@ def test_inputs_that_are_no_texts_are_refused_by_number(pipe, inputs, phrase):
 def test_a_model_in_bfloat16_multiplies_in_it(built, pipe):
     model, tokenizer = built
     narrow = pipeline(TASK, model=copy.deepcopy(model).to(torch.bfloat16), tokenizer=tokenizer)
-    assert narrow.scorer.model.classifier.dense.dtype == torch.bfloat16
-    assert pipe.scorer.model.classifier.dense.dtype == torch.float32
+    assert narrow.scorer.model.classifier.dense.weight.dtype == torch.bfloat16
+    assert pipe.scorer.model.classifier.dense.weight.dtype == torch.float32
     for answer, other in zip(narrow(TEXTS), pipe(TEXTS), strict=True):
         assert answer["scores"] == pytest.approx(other["scores"], abs=0.05)
 
