@@ -138,8 +138,11 @@ class MultiLabelScorer:
             return windows.pool(logits, counts, self.config.temperature)
         logits = torch.empty(len(input_ids), len(self.config.label_names))  # (N, L)
         padding, device = self.tokenizer.pad_token_id, self.model.device
-        autocast = torch.autocast(device.type, torch.bfloat16) if self.precision == "bfloat16" else nullcontext()
-        with evaluating(self.model), torch.inference_mode(), autocast:
+        is_cast = self.precision == "bfloat16"
+        # Autocast keeps the weights that it has cast from batch to batch, but not in inference mode.
+        no_gradients = torch.no_grad() if is_cast else torch.inference_mode()
+        autocast = torch.autocast(device.type, torch.bfloat16) if is_cast else nullcontext()
+        with evaluating(self.model), no_gradients, autocast:
             for rows in self._batches([len(ids) for ids in input_ids]):
                 batch = pad_batch([input_ids[row] for row in rows], [token_type_ids[row] for row in rows], padding)
                 batch = {name: tensor.to(device) for name, tensor in batch.items()}
