@@ -1,7 +1,7 @@
 """Searches for hyperparameters by Trainer's own `hyperparameter_search` with Optuna.
 
-The record of the trials is also their storage. Optuna never deletes a trial from its own: an interrupted one would stay
-in the study, and one that a full disk stopped would look as if the model had diverged.
+The record of the trials is also their storage. Optuna never deletes a trial from its own: an interrupted one would
+stay in the study, and one that a full disk stopped would look as if the model had diverged.
 """
 
 import copy

@@ -1,5 +1,5 @@
 # Copyright 2026 The bert-multilabel authors. Licensed under the Apache License, Version 2.0.
-"""Hamming score for the `evaluate` library: the share of labels that the true and the predicted set have in common."""
+"""Hamming score for the `evaluate` library: the share of labels that the true and the predicted set share."""
 
 # Each import on a line of its own, because evaluate reads this file line by line to find what it needs.
 import datasets
@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 _DESCRIPTION = """
 Mean over samples of |predicted AND true| / |predicted OR true|, for multi-label classification. Unlike plain accuracy
-it does not reward the many labels that are rightly absent. Also known as multi-label accuracy, and as the Jaccard score
-averaged over samples. It is not 1 minus the Hamming loss.
+it does not reward the many labels that are rightly absent. Also known as multi-label accuracy, and as the Jaccard
+score averaged over samples. It is not 1 minus the Hamming loss.
 """
 
 _INPUTS_DESCRIPTION = """

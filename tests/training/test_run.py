@@ -180,6 +180,24 @@ def test_the_goal_of_thresholds_chooses_the_epoch(backbone, files, tmp_path):
     assert read_run(tmp_path)["arguments"]["metric_for_best_model"] == "micro_f1"
 
 
+def test_a_goal_that_was_missed_is_said_once_at_the_end(backbone, files, tmp_path, caplog):
+    results = run_script(
+        model_name_or_path=backbone,
+        train_file=files["train"],
+        validation_file=files["validation"],
+        output_dir=tmp_path / "out",
+        do_train=True,
+        do_eval=True,
+        num_train_epochs=2,
+        threshold_goal="precision=0.99",
+        min_labels=1,
+    )
+    assert results["eval_micro_precision"] < 0.99
+    messages = [record.getMessage() for record in caplog.records if "precision=0.99 was not reached" in record.message]
+    assert len(messages) == 1  # though there were three evaluations
+    assert f"is {results['eval_micro_precision']:.3f} on examples" in messages[0] and "min_labels 1" in messages[0]
+
+
 def test_training_stops_where_evaluations_get_no_better(backbone, files, tmp_path):
     results = run_script(
         model_name_or_path=backbone,
