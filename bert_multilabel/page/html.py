@@ -13,6 +13,8 @@ from bert_multilabel.explain.cli import LEAST_COLOURED, describe_sum
 from bert_multilabel.explain.explainer import Explanation, LabelExplanation
 from bert_multilabel.model.configuration_multilabel import MultiLabelConfig
 
+# Number of labels that fit into the box of the bars.
+LABELS_VISIBLE = 9
 CSS = """
 .part h2 { font-size: 1.05rem; margin: 0 0 .4rem; overflow-wrap: anywhere; }
 .part p { margin: .3rem 0; overflow-wrap: anywhere; }
@@ -88,7 +90,8 @@ def bars_html(name: str, logits: torch.Tensor, config: MultiLabelConfig, chosen:
         for is_predicted, score, limit in zip(decisions, probabilities, thresholds, strict=True)
     )
     note = f" (at least {config.min_labels} for every text)" if below else ""
-    hint = f"All {len(names)} labels, the most probable first. Select one to see the words behind it."
+    hint = f"All {len(names)} labels, the most probable first{'; scroll for more' * (len(names) > LABELS_VISIBLE)}. "
+    hint += "Select one to see the words behind it."
     return (
         f"<h2>{escape(name)}</h2>"
         f'<p role="status">Predicted: <b>{escape(", ".join(predicted)) or "no label"}</b>{note}</p>'

@@ -124,7 +124,7 @@ def test_colour_is_for_terminals_that_want_it(model_dir, monkeypatch):
     ("words", "message"),
     [
         (["--text", "good", "--labels", "gifts"], "unknown label 'gifts'; did you mean 'gift'?"),
-        (["--text", " "], "the text ' ' has no words that could be explained"),
+        (["--text", " "], "the text ' ' has no words to explain"),
     ],
 )
 def test_the_command_says_what_is_wrong_in_one_line(model_dir, monkeypatch, words, message):

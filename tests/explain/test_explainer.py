@@ -87,7 +87,7 @@ def test_more_steps_bring_the_error_down(backbone):
 def test_batches_of_steps_change_nothing(backbone, monkeypatch):
     explainer = Explainer(*build(backbone, "full-1"))
     whole = explainer.explain(TEXT).labels[0]
-    monkeypatch.setattr("bert_multilabel.explain.explainer.TOKENS_AT_ONCE", 1)
+    monkeypatch.setattr("bert_multilabel.explain.explainer.TOKENS_PER_BATCH", 1)
     assert explainer.explain(TEXT).labels[0].attributions == pytest.approx(whole.attributions, abs=1e-5)
 
 
@@ -194,13 +194,13 @@ def test_the_model_stays_as_it_is(backbone):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"text": " \x00\n"}, r"the text ' \\x00\\n' has no words that could be explained"),
+        ({"text": " \x00\n"}, r"the text ' \\x00\\n' has no words to explain"),
         ({"text": ["good"]}, r"the text must be a text, got \['good'\]"),
         ({"text": "good", "pair": 7}, "the pair must be a text, got 7"),
         ({"text": "caf\udce9"}, r"the text 'caf\\udce9' holds a lone surrogate"),
         ({"text": "good", "labels": ["gift", "too expensive"]}, "unknown label 'too expensive'; did you mean 'too_e"),
-        ({"text": "good", "labels": "gift"}, "labels must be a list of the names of labels, got 'gift'"),
-        ({"text": "good", "labels": []}, r"labels must be a list of the names of labels, got \[\]"),
+        ({"text": "good", "labels": "gift"}, "labels must be a list of label names, got 'gift'"),
+        ({"text": "good", "labels": []}, r"labels must be a list of label names, got \[\]"),
     ],
 )
 def test_what_cannot_be_explained_is_refused(backbone, arguments, message):
@@ -216,7 +216,7 @@ def test_without_captum_it_is_said_what_to_install(backbone, monkeypatch):
 
 @pytest.mark.parametrize("steps", [0, 1.5, True])
 def test_steps_must_be_a_number_of_them(backbone, steps):
-    with pytest.raises(ValueError, match=f"steps must be a whole number from 1 up, got {steps}"):
+    with pytest.raises(ValueError, match=f"steps must be a positive integer, got {steps}"):
         Explainer(*build(backbone, "cls"), steps)
 
 
