@@ -325,7 +325,7 @@ def damage(run: Run, change: Callable[[Path], None], names: list[str]) -> bool:
     before = [name for name in CHECKPOINTS if (run.output_dir / name).is_dir()][:-1]
     run.finish()
     log = run.logs[-1]
-    check(f"{damaged} is not whole (" in log and path.name in log, f"{path} is not named", run.logs)
+    check(f"{damaged} is damaged (" in log and path.name in log, f"{path} is not named", run.logs)
     check(not before or f"resuming from {run.output_dir / before[-1]}\n" in log, "not from the one before", run.logs)
     return True
 
