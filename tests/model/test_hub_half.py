@@ -128,6 +128,7 @@ def test_it_does_not_say_that_it_would(path):
     assert "pathlib" not in imported or path.name == "hub_readme.py"  # which takes the name of a folder
     assert not NAMES & {node.id for node in tree if isinstance(node, ast.Name)}
     called = {node.func.attr for node in tree if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)}
-    assert not METHODS & called
+    # The tokenizer hands the path of its tokenizer.json, which Transformers has found, to the tokenizers library.
+    assert METHODS & called == ({"from_file"} if path.name == "tokenization_multilabel.py" else set())
     of_torch = {node.attr for node in tree if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "torch"}
     assert not {"load", "save", "hub", "utils", "distributed"} & of_torch

@@ -20,7 +20,7 @@ from safetensors.torch import load_file
 from transformers import AutoModel
 
 from bert_multilabel import BertForMultiLabelCLS
-from bert_multilabel.model.encoder import MultiLabelLayer
+from bert_multilabel.model.layer import EncoderLayer
 from bert_multilabel.training.arguments import parse_arguments
 from bert_multilabel.training.run import run
 from tests.conftest import make_rows, mark_unfinished, save_checkpoint
@@ -101,7 +101,7 @@ def test_the_config_of_fsdp_shards_layer_by_layer_and_saves_all_weights(monkeypa
     plugin = FullyShardedDataParallelPlugin()
     assert (plugin.fsdp_version, plugin.state_dict_type.name) == (2, "FULL_STATE_DICT")
     assert plugin.reshard_after_forward is True and plugin.cpu_ram_efficient_loading is False
-    assert plugin.transformer_cls_names_to_wrap == [MultiLabelLayer.__name__]
+    assert plugin.transformer_cls_names_to_wrap == [EncoderLayer.__name__]
 
 
 def test_the_config_of_deepspeed_leaves_weights_whole_and_the_optimizer_ours(monkeypatch):
