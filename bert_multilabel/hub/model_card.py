@@ -1,4 +1,4 @@
-"""The model card: how to use a trained model, how it decides, its scores, its training and its limits."""
+"""Writes the model card: how to use a trained model, how it decides, its scores, its training and its limits."""
 
 import re
 from pathlib import Path
@@ -17,12 +17,6 @@ from bert_multilabel.model.hub_readme import usage
 from bert_multilabel.utils.files import atomic_write
 
 from .run_facts import RunFacts
-
-# Number of labels from which their table is folded.
-_LABELS_FOLDED = 50
-# Labels with fewer training examples are named among the limits, up to this number of labels.
-_RARE_EXAMPLES = 20
-_RARE_NAMED = 30
 
 _SCORES = {
     "hamming_score": "hamming score",
@@ -52,32 +46,24 @@ def write_model_card(
     Args:
         path: The file to write.
         config: The configuration of the model.
-        facts: The facts of the training run.
+        facts: The facts about the training run.
         tuned: The fitted decisions and their scores; None if the run did not evaluate.
         source: Name of the file of the evaluated examples; by default that of the run.
     """
     title = facts.hub_name or path.parent.resolve().name
     source = source or facts.validation_source
-    labels = _labels(config, facts, tuned)
+    where = "its name on the Hub" if facts.hub_name else "this folder, or its name on the Hub"
     card = _template().render(
         metadata=_metadata(title, facts, tuned, source).to_yaml(),
         title=title,
         config=config,
         facts=facts,
         tuned=tuned,
-        usage=usage(
-            facts.hub_name or ".",
-            facts.has_pairs,
-            "its name on the Hub" if facts.hub_name else "this folder, or its name on the Hub",
-        ),
+        usage=usage(facts.hub_name or ".", facts.has_pairs, where),
         examples=None if tuned is None else f"{_count(len(tuned.labels), 'example')} of {_quoted(source)}",
         goal=None if tuned is None else _goal(tuned),
         scores=None if tuned is None else _scores(tuned),
-        labels=labels,
-        rare=sorted(
-            ((label["name"], label["positives"]) for label in labels if label["positives"] < _RARE_EXAMPLES),
-            key=lambda label: label[1],
-        ),
+        labels=_labels(config, facts, tuned),
     )
     with atomic_write(path) as file:
         file.write(card)
@@ -87,34 +73,26 @@ def _template() -> Template:
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         undefined=StrictUndefined,
-        autoescape=False,  # it is Markdown, which `plain` escapes
+        autoescape=False,  # the filter "plain" escapes Markdown
         trim_blocks=True,
         keep_trailing_newline=True,
     )
     environment.filters |= {"plain": plain, "quoted": _quoted, "figure": _figure, "duration": _duration}
-    constants = {
-        "folds": FOLDS,
-        "confidence": CONFIDENCE,
-        "resamples": RESAMPLES,
-        "labels_folded": _LABELS_FOLDED,
-        "rare_examples": _RARE_EXAMPLES,
-        "rare_named": _RARE_NAMED,
-    }
-    return environment.get_template("model_card.md.jinja", globals={"count": _count, **constants})
+    names = {"count": _count, "folds": FOLDS, "confidence": CONFIDENCE, "resamples": RESAMPLES}
+    return environment.get_template("model_card.md.jinja", globals=names)
 
 
 def plain(text: str) -> str:
-    """Escape a text for Markdown, on one line, also within a table."""
+    """Escape a text for one line of Markdown, which may be in a table."""
     return re.sub(r"[\\`*_\[\]<>|~&$#]", r"\\\g<0>", " ".join(text.split()))
 
 
 def _metadata(title: str, facts: RunFacts, tuned: Tuned | None, source: str) -> ModelCardData:
-    """Return the metadata; what is not known is left out."""
     results = [
         EvalResult(
             task_type="text-classification",
             task_name="multi-label text classification",
-            dataset_type=facts.dataset_id if source == facts.dataset_id else "unknown",  # it must have one
+            dataset_type=facts.dataset_id if source == facts.dataset_id else "unknown",  # required
             dataset_name=source,
             dataset_split="validation",
             metric_type=metric,
@@ -134,7 +112,7 @@ def _metadata(title: str, facts: RunFacts, tuned: Tuned | None, source: str) -> 
         datasets=None if facts.dataset_id is None else [facts.dataset_id],
         metrics=["hamming_score", "f1"],
         widget=[{"text": text} for text in facts.examples] or None,
-        model_name=title if results else None,  # it names the results
+        model_name=title if results else None,  # of the results
         eval_results=results or None,
     )
 
@@ -145,7 +123,6 @@ def _goal(tuned: Tuned) -> str:
 
 
 def _scores(tuned: Tuned) -> list[dict[str, str]]:
-    """Return the rows of the table of scores."""
     scores = tuned.scores
     low, high = bootstrap_interval(sample_hamming_scores(tuned.predicted, tuned.labels))
     rows = []
@@ -153,8 +130,8 @@ def _scores(tuned: Tuned) -> list[dict[str, str]]:
         before = scores.get(f"{name}_at_half", scores.get(f"{name}_uncalibrated"))
         interval = f" ({low:.4f} to {high:.4f})" if name == "hamming_score" else ""
         rows.append({"title": title, "value": f"{scores[name]:.4f}{interval}", "before": f"{before:.4f}"})
-    average_precision = f"{scores['mean_average_precision']:.4f}"
-    return [*rows, {"title": "mean average precision (without thresholds)", "value": average_precision, "before": ""}]
+    average = f"{scores['mean_average_precision']:.4f}"
+    return [*rows, {"title": "mean average precision (without thresholds)", "value": average, "before": ""}]
 
 
 def _labels(config: MultiLabelConfig, facts: RunFacts, tuned: Tuned | None) -> list[dict[str, Any]]:
@@ -165,7 +142,6 @@ def _labels(config: MultiLabelConfig, facts: RunFacts, tuned: Tuned | None) -> l
         {"name": name, "positives": positives, "threshold": threshold, "scores": by_name.get(name)}
         for name, positives, threshold in zip(names, facts.positives, config.label_thresholds, strict=True)
     ]
-    # The sort is stable: labels of equal frequency stay in their order.
     return sorted(rows, key=lambda row: (-row["scores"]["support"] if row["scores"] else 0, -row["positives"]))
 
 

@@ -1,7 +1,7 @@
-"""Pushing a run to the Hub: what is checked before training, what goes there at every save, and at the end.
+"""Pushes a run to the Hub: access is checked before training, checkpoints are pushed at saves, the rest at the end.
 
-Trainer's own push would replace the model card, push saves that do not load before the end, write them into the
-output folder, and pickle the token into every checkpoint. So the arguments that ask for a push are taken away from it.
+Trainer's own push would replace the model card, push checkpoints that do not load, write them into the output folder,
+and pickle the token into every checkpoint. So the arguments that ask for a push are hidden from it.
 """
 
 import os
@@ -14,12 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from huggingface_hub import HfApi
-from huggingface_hub.errors import (
-    HfHubHTTPError,
-    HFValidationError,
-    LocalTokenNotFoundError,
-    OfflineModeIsEnabled,
-)
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError, OfflineModeIsEnabled
 from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]  # exported without saying so
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, HubStrategy, suppress_progress_bars
@@ -32,27 +27,25 @@ from bert_multilabel.utils.files import CHECKSUMS_FILE
 
 logger = logging.get_logger(__name__)
 
-# What stays here of an output folder: checkpoints, the paths of this machine, and rows that may be private, with what
-# was said of them.
-NOT_OF_THE_MODEL = [f"{PREFIX_CHECKPOINT_DIR}-*", RUN_FILE, PREDICTIONS_FILE, *REPORT_FILES, "*.unfinished*"]
-# Where a checkpoint waits, in the output folder: Trainer may remove the checkpoint itself at the next save.
+# Files of an output folder that are not pushed: checkpoints, local paths, and data that may be private.
+NOT_PUSHED = [f"{PREFIX_CHECKPOINT_DIR}-*", RUN_FILE, PREDICTIONS_FILE, *REPORT_FILES, "*.unfinished*"]
+# Subfolder of the output folder for copies of checkpoints to push: Trainer may delete the original at the next save.
 _WAITING = "_push"
-# What training goes on with, beside the model; and what it does not need even for that.
-_TRAINING_STATE = ["*.pt", "*.pth", "trainer_state.json", CHECKSUMS_FILE]
-_TRAINING_ARGUMENTS = ["training_args.bin"]
+_TRAINING_ARGUMENTS = "training_args.bin"
+_NOT_OF_THE_MODEL = ["*.pt", "*.pth", "trainer_state.json", CHECKSUMS_FILE, _TRAINING_ARGUMENTS]
 _NEW_TOKEN = (
-    "make one that may write at https://huggingface.co/settings/tokens, and give it to `hf auth login`, HF_TOKEN or "
-    "--hub_token"
+    "create one with write access at https://huggingface.co/settings/tokens, and pass it to `hf auth login`, HF_TOKEN "
+    "or --hub_token"
 )
 
 
 class HubPush(TrainerCallback):
-    """Pushes the run in an output folder: as a callback of Trainer its saves, and at the end the whole.
+    """Pushes the output folder of a run at the end, and as a callback of Trainer also its checkpoints.
 
     Args:
-        args: Those that asked for the push.
-        token: For the Hub; None for the stored one.
-        saves_load: Whether checkpoints are models that load; else nothing is pushed before the end.
+        args: The arguments that ask for the push.
+        token: Token for the Hub; None: the stored one.
+        saves_load: Whether checkpoints load as models; otherwise none is pushed.
     """
 
     def __init__(self, args: TrainingArguments, token: str | None, saves_load: bool) -> None:
@@ -66,18 +59,17 @@ class HubPush(TrainerCallback):
 
     @classmethod
     def take_from(cls, args: TrainingArguments, saves_load: bool = True) -> "HubPush | None":
-        """Take the push out of the arguments, so that Trainer does not push as well.
+        """Move the push and the token out of the arguments, so that Trainer does not push as well.
 
         Args:
-            args: No longer ask for a push afterwards, and hold no token.
-            saves_load: See the class.
+            args: Changed: they no longer ask for a push or contain a token.
+            saves_load: Whether checkpoints load as models.
 
         Returns:
-            The push, if one was asked for and this is the main process.
+            The push, or None if none was asked for or this is not the main process.
 
         Raises:
-            PushError: If the name is none for a repository, the Hub cannot be reached or does not know the token, or
-                the token may not write.
+            PushError: If the repository name is invalid, the Hub cannot be reached, or the token cannot write.
         """
         is_wanted, token = args.push_to_hub, args.hub_token
         args.push_to_hub, args.hub_token = False, None
@@ -87,24 +79,12 @@ class HubPush(TrainerCallback):
         push._check_access()
         return push
 
-    @property
-    def command(self) -> str:
-        """The command line that pushes the output folder by hand, and what it needs beside."""
-        words = ["hf", "upload", self.repo_id, str(self.folder)]
-        words += [word for pattern in NOT_OF_THE_MODEL for word in ("--exclude", pattern)]
-        if self._revision is not None:
-            words += ["--revision", self._revision]
-        if self._private:
-            words.append("--private")
-        needs = "" if self._api.token is None else "\nafter `hf auth login`, or with the token in HF_TOKEN"
-        return f"    {shlex.join(words)}{needs}"
-
     def _check_access(self) -> None:
         try:
             validate_repo_id(self.repo_id)
         except HFValidationError as error:
-            raise PushError(f"{error} Give the repository another name by --hub_model_id") from error
-        with self._explained("--push_to_hub cannot work", "Train without it, and push later, with"):
+            raise PushError(f"{error} Choose another repository name with --hub_model_id") from error
+        with self._explained():
             account = self._api.whoami()
             if "/" not in self.repo_id:
                 self.repo_id = f"{account['name']}/{self.repo_id}"
@@ -112,40 +92,36 @@ class HubPush(TrainerCallback):
                 raise PermissionError(f"the token of {account['name']} may only read: {_NEW_TOKEN}")
 
     def create_repository(self) -> None:
-        """Make the repository, and the branch if one is named, unless they are there.
+        """Create the repository, and the branch of --hub_revision, unless they exist.
 
         Raises:
             PushError: If the Hub refuses.
         """
-        with self._explained("--push_to_hub cannot work", "Train without it, and push later, with"):
+        with self._explained():
             self._api.create_repo(self.repo_id, private=self._private, exist_ok=True)
             if self._revision is not None:
                 self._api.create_branch(self.repo_id, branch=self._revision, exist_ok=True)
 
-    def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        """Remove what a run that was interrupted did not get to push."""
+    def on_train_begin(self, *args: Any, **kwargs: Any) -> None:
+        """Remove the copies that an interrupted run left."""
         shutil.rmtree(self.folder / _WAITING, ignore_errors=True)
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Push a checkpoint while training goes on; one is left out while another is still on its way."""
+        """Push a checkpoint in the background; skip it while another is being pushed."""
         is_free = self._running is None or self._running.done() or self._never_skips
         if self._strategy != HubStrategy.END and is_free:
             name = f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}"
             waiting = self.folder / _WAITING / name
             try:
                 shutil.copytree(self.folder / name, waiting, copy_function=_link)
-            except OSError as error:  # a full disk, where files cannot have second names
-                self._say_not_pushed(name, error)
+            except OSError as error:  # for example a full disk
+                self._warn(name, error)
                 return
             message = f"Training in progress, step {state.global_step} of {state.max_steps}"
             self._running = self._api.run_as_future(self._push_checkpoint, waiting, message)
 
-    def on_train_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        """Wait for the checkpoint that is on its way."""
+    def on_train_end(self, *args: Any, **kwargs: Any) -> None:
+        """Wait until the last checkpoint is pushed."""
         if self._running is not None:
             self._running.result()
             shutil.rmtree(self.folder / _WAITING)
@@ -155,32 +131,30 @@ class HubPush(TrainerCallback):
         try:
             files = [path.name for path in checkpoint.iterdir()]
             make_readme(self.repo_id, files, note=f"{message}.").save(checkpoint / "README.md")
-            with suppress_progress_bars():  # beside that of training
-                self._upload(checkpoint, message, [*_TRAINING_STATE, *_TRAINING_ARGUMENTS])
+            with suppress_progress_bars():  # they would mix with that of the training
+                self._upload(checkpoint, message, _NOT_OF_THE_MODEL)
                 if self._strategy != HubStrategy.EVERY_SAVE:
                     is_last = self._strategy == HubStrategy.CHECKPOINT
                     where = "last-checkpoint" if is_last else checkpoint.name
-                    self._upload(checkpoint, f"{message}, checkpoint", _TRAINING_ARGUMENTS, path_in_repo=where)
-        except Exception as error:  # whatever it is, it is no reason to stop training: the end pushes everything
-            self._say_not_pushed(checkpoint.name, error)
+                    self._upload(checkpoint, f"{message}, checkpoint", [_TRAINING_ARGUMENTS], path_in_repo=where)
+        except Exception as error:  # no error of a push may stop the training; the push at the end includes everything
+            self._warn(checkpoint.name, error)
         finally:
             shutil.rmtree(checkpoint)
 
-    def _say_not_pushed(self, name: str, error: Exception) -> None:
-        logger.warning(f"{name} was not pushed: {_reason(error, self.repo_id)}. Training goes on.")
+    def _warn(self, name: str, error: Exception) -> None:
+        logger.warning(f"{name} was not pushed: {_reason(error, self.repo_id)}. Training continues.")
 
     def push_run(self) -> None:
         """Push the output folder of a finished run.
 
         Raises:
-            PushError: If that fails; the folder stays as it is.
+            PushError: If that fails; the folder stays unchanged.
         """
-        with self._explained(
-            f"The push to {self.repo_id} failed",
-            f"Only the push is missing: the run is finished, and all of it is in {self.folder}. Push again with",
-        ):
-            self._upload(self.folder, "End of training", NOT_OF_THE_MODEL)
-        logger.info(f"pushed to {self._api.endpoint}/{self.repo_id}")
+        advice = f"The run is finished and saved in {self.folder}. Push it again with"
+        with self._explained(f"The push to {self.repo_id} failed", advice):
+            self._upload(self.folder, "End of training", NOT_PUSHED)
+        logger.info(f"Pushed to {self._api.endpoint}/{self.repo_id}")
 
     def _upload(self, folder: Path, message: str, ignored: list[str], path_in_repo: str | None = None) -> None:
         self._api.upload_folder(
@@ -193,17 +167,29 @@ class HubPush(TrainerCallback):
         )
 
     @contextmanager
-    def _explained(self, what: str, advice: str) -> Iterator[None]:
+    def _explained(
+        self,
+        what: str = "--push_to_hub cannot work",
+        advice: str = "Train without it, and push the output folder later with",
+    ) -> Iterator[None]:
         """Turn any error into a PushError with the command that pushes later."""
         try:
             yield
-        except Exception as error:  # whatever it is, that the work is safe and how to go on is what helps
-            reason = _reason(error, self.repo_id)
-            raise PushError(f"{what}: {reason}.\n{advice}\n{self.command}") from error
+        except Exception as error:  # the advice helps against any error
+            raise PushError(f"{what}: {_reason(error, self.repo_id)}.\n{advice}\n{self._command()}") from error
+
+    def _command(self) -> str:
+        """Return the command line that pushes the output folder, and how it gets the token."""
+        words = ["hf", "upload", self.repo_id, str(self.folder)]
+        words += [word for pattern in NOT_PUSHED for word in ("--exclude", pattern)]
+        words += [] if self._revision is None else ["--revision", self._revision]
+        words += ["--private"] if self._private else []
+        needs = "" if self._api.token is None else "\nafter `hf auth login`, or with the token in HF_TOKEN"
+        return f"    {shlex.join(words)}{needs}"
 
 
 def _link(source: str, target: str) -> None:
-    """Give a file a second name, or where the file system has no such thing copy it."""
+    """Create a hard link, or a copy if the file system has no hard links."""
     try:
         os.link(source, target)
     except OSError:
@@ -211,9 +197,9 @@ def _link(source: str, target: str) -> None:
 
 
 def _reason(error: BaseException, repo_id: str) -> str:
-    """Say in a line why the Hub could not be used, and what mends it."""
+    """Describe in one line why the Hub refused, and what helps."""
     if isinstance(error, RuntimeError) and error.__cause__ is not None:
-        return _reason(error.__cause__, repo_id)  # the client says which file, and what happened in the cause alone
+        return _reason(error.__cause__, repo_id)  # the client names the file, and only the cause says what happened
     if isinstance(error, LocalTokenNotFoundError):
         return f"there is no token: {_NEW_TOKEN}"
     if isinstance(error, OfflineModeIsEnabled):

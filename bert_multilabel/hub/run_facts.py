@@ -1,6 +1,6 @@
-"""The facts of a run that its model card shows.
+"""The facts about a training run that the model card shows.
 
-They are stored in the record of the run, so that a later model card, such as that of `tune`, can show them again.
+They are stored in the record of the run, so that a later model card, such as that of `tune`, shows them again.
 """
 
 from dataclasses import asdict, dataclass
@@ -13,26 +13,26 @@ _ENTRY = "card"
 
 @dataclass(frozen=True, kw_only=True)
 class RunFacts:
-    """What is told of a run. JSON values.
+    """The facts about a training run; all are JSON values.
 
     Attributes:
-        hub_name: The model's name on the Hub, if it is to have one.
-        base_model: What the training started from; of a local folder the name alone.
-        base_model_id: The same as a name on the Hub, if it has one.
-        train_source: Data set or file of the training rows.
-        train_rows: How many there were.
-        positives: How many of them have each label, L numbers.
-        validation_source: Data set or file of the validation rows, or what they were split off.
-        dataset_id: Name of the data set on the Hub, if it has one.
-        has_pairs: Whether rows have a second text.
-        max_seq_length: Where inputs were cut, in tokens; None: at the model's own limit.
-        recipe: How it was trained, in words, by what it is about.
-        hardware: What it was trained on.
-        seconds: How long training took; None if it went on from a checkpoint, for only what followed was measured.
-        versions: Of the libraries.
-        languages: Codes of the languages, as the user gave them.
-        license: As the user gave it.
-        examples: Texts that the user asked to show.
+        hub_name: The model's name on the Hub, None if it is not pushed.
+        base_model: Name of the model that the training started from; of a local folder only its last part.
+        base_model_id: Name of that model on the Hub, None if unknown.
+        train_source: Data set or file of the training examples.
+        train_rows: Number of training examples.
+        positives: Number of training examples with each label, L numbers.
+        validation_source: Data set or file of the validation examples, or of those they were split from.
+        dataset_id: Name of the data set on the Hub, None if unknown.
+        has_pairs: Whether the examples have a second text.
+        max_seq_length: Maximum length of inputs in tokens; None: the model's own limit.
+        recipe: Descriptions of the training settings, by their names.
+        hardware: The device, or devices.
+        seconds: Duration of the training; None if it was resumed, as only the rest was measured.
+        versions: Versions of the libraries, by name.
+        languages: Codes of the languages, from the user.
+        license: The license, from the user.
+        examples: Texts to show on the Hub, at the user's request.
     """
 
     hub_name: str | None
@@ -55,11 +55,11 @@ class RunFacts:
 
 
 def store_facts(model_dir: Path, facts: RunFacts) -> None:
-    """Keep the facts in the record of the run in a folder."""
+    """Add the facts to the record of the run in a folder."""
     add_to_run(model_dir, **{_ENTRY: asdict(facts)})
 
 
 def read_facts(model_dir: Path) -> RunFacts | None:
-    """Return the facts of the run in a folder, or None if there was none."""
+    """Return the facts about the run in a folder, or None if none are stored."""
     run = read_run(model_dir)
     return RunFacts(**run[_ENTRY]) if run is not None and _ENTRY in run else None

@@ -10,7 +10,7 @@ from pathlib import Path
 from packaging.requirements import Requirement
 
 from bert_multilabel.errors import MultiLabelError
-from bert_multilabel.hub.push import NOT_OF_THE_MODEL
+from bert_multilabel.hub.push import NOT_PUSHED
 from bert_multilabel.utils.files import atomic_folder
 
 _APP = '''"""Shows the page of the models in this folder: `pip install -r requirements.txt`, then `python app.py`."""
@@ -51,7 +51,7 @@ def write_space(target: Path, models: Sequence[tuple[Path, str | None]]) -> None
         package = Path(__file__).parents[1]
         shutil.copytree(package, space / package.name, ignore=shutil.ignore_patterns("__pycache__"))
         for name, (folder, _) in zip(names, models, strict=True):
-            shutil.copytree(folder, space / "models" / name, ignore=shutil.ignore_patterns(*NOT_OF_THE_MODEL))
+            shutil.copytree(folder, space / "models" / name, ignore=shutil.ignore_patterns(*NOT_PUSHED))
         loaded = (
             f"PageModel.load(MODELS / {name!r}, {pair_column!r})"
             for name, (_, pair_column) in zip(names, models, strict=True)

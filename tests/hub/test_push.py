@@ -24,7 +24,7 @@ from tests.loopback_hub import Commit, LoopbackHub
 ROOT = Path(__file__).resolve().parents[2]
 TEXTS = ["the price is good", "not [OPINION1] good [SEP]"]
 PAIRS = ["gift", ""]
-# They hold rows, or what was said of them.
+# They contain examples, or results about them.
 PRIVATE = ("predictions.jsonl", "report.html", "report.json")
 MODEL_FILES = {"config.json", "model.safetensors", "configuration_multilabel.py", "modeling_multilabel.py"}
 TOKENIZER_FILES = {"tokenizer.json", "tokenizer_config.json", "tokenization_multilabel.py"}
@@ -123,7 +123,7 @@ print("REPORT" + json.dumps(report))
 
 
 def start(hub, home, words, **variables):
-    """Start a process whose Hub is the one here, and which knows no token but what it is given."""
+    """Start a process whose Hub is the one here, with no other token and package than `variables` name."""
     environment = {
         key: value for key, value in os.environ.items() if not key.startswith(("PYTHONPATH", "HF_", "HUGGING"))
     }
@@ -138,7 +138,7 @@ def start(hub, home, words, **variables):
 
 
 def finish(process):
-    """Wait for a process and return what it reports and what it says beside."""
+    """Wait for a process and return its report and its stderr."""
     output, errors = process.communicate()
     assert process.returncode == 0, errors
     return json.loads(output.split("REPORT")[1]), errors
@@ -171,7 +171,7 @@ def talk(hub, backbone, tmp_path_factory):
             --disable_tqdm true --output_dir {root / name} --push_to_hub {more}""".split()
 
     script = [sys.executable, "-c", IMPATIENT, *words("dropped", "--hub_strategy end --seed 1")]
-    dropped = start(hub, root / "script", script, HF_TOKEN="hf_write")
+    dropped = start(hub, root / "script", script, HF_TOKEN="hf_write", PYTHONPATH=str(ROOT))
     runs = {
         "run": words("run", "--hub_token hf_write --hub_private_repo --hub_strategy checkpoint --do_eval"),
         "branch": words(
@@ -190,6 +190,7 @@ def talk(hub, backbone, tmp_path_factory):
     push = start(hub, root / "push", [sys.executable, "-c", PUSH, json.dumps(asked)], PYTHONPATH=str(ROOT))
     pushed, logged = finish(push)
     _, said = dropped.communicate()
+    assert (root / "dropped" / "config.json").is_file(), said
 
     hub.repositories["ada/dropped"].faults.clear()
     for name in PRIVATE:
@@ -344,11 +345,11 @@ def test_checkpoints_with_adapters_do_not_load_and_are_not_pushed(talk, hub):
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("no token", "there is no token: make one that may write"),
+        ("no token", "there is no token: create one with write access"),
         ("wrong token", "the Hub does not know this token (401)"),
         ("reading token", "the token of ada may only read"),
         ("not theirs", "this token may not write to ada/other (403)"),
-        ("no name", "'ada/a+b'. Give the repository another name"),
+        ("no name", "'ada/a+b'. Choose another repository name"),
     ],
 )
 def test_a_push_that_cannot_work_is_refused_before_training(talk, hub, name, reason):
@@ -360,8 +361,7 @@ def test_a_push_that_cannot_work_is_refused_before_training(talk, hub, name, rea
 def test_a_push_that_is_refused_at_the_end_loses_nothing(talk, hub):
     assert "The push to ada/refusing failed: this token may not write to ada/refusing (403)" in talk.said["refusing"]
     assert (
-        f"all of it is in {talk.root / 'refusing'}. Push again with\n    hf upload ada/refusing"
-        in talk.said["refusing"]
+        f"saved in {talk.root / 'refusing'}. Push it again with\n    hf upload ada/refusing" in talk.said["refusing"]
     )
     assert "--private" in talk.said["refusing"]
     assert "checkpoint-2 was not pushed: this token may not write to ada/refusing (403)" in talk.logged
