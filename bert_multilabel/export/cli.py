@@ -1,8 +1,8 @@
 """Exports a trained model to ONNX: `python -m bert_multilabel.export MODEL_DIR --output DIR [--quantize int8]`.
 
-DIR then holds `model.onnx` and `tokenizer.json`; `onnx_model.py`, which runs them with onnxruntime, numpy and
-tokenizers alone; and `parity.json`: how much the predictions of the export differ from those of the original on the
-examples of `--file`, or on made-up texts.
+It writes `model.onnx` and `tokenizer.json`; `onnx_model.py`, which runs them with only onnxruntime, numpy and
+tokenizers; and `parity.json`: how much the predictions of the export differ from those of the original on the examples
+of `--file`, or on made-up texts.
 """
 
 import shutil
@@ -15,7 +15,9 @@ from bert_multilabel.data.arguments import ColumnArguments
 from bert_multilabel.data.examples import load_splits, multi_hot
 from bert_multilabel.errors import MultiLabelError, ParityError
 from bert_multilabel.loading import load_trained
+from bert_multilabel.model.configuration_multilabel import MultiLabelConfig
 from bert_multilabel.model.scoring import scoring_tokenizer
+from bert_multilabel.model.tokenization_multilabel import MultiLabelTokenizer
 from bert_multilabel.output_dir.checkpoints import trained_pair_column
 from bert_multilabel.utils.extras import check_installed
 from bert_multilabel.utils.files import atomic_folder, write_json
@@ -24,8 +26,7 @@ from bert_multilabel.utils.option_parser import OptionParser
 from .parity import Parity, Sample, compare, made_up_sample, original_logits
 
 PARITY_FILE = "parity.json"
-# Largest difference of a probability in float32: many times what rounding explains (about 1e-6), too small to matter.
-TOLERANCE = 1e-4
+TOLERANCE = 1e-4  # of probabilities in float32; rounding explains about 1e-6
 # Limits for a quantized model: share of the examples whose labels all stay the same, and loss of hamming score.
 LEAST_EQUAL_ROWS = 0.95
 LARGEST_SCORE_LOSS = 0.005
@@ -61,16 +62,12 @@ class ExportArguments(ColumnArguments):
     )
 
     def __post_init__(self) -> None:
-        """Refuse a quantization that is not measured, unless the user wants that.
-
-        Raises:
-            MultiLabelError: If so.
-        """
+        """Check that a quantization is measured, or need not be."""
         super().__post_init__()
         if self.quantize is not None and self.file is None and not self.allow_changes:
             raise MultiLabelError(
                 f"--quantize {self.quantize} changes some predictions: measure how many with --file EXAMPLES, or add "
-                "--allow_changes to quantize without measuring"
+                "--allow_changes"
             )
 
 
@@ -82,12 +79,12 @@ def export_folder(model_dir: Path, options: ExportArguments) -> dict[str, Any]:
         options: What to write and where, and the examples to compare on.
 
     Returns:
-        What `parity.json` holds: the `source` of the texts, the number of `rows` and `decisions`, the `tolerance` in
-        float32, and for each precision (`"float32"`, and `"int8"` if requested) the fields of `Parity`.
+        The content of `parity.json`: the `source` of the texts, the number of `rows` and `decisions`, the `tolerance`
+        in float32, and for each precision (`"float32"`, and `"int8"` if requested) the fields of `Parity`.
 
     Raises:
         MultiLabelError: If `model_dir` is not a model directory, the output exists already, or the data is bad.
-        ParityError: If the export differs too much from the original; then nothing is written.
+        ParityError: If the export differs too much from the original; nothing is written then.
     """
     # These import what is not part of the plain install.
     from . import onnx_model
@@ -96,14 +93,12 @@ def export_folder(model_dir: Path, options: ExportArguments) -> dict[str, Any]:
     with atomic_folder(Path(options.output)) as folder:
         model, tokenizer = load_trained(model_dir)
         tokenizer = scoring_tokenizer(tokenizer, model.config)
-        tokenizer.model_max_length = _max_length(options.max_seq_length, tokenizer.model_max_length)
+        limit, wanted = tokenizer.model_max_length, options.max_seq_length
+        if wanted is not None and wanted > limit:
+            raise MultiLabelError(f"max_seq_length={wanted} is more than the {limit} tokens that this model can take")
+        tokenizer.model_max_length = limit if wanted is None else wanted
         tokenizer("", truncation=True)  # raises an error if label tokens leave no room for text
-        if options.file is None:
-            on_pairs = model.config.trained_on_pairs
-            with_pairs = bool(trained_pair_column(model_dir)) if on_pairs is None else on_pairs
-            sample = made_up_sample(tokenizer, with_pairs)
-        else:
-            sample = _read_sample(options.file, model_dir, options, model.config.label_names)
+        sample = _sample(model_dir, options, model.config, tokenizer)
         _report(f"Predicting {len(sample.texts):,} texts with the original model ({sample.source})...")
         before = original_logits(model, tokenizer, sample)  # (N, L)
 
@@ -130,32 +125,33 @@ def export_folder(model_dir: Path, options: ExportArguments) -> dict[str, Any]:
             "rows": len(sample.texts),
             "decisions": before.numel(),
             "tolerance": TOLERANCE,
-            **{
-                precision: {name: value for name, value in asdict(parity).items() if value is not None}
-                for precision, parity in parities.items()
-            },
+            **{precision: _known(parity) for precision, parity in parities.items()},
         }
         write_json(folder / PARITY_FILE, report)
     return report
+
+
+def _known(parity: Parity) -> dict[str, float]:
+    return {name: value for name, value in asdict(parity).items() if value is not None}
 
 
 def _report(line: str) -> None:
     print(line, flush=True)
 
 
-def _max_length(wanted: int | None, limit: int) -> int:
-    if wanted is not None and wanted > limit:
-        raise MultiLabelError(f"max_seq_length={wanted} is more than the {limit} tokens that this model can take")
-    return limit if wanted is None else wanted
-
-
-def _read_sample(file: str, model_dir: Path, columns: ColumnArguments, label_names: list[str]) -> Sample:
-    if columns.text_pair_column is None:
-        columns = replace(columns, text_pair_column=trained_pair_column(model_dir))
-    # As examples to predict: texts may be empty, and labels missing.
-    rows = load_splits(columns.spec(label_names), {"test": file}).splits["test"]
+def _sample(
+    model_dir: Path, options: ExportArguments, config: MultiLabelConfig, tokenizer: MultiLabelTokenizer
+) -> Sample:
+    """Read the examples of `--file`, or make some up."""
+    if options.file is None:
+        on_pairs = config.trained_on_pairs
+        return made_up_sample(tokenizer, bool(trained_pair_column(model_dir)) if on_pairs is None else on_pairs)
+    if options.text_pair_column is None:
+        options = replace(options, text_pair_column=trained_pair_column(model_dir))
+    spec = options.spec(config.label_names)
+    rows = load_splits(spec, {"test": options.file}).splits["test"]  # "test": texts may be empty, and labels missing
     return Sample(
-        source=Path(file).name,
+        source=Path(options.file).name,
         texts=list(rows["text"]),
         pairs=list(rows["pair"]) if "pair" in rows.column_names else None,
         labels=multi_hot(rows) if "labels" in rows.column_names else None,
@@ -163,17 +159,9 @@ def _read_sample(file: str, model_dir: Path, columns: ColumnArguments, label_nam
 
 
 def check_parity(parity: Parity, sample: Sample) -> None:
-    """Check a model in float32.
-
-    Args:
-        parity: The comparison with the original.
-        sample: The texts that were compared.
-
-    Raises:
-        ParityError: If a probability differs by more than `TOLERANCE`.
-    """
+    """Raise a ParityError if a probability in float32 differs by more than `TOLERANCE`."""
     difference = parity.largest_probability_difference
-    if not difference <= TOLERANCE:  # NaN is no parity either
+    if not difference <= TOLERANCE:  # also if it is NaN
         raise ParityError(
             f"the exported model differs from the original: probabilities by up to {difference:.2g} on "
             f"{len(sample.texts)} examples of {sample.source}, where {TOLERANCE:.0e} is allowed. Nothing was written. "
@@ -182,16 +170,7 @@ def check_parity(parity: Parity, sample: Sample) -> None:
 
 
 def check_quantized(parity: Parity, precision: str) -> None:
-    """Check a quantized model.
-
-    Args:
-        parity: The comparison with the original.
-        precision: `"int8"`.
-
-    Raises:
-        ParityError: If fewer than `LEAST_EQUAL_ROWS` of the examples keep all their labels, or the hamming score falls
-            by more than `LARGEST_SCORE_LOSS`.
-    """
+    """Raise a ParityError if too many examples get other labels, or the hamming score falls too much."""
     before, after = parity.hamming_score_before, parity.hamming_score_after
     loss = 0.0 if before is None or after is None else before - after
     if parity.equal_rows < LEAST_EQUAL_ROWS or loss > LARGEST_SCORE_LOSS:
@@ -217,17 +196,7 @@ def describe_parity(parity: Parity) -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command.
-
-    Args:
-        arguments: The command line without the program's name; by default that of the process.
-
-    Returns:
-        0 if the folder was written, 1 if the exported model differs too much from the original.
-
-    Raises:
-        SystemExit: From argparse, for `--help` (0) and for wrong arguments or input (2).
-    """
+    """Run the command; return 1 if the exported model differs too much from the original, else 0."""
     parser = OptionParser(
         ExportArguments,
         prog="bert-multilabel export",
@@ -245,18 +214,11 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     except MultiLabelError as error:
         parser.error(str(error))
-    print("\n".join(render(report)))
+    print(f"Compared with the original on {report['rows']:,} examples ({report['source']}):")
+    for precision in filter(report.get, ("float32", "int8")):
+        parity = Parity(**report[precision])
+        difference = parity.largest_probability_difference
+        print(f"  {precision}: probabilities differ by at most {difference:.1g}; {describe_parity(parity)}")
     folder = Path(options.output)
     print(f"Written to {folder}: {', '.join(sorted(path.name for path in folder.iterdir()))}")
     return 0
-
-
-def render(report: dict[str, Any]) -> list[str]:
-    """Write what `parity.json` holds as lines of text."""
-    lines = [f"Compared with the original on {report['rows']:,} examples ({report['source']}):"]
-    for precision in ("float32", "int8"):
-        if precision in report:
-            parity = Parity(**report[precision])
-            difference = parity.largest_probability_difference
-            lines.append(f"  {precision}: probabilities differ by at most {difference:.1g}; {describe_parity(parity)}")
-    return lines

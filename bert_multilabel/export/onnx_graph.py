@@ -15,12 +15,8 @@ from onnxruntime.quantization import quantize_dynamic
 from bert_multilabel.model.modeling_multilabel import MultiLabelPreTrainedModel
 from bert_multilabel.model.tokenization_multilabel import MultiLabelTokenizer
 
-# The model is traced with several texts of different lengths, so that neither number becomes a constant.
+# Several texts of different lengths to trace the model with, so that neither number becomes a constant.
 _EXAMPLES = ["a", "some text", "some text that is longer"]
-
-# Fields of the configuration that the file stores, in addition to the limits of the texts.
-_CONFIG_FIELDS = ("label_names", "strategy", "threshold", "temperature", "min_labels")
-
 # Weights of the matrix products that become integer products. The second linear layer of each feed-forward block stays
 # in float32, because its inputs vary most (quantizing it causes almost half of all changed decisions), and so does the
 # head, which is small. Whole encoder layers in float32 do not help.
@@ -28,22 +24,22 @@ _QUANTIZED_WEIGHTS = re.compile(r"layer\.\d+\.(attention\.|intermediate\.).*\.we
 
 
 def write_graph(path: Path, model: MultiLabelPreTrainedModel, tokenizer: MultiLabelTokenizer) -> None:
-    """Write a model as one ONNX file, which also stores how to tokenize for it and how to decide on its logits.
+    """Write a model as one ONNX file, which also stores its limit in tokens and how to decide on its logits.
 
-    The graph takes `input_ids`, `attention_mask` and `token_type_ids`, int64 (B, T) of any B and T, and returns
-    `logits`, float32 (B, L).
+    The graph takes `input_ids`, `attention_mask` and `token_type_ids`, int64 (B, T), and returns `logits`, float32
+    (B, L).
 
     Args:
         path: The file to write.
-        model: Any model of this package, in evaluation mode; afterwards it no longer returns states or attentions.
+        model: A model in evaluation mode; afterwards it no longer returns hidden states or attentions.
         tokenizer: `scoring_tokenizer(tokenizer, config)`, whose `model_max_length` is stored.
     """
     batch = tokenizer(_EXAMPLES, padding=True, return_tensors="pt")
     inputs = {name: batch[name] for name in ("input_ids", "attention_mask", "token_type_ids")}  # (B, T) each
-    # All inputs have the sizes of the first one, which names them.
+    # All inputs have the same sizes, which the first one names.
     sizes = {name: {axis: torch.export.Dim.DYNAMIC for axis in (0, 1)} for name in inputs}
     sizes["input_ids"] = {0: torch.export.Dim("batch"), 1: torch.export.Dim("tokens")}
-    # States and attentions would become outputs of the graph.
+    # They would become outputs of the graph.
     model.config.output_attentions = model.config.output_hidden_states = False
     with _no_warnings():
         program = torch.onnx.export(
@@ -56,12 +52,15 @@ def write_graph(path: Path, model: MultiLabelPreTrainedModel, tokenizer: MultiLa
             external_data=False,
             verbose=False,
         )
-    graph = program.model_proto  # type: ignore[union-attr]  # is None only without dynamo
-    # The exporter notes lines of source code and paths of this machine.
+    graph = program.model_proto  # type: ignore[union-attr]  # None only without dynamo
+    # The exporter stores lines of source code and paths of this machine.
     for part in (graph.graph, *graph.graph.node, *graph.graph.value_info):
         del part.metadata_props[:]
     fields = {
-        **{name: getattr(model.config, name) for name in _CONFIG_FIELDS},
+        **{
+            name: getattr(model.config, name)
+            for name in ("label_names", "strategy", "threshold", "temperature", "min_labels")
+        },
         "labels_stand_apart": model.config.encodes_text_separately,  # the name in earlier exports
         "max_length": tokenizer.model_max_length,
         "truncation_side": tokenizer.truncation_side,
@@ -78,7 +77,7 @@ def quantize(path: Path, model: MultiLabelPreTrainedModel) -> None:
 
     Args:
         path: A file that `write_graph` wrote.
-        model: Its model.
+        model: The model in it.
     """
     graph = onnx.load(path)
     # The shapes are inferred again: before onnxruntime 1.30, transposed weights keep the old ones.
@@ -114,12 +113,11 @@ def _quantized_nodes(graph: onnx.GraphProto, model: MultiLabelPreTrainedModel) -
 
 @contextmanager
 def _no_warnings() -> Iterator[None]:
-    """Hide the warnings of exporters, about packages and steps that a user of this command need not know."""
+    """Hide the warnings of exporters about their own packages and steps."""
     disabled = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with warnings.catch_warnings(action="ignore"):
             yield
     finally:
         logging.disable(disabled)

@@ -1,8 +1,7 @@
 # Copyright 2026 The bert-multilabel authors. Licensed under the Apache License, Version 2.0.
-"""Runs an exported multi-label BERT with onnxruntime, numpy and tokenizers alone.
+"""Runs an exported multi-label BERT with only onnxruntime, numpy and tokenizers.
 
-`python -m bert_multilabel.export` copies this file into the folder of the model, so that nothing else has to be
-installed.
+`python -m bert_multilabel.export` copies this file into the folder of the model.
 
 Shapes: N texts, B batch, T tokens, L labels.
 """
@@ -21,12 +20,11 @@ from tokenizers import Encoding, Tokenizer
 
 MODEL_FILE = "model.onnx"
 TOKENIZER_FILE = "tokenizer.json"
-# What the exporter stores in the model's file, each as JSON under its own name.
+# Metadata of the model's file, each entry as JSON.
 _FIELDS = (
     *("label_names", "strategy", "labels_stand_apart", "threshold", "temperature", "min_labels"),
     *("max_length", "truncation_side"),
 )
-
 # Number of texts that are sorted by length together, which bounds the memory.
 _WINDOW = 16_384
 # Tokens in a batch, padding included: enough to keep the matrix products busy, few enough to stay in the cache.
@@ -40,8 +38,8 @@ class OnnxModel:
     """An exported model: takes texts, returns logits, probabilities and labels.
 
     Args:
-        folder: The folder that the exporter wrote.
-        threads: Number of threads; by default the number of cores.
+        folder: A folder that `python -m bert_multilabel.export` wrote.
+        threads: Number of threads; None: one per core.
 
     Attributes:
         label_names: Names of the L labels, in the order of the logits.
@@ -52,8 +50,8 @@ class OnnxModel:
         min_labels: At least this many labels are predicted for every text.
 
     Raises:
-        ValueError: If the folder is not an exported model, if one of its files is damaged or refers to files outside
-            of the folder, or if `threads` is less than 1.
+        ValueError: If the folder is not an exported model, a file is damaged or refers to files outside of the folder,
+            or `threads` is less than 1.
     """
 
     def __init__(self, folder: str | PathLike[str], threads: int | None = None) -> None:
@@ -64,7 +62,7 @@ class OnnxModel:
         if threads is not None and threads < 1:
             raise ValueError(f"threads must be at least 1, got {threads}")
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads or 0  # onnxruntime's own way of saying "as many as there are cores"
+        options.intra_op_num_threads = threads or 0  # 0: one per core
         try:
             self._session = onnxruntime.InferenceSession(model_file, options, providers=["CPUExecutionProvider"])
             self._tokenizer = Tokenizer.from_file(str(tokenizer_file))
@@ -73,9 +71,8 @@ class OnnxModel:
         stored = self._session.get_modelmeta().custom_metadata_map
         missing = [name for name in _FIELDS if name not in stored]
         if missing:
-            raise ValueError(
-                f"{model_file} lacks {', '.join(missing)}: write it with python -m bert_multilabel.export"
-            )
+            lacking = ", ".join(missing)
+            raise ValueError(f"{model_file} lacks {lacking}: write it with python -m bert_multilabel.export")
         fields = {name: json.loads(stored[name]) for name in _FIELDS}
         self.label_names: list[str] = fields["label_names"]
         self.strategy: str = fields["strategy"]
@@ -83,23 +80,20 @@ class OnnxModel:
         self.threshold = np.asarray(fields["threshold"], np.float32)  # () or (L,)
         self.temperature = np.asarray(fields["temperature"], np.float32)  # () or (L,)
         self.min_labels: int = fields["min_labels"]
-        # Separate label tokens do not count in the length of the text, but are computed with it.
+        # Separate label tokens do not count toward max_length, but are computed as well.
         self._label_tokens = len(self.label_names) if fields["labels_stand_apart"] else 0
-        # The file cannot store this: a text that spells a special token or label token must not become one.
+        # tokenizer.json cannot store this: a special token or label token in a text is read as plain characters.
         self._tokenizer.encode_special_tokens = True
         self._tokenizer.no_padding()
         self._truncation_side: str = fields["truncation_side"]
         self._tokenizer.enable_truncation(self.max_length, direction=self._truncation_side)
 
     def logits(self, texts: Sequence[str], pairs: Sequence[str] | None = None) -> NDArray[np.float32]:
-        """Compute the logits of texts, in batches of similar length.
+        """Compute the logits, (N, L) float32, of N texts, in batches of similar length.
 
         Args:
             texts: N texts.
             pairs: N second texts, for a model trained on pairs.
-
-        Returns:
-            (N, L), float32, in the order of the texts.
 
         Raises:
             ValueError: If `texts` or `pairs` is a single text, their numbers differ, or one is not a valid text.
@@ -121,21 +115,19 @@ class OnnxModel:
         """Turn logits into probabilities and labels, as `MultiLabelConfig.decide` does.
 
         Args:
-            logits: (N, L), of all labels.
+            logits: (N, L).
 
         Returns:
-            Probabilities (N, L), float32, after the temperature; and decisions (N, L), bool, by the thresholds and
+            Probabilities, (N, L) float32, after the temperature; and decisions, (N, L) bool, by the thresholds and
             `min_labels`.
 
         Raises:
             ValueError: If `logits` does not have one column per label.
         """
         if logits.ndim != 2 or logits.shape[1] != len(self.label_names):
-            raise ValueError(
-                f"logits have the shape {logits.shape}, but there are {len(self.label_names)} labels to decide on"
-            )
+            raise ValueError(f"logits have the shape {logits.shape}, but there are {len(self.label_names)} labels")
         scaled = logits.astype(np.float32) / self.temperature  # (N, L)
-        with np.errstate(over="ignore"):  # exp then gives inf, and the probability is 0, as it should be
+        with np.errstate(over="ignore"):  # then the probability is 0
             probabilities = 1 / (1 + np.exp(-scaled))  # (N, L)
         decisions = probabilities >= self.threshold  # (N, L)
         if self.min_labels:
@@ -148,18 +140,7 @@ class OnnxModel:
         return probabilities, decisions
 
     def predict(self, texts: Sequence[str], pairs: Sequence[str] | None = None) -> list[dict[str, Any]]:
-        """Predict the labels of texts.
-
-        Args:
-            texts: As for `logits`.
-            pairs: As for `logits`.
-
-        Returns:
-            One `{"labels": [names], "scores": {name: probability}}` per text, in order.
-
-        Raises:
-            ValueError: As `logits` does.
-        """
+        """Predict labels: one `{"labels": [names], "scores": {name: probability}}` per text. See `logits`."""
         probabilities, decisions = self.decide(self.logits(texts, pairs))  # (N, L) each
         return [
             {
@@ -194,7 +175,7 @@ class OnnxModel:
         return (text[start:], count - position) if is_left else (text[:start], position)
 
     def _batches(self, lengths: list[int]) -> Iterator[NDArray[np.intp]]:
-        """Yield the indices of the texts of each batch, the longest first, so that memory peaks at once."""
+        """Yield the indices of the texts of each batch, the longest first, so that memory peaks at the start."""
         order = np.argsort(-np.asarray(lengths), kind="stable")  # (N,)
         start = 0
         while start < len(order):
@@ -215,7 +196,7 @@ def _check_texts(texts: Sequence[str], pairs: Sequence[str] | None) -> None:
 
 
 def _pad(encodings: list[Encoding]) -> dict[str, NDArray[np.int64]]:
-    """Make a batch of B tokenized texts, (B, T) each; padding is masked, so its ids do not matter."""
+    """Make a batch of B tokenized texts, (B, T) each; padding is masked, so its ids have no effect."""
     shape = (len(encodings), max(map(len, encodings)))
     batch = {name: np.zeros(shape, np.int64) for name in ("input_ids", "attention_mask", "token_type_ids")}
     for row, encoding in enumerate(encodings):

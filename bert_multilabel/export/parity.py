@@ -29,10 +29,10 @@ class Sample:
     """Examples on which two models are compared.
 
     Attributes:
-        source: Name of their file, or a description.
+        source: Name of their file, or `"made-up texts"`.
         texts: N texts.
         pairs: N second texts, or None.
-        labels: (N, L), float32: 1, 0 or NaN for "not annotated"; None if the examples have no labels.
+        labels: (N, L), float32: 1, 0, or NaN for "not annotated"; None if the file has no labels.
     """
 
     source: str
@@ -46,12 +46,12 @@ class Parity:
     """Differences between an exported model and its original.
 
     Attributes:
-        largest_logit_difference: Of all texts and labels.
-        largest_probability_difference: Of all texts and labels, after the temperature.
+        largest_logit_difference: Largest absolute difference of a logit.
+        largest_probability_difference: Largest absolute difference of a probability, after the temperature.
         equal_decisions: Share of the N * L decisions that are the same.
         equal_rows: Share of the N examples whose L decisions are all the same.
-        hamming_score_before: That of the original; None without labels.
-        hamming_score_after: That of the exported model; None without labels.
+        hamming_score_before: Score of the original; None without labels.
+        hamming_score_after: Score of the exported model; None without labels.
     """
 
     largest_logit_difference: float
@@ -64,32 +64,22 @@ class Parity:
 
 @torch.inference_mode()
 def original_logits(model: MultiLabelPreTrainedModel, tokenizer: MultiLabelTokenizer, sample: Sample) -> torch.Tensor:
-    """Compute logits as a user of the model would: in padded batches, in the order of the texts.
-
-    Args:
-        model: The original, in evaluation mode.
-        tokenizer: `scoring_tokenizer(tokenizer, config)`; texts are cut at its `model_max_length`.
-        sample: N examples.
-
-    Returns:
-        (N, L), float32.
-    """
+    """Return the logits, (N, L) float32, in the order of the texts; texts are cut at `model_max_length`."""
     logits = []
     for start in range(0, len(sample.texts), _BATCH_SIZE):
-        batch_slice = slice(start, start + _BATCH_SIZE)
-        pairs = None if sample.pairs is None else sample.pairs[batch_slice]
+        texts, pairs = (some and some[start : start + _BATCH_SIZE] for some in (sample.texts, sample.pairs))
         model.config.warn_about_pairs(pairs is not None)
-        batch = tokenizer(sample.texts[batch_slice], pairs, padding=True, truncation=True, return_tensors="pt")
+        batch = tokenizer(texts, pairs, padding=True, truncation=True, return_tensors="pt")
         logits.append(model(**batch).logits)  # (B, L)
     return torch.cat(logits)
 
 
 def compare(config: MultiLabelConfig, before: torch.Tensor, exported: "OnnxModel", sample: Sample) -> Parity:
-    """Compare an exported model with its original, decisions included.
+    """Compare an exported model with its original.
 
     Args:
-        config: That of the original, which decides on its logits.
-        before: (N, L), the `original_logits`.
+        config: Configuration of the original, which decides on its logits.
+        before: Logits of the original, (N, L), from `original_logits`.
         exported: The exported model.
         sample: The N examples.
     """
@@ -107,13 +97,9 @@ def compare(config: MultiLabelConfig, before: torch.Tensor, exported: "OnnxModel
 
 
 def made_up_sample(tokenizer: MultiLabelTokenizer, with_pairs: bool) -> Sample:
-    """Make texts of many lengths of words from the vocabulary, some of which spell special tokens.
+    """Make texts of many lengths from words of the vocabulary; some spell special tokens.
 
     They have no meaning: they test the arithmetic, but do not show how often decisions change.
-
-    Args:
-        tokenizer: Defines the vocabulary.
-        with_pairs: Whether to make second texts, too.
     """
     draw = random.Random(0)
     words = sorted(token for token in tokenizer.get_vocab() if token.isalpha())

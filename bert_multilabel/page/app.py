@@ -1,11 +1,16 @@
-"""The page as a Gradio application: its layout, and which action updates which component."""
+"""The page as a Gradio application: its layout, and how it answers the actions of a visitor.
+
+This module imports gradio, which is only installed with the extra "page".
+"""
 
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import gradio as gr
 
 from bert_multilabel.output_dir.checkpoints import PREDICTIONS_FILE
 
@@ -13,47 +18,29 @@ from .html import CSS, JS_CLICK, message_html, status_html
 from .model import PageModel
 from .view import Page, View
 
-if TYPE_CHECKING:  # takes seconds to import, and is only installed with the extra "page"
-    import gradio as gr
-
 COLUMN_WIDTH = 320  # pixels; on narrower screens the columns are stacked
 FILE_TYPES = [".csv", ".tsv", ".json", ".jsonl", ".parquet"]
 # Only one visitor at a time uses the models.
-ALONE: dict[str, Any] = {"concurrency_id": "models", "concurrency_limit": 1, "show_progress": "minimal"}
+ALONE: dict[str, Any] = {"concurrency_id": "models", "concurrency_limit": 1}
 INSTANT: dict[str, Any] = {"show_progress": "hidden", "trigger_mode": "always_last"}
+_html = partial(gr.HTML, elem_classes="part", js_on_load=None)
 
 
-@dataclass
-class Columns:
-    """The components that exist once per model."""
-
-    bars: list["gr.HTML"]
-    sliders: list["gr.Slider"]
-    words: list["gr.HTML"]
-
-
-def make_page(models: Sequence[PageModel]) -> "gr.Blocks":
-    """Build the page.
-
-    Args:
-        models: One model, or two to compare.
-
-    Returns:
-        The page, for `launch`.
-    """
-    import gradio as gr
-
+def make_page(models: Sequence[PageModel]) -> gr.Blocks:
+    """Build the page for one model, or for two to compare."""
     page = Page(models)
-    title = f"Labels by {' and '.join(model.name for model in models)}"
+    actions = _Actions(page)
     blocks: gr.Blocks
-    with gr.Blocks(analytics_enabled=False, title=title) as blocks:
+    with gr.Blocks(
+        analytics_enabled=False, title=f"Labels by {' and '.join(model.name for model in models)}"
+    ) as blocks:
         view = gr.State(page.start())
         gr.Markdown("# Labels of a text")
         for model in models:
-            gr.HTML(model.description, elem_classes="part", js_on_load=None)
+            _html(model.description)
         text, pair = _text_fields(models)
         find = gr.Button("Find labels", variant="primary")
-        hint = gr.HTML(elem_classes="part", js_on_load=None, visible=False)
+        hint = _html(visible=False)
         shift = gr.Slider(
             -0.5,
             0.5,
@@ -65,16 +52,20 @@ def make_page(models: Sequence[PageModel]) -> "gr.Blocks":
             elem_id="shift",
         )
         with gr.Row():
-            columns = _model_columns(len(models))
-        _connect_texts(page, view, (text, pair), find, hint, columns)
-        _connect_thresholds(page, view, shift, columns)
-        _file_section(page, view)
+            bars, sliders, words = zip(*map(_model_column, range(len(models))), strict=True)
+        for trigger in (find.click, text.submit, pair.submit):
+            shown = [view, *bars, *sliders, *words, hint]
+            trigger(actions.score, [view, text, pair], shown, show_progress="minimal", **ALONE)
+        for drawing in bars:
+            drawing.click(actions.choose, [view], [view, *bars, *sliders, *words], show_progress="minimal", **ALONE)
+        shift.change(actions.shift, [view, shift], [view, *bars, *sliders], **INSTANT)
+        for number, slider in enumerate(sliders):
+            slider.input(partial(actions.move, number), [view, slider], [view, *bars], **INSTANT)
+        _file_section(actions, view)
     return blocks
 
 
-def _text_fields(models: Sequence[PageModel]) -> tuple["gr.Textbox", "gr.Textbox"]:
-    import gradio as gr
-
+def _text_fields(models: Sequence[PageModel]) -> tuple[gr.Textbox, gr.Textbox]:
     text = gr.Textbox(label="Text", lines=3, placeholder="Type or paste a text", elem_id="text")
     # A model without a record of its training may have been trained on pairs.
     takes_pairs = any(model.pair_column != "" for model in models)
@@ -85,117 +76,87 @@ def _text_fields(models: Sequence[PageModel]) -> tuple["gr.Textbox", "gr.Textbox
     return text, pair
 
 
-def _model_columns(count: int) -> Columns:
-    import gradio as gr
-
-    columns = Columns([], [], [])
-    for number in range(count):
-        # The words are to the right of the bars if the screen is wide enough, else below.
-        with gr.Column(min_width=COLUMN_WIDTH), gr.Row():
-            with gr.Column(min_width=COLUMN_WIDTH):
-                columns.bars.append(gr.HTML(elem_classes="part", elem_id=f"bars-{number}", js_on_load=JS_CLICK))
-            with gr.Column(min_width=COLUMN_WIDTH):
-                columns.sliders.append(
-                    gr.Slider(0, 1, step=0.01, visible=False, buttons=[], elem_id=f"threshold-{number}")
-                )
-                columns.words.append(gr.HTML(elem_classes="part", elem_id=f"words-{number}", js_on_load=None))
-    return columns
+def _model_column(number: int) -> tuple[gr.HTML, gr.Slider, gr.HTML]:
+    """Add the bars of a model, the threshold of the chosen label, and its words: to the right if there is room."""
+    with gr.Column(min_width=COLUMN_WIDTH), gr.Row():
+        with gr.Column(min_width=COLUMN_WIDTH):
+            bars = _html(elem_id=f"bars-{number}", js_on_load=JS_CLICK)
+        with gr.Column(min_width=COLUMN_WIDTH):
+            slider = gr.Slider(0, 1, step=0.01, visible=False, buttons=[], elem_id=f"threshold-{number}")
+            words = _html(elem_id=f"words-{number}")
+    return bars, slider, words
 
 
-def _connect_texts(
-    page: Page,
-    view: "gr.State",
-    texts: tuple["gr.Textbox", "gr.Textbox"],
-    find: "gr.Button",
-    hint: "gr.HTML",
-    columns: Columns,
-) -> None:
-    """Score a text when the visitor asks for it, and explain the label that the visitor chooses."""
-    import gradio as gr
-
-    def sliders(seen: View) -> list[Any]:
-        thresholds = [page.threshold(number, seen) for number in range(len(page.models))]
-        return [
-            gr.update(label=f"Threshold of {seen.label}", value=value, visible=value is not None)
-            for value in thresholds
-        ]
-
-    def on_score(seen: View, text: str, pair: str) -> list[Any]:
-        seen, message, bars = page.score(seen, text or "", pair or "")
-        return [seen, gr.update(value=message, visible=bool(message)), *bars, *sliders(seen), *page.words(seen)]
-
-    def on_choose(seen: View, event: gr.EventData) -> Iterator[list[Any]]:
-        seen = replace(seen, label=str(event.label))
-        shown = [seen, *page.bars(seen), *sliders(seen)]
-        yield [*shown, *[status_html(f"Computing which words support and oppose {seen.label}…")] * len(page.models)]
-        yield [*shown, *page.words(seen)]
-
-    per_model = [*columns.bars, *columns.sliders, *columns.words]
-    for trigger in (find.click, texts[0].submit, texts[1].submit):
-        trigger(on_score, [view, *texts], [view, hint, *per_model], **ALONE)
-    for drawing in columns.bars:
-        drawing.click(on_choose, [view], [view, *per_model], **ALONE)
-
-
-def _connect_thresholds(page: Page, view: "gr.State", shift: "gr.Slider", columns: Columns) -> None:
-    """Draw the bars again when a threshold moves."""
-    import gradio as gr
-
-    def on_shift(seen: View, value: float) -> list[Any]:
-        seen = replace(seen, shift=value, moved=[{} for _ in page.models])
-        thresholds = [page.threshold(number, seen) for number in range(len(page.models))]
-        return [
-            *[seen, *page.bars(seen)],
-            *(gr.update() if value is None else gr.update(value=value) for value in thresholds),
-        ]
-
-    def on_threshold(number: int, seen: View, value: float) -> list[Any]:
-        if seen.label is not None:
-            moved = [*seen.moved]
-            moved[number] = {**moved[number], seen.label: value}
-            seen = replace(seen, moved=moved)
-        return [seen, *page.bars(seen)]
-
-    shift.change(on_shift, [view, shift], [view, *columns.bars, *columns.sliders], **INSTANT)
-    for number, slider in enumerate(columns.sliders):
-        slider.input(partial(on_threshold, number), [view, slider], [view, *columns.bars], **INSTANT)
-
-
-def _file_section(page: Page, view: "gr.State") -> None:
-    """Add the part of the page that predicts the texts of a file."""
-    import gradio as gr
-
+def _file_section(actions: "_Actions", view: gr.State) -> None:
     with gr.Accordion("A file of texts", open=False):
         file = gr.File(label="csv, tsv, json, jsonl or parquet", file_types=FILE_TYPES, elem_id="file")
         predict = gr.Button("Predict its labels by the current thresholds")
-        outcome = gr.HTML(elem_classes="part", elem_id="outcome", js_on_load=None, min_height=40)
-        downloads = [
-            gr.DownloadButton(f"Download {PREDICTIONS_FILE} of {model.name}", visible=False) for model in page.models
+        outcome = _html(elem_id="outcome", min_height=40)
+        names = [model.name for model in actions.page.models]
+        downloads = [gr.DownloadButton(f"Download {PREDICTIONS_FILE} of {name}", visible=False) for name in names]
+    predict.click(actions.predict, [view, file], [outcome, *downloads], **ALONE)
+
+
+@dataclass(frozen=True)
+class _Actions:
+    """The actions of a visitor: each takes the view and the inputs, and returns the new content of components."""
+
+    page: Page
+
+    def _draw(self, view: View) -> list[Any]:
+        """Return the view, and for each model the bars and the threshold of the chosen label."""
+        thresholds = [self.page.threshold(number, view) for number in range(len(self.page.models))]
+        sliders = [
+            gr.update(label=f"Threshold of {view.label}", value=value, visible=value is not None)
+            for value in thresholds
         ]
+        return [view, *self.page.bars(view), *sliders]
+
+    def score(self, view: View, text: str | None, pair: str | None) -> list[Any]:
+        view, message = self.page.score(view, text or "", pair or "")
+        return [*self._draw(view), *self.page.words(view), gr.update(value=message, visible=bool(message))]
+
+    def choose(self, view: View, event: gr.EventData) -> Iterator[list[Any]]:
+        """Show the words of the label that was clicked."""
+        drawn = self._draw(replace(view, label=str(event.label)))
+        waiting = status_html(f"Computing which words support and oppose {event.label}…")
+        yield [*drawn, *[waiting] * len(self.page.models)]
+        yield [*drawn, *self.page.words(drawn[0])]
+
+    def shift(self, view: View, value: float) -> list[Any]:
+        """Move all thresholds."""
+        return self._draw(replace(view, shift=value, moved=[{} for _ in self.page.models]))
+
+    def move(self, number: int, view: View, value: float) -> list[Any]:
+        """Move the threshold of the chosen label in one model."""
+        if view.label is not None:
+            moved = [*view.moved]
+            moved[number] = {**moved[number], view.label: value}
+            view = replace(view, moved=moved)
+        return [view, *self.page.bars(view)]
 
     # Gradio recognizes a progress bar by this default value.
-    def on_predict(seen: View, path: str | None, progress: gr.Progress = gr.Progress()) -> list[Any]:  # noqa: B008
-        hidden = [gr.update(visible=False)] * len(downloads)
+    def predict(self, view: View, path: str | None, progress: gr.Progress = gr.Progress()) -> list[Any]:  # noqa: B008
+        """Predict the labels of a file, and offer the predictions of each model as a download."""
+        hidden = [gr.update(visible=False) for _ in self.page.models]
         if path is None:
             return [message_html("Choose a file first."), *hidden]
         folder = Path(tempfile.mkdtemp(dir=Path(path).parent))
-        targets = [folder / str(number) / PREDICTIONS_FILE for number in range(len(downloads))]
+        targets = [folder / str(number) / PREDICTIONS_FILE for number in range(len(hidden))]
         total = 0
         try:
             for target in targets:
                 target.parent.mkdir()
-            for done, total in page.predict(seen, Path(path), targets):
+            for done, total in self.page.predict(view, Path(path), targets):
                 progress((done, total), desc="Predicting", unit="texts")
         except ValueError as error:
             return [message_html(str(error).replace(path, Path(path).name)), *hidden]
         message = f"{total // len(targets):,} texts predicted. The predictions are ready to download."
         return [status_html(message), *(gr.update(value=str(target), visible=True) for target in targets)]
 
-    predict.click(on_predict, [view, file], [outcome, *downloads], concurrency_id="models", concurrency_limit=1)
 
-
-def launch(blocks: "gr.Blocks", host: str | None = None, port: int | None = None) -> str:
-    """Start to serve a page, without any request to other machines from it or from the browser.
+def launch(blocks: gr.Blocks, host: str | None = None, port: int | None = None) -> str:
+    """Start to serve a page; neither the server nor the browser sends requests to other machines.
 
     Args:
         blocks: The page, from `make_page`.
@@ -208,8 +169,6 @@ def launch(blocks: "gr.Blocks", host: str | None = None, port: int | None = None
     Raises:
         OSError: If the port is in use.
     """
-    import gradio as gr
-
     theme = gr.themes.Default(
         primary_hue="blue",
         font=["system-ui", "sans-serif"],  # fonts of the system, so that none is downloaded

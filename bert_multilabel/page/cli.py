@@ -13,11 +13,10 @@ from bert_multilabel.errors import MultiLabelError
 from bert_multilabel.utils.extras import check_installed
 from bert_multilabel.utils.option_parser import OptionParser
 
-from .app import launch, make_page
 from .model import PageModel
 from .space import write_space
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # takes seconds to import, and is only installed with the extra "page"
     import gradio as gr
 
 
@@ -33,17 +32,15 @@ class PageArguments:
     )
 
     def __post_init__(self) -> None:
-        """Check the port.
-
-        Raises:
-            MultiLabelError: If it is out of range.
-        """
+        """Raise a MultiLabelError if the port is out of range."""
         if not 0 < self.port < 65_536:
             raise MultiLabelError(f"--port must be from 1 to 65535, got {self.port}")
 
 
 def show(blocks: "gr.Blocks", host: str | None = None, port: int | None = None) -> None:
-    """Print the URL of a page and serve it, as `launch` does, until Ctrl-C."""
+    """Serve a page, as `launch` does, and print its URL, until Ctrl-C."""
+    from .app import launch
+
     print(f"The page is at {launch(blocks, host, port)} (Ctrl-C ends it)", flush=True)
     blocks.block_thread()
 
@@ -60,13 +57,15 @@ def main(arguments: list[str] | None = None) -> None:
     if len({model.name for model in models}) < len(models):
         models = [replace(model, name=str(folder)) for model, folder in zip(models, folders, strict=True)]
     if options.space is not None:
-        pair_columns = [model.pair_column for model in models]
-        write_space(Path(options.space), list(zip(folders, pair_columns, strict=True)))
+        write_space(
+            Path(options.space), [(folder, model.pair_column) for folder, model in zip(folders, models, strict=True)]
+        )
         print(f"Written to {options.space}. Push it with `hf upload --repo-type space NAME {options.space}`")
         return
+    from .app import make_page
+
     try:
         show(make_page(models), options.host, options.port)
     except OSError as error:
-        raise MultiLabelError(
-            f"cannot listen on {options.host}, port {options.port}: choose another --port or --host"
-        ) from error
+        where = f"{options.host}, port {options.port}"
+        raise MultiLabelError(f"cannot listen on {where}: choose another --port or --host") from error

@@ -1,7 +1,7 @@
 """The bars of the labels and the words that support or oppose a label, as HTML.
 
-Gradio's own components show neither thresholds nor numbers on words. All content from texts and models is escaped. No
-information is in colours alone: signs and numbers repeat it.
+Gradio's own components show neither thresholds nor numbers on words. All content from texts and models is escaped.
+Colours are never the only sign: numbers and symbols say the same.
 """
 
 from collections.abc import Iterator
@@ -13,8 +13,7 @@ from bert_multilabel.explain.cli import LEAST_COLOURED, describe_sum
 from bert_multilabel.explain.explainer import Explanation, LabelExplanation
 from bert_multilabel.model.configuration_multilabel import MultiLabelConfig
 
-# Number of labels that fit into the box of the bars.
-LABELS_VISIBLE = 9
+LABELS_VISIBLE = 9  # without scrolling
 CSS = """
 .part h2 { font-size: 1.05rem; margin: 0 0 .4rem; overflow-wrap: anywhere; }
 .part p { margin: .3rem 0; overflow-wrap: anywhere; }
@@ -75,20 +74,18 @@ def bars_html(name: str, logits: torch.Tensor, config: MultiLabelConfig, chosen:
     Args:
         name: Name of the model.
         logits: (L,).
-        config: Decides which labels are predicted.
+        config: The configuration that decides.
         chosen: The label whose words are shown.
     """
     probabilities, decisions = (row[0].tolist() for row in config.decide(logits[None]))  # (L,) each
     names, thresholds = config.label_names, config.label_thresholds
-    predicted = [names[label] for label in _likeliest_first(logits) if decisions[label]]
+    order = logits.argsort(descending=True, stable=True).tolist()  # by logit: saturated probabilities would be equal
+    predicted = [names[label] for label in order if decisions[label]]
     bars = (
         _bar(names[label], probabilities[label], thresholds[label], decisions[label], names[label] == chosen)
-        for label in _likeliest_first(logits)
+        for label in order
     )
-    below = any(
-        is_predicted and score < limit
-        for is_predicted, score, limit in zip(decisions, probabilities, thresholds, strict=True)
-    )
+    below = any(decisions[label] and probabilities[label] < thresholds[label] for label in order)
     note = f" (at least {config.min_labels} for every text)" if below else ""
     hint = f"All {len(names)} labels, the most probable first{'; scroll for more' * (len(names) > LABELS_VISIBLE)}. "
     hint += "Select one to see the words behind it."
@@ -98,12 +95,6 @@ def bars_html(name: str, logits: torch.Tensor, config: MultiLabelConfig, chosen:
         f'<p class="note">{hint}</p>'
         f'<ol aria-label="Labels, the most probable first">{"".join(bars)}</ol>'
     )
-
-
-def _likeliest_first(logits: torch.Tensor) -> list[int]:
-    # By logit: saturated probabilities would be equal.
-    order: list[int] = logits.argsort(descending=True, stable=True).tolist()
-    return order
 
 
 def _bar(name: str, probability: float, threshold: float, is_predicted: bool, is_chosen: bool) -> str:

@@ -20,8 +20,7 @@ from bert_multilabel.utils.files import write_json_lines
 
 # Number of texts of a file between two updates of the progress bar.
 BATCH_SIZE = 256
-# Number of labels in the description of a model.
-_LABELS_NAMED = 12
+_LABELS_NAMED = 12  # in the description of a model
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +29,7 @@ class PageModel:
 
     Attributes:
         name: The name to show.
-        scorer: Scores texts.
+        scorer: Computes logits.
         explainer: Computes which words support a label.
         pair_column: Column of the second text in files; "" for a model of single texts, None if unknown.
         examples: Texts from the model card, to try.
@@ -44,24 +43,18 @@ class PageModel:
 
     @classmethod
     def load(cls, folder: Path, pair_column: str | None = None) -> "PageModel":
-        """Load a model directory.
-
-        Args:
-            folder: The model directory.
-            pair_column: As the attribute; by default that of the training run.
+        """Load a model directory; by default the pair column is that of the training run.
 
         Raises:
             MissingDependencyError: If Captum is not installed.
             MultiLabelError: If the folder is not a model directory.
         """
         parts = load_trained(folder)
-        if pair_column is None:
-            pair_column = trained_pair_column(folder)
         return cls(
             name=folder.resolve().name,
             scorer=MultiLabelScorer(*parts),
             explainer=Explainer(*parts),
-            pair_column=pair_column,
+            pair_column=trained_pair_column(folder) if pair_column is None else pair_column,
             examples=card_examples(folder),
         )
 
@@ -74,9 +67,9 @@ class PageModel:
     def description(self) -> str:
         """A sentence on the model, as HTML."""
         names, limit = self.config.label_names, self.scorer.max_length
-        shown = ", ".join(names[:_LABELS_NAMED]) + (
-            f" and {more} more" if (more := len(names) - _LABELS_NAMED) > 0 else ""
-        )
+        shown = ", ".join(names[:_LABELS_NAMED])
+        if len(names) > _LABELS_NAMED:
+            shown += f" and {len(names) - _LABELS_NAMED} more"
         return (
             f"<p><b>{escape(self.name)}</b> predicts any number of {len(names)} labels for a text of up to {limit} "
             f"tokens: {escape(shown)}.</p>"
@@ -87,12 +80,12 @@ class PageModel:
         return score_rows(self.scorer.logits, [(text, pair)], len(self.config.label_names))[0]
 
     def predict_file(self, path: Path, target: Path, config: MultiLabelConfig) -> Iterator[tuple[int, int]]:
-        """Read a file as --do_predict does, and write the predictions for its texts.
+        """Predict the texts of a file, read as by --do_predict, by the thresholds of `config`.
 
         Args:
-            path: csv, tsv, json, jsonl or parquet.
+            path: A csv, tsv, json, jsonl or parquet file.
             target: The JSON lines file to write.
-            config: Has the thresholds.
+            config: The configuration that decides.
 
         Yields:
             The number of texts that are scored, and of all texts.
@@ -117,7 +110,7 @@ def card_examples(folder: Path) -> list[str]:
     path = folder / "README.md"
     try:
         widget = ModelCard.load(path).data.get("widget") if path.is_file() else None
-    except Exception:  # an invalid card, whatever is wrong with it, must not prevent the page
+    except Exception:  # no error in a card may prevent the page
         widget = None
     if not isinstance(widget, list):
         return []
@@ -126,13 +119,7 @@ def card_examples(folder: Path) -> list[str]:
 
 
 def move_thresholds(config: MultiLabelConfig, shift: float, moved: Mapping[str, float]) -> MultiLabelConfig:
-    """Return a copy of a configuration with other thresholds.
-
-    Args:
-        config: Has the thresholds to start from.
-        shift: Added to all of them; the sums are clipped to 0..1.
-        moved: Thresholds of single labels by name, which replace these sums.
-    """
+    """Return a copy with `shift` added to all thresholds, clipped to 0..1, except the labels of `moved`."""
     shifted = {
         name: min(max(threshold + shift, 0.0), 1.0)
         for name, threshold in zip(config.label_names, config.label_thresholds, strict=True)

@@ -31,14 +31,11 @@ if __name__ == "__main__":
 
 
 def write_space(target: Path, models: Sequence[tuple[Path, str | None]]) -> None:
-    """Write a folder that shows the page, locally or as a Space.
-
-    It contains the models, without the files of their training, and the source of this package, so that it needs only
-    the packages in requirements.txt.
+    """Write a folder that shows the page, locally or as a Space: the models and the source of this package.
 
     Args:
         target: The folder to write; it must not exist, or be empty.
-        models: For each model its folder, and its pair column as in `PageModel`.
+        models: The folder of each model, and its pair column as in `PageModel`.
 
     Raises:
         MultiLabelError: If `target` exists already, or this package is not installed.
@@ -83,7 +80,6 @@ def _requirements() -> list[str]:
 
 
 def _readme(names: Sequence[str]) -> str:
-    """Return the README, whose metadata tells the Hub how to run the Space."""
     head = {
         "title": f"Labels by {' and '.join(names)}",
         "emoji": "🏷️",
@@ -94,7 +90,7 @@ def _readme(names: Sequence[str]) -> str:
         "python_version": f"{sys.version_info.major}.{sys.version_info.minor}",
         "app_file": "app.py",
     }
-    # JSON is valid YAML, whatever the names of the folders.
+    # JSON strings are valid YAML for any folder name.
     lines = "".join(f"{key}: {json.dumps(value, ensure_ascii=False)}\n" for key, value in head.items())
     return (
         f"---\n{lines}---\n\nEnter a text and see its labels, their scores, and the words behind them.\n"

@@ -1,4 +1,4 @@
-"""What a visitor of the page sees, and how each action changes it; without Gradio."""
+"""The state of the page for one visitor, and its content as HTML; without Gradio."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -36,31 +36,18 @@ class View:
     moved: list[dict[str, float]]
 
 
+@dataclass(frozen=True)
 class Page:
-    """Computes what changes when a visitor does something.
+    """Computes the content of the page for one model, or for two to compare."""
 
-    Args:
-        models: One model, or two to compare.
-    """
-
-    def __init__(self, models: Sequence[PageModel]) -> None:
-        self.models = models
+    models: Sequence[PageModel]
 
     def start(self) -> View:
         """Return the view of a new visitor."""
         return View(text="", pair=None, logits=[], label=None, shift=0.0, moved=[{} for _ in self.models])
 
-    def score(self, view: View, text: str, pair: str) -> tuple[View, str, list[str]]:
-        """Score a text.
-
-        Args:
-            view: The view before.
-            text: The text.
-            pair: The second text; blank for none.
-
-        Returns:
-            The new view, an error message as HTML if the text cannot be scored, and the bars of each model.
-        """
+    def score(self, view: View, text: str, pair: str) -> tuple[View, str]:
+        """Score a text, whose second text may be blank; return the new view, and an error message as HTML or ""."""
         second = pair if pair.strip() else None
         try:
             if not text.strip():
@@ -68,21 +55,19 @@ class Page:
             check_text("text", text)
             check_text("pair", pair)
         except ValueError as error:
-            view = replace(view, logits=[], label=None)
-            return view, message_html(str(error)), self.bars(view)
+            return replace(view, logits=[], label=None), message_html(str(error))
         logits = [model.score(text, second) for model in self.models]
-        view = replace(view, text=text, pair=second, logits=logits, label=None)
-        return view, "", self.bars(view)
+        return replace(view, text=text, pair=second, logits=logits, label=None), ""
 
     def bars(self, view: View) -> list[str]:
-        """Return the bars of each model by the current thresholds, without scoring the text again."""
+        """Return the bars of each model, by the current thresholds."""
         return [
             bars_html(model.name, logits, move_thresholds(model.config, view.shift, moved), view.label)
             for model, logits, moved in zip(self.models, view.logits, view.moved, strict=False)
         ] or [""] * len(self.models)
 
     def words(self, view: View) -> list[str]:
-        """Return, for each model, the words that support and oppose the chosen label."""
+        """Return the words that support and oppose the chosen label, for each model."""
         if view.label is None:
             return [""] * len(self.models)
         return [self._words(model, view, view.label) for model in self.models]
@@ -102,19 +87,7 @@ class Page:
         return round(thresholds[config.label_names.index(view.label)], 2)
 
     def predict(self, view: View, path: Path, targets: Sequence[Path]) -> Iterator[tuple[int, int]]:
-        """Write the predictions of each model for a file, by the current thresholds.
-
-        Args:
-            view: Has the thresholds.
-            path: The file.
-            targets: The file to write for each model.
-
-        Yields:
-            The number of texts that are scored, and of all texts to score.
-
-        Raises:
-            MultiLabelError: If the file cannot be read, or its data is bad.
-        """
+        """Write the predictions of each model for a file to its target; see `PageModel.predict_file`."""
         for number, (model, target) in enumerate(zip(self.models, targets, strict=True)):
             config = move_thresholds(model.config, view.shift, view.moved[number])
             for done, rows in model.predict_file(path, target, config):

@@ -15,7 +15,6 @@ from huggingface_hub import ModelCard
 from bert_multilabel import from_backbone
 from bert_multilabel.explain.explainer import Explanation, LabelExplanation, Word
 from bert_multilabel.model.output_format import prediction_records
-from bert_multilabel.page.app import launch, make_page
 from bert_multilabel.page.cli import main
 from bert_multilabel.page.html import bars_html, message_html, words_html
 from bert_multilabel.page.model import PageModel, card_examples, move_thresholds
@@ -94,7 +93,7 @@ def explanation_of(text, pair=None, attributions=(2.0, -1.0, 0.1), truncated=Fal
     return Explanation(text, pair, truncated, words, [label])
 
 
-def test_words_carry_their_sign_and_number_where_they_stand():
+def test_words_carry_their_sign_and_number():
     shown = words_html(explanation_of("one  <two> three"))
     assert (
         '<mark class="supports" style="--weight:0.50">one<small>+2.00</small></mark>  <mark class="opposes"' in shown
@@ -106,7 +105,7 @@ def test_words_carry_their_sign_and_number_where_they_stand():
     assert "too long" in words_html(explanation_of("one two three", truncated=True))
 
 
-def test_words_of_a_pair_stand_apart():
+def test_words_of_a_pair_are_separate():
     shown = words_html(explanation_of("one", "two three"))
     assert re.sub("<.*?>", "", "".join(re.findall('<p class="words.*?</p>', shown))) == (
         "Text: one+2.00Pair: two−1.00 three"
@@ -124,13 +123,13 @@ def test_everything_is_escaped(backbone):
 
 def test_thresholds_move_without_scoring_again(model):
     page = Page([model])
-    view, hint, bars = page.score(page.start(), "the price is good", " ")
+    view, hint = page.score(page.start(), "the price is good", " ")
     expected = model.scorer.logits(["the price is good"])[0]
     assert hint == ""
     assert torch.equal(view.logits[0], expected)
-    assert bars == page.bars(view) == [bars_html("tiny", expected, model.config)]
-    view, hint, bars = page.score(view, " \n", "")
-    assert (hint, bars, view.logits) == (message_html(NO_TEXT), [""], [])
+    assert page.bars(view) == [bars_html("tiny", expected, model.config)]
+    view, hint = page.score(view, " \n", "")
+    assert (hint, page.bars(view), view.logits) == (message_html(NO_TEXT), [""], [])
     assert "lone surrogate" in page.score(view, "a\ud800", "")[1]
 
 
@@ -138,8 +137,8 @@ def test_models_are_compared_each_by_its_own_labels(model, backbone, tmp_path):
     for part in from_backbone(backbone, ["gift", "other"], "cls"):
         part.save_pretrained(tmp_path / "second")
     page = Page([model, PageModel.load(tmp_path / "second")])
-    view, _, bars = page.score(page.start(), "a gift", "for you")
-    assert [len(read_bars(column)) for column in bars] == [3, 2]
+    view, _ = page.score(page.start(), "a gift", "for you")
+    assert [len(read_bars(column)) for column in page.bars(view)] == [3, 2]
     view = replace(view, label="other", moved=[{}, {"other": 0.9}])
     assert [page.threshold(number, view) for number in (0, 1)] == [None, 0.9]
     words = page.words(view)
@@ -147,7 +146,7 @@ def test_models_are_compared_each_by_its_own_labels(model, backbone, tmp_path):
     assert "<mark" in words[1]
 
 
-def test_files_are_predicted_by_the_thresholds_as_they_stand(model, write, tmp_path):
+def test_files_are_predicted_by_the_current_thresholds(model, write, tmp_path):
     rows = [{"id": n, "text": "the price is good " * (n % 3)} for n in range(300)]
     path = Path(write("rows.jsonl", "".join(json.dumps(row) + "\n" for row in rows)))
     page, target = Page([model]), tmp_path / "predictions.jsonl"
@@ -195,6 +194,8 @@ def test_the_command_says_what_is_wrong_in_one_line(monkeypatch, words, message)
 
 
 def test_the_page_in_a_browser(model, tab, write):
+    from bert_multilabel.page.app import launch, make_page  # imports gradio, which takes seconds
+
     blocks = make_page([model])
     url = launch(blocks, "127.0.0.1")
     try:
@@ -239,7 +240,7 @@ def test_the_page_in_a_browser(model, tab, write):
         with tab.expect_download() as download:
             tab.get_by_text("Download predictions.jsonl of tiny").click()
         labels = [json.loads(line)["labels"] for line in download.value.path().read_text().splitlines()]
-        assert [("gift" in given) for given in labels] == [not was_predicted] * 2
+        assert [("gift" in names) for names in labels] == [not was_predicted] * 2
         assert tab.evaluate("document.documentElement.scrollWidth") == 390
         assert complaints == []
         assert [asked for asked in requests if not asked.startswith((url, "data:", "blob:"))] == []
