@@ -143,15 +143,16 @@ def _sample(
     model_dir: Path, options: ExportArguments, config: MultiLabelConfig, tokenizer: MultiLabelTokenizer
 ) -> Sample:
     """Read the examples of `--file`, or make some up."""
-    if options.file is None:
+    file = options.file
+    if file is None:
         on_pairs = config.trained_on_pairs
         return made_up_sample(tokenizer, bool(trained_pair_column(model_dir)) if on_pairs is None else on_pairs)
     if options.text_pair_column is None:
         options = replace(options, text_pair_column=trained_pair_column(model_dir))
     spec = options.spec(config.label_names)
-    rows = load_splits(spec, {"test": options.file}).splits["test"]  # "test": texts may be empty, and labels missing
+    rows = load_splits(spec, {"test": file}).splits["test"]  # "test": texts may be empty, and labels missing
     return Sample(
-        source=Path(options.file).name,
+        source=Path(file).name,
         texts=list(rows["text"]),
         pairs=list(rows["pair"]) if "pair" in rows.column_names else None,
         labels=multi_hot(rows) if "labels" in rows.column_names else None,
