@@ -53,3 +53,9 @@ def test_the_auto_classes_pick_by_strategy():
         assert type(AutoModel.from_config(config)) is expected
         assert type(AutoModelForSequenceClassification.from_config(config)) is expected
     assert type(AutoConfig.for_model("bert_multilabel")) is MultiLabelConfig
+
+
+def test_the_console_command_is_installed():
+    command = Path(sysconfig.get_path("scripts")) / "bert-multilabel"
+    done = subprocess.run([str(command), "--help"], capture_output=True, text=True, check=True)
+    assert "train" in done.stdout and "predict" in done.stdout
