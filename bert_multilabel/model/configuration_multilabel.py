@@ -26,9 +26,7 @@ __version__ = "0.2.0"
 # The model class of each strategy.
 STRATEGIES = {"cls": "BertForMultiLabelCLS", "label_tokens": "BertForMultiLabelLabelTokens"}
 LABEL_ATTENTIONS = ("full", "isolated")
-# The task that `pipeline(...)` is asked for, and the class that does it.
-TASK = "multilabel-classification"
-_PIPELINE_CLASS = "pipeline_multilabel.MultiLabelPipeline"
+TASK = "multilabel-classification"  # the name of our task for `pipeline(...)`
 
 
 @strict
@@ -44,13 +42,12 @@ class MultiLabelConfig(PushedInParts, BertConfig):
         label_token_ids: Vocabulary ids of the L label tokens, in label order; only with `"label_tokens"`.
         label_attention: Only with `"label_tokens"`. `"full"`: all tokens attend to each other, as in BERT.
             `"isolated"`: a label token attends to the text and to itself, and the text attends to no label token. A
-            label's logit then does not depend on the other labels, and the position embeddings do not limit their
-            number.
+            logit then does not depend on other labels, and the position embeddings do not limit their number.
         label_layers: How many of the last encoder layers the label tokens pass through; None means all. With fewer,
-            each label enters with a vector of its own, `label_embeddings`; only with `"label_tokens"`.
+            each label has an input vector in `label_embeddings`. Only with `"label_tokens"`.
         threshold: A label is predicted if its probability is at least this: one number, or one per label, in 0..1.
         temperature: Logits are divided by it before the sigmoid: one positive number, or one per label.
-        min_labels: Every example gets at least this many labels, the most probable ones first.
+        min_labels: At least this many labels are predicted for every example, the most probable ones first.
         trained_on_pairs: Whether the model was trained on pairs of texts; None means unknown.
         bert_multilabel_version: Version of these files that wrote the configuration; set when saving.
 
@@ -95,11 +92,10 @@ class MultiLabelConfig(PushedInParts, BertConfig):
         if self.problem_type not in (None, "multi_label_classification"):
             raise MultiLabelError(f"problem_type must be 'multi_label_classification', got {self.problem_type!r}")
         self.problem_type = "multi_label_classification"
-        for field in ("threshold", "temperature", "label_token_ids"):
-            setattr(self, field, _as_list(getattr(self, field), int if field == "label_token_ids" else float))
+        for field, number_type in (("threshold", float), ("temperature", float), ("label_token_ids", int)):
+            setattr(self, field, _as_list(getattr(self, field), number_type))
         super().__post_init__(**kwargs)
         self.validate_multilabel()
-        # The strategy alone decides on the model class, so every folder names it.
         model_class = STRATEGIES[self.strategy]
         self.architectures = [model_class]
         self.auto_map = {
@@ -111,12 +107,12 @@ class MultiLabelConfig(PushedInParts, BertConfig):
 
     @property
     def encodes_text_separately(self) -> bool:
-        """Whether label tokens take no part in the first layers, or are not read by the text: then it stands alone."""
+        """Whether the hidden states of the text do not depend on label tokens, at least in the first layers."""
         return self.label_attention == "isolated" or self.has_late_label_layers
 
     @property
     def has_late_label_layers(self) -> bool:
-        """Whether label tokens take part in fewer layers than there are."""
+        """Whether label tokens pass through the last encoder layers only."""
         return self.label_layers is not None and self.label_layers < self.num_hidden_layers
 
     @property
@@ -135,15 +131,14 @@ class MultiLabelConfig(PushedInParts, BertConfig):
     def add_labels(self, names: Sequence[str], label_token_ids: list[int]) -> None:
         """Append labels; `model.add_labels` calls this.
 
-        If there is one threshold or temperature per label, a new label gets their median: all label tokens share a
-        head, so their values are similar, and a rare label does not move the median.
+        Where there is one threshold or temperature per label, a new label gets their median.
 
         Args:
             names: Names of the new labels.
             label_token_ids: Vocabulary ids of all label tokens, old and new.
 
         Raises:
-            MultiLabelError: If a name is blank, repeated or taken.
+            MultiLabelError: If a name is blank, repeated or exists already.
         """
         check_new_labels(names, self.label_names)
         for field in ("threshold", "temperature"):
@@ -157,11 +152,7 @@ class MultiLabelConfig(PushedInParts, BertConfig):
 
     @classmethod
     def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Self:
-        """Build a configuration from the content of a `config.json`.
-
-        Raises:
-            MultiLabelError: If a newer version of these files wrote it, or a field is invalid.
-        """
+        """Build a configuration from `config.json`; raise a MultiLabelError if it is invalid or of a newer version."""
         # First, because a newer version may allow values that the checks below refuse.
         _check_version(config_dict.get("bert_multilabel_version", __version__))
         try:
@@ -170,7 +161,7 @@ class MultiLabelConfig(PushedInParts, BertConfig):
             raise MultiLabelError(f"config.json is invalid: {' '.join(str(error).split())}") from error
 
     def save_pretrained(self, *args: Any, **kwargs: Any) -> None:
-        """Save the configuration, unless a field was set to an invalid value (`MultiLabelError`)."""
+        """Save the configuration; raise a MultiLabelError if a field is invalid."""
         self.validate_multilabel()
         super().save_pretrained(*args, **kwargs)
 
@@ -187,7 +178,7 @@ class MultiLabelConfig(PushedInParts, BertConfig):
 
         Args:
             threshold: One for all labels, one per label, or `{name: number}` for some of them; None keeps all.
-            min_labels: As the field; None keeps it.
+            min_labels: None keeps it.
 
         Raises:
             MultiLabelError: If a label is unknown or a value invalid.
@@ -202,8 +193,8 @@ class MultiLabelConfig(PushedInParts, BertConfig):
             unknown = [name for name in threshold if name not in self.label_names]
             if unknown:
                 raise MultiLabelError(f"Unknown labels in threshold: {unknown}. Known labels: {self.label_names}")
-            stored = dict(zip(self.label_names, self.label_thresholds, strict=True))
-            config.threshold = _as_list(list({**stored, **threshold}.values()))
+            stored = zip(self.label_names, self.label_thresholds, strict=True)
+            config.threshold = _as_list([threshold.get(name, value) for name, value in stored])
         elif threshold is not None:
             config.threshold = _as_list(threshold)
         if min_labels is not None:
@@ -216,11 +207,10 @@ class MultiLabelConfig(PushedInParts, BertConfig):
 
         Args:
             logits: (B, L), or (B, S) for a subset: a tensor, numpy array or nested list of floats.
-            subset: (S,) indices of the labels that were scored, if not all, as passed to the model.
+            subset: (S,) indices of the labels that were scored, as passed to the model; by default all.
 
         Returns:
-            Probabilities (B, L), float32, after `temperature`; and decisions (B, L), bool, by `threshold` and
-            `min_labels`; or (B, S) each.
+            Probabilities, float32, and decisions, bool, both with the shape of the logits.
 
         Raises:
             MultiLabelError: If the last dimension of the logits is not the number of labels.
@@ -228,17 +218,13 @@ class MultiLabelConfig(PushedInParts, BertConfig):
         logits = torch.as_tensor(logits)
         expected = len(self.label_names) if subset is None else len(subset)
         if logits.dim() == 0 or logits.size(-1) != expected:
-            raise MultiLabelError(
-                f"logits have shape {tuple(logits.shape)}, but there are {expected} labels to decide on: if only a "
-                "subset was scored, pass it as subset"
-            )
-        temperature = torch.as_tensor(self.temperature, dtype=torch.float32, device=logits.device)  # () or (L,)
-        threshold = torch.as_tensor(self.threshold, dtype=torch.float32, device=logits.device)  # () or (L,)
-        if subset is not None:
-            indices = torch.as_tensor(subset, device=logits.device)
-            temperature, threshold = (
-                values[indices] if values.dim() else values for values in (temperature, threshold)
-            )  # () or (S,)
+            shape = tuple(logits.shape)
+            raise MultiLabelError(f"logits have shape {shape}, but there are {expected} labels: pass a subset, if any")
+        indices = slice(None) if subset is None else torch.as_tensor(subset, device=logits.device)
+        temperature, threshold = (  # (L,) or (S,) each
+            torch.as_tensor(values, dtype=torch.float32, device=logits.device).expand(len(self.label_names))[indices]
+            for values in (self.temperature, self.threshold)
+        )
         scaled = logits.float() / temperature
         probabilities = scaled.sigmoid()
         decisions = probabilities >= threshold
@@ -253,10 +239,8 @@ class MultiLabelConfig(PushedInParts, BertConfig):
         """Log one warning per process if a model of pairs gets single texts, or a model of single texts pairs."""
         if self.trained_on_pairs is not None and self.trained_on_pairs != has_pairs:
             kinds = ("single texts", "pairs of texts")
-            logger.warning_once(
-                f"The model was trained on {kinds[self.trained_on_pairs]}, but gets {kinds[has_pairs]}: its "
-                "predictions may be poor."
-            )
+            trained, got = kinds[self.trained_on_pairs], kinds[has_pairs]
+            logger.warning_once(f"The model was trained on {trained}, but gets {got}: its predictions may be poor.")
 
     def _set_labels(self, num_labels: int | None) -> None:
         """Make `label_names`, `id2label`, `label2id` and `num_labels` agree, or refuse."""
@@ -273,9 +257,7 @@ class MultiLabelConfig(PushedInParts, BertConfig):
             self.label_names = mapped or [f"LABEL_{index}" for index in range(2 if num_labels is None else num_labels)]
         self.label_names = read_label_names(self.label_names)
         if mapped is not None and mapped != self.label_names:
-            raise MultiLabelError(
-                f"id2label names {mapped} but label_names are {self.label_names}: pass one of the two"
-            )
+            raise MultiLabelError(f"id2label names {mapped} but label_names are {self.label_names}: pass one of them")
         if num_labels is not None and num_labels != len(self.label_names):
             raise MultiLabelError(f"num_labels is {num_labels} but there are {len(self.label_names)} label names")
         label2id = {name: index for index, name in enumerate(self.label_names)}
@@ -285,16 +267,11 @@ class MultiLabelConfig(PushedInParts, BertConfig):
         self.label2id = label2id
 
     def validate_multilabel(self) -> None:
-        """Check all fields. Models and `save_pretrained` do so again, because fields may have been assigned.
-
-        Raises:
-            MultiLabelError: If a field is invalid or contradicts another.
-        """
+        """Raise a MultiLabelError if a field is invalid or contradicts another."""
         read_label_names(self.label_names)
         if self.id2label != dict(enumerate(self.label_names)):
             raise MultiLabelError(
-                f"num_labels or id2label was changed to {self.id2label} while label_names are {self.label_names}: "
-                "make a new configuration for other labels"
+                f"id2label is {self.id2label}, but label_names are {self.label_names}: make a new configuration"
             )
         check_strategy(self.strategy)
         if self.label_token_ids is not None:
@@ -305,8 +282,7 @@ class MultiLabelConfig(PushedInParts, BertConfig):
         num_labels = len(self.label_names)
         if type(self.min_labels) is not int or not 0 <= self.min_labels <= num_labels:
             raise MultiLabelError(
-                f"min_labels must be a whole number from 0 to the number of labels, {num_labels}, got "
-                f"{self.min_labels!r}"
+                f"min_labels must be a whole number from 0 to the number of labels, {num_labels}, got {self.min_labels!r}"
             )
         if self.trained_on_pairs not in (None, True, False):
             raise MultiLabelError(f"trained_on_pairs must be true, false or null, got {self.trained_on_pairs!r}")
@@ -314,9 +290,7 @@ class MultiLabelConfig(PushedInParts, BertConfig):
 
     def _check_label_token_ids(self, ids: list[int]) -> None:
         if self.strategy != "label_tokens":
-            raise MultiLabelError(
-                f"label_token_ids go with strategy 'label_tokens', but strategy is {self.strategy!r}"
-            )
+            raise MultiLabelError(f"label_token_ids need strategy 'label_tokens', but strategy is {self.strategy!r}")
         num_labels = len(self.label_names)
         if not isinstance(ids, list) or not all(type(index) is int for index in ids):
             raise MultiLabelError(f"label_token_ids must be a list of whole numbers, got {ids!r}")
@@ -332,25 +306,18 @@ class MultiLabelConfig(PushedInParts, BertConfig):
             raise MultiLabelError(f"label_attention must be {expected}, got {self.label_attention!r}")
         layers = self.label_layers
         if layers is not None and (type(layers) is not int or not 1 <= layers <= self.num_hidden_layers):
-            raise MultiLabelError(
-                f"label_layers must be a whole number from 1 to the number of layers, {self.num_hidden_layers}, got "
-                f"{layers!r}"
-            )
-        if self.strategy != "label_tokens":
-            for field, default in (("label_attention", "full"), ("label_layers", None)):
-                if getattr(self, field) != default:
-                    raise MultiLabelError(
-                        f"{field} is {getattr(self, field)!r}, but strategy {self.strategy!r} has no label tokens: "
-                        "use strategy 'label_tokens'"
-                    )
+            most = self.num_hidden_layers
+            raise MultiLabelError(f"label_layers must be a whole number from 1 to {most}, got {layers!r}")
+        for field, default in (("label_attention", "full"), ("label_layers", None)):
+            value = getattr(self, field)
+            if self.strategy != "label_tokens" and value != default:
+                raise MultiLabelError(f"{field} is {value!r}, but strategy {self.strategy!r} has no label tokens")
 
     def _check_per_label(self, field: str, holds: Callable[[float], bool], expected: str) -> None:
         value = getattr(self, field)
         values = value if isinstance(value, list) else [value]
         if isinstance(value, list) and len(value) != len(self.label_names):
-            raise MultiLabelError(
-                f"{field} lists {len(value)} values for {len(self.label_names)} labels: pass one per label"
-            )
+            raise MultiLabelError(f"{field} lists {len(value)} values for {len(self.label_names)} labels")
         for index, number in enumerate(values):
             if not isinstance(number, Real) or isinstance(number, bool) or not holds(float(number)):
                 where = f" for label {self.label_names[index]!r}" if isinstance(value, list) else ""
@@ -364,7 +331,7 @@ def check_strategy(strategy: str) -> None:
 
 
 def check_new_labels(names: Iterable[str], known: Sequence[str]) -> list[str]:
-    """Return the names of labels to add; raise a MultiLabelError if there are none, or one is invalid or known."""
+    """Return the names of labels to add; raise a MultiLabelError if there are none, or one is invalid or exists."""
     new = read_label_names(names, "names")
     known_already = [name for name in new if name in known]
     if known_already:
@@ -373,18 +340,10 @@ def check_new_labels(names: Iterable[str], known: Sequence[str]) -> list[str]:
 
 
 def read_label_names(names: Iterable[str], argument: str = "label_names") -> list[str]:
-    """Return label names as a list of strings.
-
-    Args:
-        names: A list, tuple or array of names.
-        argument: What messages call it.
+    """Return label names as a list of strings; messages call it `argument`.
 
     Raises:
         MultiLabelError: If it is a single text or a set, or a name is blank, repeated or not a string.
-
-    Example:
-        >>> read_label_names(("price", "quality"))
-        ['price', 'quality']
     """
     if isinstance(names, str) or not isinstance(names, Iterable):
         raise MultiLabelError(f"{argument} must be a list of names, got {names!r}")
@@ -395,9 +354,7 @@ def read_label_names(names: Iterable[str], argument: str = "label_names") -> lis
         raise MultiLabelError(f"{argument} is empty: pass at least one label")
     for index, name in enumerate(values):
         if not isinstance(name, str):
-            raise MultiLabelError(
-                f"{argument}[{index}] is {name!r}, not a string: convert all names, such as to {str(name)!r}"
-            )
+            raise MultiLabelError(f"{argument}[{index}] is {name!r}, not a string: convert it, as to {str(name)!r}")
         if not name.strip():
             raise MultiLabelError(f"{argument}[{index}] is {name!r}: a label name must not be blank")
     repeated = [name for name, count in Counter(values).items() if count > 1]
@@ -407,32 +364,29 @@ def read_label_names(names: Iterable[str], argument: str = "label_names") -> lis
 
 
 def _as_list(value: Any, number_type: type = float) -> Any:
-    """Return an array or sequence of numbers as a list of this type of number; leave anything else for the checks."""
+    """Return an array or sequence of numbers as a list of this type; leave other values for the checks."""
     if hasattr(value, "tolist"):
         value = value.tolist()
     if not isinstance(value, (list, tuple)):
         return value
-    return [
-        number_type(number)
-        if isinstance(number, Real) and not isinstance(number, bool) and (number_type is float or number % 1 == 0)
-        else number
-        for number in value
-    ]
+
+    def convert(number: Any) -> Any:
+        is_number = isinstance(number, Real) and not isinstance(number, bool)
+        return number_type(number) if is_number and (number_type is float or number % 1 == 0) else number
+
+    return [convert(number) for number in value]
 
 
 def _check_version(version: Any) -> None:
-    """Raise a MultiLabelError if a folder was written by a newer version of these files."""
     # Only a minor version may add to what a folder holds, so all patches of one read each other's folders.
     if _minor(version) > _minor(__version__):
         raise MultiLabelError(
-            f"this configuration was written by bert-multilabel {version}, newer than this {__version__}: upgrade "
-            "with `pip install -U bert-multilabel`, or load the folder by the code in it, with trust_remote_code=True "
-            "in a process that does not import bert_multilabel"
+            f"config.json was written by bert-multilabel {version}, newer than this {__version__}: `pip install -U "
+            "bert-multilabel`, or do not import bert_multilabel and load the folder with trust_remote_code=True"
         )
 
 
 def _minor(version: Any) -> tuple[int, int]:
-    """Return the major and the minor number of a version."""
     found = re.fullmatch(r"(\d{1,9})\.(\d{1,9})([.+a-z]\S*)?", str(version))
     if found is None:
         raise MultiLabelError(f"bert_multilabel_version must be a version such as {__version__!r}, got {version!r}")
@@ -440,7 +394,8 @@ def _minor(version: Any) -> tuple[int, int]:
 
 
 def _custom_pipelines() -> dict[str, Any]:
-    return {TASK: {"impl": _PIPELINE_CLASS, "pt": ["AutoModelForSequenceClassification"]}}
+    implementation = "pipeline_multilabel.MultiLabelPipeline"
+    return {TASK: {"impl": implementation, "pt": ["AutoModelForSequenceClassification"]}}
 
 
 MultiLabelConfig.register_for_auto_class()

@@ -7,11 +7,7 @@ from transformers import pipeline
 
 
 class EndpointHandler:
-    """Answers requests with the pipeline of a model.
-
-    Args:
-        path: Directory of the model and of this file.
-    """
+    """Answers requests with the pipeline of the model in the directory `path`."""
 
     def __init__(self, path: str = "") -> None:
         self.pipeline: Any = pipeline(  # type: ignore[call-overload]  # the types know Transformers' own tasks only
@@ -19,14 +15,11 @@ class EndpointHandler:
         )
 
     def __call__(self, data: dict[str, Any]) -> Any:
-        """Answer one request.
+        """Answer one request with `{"labels": [names], "scores": {name: probability}}`, or a list of those for a list.
 
         Args:
             data: `{"inputs": ..., "parameters": {...}}`: a text, a pair as `{"text": ..., "text_pair": ...}`, or a
                 list of those; and arguments of the pipeline, if any.
-
-        Returns:
-            `{"labels": [names], "scores": {name: probability}}`, or a list of those for a list.
 
         Raises:
             ValueError: If the request does not have this form, or a parameter is unknown or invalid.
@@ -37,9 +30,7 @@ class EndpointHandler:
         unknown = sorted(data.keys() - {"inputs", "parameters"})
         if unknown:
             raise ValueError(f"{form}, but this one also has {unknown}")
-        inputs, parameters = data["inputs"], data.get("parameters")
-        if parameters is None:
-            parameters = {}
+        inputs, parameters = data["inputs"], {} if data.get("parameters") is None else data["parameters"]
         if not isinstance(inputs, (str, dict, list)):
             raise ValueError(f"inputs must be a text, a pair, or a list of those, got {_brief(inputs)}")
         if not isinstance(parameters, dict) or "inputs" in parameters:

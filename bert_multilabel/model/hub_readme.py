@@ -9,65 +9,39 @@ from typing import Any
 from huggingface_hub import HfApi, ModelCard, ModelCardData
 from transformers.utils.hub import PushToHubMixin
 
-# Marks a README.md that the next push may replace, as the sentence does in those that Transformers writes.
-_MARK = "<!-- Written by push_to_hub, which replaces this page as long as this line stands in it. -->"
+# The next push replaces a README.md that has one of these: of an earlier push, or of Transformers.
+_MARK = "<!-- Written by push_to_hub, which replaces this page as long as it contains this line. -->"
 _STOCK_MARK = "This model card has been automatically generated."
-# What a repository needs to load, apart from the code, which each push contains: the ending of a file that shows it is
-# there, and the object that pushes it. The model pushes its configuration, too.
+# What a repository needs to load, apart from code, which each push contains: the ending of its file, and the object
+# that pushes it. The model pushes its configuration, too.
 _PARTS = {"weights": (".safetensors", "model"), "tokenizer": ("tokenizer_config.json", "tokenizer")}
 
 
 class PushedInParts(PushToHubMixin):
-    """Makes `push_to_hub` leave a README.md that says what the repository holds and what is still missing.
+    """Makes `push_to_hub` write a README.md that says how to use the repository, or what is still missing.
 
-    A README.md that a person or a training run wrote stays as it is. Configuration, tokenizer and model inherit from
-    this class before their base class from Transformers.
+    A README.md that a person or a training run wrote is kept. Configuration, tokenizer and model inherit from this
+    class before their base class from Transformers.
     """
 
     def push_to_hub(self, *args: Any, **kwargs: Any) -> Any:
-        """Push as Transformers does, then bring README.md up to date in a second commit.
-
-        Args:
-            *args: As in `PushToHubMixin.push_to_hub`.
-            **kwargs: As in `PushToHubMixin.push_to_hub`.
-
-        Returns:
-            The `CommitInfo` of the first commit.
-        """
+        """Push as Transformers does, then bring README.md up to date in a second commit; return the first one."""
         info: Any = super().push_to_hub(*args, **kwargs)  # annotated as its base class, str
-        # A pull request is a branch of its own.
-        refresh_readme(info.repo_url.repo_id, kwargs.get("token"), info.pr_revision or kwargs.get("revision"))
+        _refresh_readme(info.repo_url.repo_id, kwargs.get("token"), info.pr_revision or kwargs.get("revision"))
         return info
 
     def save_pretrained(self, save_directory: Any, *args: Any, **kwargs: Any) -> Any:
-        """Save as Transformers does; with `push_to_hub=True`, bring the README.md of the repository up to date.
-
-        Args:
-            save_directory: The folder to write.
-            *args: As in the class of Transformers.
-            **kwargs: As in the class of Transformers.
-
-        Returns:
-            What the class of Transformers returns.
-        """
+        """Save as Transformers does; with `push_to_hub=True`, bring the README.md of the repository up to date."""
         saved = super().save_pretrained(save_directory, *args, **kwargs)
-        # A pull request gets no page: what it holds is only known to the call above.
+        # A pull request gets no README.md, because only the call above knows its branch.
         if kwargs.get("push_to_hub") and kwargs.get("is_main_process", True) and not kwargs.get("create_pr"):
-            token = kwargs.get("token")
-            name = kwargs.get("repo_id") or Path(save_directory).name
+            name, token = kwargs.get("repo_id") or Path(save_directory).name, kwargs.get("token")
             repo_id = HfApi(token=token).create_repo(name, exist_ok=True).repo_id
-            refresh_readme(repo_id, token, kwargs.get("revision"))
+            _refresh_readme(repo_id, token, kwargs.get("revision"))
         return saved
 
 
-def refresh_readme(repo_id: str, token: bool | str | None = None, revision: str | None = None) -> None:
-    """Rewrite the README.md of a repository by what it holds now, unless somebody wrote it.
-
-    Args:
-        repo_id: The repository, "user/name".
-        token: For the Hub; by default the stored one.
-        revision: The branch; by default main.
-    """
+def _refresh_readme(repo_id: str, token: bool | str | None, revision: str | None) -> None:
     api = HfApi(token=token)
     files = api.list_repo_files(repo_id, revision=revision)
     tags: list[str] = []
@@ -93,7 +67,7 @@ def make_readme(repo_id: str, files: Collection[str], tags: Collection[str] = ()
         repo_id: The repository, "user/name".
         files: Names of the files that it holds, or will hold once pushed.
         tags: For its metadata, in addition to those of this package.
-        note: A paragraph in front of the rest.
+        note: First paragraph.
 
     Example:
         >>> page = make_readme("me/opinions", ["config.json", "model.safetensors"])
@@ -124,20 +98,12 @@ def make_readme(repo_id: str, files: Collection[str], tags: Collection[str] = ()
 def _what_is_missing(repo_id: str, parts: list[str]) -> str:
     calls = "\n".join(f'{_PARTS[part][1]}.push_to_hub("{repo_id}")' for part in parts)
     what = f"the {' and the '.join(parts)} {'is' if parts == ['tokenizer'] else 'are'} missing"
-    return (
-        f"## What is missing\n\nThis repository does not load as a model yet: {what}. To add what is missing, in "
-        f"Python:\n\n```python\n{calls}\n```"
-    )
+    todo = f"This repository does not load as a model yet: {what}. To add what is missing, in Python:"
+    return f"## What is missing\n\n{todo}\n\n```python\n{calls}\n```"
 
 
 def usage(name: str, has_pairs: bool = False, where: str = "its name on the Hub") -> str:
-    """Return blocks of Markdown that show how to load a folder or repository and predict with it.
-
-    Args:
-        name: Of the folder or repository.
-        has_pairs: Whether the model was trained on pairs of texts.
-        where: What the name is, for a comment in the code.
-    """
+    """Return Markdown that shows how to load the model `name` and predict; `where` explains the name in a comment."""
     one = '{"text": "a text", "text_pair": "its second text"}' if has_pairs else '"a text"'
     batch = '["a text"], ["its second text"]' if has_pairs else '["a text"]'
     return f"""```python

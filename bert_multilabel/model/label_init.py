@@ -24,15 +24,13 @@ def check_label_descriptions(descriptions: Mapping[str, str], names: Sequence[st
         raise MultiLabelError(f"Unknown labels in descriptions: {unknown}. Known labels: {list(names)}")
     for name, description in descriptions.items():
         if not isinstance(description, str) or not description.strip():
-            raise MultiLabelError(
-                f"the description of label {name!r} is {description!r}: write a text, or leave it out"
-            )
+            raise MultiLabelError(f"the description of label {name!r} is {description!r}: it must be a text")
 
 
 def label_texts(names: Sequence[str], descriptions: Mapping[str, str]) -> list[str]:
-    """Return the text that each label starts from: its description, or else the words of its name.
+    """Return the text from which each label is initialized: its description, or the words of its name.
 
-    The name is used with its punctuation where its words are those of another label.
+    A name keeps its punctuation if it would otherwise equal another one.
 
     Example:
         >>> label_texts(["too_expensive", "c", "c++"], {})
@@ -50,20 +48,14 @@ def label_texts(names: Sequence[str], descriptions: Mapping[str, str]) -> list[s
 def mean_of_pieces(embeddings: torch.Tensor, tokenizer: MultiLabelTokenizer, texts: Sequence[str]) -> torch.Tensor:
     """Return the mean embedding of each text's word pieces, (S, H).
 
-    Punctuation is left out, unless the text has nothing else or would then equal another one.
-
-    Args:
-        embeddings: (V, H), the word embeddings.
-        tokenizer: Splits the texts into word pieces.
-        texts: S texts.
+    Punctuation is left out, unless the text has nothing else or would then equal another one. The word embeddings are
+    (V, H).
     """
-    options = []  # of each text, its word pieces without punctuation, and with it
+    options = []  # for each text, its word pieces without and with punctuation
     for text in texts:
-        pieces = [
-            tokenizer(form, add_special_tokens=False)["input_ids"] for form in (_without_punctuation(text), text)
-        ]
-        whole = pieces[1] or [tokenizer.unk_token_id]  # of a lone accent, the tokenizer keeps nothing
-        options.append((tuple(pieces[0] or whole), whole))
+        whole = tokenizer(text, add_special_tokens=False)["input_ids"] or [tokenizer.unk_token_id]  # a lone accent
+        words = tokenizer(_without_punctuation(text), add_special_tokens=False)["input_ids"]
+        options.append((tuple(words or whole), whole))
     counts = Counter(words for words, _ in options)
     chosen = [list(words) if counts[words] == 1 else whole for words, whole in options]
     return _make_distinct(torch.stack([embeddings[pieces].mean(dim=0) for pieces in chosen]))
@@ -73,13 +65,9 @@ def mean_of_pieces(embeddings: torch.Tensor, tokenizer: MultiLabelTokenizer, tex
 def mean_of_states(
     encoder: MultiLabelBert, depth: int, tokenizer: MultiLabelTokenizer, texts: Sequence[str]
 ) -> torch.Tensor:
-    """Return the mean hidden state of each text, [CLS] and [SEP] included, after some layers: (S, H).
+    """Return the mean hidden state (S, H) of S texts, [CLS] and [SEP] included, after `depth` layers, without dropout.
 
-    Args:
-        encoder: Encodes the texts, without dropout.
-        depth: After how many layers.
-        tokenizer: The model's tokenizer.
-        texts: S texts; those longer than the encoder are cut off.
+    Texts longer than the encoder allows are cut off.
     """
     text_tokenizer = tokenizer.without_label_tokens()
     was_training = encoder.training

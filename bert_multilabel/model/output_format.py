@@ -25,9 +25,6 @@ def prediction_records(
         top_scores: Only this many scores, the highest first; by default all, in label order.
         predicted_only: Only the scores of the predicted labels.
 
-    Yields:
-        One record per example, in order.
-
     Example:
         >>> config = MultiLabelConfig(label_names=["price", "quality"])
         >>> list(prediction_records(torch.tensor([[0.0, -1000.0]]), config))

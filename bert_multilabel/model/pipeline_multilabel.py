@@ -23,8 +23,7 @@ from .windows import Windows
 
 logger = logging.get_logger(__name__)
 
-# How many texts of an iterator are read ahead and sorted by length.
-READ_AHEAD = 4096
+READ_AHEAD = 4096  # texts of an iterator that are sorted by length together
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,13 +33,11 @@ class CallArguments:
     Args:
         threshold: Labels are predicted from this probability on: one number for all labels, one per label, or
             `{name: number}` for some of them. By default the values stored with the model.
-        min_labels: Every text gets at least this many labels; by default the value stored with the model.
+        min_labels: At least this many labels are predicted for every text; by default as stored with the model.
         return_all_scores: Return the scores of all labels, in label order; if False, of the predicted labels.
         top_k: Return only this many of these scores, the highest first. It does not change the predicted labels.
-        stride: Read texts longer than the model in windows that overlap by this many tokens; by default they are cut
-            off.
-        pooling: With `stride`: a label gets the highest probability of all windows, `"max"`, the default, or the
-            `"mean"`.
+        stride: Read long texts in windows that overlap by this many tokens; by default they are cut off.
+        pooling: A label gets the `"max"` (default) or `"mean"` of its probabilities in all windows.
 
     Raises:
         MultiLabelError: If a value is invalid.
@@ -54,8 +51,7 @@ class CallArguments:
     pooling: str | None = None
 
     def __post_init__(self) -> None:
-        if self.top_k is not None and (type(self.top_k) is not int or self.top_k < 1):
-            raise MultiLabelError(f"top_k must be a whole number from 1 up, got {self.top_k!r}")
+        _check_is_positive("top_k", self.top_k)
         if not isinstance(self.return_all_scores, bool):
             raise MultiLabelError(f"return_all_scores must be True or False, got {self.return_all_scores!r}")
         if self.pooling is not None and self.stride is None:
@@ -78,9 +74,6 @@ class PipelineArguments(CallArguments):
         padding: No effect: each batch is padded to its longest text.
         batch_size: No effect: the pipeline sorts texts by length and forms batches of equally many tokens.
         num_workers: No effect: texts are tokenized in this process.
-
-    Raises:
-        MultiLabelError: If a value is invalid.
     """
 
     max_length: int | None = None
@@ -91,19 +84,14 @@ class PipelineArguments(CallArguments):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.max_length is not None and (type(self.max_length) is not int or self.max_length < 1):
-            raise MultiLabelError(f"max_length must be a whole number from 1 up, got {self.max_length!r}")
+        _check_is_positive("max_length", self.max_length)
         if self.truncation not in (None, True, "longest_first"):
-            raise MultiLabelError(
-                f"truncation must be True, got {self.truncation!r}: to read long texts whole, pass a stride"
-            )
+            raise MultiLabelError(f"truncation must be True, got {self.truncation!r}: for long texts pass a stride")
         ignored = [name for name in ("batch_size", "num_workers") if getattr(self, name) is not None]
         if self.padding not in (None, True, "longest"):
             ignored.append("padding")
         if ignored:
-            logger.warning_once(
-                f"{', '.join(ignored)} has no effect: this pipeline sorts texts by length and batches them itself."
-            )
+            logger.warning_once(f"{', '.join(ignored)} has no effect: the pipeline sorts and batches texts itself.")
 
 
 class MultiLabelPipeline(Pipeline):
@@ -125,7 +113,6 @@ class MultiLabelPipeline(Pipeline):
 
     model: Any
     tokenizer: Any
-    # Only a tokenizer is loaded with the model.
     _load_tokenizer: Any = True
     _load_processor: Any = False
     _load_feature_extractor: Any = False
@@ -135,18 +122,17 @@ class MultiLabelPipeline(Pipeline):
     def __init__(self, model: Any, tokenizer: Any = None, **kwargs: Any) -> None:
         if model.config.model_type != MultiLabelConfig.model_type:
             raise MultiLabelError(
-                f"the model is a {type(model).__name__} of model_type {model.config.model_type!r}, which does not "
-                f"decide on labels: pass one of model_type {MultiLabelConfig.model_type!r}"
+                f"the model is a {type(model).__name__} of model_type {model.config.model_type!r}: pass one of "
+                f"model_type {MultiLabelConfig.model_type!r}"
             )
         check_tokenizer(tokenizer, model.config)
-        # Of these the base class makes a data loader.
-        own = {name: kwargs.pop(name) for name in ("batch_size", "num_workers") if name in kwargs}
-        PipelineArguments(**own)
+        # The base class would make a data loader of them.
+        PipelineArguments(**{name: kwargs.pop(name) for name in ("batch_size", "num_workers") if name in kwargs})
         super().__init__(model=model, tokenizer=tokenizer, **kwargs)
 
     @cached_property
     def scorer(self) -> MultiLabelScorer:
-        """What scores texts, made at the first call."""
+        """Computes the logits."""
         return MultiLabelScorer(self.model, self.tokenizer)
 
     def __call__(self, inputs: Any, **arguments: Any) -> Any:  # type: ignore[override]  # it batches by itself
@@ -158,8 +144,8 @@ class MultiLabelPipeline(Pipeline):
             **arguments: `PipelineArguments`.
 
         Returns:
-            One answer for one text or pair; a list for inputs with a length; otherwise an iterator, which reads as
-            many texts ahead as are sorted by length together. Answers have the order of the inputs.
+            One answer for one text or pair; a list for inputs with a length; otherwise an iterator, which reads
+            `READ_AHEAD` texts at a time. Answers have the order of the inputs.
 
         Raises:
             MultiLabelError: If an argument is unknown or invalid, or an input is neither a text nor a pair.
@@ -195,35 +181,27 @@ class MultiLabelPipeline(Pipeline):
     def preprocess(  # type: ignore[override]  # no tensors yet, because batches are formed of many texts
         self, item: Any, number: int = 0
     ) -> tuple[str, str | None]:
-        """Return text and pair of one input, or refuse it by its number."""
+        """Return text and pair of one input; errors name its number."""
         pair = item if isinstance(item, Mapping) else {"text": item}
         unknown = [key for key in pair if key not in ("text", "text_pair")]
         text, text_pair = pair.get("text"), pair.get("text_pair")
         if unknown:
             raise MultiLabelError(f"input {number} has the key {unknown[0]!r}: pass 'text' and 'text_pair' only")
         if not isinstance(text, str) or not isinstance(text_pair, str | None):
-            raise MultiLabelError(
-                f"input {number} must be a text, or a pair such as "
-                f'{{"text": ..., "text_pair": ...}}, got {repr(item)[:80]}'
-            )
+            pair_form = '{"text": ..., "text_pair": ...}'
+            raise MultiLabelError(f"input {number} must be a text, or a pair as {pair_form}, got {repr(item)[:80]}")
         try:
             (text + (text_pair or "")).encode()
         except UnicodeEncodeError as error:
-            raise MultiLabelError(
-                f"input {number} has a lone surrogate, which is not valid Unicode: {repr(item)[:80]}; remove it"
-            ) from error
+            quoted = repr(item)[:80]
+            raise MultiLabelError(f"input {number} has a lone surrogate (invalid Unicode): {quoted}") from error
         return text, text_pair
 
     def _forward(  # type: ignore[override]  # of texts, for the same reason
-        self,
-        inputs: Sequence[tuple[str, str | None]],
-        windows: Windows | None = None,
-        max_length: int | None = None,
+        self, inputs: Sequence[tuple[str, str | None]], windows: Windows | None = None, max_length: int | None = None
     ) -> torch.Tensor:
         """Return logits (N, L), float32, of N texts, some of which may have pairs."""
-        scorer = self.scorer
-        if max_length is not None:
-            scorer = MultiLabelScorer(self.model, self.tokenizer, max_length=max_length)
+        scorer = MultiLabelScorer(self.model, self.tokenizer, max_length=max_length) if max_length else self.scorer
         return score_rows(partial(scorer.logits, windows=windows), inputs, len(self.model.config.label_names))
 
     def postprocess(  # type: ignore[override]  # of many texts at once
@@ -234,16 +212,20 @@ class MultiLabelPipeline(Pipeline):
 
 
 def _rows_of_table(table: Any) -> list[dict[str, Any]]:
-    """Return texts and pairs of a table of pandas, polars or pyarrow."""
+    """Return the rows of a table of pandas, polars or pyarrow."""
     names = [str(name) for name in getattr(table, "column_names", table.columns)]
     if "text" not in names or not {*names} <= {"text", "text_pair"}:
         raise MultiLabelError(
-            f"the table has the columns {names}, but may have 'text' and 'text_pair' only: pass one column of texts, "
-            "such as table['text'], or rename and select columns"
+            f"the table has the columns {names}, but needs 'text' and may have 'text_pair': pass one column of texts"
         )
     columns = [table[name] for name in names]
     values = [column.to_pylist() if hasattr(column, "to_pylist") else list(column) for column in columns]
     return [dict(zip(names, row, strict=True)) for row in zip(*values, strict=True)]
+
+
+def _check_is_positive(name: str, value: int | None) -> None:
+    if value is not None and (type(value) is not int or value < 1):
+        raise MultiLabelError(f"{name} must be a whole number from 1 up, got {value!r}")
 
 
 def _check_names(arguments: Iterable[str]) -> None:

@@ -34,8 +34,8 @@ class MultiLabelTokenizer(PushedInParts, BertTokenizer):
     With strategy `"cls"` it encodes as BERT's own: `[CLS] text [SEP]`, `[CLS] text [SEP] pair [SEP]`. With
     `"label_tokens"` it registers the special tokens `[OPINION1]` ... `[OPINIONL]`, inserts all of them before the
     last `[SEP]`, in label order and with the token type of the preceding segment, and adds `label_mask` to its
-    output: 1 at the L label tokens, 0 elsewhere. Truncation never removes a label token, and text never becomes one:
-    in a text, `[OPINION1]` and `[SEP]` are plain characters.
+    output: 1 at the L label tokens, 0 elsewhere. Truncation never removes a label token. In a text, `[OPINION1]` and
+    `[SEP]` are plain characters.
 
     Build one from any BERT checkpoint: `MultiLabelTokenizer.from_pretrained(path, label_names=[...], strategy=...)`.
 
@@ -43,12 +43,11 @@ class MultiLabelTokenizer(PushedInParts, BertTokenizer):
         vocab: Path of a `vocab.txt`, or a mapping from token to id; not needed if a `tokenizer.json` is loaded.
         label_names: Names of the L labels; required for `"label_tokens"`.
         strategy: `"cls"` or `"label_tokens"`.
-        **kwargs: Whatever `BertTokenizer` takes.
+        **kwargs: Other arguments of `BertTokenizer`.
 
     Raises:
-        MultiLabelError: At construction, if the strategy is unknown, or label names or a vocabulary are missing or
-            invalid. In calls, if `max_length` leaves no room for text, for `split_special_tokens=False`, or if a text
-            has a lone surrogate.
+        MultiLabelError: If the strategy is unknown, or label names or a vocabulary are missing or invalid. In calls,
+            if `max_length` leaves no room for text, for `split_special_tokens=False`, or for a lone surrogate.
     """
 
     def __init__(
@@ -64,8 +63,7 @@ class MultiLabelTokenizer(PushedInParts, BertTokenizer):
         if vocab is None and kwargs.get("tokenizer_object") is None and kwargs.get("tokenizer_file") is None:
             raise MultiLabelError("there is no vocabulary: tokenizer.json is missing, or pass vocab")
         label_names = None if label_names is None else read_label_names(label_names)
-        self.label_names = label_names
-        self.strategy = strategy
+        self.label_names, self.strategy = label_names, strategy
         self.label_token_ids: list[int] = []
         # Otherwise a text that spells a special token would add one.
         kwargs["split_special_tokens"] = True
@@ -76,17 +74,14 @@ class MultiLabelTokenizer(PushedInParts, BertTokenizer):
 
     @classmethod
     def convert_to_native_format(cls, trust_remote_code: bool = False, **kwargs: Any) -> dict[str, Any]:
-        """Load a `tokenizer.json` with its own normalizer, but without truncation and padding saved for other tasks.
-
-        The base class would rebuild the backend from its vocabulary and lose the normalizer.
-        """
+        """Load a `tokenizer.json` with its own normalizer, without truncation and padding saved for other tasks."""
+        # The base class would rebuild the backend from its vocabulary and lose the normalizer.
         if file := kwargs.pop("tokenizer_file", None):
             backend = Tokenizer.from_file(file)
             backend.no_truncation()
             backend.no_padding()
             return {**kwargs, "tokenizer_object": backend}
-        native: dict[str, Any] = super().convert_to_native_format(trust_remote_code=trust_remote_code, **kwargs)
-        return native
+        return dict(super().convert_to_native_format(trust_remote_code=trust_remote_code, **kwargs))
 
     def _align_normalizer(self, arguments: dict[str, Any]) -> None:
         """Set the normalizer to the arguments, and attributes without an argument to what `tokenizer.json` says."""
@@ -99,13 +94,10 @@ class MultiLabelTokenizer(PushedInParts, BertTokenizer):
             self.backend_tokenizer.normalizer = normalizer
 
     def add_labels(self, names: Sequence[str]) -> None:
-        """Register the tokens of more labels after those of the known ones; `model.add_labels` calls this.
-
-        Args:
-            names: Names of the new labels.
+        """Append label tokens for new labels; `model.add_labels` calls this.
 
         Raises:
-            MultiLabelError: If there are no label tokens, or a name is invalid or known already.
+            MultiLabelError: If the strategy is not `"label_tokens"`, or a name is invalid or exists already.
         """
         if not self.label_token_ids:
             raise MultiLabelError(f"this tokenizer (strategy {self.strategy!r}) has no label tokens to add to")
@@ -127,7 +119,7 @@ class MultiLabelTokenizer(PushedInParts, BertTokenizer):
     def without_label_tokens(self) -> "MultiLabelTokenizer":
         """Return a copy that adds no label tokens and no `label_mask`, for models that encode the text separately.
 
-        It encodes texts as this tokenizer does, and texts of the same length. Save this tokenizer, not the copy.
+        It truncates texts to the same length. Save this tokenizer, not the copy.
         """
         tokenizer = copy.deepcopy(self)
         tokenizer.model_max_length -= len(self.label_token_ids)
@@ -139,14 +131,11 @@ class MultiLabelTokenizer(PushedInParts, BertTokenizer):
     def _put_before_last_sep(self, tokens: list[str]) -> None:
         cls, sep = self.cls_token, self.sep_token
         labels = {segment: "".join(f"{token}:{segment} " for token in tokens) for segment in (0, 1)}
+        ids = [self.cls_token_id, self.sep_token_id, *self.label_token_ids]
         self.backend_tokenizer.post_processor = TemplateProcessing(
             single=f"{cls}:0 $A:0 {labels[0]}{sep}:0",
             pair=f"{cls}:0 $A:0 {sep}:0 $B:1 {labels[1]}{sep}:1",
-            special_tokens=[
-                (cls, self.cls_token_id),
-                (sep, self.sep_token_id),
-                *zip(tokens, self.label_token_ids, strict=True),
-            ],
+            special_tokens=list(zip((cls, sep, *tokens), ids, strict=True)),
         )
 
     def __call__(
@@ -157,12 +146,10 @@ class MultiLabelTokenizer(PushedInParts, BertTokenizer):
         text_pair_target: Any = None,
         **kwargs: Any,
     ) -> BatchEncoding:
-        """Tokenize as the base class does, and add `label_mask`; raises `MultiLabelError` as the class says."""
+        """Tokenize as the base class does, and add `label_mask`; raise a MultiLabelError as the class says."""
         options = {**kwargs, **(kwargs.pop("tokenizer_kwargs", None) or {})}
         if options.get("split_special_tokens") is False:
-            raise MultiLabelError(
-                "split_special_tokens=False would let a text add label tokens of its own: leave it out"
-            )
+            raise MultiLabelError("split_special_tokens=False would let a text add label tokens: leave it out")
         if isinstance(text_pair, str) and not text_pair:
             # The backend drops an empty pair of a single text, though not one in a batch. A space has no tokens.
             text_pair = " "
@@ -171,13 +158,11 @@ class MultiLabelTokenizer(PushedInParts, BertTokenizer):
         try:
             encoding: BatchEncoding = super().__call__(text, text_pair, text_target, text_pair_target, **options)
         except TypeError as error:
-            # The backend says of invalid Unicode that it is not a string.
-            for item in _texts_in([text, text_pair]):
-                if _SURROGATE.search(item):
-                    raise MultiLabelError(
-                        f"a text has a lone surrogate, which is not valid Unicode: {repr(item)[:80]}; remove it"
-                    ) from error
-            raise
+            invalid = next((item for item in _texts_in([text, text_pair]) if _SURROGATE.search(item)), None)
+            if invalid is None:
+                raise
+            # The backend says only that it is not a string.
+            raise MultiLabelError(f"a text has a lone surrogate (invalid Unicode): {repr(invalid)[:80]}") from error
         if self.label_token_ids and "input_ids" in encoding:
             self._add_label_mask(encoding)
         return encoding
@@ -195,7 +180,7 @@ class MultiLabelTokenizer(PushedInParts, BertTokenizer):
     def pad(  # type: ignore[override]  # the other options pass through
         self, encoded_inputs: Any, padding: Any = True, padding_side: str | None = None, **kwargs: Any
     ) -> BatchEncoding:
-        """Pad as the base class does, and add `label_mask`, or pad the one that there is."""
+        """Pad as the base class does, and add or pad `label_mask`."""
         if isinstance(encoded_inputs, (list, tuple)) and encoded_inputs and isinstance(encoded_inputs[0], Mapping):
             encoded_inputs = {name: [row[name] for row in encoded_inputs] for name in encoded_inputs[0]}
         inputs = dict(encoded_inputs)
@@ -206,21 +191,16 @@ class MultiLabelTokenizer(PushedInParts, BertTokenizer):
         return padded
 
     def _add_label_mask(self, encoding: BatchEncoding, masks: Any = None, padding_side: str = "right") -> None:
-        """Add `label_mask` in the form of `input_ids`: a list, a list of lists, or a tensor or array.
-
-        Args:
-            encoding: Holds `input_ids`.
-            masks: Masks to pad, of the same rows; by default label tokens are found by their ids, which no text has.
-            padding_side: "left" or "right".
-        """
+        """Add `label_mask` in the form of `input_ids`; without `masks` label tokens are found by their ids."""
         ids = encoding["input_ids"]
         rows = ids if isinstance(ids, list) else ids.tolist()
         is_batch = bool(rows) and isinstance(rows[0], list)
+        rows, masks = (rows, masks) if is_batch else ([rows], None if masks is None else [masks])
         if masks is None:
-            found = [[int(i in self._label_token_id_set) for i in row] for row in (rows if is_batch else [rows])]
+            found = [[int(i in self._label_token_id_set) for i in row] for row in rows]
         else:
             found = []
-            for mask, row in zip(masks if is_batch else [masks], rows if is_batch else [rows], strict=True):
+            for mask, row in zip(masks, rows, strict=True):
                 padding = [0] * (len(row) - len(mask))
                 values = mask.tolist() if hasattr(mask, "tolist") else mask
                 found.append([*values, *padding] if padding_side == "right" else [*padding, *values])
@@ -250,13 +230,12 @@ class MultiLabelTokenizer(PushedInParts, BertTokenizer):
             return text, text_pair
         max_length = self.model_max_length if max_length is None else max_length
         # Below the number of special tokens the backend would return the text uncut.
-        is_pair = text_pair is not None or (_holds_pairs(text) and not is_split_into_words)
+        is_batch_of_lists = isinstance(text, (list, tuple)) and len(text) > 0 and isinstance(text[0], (list, tuple))
+        is_pair = text_pair is not None or (is_batch_of_lists and not is_split_into_words)
         needed = int(self.num_special_tokens_to_add(pair=is_pair)) + (2 if is_pair else 1)
         if max_length < needed:
-            raise MultiLabelError(
-                f"max_length={max_length} leaves no room for text besides {len(self.label_token_ids)} label tokens: "
-                f"it must be at least {needed}"
-            )
+            room = f"leaves no room for text besides {len(self.label_token_ids)} label tokens"
+            raise MultiLabelError(f"max_length={max_length} {room}: it must be at least {needed}")
         if is_pair and strategy in (True, "longest_first") and not return_overflowing_tokens:
             return self._cut_long_pairs(text, text_pair, max_length, is_split_into_words)
         return text, text_pair
@@ -266,12 +245,6 @@ class MultiLabelTokenizer(PushedInParts, BertTokenizer):
 
         The backend stores what it removes: of a pair, every piece of one text with every piece of the other. Two texts
         of 100 KB would need all memory.
-
-        Args:
-            text: A text, texts, or pairs of texts.
-            text_pair: A text, texts, or None if `text` holds pairs.
-            max_length: Longest input in tokens.
-            are_words: Whether each text is a list of words.
         """
         if text_pair is None:
             return [self._cut_pair(pair[0], pair[1], max_length) if len(pair) == 2 else pair for pair in text], None
@@ -311,14 +284,9 @@ class MultiLabelTokenizer(PushedInParts, BertTokenizer):
 
 
 def check_tokenizer(tokenizer: Any, config: MultiLabelConfig) -> None:
-    """Refuse a tokenizer that does not belong to a model.
+    """Raise a MultiLabelError if labels or label tokens differ, or the tokenizer has tokens that the model lacks.
 
-    Args:
-        tokenizer: Any tokenizer. A model with strategy "cls" also takes the one of its backbone, which has no labels.
-        config: Configuration of the model.
-
-    Raises:
-        MultiLabelError: If labels or label tokens differ, or the tokenizer has tokens that the model lacks.
+    A model with strategy "cls" also takes the tokenizer of its backbone, which has no labels.
     """
     names, ids = getattr(tokenizer, "label_names", None), list(getattr(tokenizer, "label_token_ids", []))
     own_ids = config.label_token_ids or []
@@ -339,17 +307,11 @@ def check_tokenizer(tokenizer: Any, config: MultiLabelConfig) -> None:
 
 
 def _texts_in(inputs: Any) -> Iterator[str]:
-    """Yield all texts in the arguments of a call."""
     if isinstance(inputs, str):
         yield inputs
     elif isinstance(inputs, (list, tuple)):
         for item in inputs:
             yield from _texts_in(item)
-
-
-def _holds_pairs(text: Any) -> bool:
-    """Whether a batch is a list of (text, pair)."""
-    return isinstance(text, (list, tuple)) and len(text) > 0 and isinstance(text[0], (list, tuple))
 
 
 MultiLabelTokenizer.register_for_auto_class()

@@ -14,16 +14,10 @@ from .errors import MultiLabelError
 from .tokenization_multilabel import MultiLabelTokenizer
 
 POOLINGS = ("max", "mean")
-_MAX_QUOTED = 40  # characters of a pair that a message quotes
 
 
 class NoRoom(MultiLabelError):
-    """A pair leaves no room in the windows for its text.
-
-    Args:
-        message: The message.
-        row: Index of the text among those that were cut together.
-    """
+    """A pair leaves no room in the windows for its text, the one with the index `row`."""
 
     def __init__(self, message: str, row: int) -> None:
         super().__init__(message)
@@ -38,7 +32,7 @@ class Windows:
 
     Args:
         stride: By how many tokens of the text consecutive windows overlap, as in the tokenizers library.
-        pooling: A label gets the highest probability of all windows (`"max"`), or the mean (`"mean"`).
+        pooling: A label gets the `"max"` or the `"mean"` of its probabilities in all windows.
 
     Raises:
         MultiLabelError: If the stride is not a whole number from 0 up, or the pooling is unknown.
@@ -66,16 +60,15 @@ class Windows:
 
         Args:
             input_ids: Token ids of N texts with their pairs and label tokens, not truncated.
-            token_type_ids: Segment ids of the same tokens.
-            tokenizer: The tokenizer that made them.
+            token_type_ids: Their segment ids.
+            tokenizer: Made the ids.
             max_length: Length of a window in tokens.
 
         Returns:
             Token ids and segment ids of W windows, text by text, and the number of windows of each of the N texts.
 
         Raises:
-            NoRoom: If a pair leaves no more room for text than the stride.
-            MultiLabelError: If there is no more room even without a pair.
+            MultiLabelError: If windows have no more room for text than the stride; NoRoom if because of a pair.
         """
         self.check_room(tokenizer, max_length)
         cut_ids, cut_types, counts = [], [], []
@@ -89,31 +82,24 @@ class Windows:
         return cut_ids, cut_types, counts
 
     def check_room(self, tokenizer: MultiLabelTokenizer, max_length: int) -> None:
-        """Raise a MultiLabelError if windows have no more room for text than the stride, even without a pair.
-
-        Args:
-            tokenizer: The model's tokenizer.
-            max_length: Length of a window in tokens.
-        """
+        """Raise a MultiLabelError if windows of `max_length` tokens have no more room for text than the stride."""
         room = max_length - int(tokenizer.num_special_tokens_to_add(pair=False))
         if self.stride >= room:
             raise MultiLabelError(
-                f"stride={self.stride} must be less than {room}, the tokens of text that a window of {max_length} "
-                "tokens holds"
+                f"stride={self.stride} must be less than {room}, as a window of {max_length} holds {room} tokens of text"
             )
 
     def _spans(
         self, row: int, ids: Sequence[int], end: int, tokenizer: MultiLabelTokenizer, max_length: int
     ) -> list[tuple[int, int]]:
-        """Return start and end of the windows of one text, whose tokens are those from 1 to `end`."""
+        """Return start and end of each window of one text, whose tokens are those from 1 to `end`."""
         room = max_length - 1 - (len(ids) - end)
         if self.stride >= room:
             # It is the pair: `check_room` has checked the rest.
             pair = str(tokenizer.decode(list(ids[end + 1 :]), skip_special_tokens=True))
             raise NoRoom(
-                f"a text of {end - 1} tokens cannot be cut into windows of {max_length}: its pair, "
-                f"{pair[:_MAX_QUOTED]!r}..., leaves room for {max(room, 0)} tokens of text, which must be more than "
-                f"stride={self.stride}: shorten the pair, or lower the stride",
+                f"a text of {end - 1} tokens cannot be cut into windows of {max_length}: its pair, {pair[:40]!r}..., "
+                f"leaves room for {max(room, 0)} tokens of text: shorten it, or lower stride={self.stride}",
                 row,
             )
         starts = range(1, end - self.stride, room - self.stride)
@@ -127,16 +113,14 @@ class Windows:
         Args:
             logits: (W, L), float32, of the windows of N texts, text by text.
             counts: The number of windows of each text, W in total.
-            temperature: One, or L, of the model's configuration: logits are divided by it before the sigmoid.
+            temperature: That of the model's configuration, one or L.
 
         Returns:
-            (N, L), float32, of which `MultiLabelConfig.decide` makes the pooled probabilities.
+            (N, L), float32: logits of the pooled probabilities, for `MultiLabelConfig.decide`.
         """
         scale = torch.as_tensor(temperature, dtype=logits.dtype, device=logits.device)  # () or (L,)
-        rows = [
-            own[0] if len(own) == 1 else self._pool_text(own, scale)  # (w, L) -> (L,)
-            for own in logits.split(list(counts))
-        ]
+        texts = logits.split(list(counts))  # (w, L) each
+        rows = [own[0] if len(own) == 1 else self._pool_text(own, scale) for own in texts]  # (L,) each
         return torch.stack(rows) if rows else logits  # (N, L)
 
     def _pool_text(self, logits: torch.Tensor, temperature: torch.Tensor) -> torch.Tensor:

@@ -75,7 +75,7 @@ def test_saving_stamps_the_version_of_the_code_that_writes(tmp_path):
         ({"temperature": [1.0]}, "temperature lists 1 values for 3 labels"),
         ({"min_labels": 4}, "min_labels must be a whole number from 0 to the number of labels, 3, got 4"),
         ({"problem_type": "regression"}, "problem_type must be 'multi_label_classification', got 'regression'"),
-        ({"label_token_ids": [7, 8, 9]}, "label_token_ids go with strategy 'label_tokens'"),
+        ({"label_token_ids": [7, 8, 9]}, "label_token_ids need strategy 'label_tokens'"),
         ({"strategy": "label_tokens", "label_token_ids": [7, 8]}, "must be 3 different ids, one per label"),
         (
             {"strategy": "label_tokens", "label_token_ids": [7, 8, 99], "vocab_size": 99},
@@ -112,7 +112,7 @@ def test_what_is_no_version_is_refused(version):
 
 @pytest.mark.parametrize(
     ("field", "value", "phrase"),
-    [("num_labels", 5, "while label_names are"), ("threshold", 2.0, "got 2.0"), ("strategy", "x", "got 'x'")],
+    [("num_labels", 5, "but label_names are"), ("threshold", 2.0, "got 2.0"), ("strategy", "x", "got 'x'")],
 )
 def test_what_is_broken_after_construction_is_refused_when_saving(tmp_path, field, value, phrase):
     config = MultiLabelConfig(label_names=NAMES)
@@ -193,8 +193,8 @@ def test_labels_stand_apart_where_the_text_does_not_read_them_in_every_layer():
     ("fields", "phrase"),
     [
         ({"label_attention": "none"}, "label_attention must be 'full' or 'isolated', got 'none'"),
-        ({"label_layers": 0}, "label_layers must be a whole number from 1 to the number of layers, 3, got 0"),
-        ({"label_layers": 4}, "label_layers must be a whole number from 1 to the number of layers, 3, got 4"),
+        ({"label_layers": 0}, "label_layers must be a whole number from 1 to 3, got 0"),
+        ({"label_layers": 4}, "label_layers must be a whole number from 1 to 3, got 4"),
         ({"label_layers": 1, "strategy": "cls"}, "label_layers is 1, but strategy 'cls' has no label tokens"),
         (
             {"label_attention": "isolated", "strategy": "cls"},
@@ -216,7 +216,7 @@ def test_a_subset_is_decided_by_the_thresholds_of_its_labels():
         torch.testing.assert_close(some[0], probabilities[:, subset])
         assert torch.equal(some[1], decisions[:, subset])
     for wrong in ({"logits": logits[:, :1]}, {"logits": logits, "subset": torch.tensor([0, 1])}):
-        with pytest.raises(ValueError, match="labels to decide on: if only a subset was scored"):
+        with pytest.raises(ValueError, match="labels: pass a subset"):
             config.decide(**wrong)
     lenient = MultiLabelConfig(label_names=["a", "b", "c"], min_labels=2)
     assert lenient.decide(torch.tensor([[-5.0]]), torch.tensor([1]))[1].tolist() == [[True]]
@@ -271,7 +271,7 @@ def test_lists_of_numbers_may_hold_any_kind_of_number(tmp_path, field, value, ex
         ("trained_on_pairs", "yes", "trained_on_pairs must be true, false or null, got 'yes'"),
         ("label_names", "price", "label_names must be a list of names, got 'price'"),
         ("label_names", {"gift", "price"}, r"label_names is a set, .* pass sorted\(...\) of it"),
-        ("label_names", [3, 4, 5], r"label_names\[0\] is 3, not a string: convert all names, such as to '3'"),
+        ("label_names", [3, 4, 5], r"label_names\[0\] is 3, not a string: convert it, as to '3'"),
         ("hidden_size", "wide", "config.json is invalid: Validation error for field 'hidden_size'"),
         ("id2label", {"a": "x"}, r"id2label must have whole numbers as keys, got \['a'\]"),
     ],

@@ -179,7 +179,7 @@ def test_a_model_that_is_being_trained_reads_new_names_without_dropout(build):
         ([], None, "names is empty: pass at least one label"),
         ("new", None, "names must be a list of names, got .new."),
         (["new"], {"gift": "a present"}, r"Unknown labels in descriptions: \['gift'\]. Known labels: \['new'\]"),
-        (["new"], {"new": " "}, "the description of label 'new' is ' ': write a text"),
+        (["new"], {"new": " "}, "the description of label 'new' is ' ': it must be a text"),
         ([f"label {n}" for n in range(57)], None, "60 label tokens leave no room .* which has 3: add at most 56, or"),
     ],
 )
