@@ -42,23 +42,20 @@ def from_backbone(
 ) -> tuple[MultiLabelPreTrainedModel, MultiLabelTokenizer]:
     """Build a model and its tokenizer from a BERT checkpoint, or load a model of this package.
 
-    The encoder of a BERT checkpoint is used unchanged. With `"label_tokens"` the embedding matrix gets one row more
-    per label, which starts as the mean of the word piece embeddings of its name; with fewer `label_layers`, a label
-    starts from the encoder's hidden state of its name. With `"cls"` each label's row of the classifier starts from
-    the encoder's output for its name. A description, if there is one, replaces the name. The dense layer of the head
-    starts from the checkpoint's pooler if that was trained, and otherwise from the identity. Weights are float32.
-
-    No code of the checkpoint is run.
+    The encoder of a BERT checkpoint is used unchanged. With `"label_tokens"` each label gets an embedding: the mean of
+    the word piece embeddings of its name, or with fewer `label_layers` the hidden state of its name. With `"cls"`
+    each label's row of the classifier is initialized with the encoder's output for its name. A description replaces
+    the name. The dense layer of the head is initialized with the checkpoint's pooler if that was trained, and
+    otherwise with the identity. Weights are float32. No code of the checkpoint is run.
 
     Args:
         path: Directory or Hub name of a BERT checkpoint (`model_type` "bert") or of a model saved by this package.
         label_names: Names of the L labels, in the order of the logits.
         strategy: `"cls"` or `"label_tokens"`.
-        label_descriptions: Descriptions by label name, from which new labels start. They are not stored.
+        label_descriptions: Descriptions by label name that initialize new labels. They are not stored.
         add_labels: Add the labels that a model of this package lacks (`model.add_labels`). The logits then have the
             order of `config.label_names`: known labels first, new ones in the order of `label_names`.
-        allow_pickle: Load weights from a pickle (`pytorch_model.bin`) if there are no safetensors. PyTorch then
-            loads tensors and nothing else.
+        allow_pickle: Load tensors from a pickle (`pytorch_model.bin`) if there are no safetensors.
         **config: Other fields of `MultiLabelConfig`, such as `classifier_dropout=0.1`.
 
     Returns:
@@ -77,7 +74,9 @@ def from_backbone(
     check_label_descriptions(descriptions, label_names)
     if source.model_type == MultiLabelConfig.model_type:
         new_labels = _labels_to_add(path, source, label_names, add_labels)
-        _check_descriptions_are_used(path, descriptions, new_labels)
+        if descriptions and not set(descriptions) & set(new_labels):
+            trained = f"{path} has trained the labels {list(descriptions)} already"
+            raise MultiLabelError(f"{trained}, and only new labels need descriptions: leave the descriptions out")
         model, tokenizer = _load_multilabel(path, strategy, config, allow_pickle)
         if new_labels:
             _log_undescribed(descriptions, new_labels)
@@ -87,19 +86,12 @@ def from_backbone(
     if add_labels:
         raise MultiLabelError(f"{path} was not trained on labels, so there are none to add to: leave add_labels out")
     own_config, tokenizer = _convert_bert(path, source, label_names, strategy, config)
-    # With the checkpoint's own vocabulary size: another one would fail or lose the rows.
     encoder = _load_weights(BertModel, path, allow_pickle, config=own_config)
     return _build_around(cast(BertModel, encoder), tokenizer, descriptions), tokenizer
 
 
 def load_trained(path: str | PathLike[str]) -> tuple[MultiLabelPreTrainedModel, MultiLabelTokenizer]:
-    """Load a trained model from a directory, with its own labels.
-
-    Args:
-        path: A directory that training or `save_pretrained` wrote.
-
-    Returns:
-        The model, in evaluation mode, and its tokenizer.
+    """Load a model, in evaluation mode, and its tokenizer from a directory that training or `save_pretrained` wrote.
 
     Raises:
         FileError: If a file of the directory is damaged.
@@ -108,22 +100,17 @@ def load_trained(path: str | PathLike[str]) -> tuple[MultiLabelPreTrainedModel, 
     _check_exists(path, "config.json")
     config = read_config(path)
     if config.model_type != MultiLabelConfig.model_type:
-        raise MultiLabelError(
-            f"{path} is a {config.model_type!r} model without labels: pass the directory of a trained model"
-        )
+        raise MultiLabelError(f"{path} is a {config.model_type!r} model without labels: pass a trained model")
     _check_exists(path, "tokenizer.json")  # Transformers would continue with an empty vocabulary
     check_is_no_pickle(path)
     return _load_multilabel(path, config.strategy, {}, allow_pickle=False)
 
 
 def read_config(path: str | PathLike[str]) -> PreTrainedConfig:
-    """Read the configuration of a model of any kind, after checking that its files are whole and safe to read.
-
-    Args:
-        path: Directory or Hub name of a model.
+    """Read the configuration of any model, a directory or Hub name, after checking that its files are safe to read.
 
     Raises:
-        FileError: If a file of the directory is cut short or unreadable.
+        FileError: If a file of the directory is damaged.
         MultiLabelError: If there is no such model, its architecture is unknown, or a file refers to one outside.
     """
     damage = find_truncated_file(Path(path)) if Path(path).is_dir() else None
@@ -134,13 +121,12 @@ def read_config(path: str | PathLike[str]) -> PreTrainedConfig:
         config: PreTrainedConfig = AutoConfig.from_pretrained(path, trust_remote_code=False)
     except (OSError, HFValidationError) as error:
         raise MultiLabelError(f"{path} is neither a model directory nor a model of the Hub: {error}") from error
+    except MultiLabelError:
+        raise
     except ValueError as error:
-        if isinstance(error, MultiLabelError):
-            raise
-        # Of an unknown model_type. Transformers would offer to run the checkpoint's own code.
+        # Transformers would offer to run the checkpoint's own code.
         raise MultiLabelError(
-            f"Transformers does not know the architecture of {path}, and code of a checkpoint is not run: use a BERT "
-            "checkpoint (model_type 'bert'), or a model saved by bert-multilabel"
+            f"Transformers does not know the architecture of {path}, and code of a checkpoint is not run: use a BERT"
         ) from error
     return config
 
@@ -150,16 +136,8 @@ def read_tokenizer(
 ) -> tuple[MultiLabelConfig, MultiLabelTokenizer]:
     """Return configuration and tokenizer of the model that `from_backbone` builds, without loading weights.
 
-    For a BERT checkpoint, the configuration does not have `label_token_ids` yet.
-
-    Args:
-        path: As in `from_backbone`, and so are the others.
-        label_names: Names of the L labels.
-        strategy: `"cls"` or `"label_tokens"`.
-        **config: Other fields of `MultiLabelConfig`.
-
-    Raises:
-        MultiLabelError: As `from_backbone` does.
+    For a BERT checkpoint, the configuration does not have `label_token_ids` yet. Arguments and errors are those of
+    `from_backbone`.
     """
     label_names = read_label_names(label_names)
     source = _read_source(path, strategy, config)
@@ -178,7 +156,7 @@ def _check_exists(path: str | PathLike[str], name: str) -> None:
 
 
 def _read_source(path: str | PathLike[str], strategy: str, config: dict[str, Any]) -> PreTrainedConfig:
-    """Read the configuration of a checkpoint and check that it can become the model asked for, labels aside."""
+    """Read the configuration of a checkpoint and check that it fits the arguments, except for the labels."""
     unknown = sorted(set(config) - {field.name for field in fields(MultiLabelConfig)})
     if unknown:
         raise MultiLabelError(f"MultiLabelConfig has no field {', '.join(map(repr, unknown))}: check the spelling")
@@ -188,8 +166,8 @@ def _read_source(path: str | PathLike[str], strategy: str, config: dict[str, Any
         _check_same_form(path, source, {"strategy": strategy, **config})
     elif source.model_type != "bert":
         raise MultiLabelError(
-            f"{path} has model_type {source.model_type!r}, but the backbone must be a BERT: a checkpoint of "
-            "model_type 'bert', such as google-bert/bert-base-uncased, or a model saved by bert-multilabel"
+            f"{path} has model_type {source.model_type!r}, but the backbone must be a BERT, such as "
+            "google-bert/bert-base-uncased, or a model saved by bert-multilabel"
         )
     return source
 
@@ -207,40 +185,28 @@ def _check_same_form(path: str | PathLike[str], saved: PreTrainedConfig, asked: 
 def _labels_to_add(
     path: str | PathLike[str], saved: PreTrainedConfig, label_names: list[str], add_labels: bool
 ) -> list[str]:
-    """Return the labels that a model of this package lacks; refuse other labels unless they may be added."""
+    """Return the labels that a model of this package lacks; raise a MultiLabelError unless they may be added."""
     left_out = [name for name in saved.label_names if name not in label_names]
     new = [name for name in label_names if name not in saved.label_names]
     if left_out or (new and not add_labels):
         raise MultiLabelError(
             f"{path} was trained with other labels. It has {left_out or 'none'} that are not asked for, and lacks "
-            f"{new or 'none'}. Pass its own label names, with new ones only if add_labels=True (--add_labels), or "
-            "start from a BERT checkpoint."
+            f"{new or 'none'}. Pass its own label names, and new ones only if add_labels=True (--add_labels)"
         )
     if saved.label_names != label_names and not add_labels:
         raise MultiLabelError(f"{path} has the same labels in another order: pass them as {saved.label_names}")
     return new
 
 
-def _check_descriptions_are_used(
-    path: str | PathLike[str], descriptions: Mapping[str, str], new_labels: list[str]
-) -> None:
-    if descriptions and not set(descriptions) & set(new_labels):
-        raise MultiLabelError(
-            f"{path} has trained the labels {list(descriptions)} already, and only new labels start from "
-            "descriptions: leave the descriptions out, or start from a BERT checkpoint"
-        )
-
-
 def _log_undescribed(descriptions: Mapping[str, str], label_names: list[str]) -> None:
     missing = [name for name in label_names if name not in descriptions]
     if descriptions and missing:
-        logger.info("labels without a description, which start from their names: %s", missing)
+        logger.info("labels without a description, initialized from their names: %s", missing)
 
 
 def _load_multilabel(
     path: str | PathLike[str], strategy: str, config: dict[str, Any], allow_pickle: bool
 ) -> tuple[MultiLabelPreTrainedModel, MultiLabelTokenizer]:
-    """Load a model of this package and its tokenizer."""
     model = cast(MultiLabelPreTrainedModel, _load_weights(MODEL_CLASSES[strategy], path, allow_pickle, **config))
     tokenizer = _load_tokenizer(path)
     check_tokenizer(tokenizer, model.config)
@@ -256,8 +222,7 @@ def _load_weights(
         )
     except UnpicklingError as error:
         raise MultiLabelError(
-            f"the weights in {path} are a pickle that holds more than tensors, so it was not loaded: use a model from "
-            "a source that you trust"
+            f"the weights in {path} are a pickle that holds more than tensors, so it was not loaded: use safetensors"
         ) from error
 
 
@@ -269,13 +234,12 @@ def _load_tokenizer(path: str | PathLike[str], **options: Any) -> MultiLabelToke
 def _convert_bert(
     path: str | PathLike[str], source: PreTrainedConfig, label_names: list[str], strategy: str, config: dict[str, Any]
 ) -> tuple[MultiLabelConfig, MultiLabelTokenizer]:
-    """Make our configuration and tokenizer from those of a BERT checkpoint."""
     inherited = {key: value for key, value in source.to_diff_dict().items() if key not in _NOT_INHERITED}
     own_config = MultiLabelConfig(**{**inherited, **config, "label_names": label_names, "strategy": strategy})
     if own_config.max_labels is not None and len(label_names) > own_config.max_labels:
         raise MultiLabelError(
             f"{len(label_names)} label tokens leave no room for text in the {source.max_position_embeddings} "
-            f"positions of {path}: use label_attention='isolated', which needs none for them, or strategy 'cls'"
+            f"positions of {path}: use label_attention='isolated' or strategy 'cls'"
         )
     tokenizer = _load_tokenizer(path, label_names=label_names, strategy=strategy)
     # Old checkpoints set no limit.
@@ -286,7 +250,6 @@ def _convert_bert(
 def _build_around(
     encoder: BertModel, tokenizer: MultiLabelTokenizer, descriptions: Mapping[str, str]
 ) -> MultiLabelPreTrainedModel:
-    """Build a model around an encoder that was loaded with the model's configuration."""
     config = cast(MultiLabelConfig, encoder.config)
     pooler, encoder.pooler = encoder.pooler, None
     model: Any = MODEL_CLASSES[config.strategy](config).eval()
@@ -294,8 +257,7 @@ def _build_around(
     if pooler is not None and pooler.dense.bias.any():
         model.classifier.dense.load_state_dict(pooler.dense.state_dict())
     else:
-        # Training moves a pooler's bias off zero. A missing or untrained pooler is noise, and the identity learns
-        # much faster.
+        # Training moves a pooler's bias off zero. An untrained one is noise, and the identity learns much faster.
         torch.nn.init.eye_(model.classifier.dense.weight)
     _log_undescribed(descriptions, config.label_names)
     model.init_label_embeddings(tokenizer, descriptions)

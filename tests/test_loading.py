@@ -185,7 +185,7 @@ def test_descriptions_that_nothing_would_read_are_refused(backbone, tmp_path):
 def test_labels_without_a_description_are_noted(backbone, caplog):
     with caplog.at_level(logging.INFO, "bert_multilabel"):
         from_backbone(backbone, LABELS, "label_tokens", {"gift": "a present"})
-    assert "start from their names: ['good value', 'too_expensive']" in caplog.text
+    assert "initialized from their names: ['good value', 'too_expensive']" in caplog.text
 
 
 def test_other_architectures_fields_and_strategies_are_refused(backbone, tmp_path):
@@ -363,7 +363,7 @@ def test_a_field_of_a_wrong_type_in_the_file_gets_our_message(backbone, tmp_path
 @pytest.mark.parametrize(
     ("names", "phrase"),
     [
-        ([1, 2, 3], r"label_names\[0\] is 1, not a string: convert all names, such as to '1'"),
+        ([1, 2, 3], r"label_names\[0\] is 1, not a string: convert it, as to '1'"),
         ({"a", "b"}, r"label_names is a set, .* pass sorted"),
         (["a", "a"], r"label_names repeats \['a'\]"),
     ],

@@ -281,9 +281,8 @@ class MultiLabelConfig(PushedInParts, BertConfig):
         self._check_per_label("temperature", lambda value: 0 < value < math.inf, "a positive number")
         num_labels = len(self.label_names)
         if type(self.min_labels) is not int or not 0 <= self.min_labels <= num_labels:
-            raise MultiLabelError(
-                f"min_labels must be a whole number from 0 to the number of labels, {num_labels}, got {self.min_labels!r}"
-            )
+            limit = f"the number of labels, {num_labels}"
+            raise MultiLabelError(f"min_labels must be a whole number from 0 to {limit}, got {self.min_labels!r}")
         if self.trained_on_pairs not in (None, True, False):
             raise MultiLabelError(f"trained_on_pairs must be true, false or null, got {self.trained_on_pairs!r}")
         _check_version(self.bert_multilabel_version)
@@ -381,8 +380,8 @@ def _check_version(version: Any) -> None:
     # Only a minor version may add to what a folder holds, so all patches of one read each other's folders.
     if _minor(version) > _minor(__version__):
         raise MultiLabelError(
-            f"config.json was written by bert-multilabel {version}, newer than this {__version__}: `pip install -U "
-            "bert-multilabel`, or do not import bert_multilabel and load the folder with trust_remote_code=True"
+            f"config.json was written by bert-multilabel {version}, newer than this {__version__}: upgrade with `pip "
+            "install -U bert-multilabel`, or use trust_remote_code=True in a process that does not import the package"
         )
 
 

@@ -86,7 +86,7 @@ class Windows:
         room = max_length - int(tokenizer.num_special_tokens_to_add(pair=False))
         if self.stride >= room:
             raise MultiLabelError(
-                f"stride={self.stride} must be less than {room}, as a window of {max_length} holds {room} tokens of text"
+                f"stride={self.stride} must be less than {room}, as a window of {max_length} has {room} tokens of text"
             )
 
     def _spans(

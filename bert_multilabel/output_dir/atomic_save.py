@@ -1,7 +1,7 @@
-"""Adding checkpoints and models to an output directory, and removing them, so that no reader finds half of one.
+"""Adding checkpoints and models to an output directory, and removing them, each in one step for readers.
 
-They are written to `UNFINISHED`, a directory in the output directory, and then moved. What a run that was killed has
-left there is removed when the next one starts.
+They are written to the directory `UNFINISHED` in the output directory, and then moved. The next run removes what is
+left there.
 """
 
 import os
@@ -17,20 +17,15 @@ from bert_multilabel.errors import FileError
 from bert_multilabel.utils.files import explain_write_errors, fsync, write_checksums
 
 UNFINISHED = "saving.unfinished"
-# Moved last, in this order, and removed first, in reverse: no model loads without its configuration, and no tokenizer
-# without its vocabulary, which without the configuration of the tokenizer would know no labels.
+# Moved last, in this order, and removed first, in reverse: nothing loads while one of them is missing.
 _ENTRY_FILES = ("tokenizer_config.json", "tokenizer.json", "config.json")
 
 
 @contextmanager
 def lock_output_dir(output_dir: Path) -> Iterator[None]:
-    """Let no other run write into an output directory meanwhile: each would remove unfinished files of the other.
+    """Create an output directory if necessary, and let no other run write into it during the block.
 
-    The operating system releases the lock when the process ends, however it ends. Windows, and file systems without
-    locks, are not protected.
-
-    Args:
-        output_dir: Created if necessary.
+    The operating system releases the lock when the process ends. Windows and some file systems have no such locks.
 
     Raises:
         FileError: If another run holds the lock, or the directory cannot be created.
@@ -48,9 +43,10 @@ def lock_output_dir(output_dir: Path) -> Iterator[None]:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
-                raise FileError(
+                message = (
                     f"another run is writing into {output_dir}: wait until it ends, or choose another --output_dir"
-                ) from error
+                )
+                raise FileError(message) from error
         yield
     finally:
         os.close(descriptor)
@@ -58,20 +54,15 @@ def lock_output_dir(output_dir: Path) -> Iterator[None]:
 
 @contextmanager
 def atomic_model_save(output_dir: Path) -> Iterator[Path]:
-    """Fill a directory with the files of a model, which then replace the model in `output_dir`.
+    """Yield a directory for the files of a model, which then replace the model in `output_dir`.
 
     Whenever `output_dir` has a `config.json`, or for the tokenizer a `tokenizer.json`, all files are of one save.
-
-    Args:
-        output_dir: Must exist.
-
-    Yields:
-        The directory to fill. It has the name of `output_dir`, which the model card uses as the name of the model.
 
     Raises:
         FileError: If the model cannot be written. Then `output_dir` keeps the previous model, or none if the error
             occurs while files are moved.
     """
+    # The model card uses the name of the directory as the name of the model.
     unfinished = output_dir / UNFINISHED / output_dir.resolve().name
     remove_unfinished(output_dir)
     try:
@@ -89,18 +80,13 @@ def atomic_model_save(output_dir: Path) -> Iterator[Path]:
 
 
 def remove_model_files(output_dir: Path) -> None:
-    """Remove the configuration, tokenizer and weights of a model, which files of a new one may not all replace."""
-    entry_files = [output_dir / name for name in reversed(_ENTRY_FILES)]
-    for path in (*entry_files, *output_dir.glob("*.safetensors*")):
+    """Remove the configuration, tokenizer and weights of a model."""
+    for path in (*(output_dir / name for name in reversed(_ENTRY_FILES)), *output_dir.glob("*.safetensors*")):
         path.unlink(missing_ok=True)
 
 
 def publish_checkpoint(checkpoint: Path) -> None:
-    """Move a checkpoint out of `UNFINISHED`, where it has the same name, with the checksums of its files.
-
-    Args:
-        checkpoint: The path where it will be, in an output directory.
-    """
+    """Move a checkpoint to this path from the same name in `UNFINISHED`, with the checksums of its files."""
     unfinished = checkpoint.parent / UNFINISHED / checkpoint.name
     write_checksums(unfinished, ignored=[TRAINING_ARGS_NAME])  # which nothing reads, and a push leaves out
     _fsync_all(unfinished)
@@ -111,27 +97,20 @@ def publish_checkpoint(checkpoint: Path) -> None:
 
 
 def remove_checkpoint(checkpoint: Path) -> None:
-    """Remove a checkpoint, for readers in one step."""
-    unfinished = checkpoint.parent / UNFINISHED
-    unfinished.mkdir(exist_ok=True)
-    removed = unfinished / f"{checkpoint.name}.removed"
+    """Remove a checkpoint."""
+    removed = checkpoint.parent / UNFINISHED / f"{checkpoint.name}.removed"
     shutil.rmtree(removed, ignore_errors=True)
+    removed.parent.mkdir(exist_ok=True)
     os.replace(checkpoint, removed)
     shutil.rmtree(removed)
 
 
 def rotate_checkpoints(output_dir: Path, limit: int | None, kept: Collection[str]) -> None:
-    """Remove the oldest checkpoints, as Trainer does, but each in one step.
-
-    Args:
-        output_dir: Holds the checkpoints.
-        limit: How many stay; None or 0 for all.
-        kept: Names of those that stay in any case.
-    """
+    """Remove the oldest checkpoints above `limit`, as Trainer does, except those with the names in `kept`."""
     if limit is None or limit <= 0:
         return
-    checkpoints = sort_checkpoints(str(output_dir))
-    old = [path for path in map(Path, checkpoints) if path.name not in kept]
+    checkpoints = [Path(path) for path in sort_checkpoints(str(output_dir))]
+    old = [path for path in checkpoints if path.name not in kept]
     for path in old[: max(0, len(checkpoints) - limit)]:
         remove_checkpoint(path)
 

@@ -11,23 +11,16 @@ from bert_multilabel.errors import FileError, MultiLabelError
 from bert_multilabel.utils.files import CHECKSUMS_FILE, find_truncated_file, verify_checksums, write_json
 
 RUN_FILE = "training_run.json"
-# Entry of the run file: the fingerprint of the examples that the stored decisions were fitted to.
-TUNED_ON = "tuned_on"
+TUNED_ON = "tuned_on"  # entry of the run file: fingerprint of the examples that the thresholds were fitted to
 RESULTS_FILE = "all_results.json"
 PREDICTIONS_FILE = "predictions.jsonl"
-# Holds predictions until all are done.
 SHARDS_FOLDER = "predictions.unfinished"
 SEARCH_FILE = "hyperparameter_search.json"
-# Both hold texts of examples.
-REPORT_FILES = ("report.html", "report.json")
+REPORT_FILES = ("report.html", "report.json")  # both hold texts of examples
 
 
 def read_run(output_dir: Path) -> dict[str, Any] | None:
-    """Return the record of the run in a directory: whether it is `finished`, its `arguments`; None without one.
-
-    Raises:
-        FileError: If it is damaged.
-    """
+    """Return the record of the run in a directory, with `finished` and `arguments`; None if there is none."""
     run_file = output_dir / RUN_FILE
     if not run_file.is_file():
         return None
@@ -38,13 +31,8 @@ def read_run(output_dir: Path) -> dict[str, Any] | None:
 
 
 def trained_pair_column(model_dir: Path) -> str | None:
-    """Return the pair column that a model was trained with, "" if it had none, or None if that is unknown.
-
-    `trained_on_pairs` in `config.json` says whether there were pairs; only the record of the run has the column.
-
-    Args:
-        model_dir: A directory that training wrote, or anything else.
-    """
+    """Return the pair column that a model was trained with, "" if it had none, or None if that is unknown."""
+    # `trained_on_pairs` in `config.json` says whether there were pairs; only the record of the run has the column.
     config_file = model_dir / "config.json"
     on_pairs = read_record(config_file).get("trained_on_pairs") if config_file.is_file() else None
     run = read_run(model_dir)
@@ -59,40 +47,21 @@ def add_to_run(output_dir: Path, **entries: Any) -> None:
     write_json(output_dir / RUN_FILE, {**(read_run(output_dir) or {}), **entries})
 
 
-def mark_finished(output_dir: Path) -> None:
-    """Record that the run in a directory has finished."""
-    add_to_run(output_dir, finished=True)
-
-
 def write_results(output_dir: Path, split: str, metrics: dict[str, float]) -> None:
-    """Add the metrics of a split to `all_results.json`, replacing earlier ones of that split.
-
-    Args:
-        output_dir: Created if necessary.
-        split: The prefix of the names of its metrics: "train", "eval" or "test".
-        metrics: By name.
-    """
+    """Replace the metrics of a split ("train", "eval" or "test", the prefix of their names) in `all_results.json`."""
     output_dir.mkdir(parents=True, exist_ok=True)
     others = {name: value for name, value in read_results(output_dir).items() if not name.startswith(f"{split}_")}
     write_json(output_dir / RESULTS_FILE, {**others, **metrics})
 
 
 def read_results(output_dir: Path) -> dict[str, float]:
-    """Return the contents of `all_results.json`, empty without the file.
-
-    Raises:
-        FileError: If it is damaged.
-    """
+    """Return the contents of `all_results.json`, empty without the file."""
     path = output_dir / RESULTS_FILE
     return read_record(path) if path.exists() else {}
 
 
 def read_history(output_dir: Path) -> list[dict[str, float]]:
-    """Return Trainer's log history of a run up to its newest checkpoint, empty without checkpoints.
-
-    Raises:
-        FileError: If the state of the newest checkpoint is damaged.
-    """
+    """Return Trainer's log history of a run up to its newest checkpoint, empty without checkpoints."""
     checkpoints = sort_checkpoints(str(output_dir))
     if not checkpoints or not (state_file := Path(checkpoints[-1]) / TRAINER_STATE_NAME).is_file():
         return []
@@ -101,37 +70,30 @@ def read_history(output_dir: Path) -> list[dict[str, float]]:
 
 
 def describe_damage(checkpoint: Path) -> str | None:
-    """Return what is damaged or missing in a checkpoint, or None.
-
-    Checkpoints of this package have checksums. In others `trainer_state.json` shows an interrupted save, since Trainer
-    writes it last.
-    """
+    """Return what is damaged or missing in a checkpoint, or None."""
     change = verify_checksums(checkpoint)
     if change is not None or (checkpoint / CHECKSUMS_FILE).is_file():
         return change
     if not checkpoint.is_dir():
         return "no such directory"
+    # A checkpoint of Trainer, which writes its state last.
     missing = [name for name in (TRAINER_STATE_NAME, "model.safetensors") if not (checkpoint / name).is_file()]
     return f"missing {', '.join(missing)}" if missing else find_truncated_file(checkpoint)
 
 
 def check_resumable(checkpoint: Path) -> None:
-    """Refuse a checkpoint without the state of training.
-
-    Raises:
-        MultiLabelError: If it was saved without the state of the optimizer or of the random numbers.
-    """
+    """Raise a MultiLabelError if a checkpoint has no state of the optimizer or of the random numbers."""
     # In one file or several, by Trainer, FSDP or DeepSpeed.
     has_optimizer = any(checkpoint.glob("optimizer*")) or any(checkpoint.glob("global_step*"))
     if not has_optimizer or not any(checkpoint.glob("rng_state*.pth")):
         raise MultiLabelError(
-            f"{checkpoint} holds only weights (saved with --save_only_model?) and cannot be resumed from: pass it as "
-            "--model_name_or_path of a new run, or start again with --overwrite_output_dir"
+            f"{checkpoint} holds only weights (saved with --save_only_model?) and cannot be resumed from: use it as "
+            "--model_name_or_path, or start again with --overwrite_output_dir"
         )
 
 
 def best_checkpoint(checkpoint: Path) -> Path | None:
-    """Return the best checkpoint when this one was saved, in this run or the one that it was resumed from; or None."""
+    """Return the best checkpoint at the time when this one was saved, or None."""
     path = read_record(checkpoint / TRAINER_STATE_NAME).get("best_model_checkpoint")
     if path is None:
         return None
@@ -140,7 +102,7 @@ def best_checkpoint(checkpoint: Path) -> Path | None:
 
 
 def describe_damage_of_best(checkpoint: Path) -> str | None:
-    """Return what is damaged in the best checkpoint when this one was saved, or None."""
+    """Return what is damaged in the best checkpoint at the time when this one was saved, or None."""
     best = best_checkpoint(checkpoint)
     if best is None or best == checkpoint:
         return None
@@ -149,11 +111,7 @@ def describe_damage_of_best(checkpoint: Path) -> str | None:
 
 
 def read_record(path: Path, *needed: str) -> dict[str, Any]:
-    """Read a JSON object with the entries that it needs.
-
-    Raises:
-        FileError: If it is damaged.
-    """
+    """Read a JSON object; raise a FileError if it is damaged or lacks entries that are needed."""
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
@@ -166,5 +124,5 @@ def read_record(path: Path, *needed: str) -> dict[str, Any]:
 
 
 def damaged_record_error(path: Path, reason: object) -> FileError:
-    """Return the error for a file that holds something else than this package writes."""
+    """Return the error for a file that this package did not write in this form."""
     return FileError(f"{path} is damaged ({reason}): repair or remove it")

@@ -24,7 +24,6 @@ from bert_multilabel.output_dir.checkpoints import (
     SEARCH_FILE,
     TUNED_ON,
     add_to_run,
-    mark_finished,
     read_history,
     write_results,
 )
@@ -100,7 +99,7 @@ def _execute(prepared: Prepared, trainer: MultiLabelTrainer, output_dir: Path) -
         results |= _predict(prepared, trainer, model, output_dir)
     if is_main:
         if args.do_train:
-            mark_finished(output_dir)
+            add_to_run(output_dir, finished=True)
         _log_outputs(prepared, output_dir)
         for warning in () if tuned is None else tuned.warnings():
             logger.warning(warning)

@@ -4,14 +4,6 @@ from bert_multilabel.errors import MultiLabelError
 
 
 def check_at_least_one(option: str, value: int | None) -> None:
-    """Refuse a number below 1.
-
-    Args:
-        option: Its name, without the dashes.
-        value: What was given for it; None is the default of every such option.
-
-    Raises:
-        MultiLabelError: If it is below 1.
-    """
+    """Raise a MultiLabelError if the value of an option, whose name has no dashes here, is below 1."""
     if value is not None and value < 1:
         raise MultiLabelError(f"--{option} must be at least 1, got {value}")

@@ -1,4 +1,4 @@
-"""What the processes of one training do together; with a single process each function does the plain thing."""
+"""Functions that all processes of a training call together, or its only process."""
 
 import gc
 import os
@@ -15,7 +15,7 @@ from bert_multilabel.errors import FileError, MultiLabelError, OtherProcessError
 _Result = TypeVar("_Result")
 # Seconds that a process waits to be terminated after another one has failed, or for a file of another machine.
 _PATIENCE = 60.0
-# Set on an error that was raised on all ranks.
+# Attribute of an error that was raised on all ranks.
 _KNOWN = "_is_known_to_all_processes"
 
 
@@ -54,17 +54,10 @@ def raise_on_all_ranks() -> Iterator[None]:
 
 
 def on_main(function: Callable[[], _Result]) -> _Result:
-    """Call a function in the main process only, and return its result in all processes.
-
-    Args:
-        function: Its result must be picklable.
+    """Call a function in the main process only, and return its result, which must be picklable, in all processes.
 
     Raises:
         OtherProcessError: In the other processes, if the function fails; the main process raises its error.
-
-    Example:
-        >>> on_main(lambda: 1 + 1)
-        2
     """
     results: list[_Result] = []
     with raise_on_all_ranks():
@@ -86,50 +79,39 @@ def wait_for_file(path: Path) -> None:
         limit = time.monotonic() + _PATIENCE  # a file system of several machines may take a moment
         while not path.is_file():
             if time.monotonic() > limit:
-                raise FileError(
-                    f"process {_rank()} does not see {path}, which process 0 has written: --output_dir must be shared "
-                    "by all machines"
-                )
+                missing = f"process {_rank()} does not see {path}, which process 0 has written"
+                raise FileError(f"{missing}: --output_dir must be shared by all machines")
             time.sleep(0.1)
 
 
 def check_launch(num_processes: int, environment: Mapping[str, str] = os.environ) -> None:
-    """Refuse processes that were launched together but not connected: each would do all of the work.
-
-    Args:
-        num_processes: How many processes Trainer sees.
-        environment: Variables of the process, set by a launcher.
-
-    Raises:
-        MultiLabelError: If the launcher has started another number.
-    """
+    """Raise a MultiLabelError if a launcher started another number of processes than Trainer sees."""
     started = int(environment.get("WORLD_SIZE", num_processes))
     if started != num_processes:
         raise MultiLabelError(
-            f"{started} processes were started (WORLD_SIZE), but training would see {num_processes} and do all of the "
-            "work in each: add --use_cpu to train on CPU cores, or unset WORLD_SIZE to train in one process"
+            f"{started} processes were started (WORLD_SIZE), but training would see {num_processes}: add --use_cpu to "
+            "train on CPU cores, or unset WORLD_SIZE to train in one process"
         )
     # Accelerate sets the first if it starts one process, and the second if several were asked for.
     if {"ACCELERATE_USE_CPU", "MASTER_ADDR"} <= environment.keys() and "WORLD_SIZE" not in environment:
         raise MultiLabelError(
-            "accelerate launch was asked for several processes and has started one, as it does with --cpu: use "
-            "--config_file examples/accelerate/cpu.yaml, or torchrun, and add --use_cpu after run_multilabel.py"
+            "accelerate launch has started one process instead of several, as it does with --cpu: use --config_file "
+            "examples/accelerate/cpu.yaml, or torchrun, and add --use_cpu after run_multilabel.py"
         )
 
 
 def wait_to_be_terminated() -> None:
-    """Wait until the launcher terminates this process, so that another process has time to show its error."""
+    """Wait for the launcher to terminate this process, so that another process has time to show its error."""
     time.sleep(_PATIENCE)
 
 
 def leave_process_group() -> None:
-    """Leave the process group of a job that has succeeded, as the last step of a process.
+    """Leave the process group, as the last step of a process that has succeeded.
 
-    A thread of gloo that releases a tensor while the interpreter shuts down would abort the process. This waits for
-    these threads, unless the group is still referenced, as by a model that Trainer has wrapped.
+    It waits for the threads of gloo, which could otherwise abort the process while the interpreter shuts down.
     """
     if distributed.is_available() and distributed.is_initialized():
-        gc.collect()  # frees the model, which is in a reference cycle with its hooks
+        gc.collect()  # frees the model, which references the group and is in a cycle with its hooks
         distributed.destroy_process_group()
 
 

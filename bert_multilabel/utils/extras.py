@@ -18,15 +18,12 @@ EXTRAS = {
 
 
 def check_installed(asked: str, extra: str, packages: Sequence[str] | None = None) -> None:
-    """Check that the packages of an extra are installed.
+    """Raise a MissingDependencyError if a package is missing that a feature, named by `asked`, needs.
 
     Args:
-        asked: The feature that needs them, for the message.
-        extra: Name of the extra, one of `EXTRAS`.
-        packages: Those that are needed; by default all packages of the extra.
-
-    Raises:
-        MissingDependencyError: If one is not; the message says how to install it.
+        asked: The feature, for the message.
+        extra: One of `EXTRAS`.
+        packages: By default all packages of the extra.
     """
     missing = [package for package in packages or EXTRAS[extra] if find_spec(package) is None]
     if missing:

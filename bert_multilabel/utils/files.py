@@ -1,4 +1,4 @@
-"""Writing files and directories so that no reader sees half of one, and checking that files are unchanged."""
+"""Writing files and directories atomically, and checking that files are unchanged."""
 
 import hashlib
 import json
@@ -15,24 +15,17 @@ from safetensors import SafetensorError, safe_open
 from bert_multilabel.errors import FileError, MultiLabelError
 
 _Item = TypeVar("_Item")
-# The SHA-256 of each file of a directory, by its path there.
-CHECKSUMS_FILE = "checksums.json"
+CHECKSUMS_FILE = "checksums.json"  # the SHA-256 of each file of a directory, by its path there
 _READ_AS_JSON = ("config.json", "tokenizer_config.json", "tokenizer.json", "trainer_state.json")
-# Set on an error of what is written, as opposed to one of the file that it is written to.
+# Attribute of an error in what is written, as opposed to one of the file that it is written to.
 _OF_THE_SOURCE = "_is_of_the_source"
 
 
 @contextmanager
 def explain_write_errors(path: Path) -> Iterator[None]:
-    """Turn an error of writing a file or directory into one that names it and the free space.
+    """Turn an error of writing a file or directory into a FileError that names it and the free space.
 
     All other errors pass: those that name a file elsewhere, and those of an iterable in `from_source`.
-
-    Args:
-        path: The file or directory that is written.
-
-    Raises:
-        FileError: Instead of the error of the operating system or of the library that writes.
     """
     try:
         yield
@@ -41,22 +34,13 @@ def explain_write_errors(path: Path) -> Iterator[None]:
             raise
         existing = next(folder for folder in (path, *path.absolute().parents) if folder.is_dir())
         free = shutil.disk_usage(existing).free / 1e6
-        raise FileError(
-            f"{path} could not be written: {error} ({free:,.1f} MB are free on its disk). Free some space or fix the "
-            "cause, then run the same command again"
-        ) from error
+        reason = f"{error} ({free:,.1f} MB are free on its disk)"
+        raise FileError(f"{path} could not be written: {reason}. Fix the cause and run the command again") from error
 
 
 @contextmanager
 def explain_read_errors(path: Path) -> Iterator[None]:
-    """Turn an error of reading a file or directory into one that names it.
-
-    Args:
-        path: The file or directory that is read.
-
-    Raises:
-        FileError: Instead of the error of the operating system.
-    """
+    """Turn an error of reading a file or directory into a FileError that names it."""
     try:
         yield
     except OSError as error:
@@ -87,21 +71,10 @@ def from_source(items: Iterable[_Item]) -> Iterator[_Item]:
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[TextIO]:
-    """Open a text file that replaces `path` after the block; if the block fails, `path` stays as it is.
-
-    Args:
-        path: The file to write or replace, UTF-8.
+    """Open a UTF-8 text file that replaces `path` after the block; if the block fails, `path` stays as it is.
 
     Raises:
         FileError: If it cannot be written.
-
-    Example:
-        >>> import tempfile
-        >>> path = Path(tempfile.mkdtemp()) / "notes.txt"
-        >>> with atomic_write(path) as file:
-        ...     _ = file.write("done")
-        >>> path.read_text()
-        'done'
     """
     unfinished = path.with_name(path.name + ".unfinished")
     try:
@@ -117,13 +90,7 @@ def atomic_write(path: Path) -> Iterator[TextIO]:
 
 @contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
-    """Fill a directory that is moved to `path` after the block; if the block fails, there is none.
-
-    Args:
-        path: Must not exist yet, or be an empty directory.
-
-    Yields:
-        The directory to fill.
+    """Yield a directory to fill, which is moved to `path` after the block; if the block fails, there is none.
 
     Raises:
         FileError: If it cannot be written.
@@ -131,7 +98,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     """
     path = path.resolve()
     if path.exists() and not (path.is_dir() and next(path.iterdir(), None) is None):
-        raise MultiLabelError(f"{path} exists and is not an empty directory: choose another, or remove it first")
+        raise MultiLabelError(f"{path} exists and is not an empty directory: choose another, or remove it")
     unfinished = path.with_name(path.name + ".unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)  # left by a process that was killed
     try:
@@ -155,7 +122,7 @@ def fsync(path: Path) -> None:
 
 
 def write_json_lines(path: Path, records: Iterable[Any]) -> None:
-    """Write records as JSON lines, all of them or none."""
+    """Write records as JSON lines; if one fails, the file stays as it is."""
     with atomic_write(path) as file:
         for record in from_source(records):
             file.write(json.dumps(record, ensure_ascii=False) + "\n")
@@ -175,18 +142,13 @@ def sha256(path: Path) -> str:
 
 
 def write_checksums(folder: Path, ignored: Collection[str] = ()) -> None:
-    """Store the SHA-256 of every file of a directory in the directory itself.
-
-    Args:
-        folder: With all its files.
-        ignored: Names of files that may change or disappear.
-    """
+    """Write the SHA-256 of every file of a directory to `CHECKSUMS_FILE`, except of files with these names."""
     files = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.name not in ignored]
     write_json(folder / CHECKSUMS_FILE, {path.relative_to(folder).as_posix(): sha256(path) for path in files})
 
 
 def verify_checksums(folder: Path) -> str | None:
-    """Return which files differ from their stored checksums; None if none does, or no checksums are stored."""
+    """Return a message on files that differ from their stored checksums; None if there are no such files."""
     path = folder / CHECKSUMS_FILE
     if not path.is_file():
         return None
@@ -202,7 +164,7 @@ def verify_checksums(folder: Path) -> str | None:
 
 
 def find_truncated_file(folder: Path) -> str | None:
-    """Return which file of a model or checkpoint is visibly truncated or damaged, or None."""
+    """Return a message on a file of a model or checkpoint that is visibly truncated or damaged, or None."""
     for path in sorted(folder.iterdir()):
         try:
             if path.name in _READ_AS_JSON:

@@ -13,21 +13,14 @@ _PACKAGES = ("datasets", "numpy", "pyarrow", "tokenizers", "torch", "transformer
 
 
 def json_digest(value: Any) -> str:
-    """Return the SHA-256 of a JSON value, in hexadecimal.
-
-    Example:
-        >>> json_digest({"a": 1, "b": None}) == json_digest({"b": None, "a": 1})
-        True
-    """
+    """Return the SHA-256 of a JSON value, in hexadecimal; the order of keys does not matter."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 @cache
 def software_digest() -> str:
-    """Return a digest of this package's code and of the versions of Python and of the packages it computes with.
-
-    The code is read, not its version number, since a checkout may have been edited.
-    """
+    """Return a digest of this package's code and of the versions of Python and of the packages it computes with."""
+    # Not of the version of this package, since a checkout may have been edited.
     code = hashlib.sha256()
     for path in sorted(Path(__file__).parents[1].rglob("*.py")):
         code.update(path.read_bytes())

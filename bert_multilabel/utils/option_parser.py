@@ -19,15 +19,14 @@ _Class = TypeVar("_Class", bound=type)
 class OptionParser(HfArgumentParser):
     """A parser for dataclasses whose `--help` groups options by subject.
 
-    Options may be written with hyphens in place of underscores, and only in full: an abbreviation would let a misspelt
-    option mean another one.
+    Options may be written with hyphens instead of underscores, but not abbreviated.
 
     Args:
         groups: One or more dataclasses.
         prog: The command, for the usage line.
-        description: What it does.
-        epilog: What `--help` ends with.
-        usage: The usage line, if argparse is not to write it.
+        description: As in `argparse.ArgumentParser`.
+        epilog: As in `argparse.ArgumentParser`.
+        usage: As in `argparse.ArgumentParser`.
         subjects: Names of options by subject, in the order of `--help`; a name that comes twice belongs to the last.
     """
 
@@ -58,7 +57,7 @@ class OptionParser(HfArgumentParser):
         return {name: groups[subject] for subject, names in self._subjects.items() for name in names}
 
     def add_argument(self, *names: str, **settings: Any) -> argparse.Action:
-        """Add an argument to its subject, spelt with underscores, with its default in the help text."""
+        """Add an argument to its subject, with underscores, and with its default in the help text."""
         names = tuple(name for name in names if "-" not in name.lstrip("-"))
         text, default = str(settings.get("help")), settings.get("default")
         if settings.get("action") == "store_false":
@@ -76,13 +75,10 @@ class OptionParser(HfArgumentParser):
         return super().parse_known_args([_with_underscores(word) for word in words], namespace)
 
     def parse(self, arguments: list[str] | None) -> tuple[Any, ...]:
-        """Read the whole of a command line.
-
-        Args:
-            arguments: The command line without the program's name; None: that of the process.
+        """Read a command line without the program's name; None reads that of the process.
 
         Returns:
-            The dataclasses, and behind them, if there are any, a namespace of the other arguments.
+            The dataclasses, followed by a namespace of the other arguments, if there are any.
 
         Raises:
             SystemExit: With code 2 if an argument is unknown or wrong, with 0 for `--help`.
@@ -108,11 +104,7 @@ def _with_underscores(word: str) -> str:
 
 
 def document_fields(cls: _Class) -> _Class:
-    """Add the help texts of a dataclass of options to its docstring, for `help(...)`.
-
-    Args:
-        cls: A dataclass of this package; fields of bases in other packages are left out.
-    """
+    """Add the help texts of a dataclass to its docstring, except those of bases in other packages."""
     bases = [base for base in cls.__mro__ if base.__module__.partition(".")[0] == __name__.partition(".")[0]]
     own = {name for base in bases for name in vars(base).get("__annotations__", {})}
     texts = {field.name: field.metadata["help"] for field in fields(cls) if field.name in own}

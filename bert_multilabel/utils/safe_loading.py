@@ -27,56 +27,37 @@ _TOKENIZER_CONFIG_NAME = "tokenizer_config.json"
 
 
 def check_paths(path: str | PathLike[str]) -> None:
-    """Refuse a model whose files refer to files outside its directory.
+    """Raise a MultiLabelError if files of a model, a directory or Hub name, refer to files outside its directory.
 
-    They may refer to weights, tokenizer files, code, and the base model of adapters. Code may be in another
-    repository of the Hub: Transformers writes "owner/name--module.Class" when it saves a model without its code. This
-    package never runs such code.
-
-    Args:
-        path: Directory or Hub name of a model.
-
-    Raises:
-        MultiLabelError: If a file refers to one outside, or is not JSON of the expected form.
+    Code may be in another repository of the Hub: Transformers writes "owner/name--module.Class" when it saves a model
+    without its code. This package never runs such code.
     """
     if (adapters := _read(path, ADAPTER_CONFIG_NAME)) is not None:
-        raise MultiLabelError(
-            f"{path} holds adapters ({ADAPTER_CONFIG_NAME}) for another model, "
-            f"{adapters.get('base_model_name_or_path')!r}: merge them into that model and pass its directory"
-        )
+        base = adapters.get("base_model_name_or_path")
+        raise MultiLabelError(f"{path} holds adapters ({ADAPTER_CONFIG_NAME}) of {base!r}: merge them into that model")
     try:
         for name, key, target in _references(path):
             if _is_outside(target):
-                raise MultiLabelError(
-                    f"{path} is incomplete: {key!r} in {name} points outside the directory, to {target!r}: pass a "
-                    "directory that holds the whole model"
-                )
+                outside = f"{key!r} in {name} points outside the directory, to {target!r}"
+                raise MultiLabelError(f"{path} is incomplete: {outside}: pass a directory with the whole model")
     except (AttributeError, LookupError, TypeError) as error:
         raise MultiLabelError(f"{path} is not a model directory: its JSON files have an unexpected form") from error
 
 
 def check_is_no_pickle(path: str | PathLike[str]) -> None:
-    """Refuse a model whose weights are only available as a pickle.
-
-    Args:
-        path: Directory or Hub name of a model.
-
-    Raises:
-        MultiLabelError: If so.
-    """
+    """Raise a MultiLabelError if the weights of a model, a directory or Hub name, are only available as a pickle."""
     named = (_read(path, CONFIG_NAME) or {}).get("transformers_weights")
     names = (SAFE_WEIGHTS_NAME, SAFE_WEIGHTS_INDEX_NAME, WEIGHTS_NAME, WEIGHTS_INDEX_NAME)
     first = named or next((name for name in names if _find(path, name) is not None), SAFE_WEIGHTS_NAME)
     if ".safetensors" not in first:
         raise MultiLabelError(
             f"The weights in {path} are a pickle ({first}), which can run code when it is loaded. Use a model with "
-            f"{SAFE_WEIGHTS_NAME}, or if you trust this one, convert it with AutoModel.from_pretrained(...)."
-            "save_pretrained(...), or pass allow_pickle=True (--allow_pickle)."
+            f"{SAFE_WEIGHTS_NAME}, or if you trust this one, pass allow_pickle=True (--allow_pickle)"
         )
 
 
 def _references(path: str | PathLike[str]) -> Iterator[tuple[str, str, str]]:
-    """Yield what the files of a model refer to: name of the file, its entry, and the target."""
+    """Yield name, key and target of each reference in the files of a model."""
     for name in (SAFE_WEIGHTS_INDEX_NAME, WEIGHTS_INDEX_NAME):
         for shard in set((_read(path, name) or {}).get("weight_map", {}).values()):
             yield name, "weight_map", shard
@@ -97,7 +78,6 @@ def _references(path: str | PathLike[str]) -> Iterator[tuple[str, str, str]]:
 
 
 def _strings(value: Any) -> Iterator[str]:
-    """Yield all strings in a JSON value."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, (list, dict)):
@@ -111,7 +91,7 @@ def _is_outside(name: str) -> bool:
 
 
 def _find(path: str | PathLike[str], name: str) -> Path | None:
-    """Return a file of a directory, or of a repository of the Hub; None if there is none of that name."""
+    """Return a file of a directory, or of a repository of the Hub; None if there is no such file."""
     if Path(path).is_dir():
         file = Path(path) / name
         return file if file.is_file() else None
@@ -122,7 +102,6 @@ def _find(path: str | PathLike[str], name: str) -> Path | None:
 
 
 def _read(path: str | PathLike[str], name: str) -> dict[str, Any] | None:
-    """Read a JSON object of a directory or repository; None if there is no such file."""
     file = _find(path, name)
     if file is None:
         return None

@@ -7,7 +7,7 @@ from safetensors.torch import save_file
 
 from bert_multilabel.errors import FileError, MultiLabelError
 from bert_multilabel.output_dir.atomic_save import UNFINISHED
-from bert_multilabel.output_dir.checkpoints import RUN_FILE, SEARCH_FILE, describe_damage, mark_finished
+from bert_multilabel.output_dir.checkpoints import RUN_FILE, SEARCH_FILE, add_to_run, describe_damage
 from bert_multilabel.training.arguments import parse_arguments
 from bert_multilabel.training.resume_plan import CONTENT, deciding_arguments, plan_run
 from bert_multilabel.utils.files import write_checksums
@@ -159,7 +159,7 @@ def test_other_arguments_are_fine_before_the_first_checkpoint(tmp_path):
 
 def test_a_finished_run_is_not_run_again(tmp_path):
     start_or_resume(tmp_path, ARGUMENTS)
-    mark_finished(tmp_path)
+    add_to_run(tmp_path, finished=True)
     with pytest.raises(ValueError, match="holds a finished run: train it longer with more"):
         start_or_resume(tmp_path, ARGUMENTS)
     assert start_or_resume(tmp_path, ARGUMENTS, overwrite=True) is None
@@ -233,7 +233,7 @@ def test_what_another_run_has_done_meanwhile_is_not_undone(tmp_path):
     newest = save_whole(tmp_path / "checkpoint-2")
     with pytest.raises(FileError, match=f"another run has written into {tmp_path} meanwhile: start this one again"):
         begun.apply()
-    mark_finished(tmp_path)
+    add_to_run(tmp_path, finished=True)
     with pytest.raises(FileError, match=r"meanwhile \(.* holds a finished run: .*\): start this one again"):
         finished.apply()
     assert newest.is_dir() and json.loads((tmp_path / RUN_FILE).read_text())["finished"]
@@ -252,7 +252,7 @@ def finished_run(folder, state=None, **options):
         checkpoint = save_whole(folder / f"checkpoint-{2 * epoch}")
         record = {"global_step": 2 * epoch, "epoch": float(epoch), "max_steps": 6, **(state or {})}
         (checkpoint / "trainer_state.json").write_text(json.dumps(record))
-    mark_finished(folder)
+    add_to_run(folder, finished=True)
     return arguments
 
 

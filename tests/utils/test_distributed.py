@@ -326,7 +326,7 @@ def test_alone_an_error_is_raised_as_it_is():
         (
             {"ACCELERATE_USE_CPU": "True", "MASTER_ADDR": "127.0.0.1"},
             1,
-            "accelerate launch was asked for several processes and has started one.*cpu.yaml",
+            "accelerate launch has started one process instead of several.*cpu.yaml",
         ),
         ({"WORLD_SIZE": "2", "ACCELERATE_USE_CPU": "True", "MASTER_ADDR": "127.0.0.1"}, 2, None),  # by mpirun
         ({"WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1"}, 1, None),
