@@ -321,7 +321,7 @@ def test_alone_an_error_is_raised_as_it_is():
         (
             {"WORLD_SIZE": "2"},
             1,
-            r"2 processes were started \(WORLD_SIZE\), but training would see 1 .* add --use_cpu",
+            r"2 processes were started \(WORLD_SIZE\), but training would see 1: add --use_cpu",
         ),
         (
             {"ACCELERATE_USE_CPU": "True", "MASTER_ADDR": "127.0.0.1"},
