@@ -1,8 +1,6 @@
-"""Examples that are computed once, stored on disk and memory-mapped, so that there may be more than fit into memory.
+"""Examples that are computed once and memory-mapped from `HF_DATASETS_CACHE`: there may be more than fit into memory.
 
-They are stored next to what the datasets library caches (`HF_DATASETS_CACHE`), under a digest of all that they were
-computed from: the same examples are not computed twice, and no others are read in their place. The directory may be
-deleted at any time.
+The name of their file is a digest of everything that they were computed from. It may be deleted at any time.
 """
 
 import hashlib
@@ -36,18 +34,18 @@ def cached_examples(
     """Return examples from the cache, after computing and storing them if they are not there yet.
 
     Args:
-        computed_from: JSON values that determine the examples; code and library versions are added to them. None if
-            they cannot be told: then the examples are held in memory.
-        batches: Columns of some examples each, only iterated if the examples are not cached. If that fails, nothing
-            is stored.
+        computed_from: JSON values that, with code and library versions, determine the examples; None if they are
+            unknown: then the examples are held in memory.
+        batches: Columns of some examples each, read only if they are not cached. If that fails, nothing is stored.
         features: The types of the columns.
 
     Raises:
         FileError: If the examples cannot be written.
     """
+    schema = features.arrow_schema
+    record_batches = (pa.RecordBatch.from_pydict(batch, schema=schema) for batch in batches)
     if computed_from is None:
-        table = pa.Table.from_batches(_record_batches(batches, features), features.arrow_schema)
-        return Dataset(table)
+        return Dataset(pa.Table.from_batches(record_batches, schema))
     folder = Path(datasets.config.HF_DATASETS_CACHE) / FOLDER
     path = folder / f"{json_digest({**computed_from, 'software': software_digest()})}.arrow"
     with explain_write_errors(path):
@@ -60,10 +58,9 @@ def cached_examples(
             unfinished = path.with_suffix(".unfinished")
             try:
                 with explain_write_errors(path):
-                    with pa.OSFile(str(unfinished), "wb") as file:
-                        with pa.ipc.new_stream(file, features.arrow_schema) as stream:
-                            for batch in from_source(_record_batches(batches, features)):
-                                stream.write_batch(batch)
+                    with pa.OSFile(str(unfinished), "wb") as file, pa.ipc.new_stream(file, schema) as stream:
+                        for batch in from_source(record_batches):
+                            stream.write_batch(batch)
                     fsync(unfinished)
                     unfinished.replace(path)
             finally:
@@ -72,19 +69,17 @@ def cached_examples(
 
 
 def reopen_memory_map(dataset: Dataset) -> Dataset:
-    """Return the same examples in a memory map of their own, for one pass over all of them.
+    """Return the same examples in a new memory map, for one pass over all of them.
 
-    Pages that were read from a memory map count as memory of this process until the map is closed. A map of its own is
-    closed after the pass. A dataset on disk is pickled as the paths of its files, so pickling opens a new map.
+    Pages that were read count as memory of this process until their map is closed; the new one is closed after the
+    pass. A dataset on disk is pickled as the paths of its files, so unpickling opens a new map.
     """
-    if not dataset.cache_files:  # in memory
-        return dataset
-    reopened: Dataset = pickle.loads(pickle.dumps(dataset))
+    reopened: Dataset = pickle.loads(pickle.dumps(dataset)) if dataset.cache_files else dataset
     return reopened
 
 
 def dataset_digest(dataset: Dataset) -> str:
-    """Return the SHA-256 of the column types and of all values of a dataset, in hexadecimal."""
+    """Return the SHA-256 of the column types and all values of a dataset, in hexadecimal."""
     digest = hashlib.sha256(json.dumps(dataset.features.to_dict()).encode())
     for table in reopen_memory_map(dataset).with_format("arrow").iter(batch_size=BATCH_SIZE):
         for batch in table.combine_chunks().to_batches():
@@ -93,12 +88,8 @@ def dataset_digest(dataset: Dataset) -> str:
 
 
 def _is_complete(path: Path) -> bool:
-    """Whether a file ends as an Arrow stream does: cut between two batches, it would read as fewer examples."""
+    """Whether a file ends like an Arrow stream; truncated between two batches, it would read as fewer examples."""
     with path.open("rb") as file:
         size = file.seek(0, os.SEEK_END)
         file.seek(max(0, size - len(_END_OF_STREAM)))
         return file.read() == _END_OF_STREAM
-
-
-def _record_batches(batches: Iterable[dict[str, Any]], features: Features) -> Iterable[pa.RecordBatch]:
-    return (pa.RecordBatch.from_pydict(batch, schema=features.arrow_schema) for batch in batches)

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import dataclass, replace
+from itertools import chain
 
 from transformers.utils import logging
 
@@ -12,13 +13,10 @@ from .reading import Table
 
 logger = logging.get_logger(__name__)
 
-# In messages.
-_COLUMNS_SHOWN = 30
-_NAMES_SHOWN = 3
+_COLUMNS_SHOWN = 30  # in messages
 
-# Column names that are recognized where no column is named, compared in lower case. The first one of a role wins; of
-# the others there must be only one. A second text becomes part of the model's input, so only names that can mean
-# nothing else count for it.
+# Column names that are recognized if no column is named, ignoring case. The first of a role wins; of the others there
+# must be only one. A pair becomes part of the model's input, so only names that can mean nothing else count for it.
 COMMON_COLUMNS = {
     "text": "text sentence sentence1 content comment comment_text review body document description tweet utterance "
     "query title".split(),
@@ -31,18 +29,18 @@ _OPTIONS = {"text": "text_column", "pair": "text_pair_column", "labels": "label_
 
 @dataclass(frozen=True, kw_only=True)
 class DataSpec:
-    """What is known about columns and labels; None means that it is to be determined from the data.
+    """The columns and labels that are known; None: determined from the data.
 
     Attributes:
         text_column: Column of the text.
-        text_pair_column: Column of the second text; "" for none, whatever the columns are called.
-        label_column: Column of the labels, or one or several 0/1 columns, one per label.
+        text_pair_column: Column of the second text; "" for none.
+        label_column: Column of the labels, or 0/1 columns, one per label.
         id_column: Column of identifiers.
-        label_names: The L label names in their order, from a names file or a trained model.
+        label_names: The L label names in their order.
         label_delimiter: Separates the labels in one cell.
 
     Raises:
-        DataError: If there are no label names, or repeated or blank ones, or the delimiter is empty.
+        DataError: If label names are missing, repeated or blank, or the delimiter is empty.
     """
 
     text_column: str | None = None
@@ -65,11 +63,6 @@ class DataSpec:
         """The named label columns: none, one, or several."""
         return [self.label_column] if isinstance(self.label_column, str) else list(self.label_column or [])
 
-    @property
-    def named_columns(self) -> set[str | None]:
-        """All named columns, which cannot be used for another purpose."""
-        return {*self.label_columns, self.text_column, self.text_pair_column, self.id_column}
-
 
 @dataclass(frozen=True)
 class Columns:
@@ -77,9 +70,9 @@ class Columns:
 
     Attributes:
         text: Column of the text.
-        pair: Column of the second text, if there is one.
+        pair: Column of the second text.
         labels: The label column, or the 0/1 columns; empty without labels.
-        id: Column of identifiers, if there is one.
+        id: Column of identifiers.
         one_per_label: Whether `labels` are 0/1 columns, one per label.
     """
 
@@ -90,31 +83,30 @@ class Columns:
     one_per_label: bool
 
     def __str__(self) -> str:
-        found = {
-            "text": repr(self.text),
-            "pair": self.pair and repr(self.pair),
-            "labels": _few(self.labels),
-            "id": self.id and repr(self.id),
-        }
-        return ", ".join(f"{what} {name}" for what, name in found.items() if name)
+        return ", ".join(f"{role} {_few(names)}" for role, names in self.by_role().items() if names)
+
+    def by_role(self) -> dict[str, list[str]]:
+        """Return the columns of each role; empty if there are none."""
+        found: dict[str, list[str | None]] = {"text": [self.text], "pair": [self.pair], "id": [self.id]}
+        found["labels"] = [*self.labels]
+        return {role: [name for name in found[role] if name is not None] for role in COMMON_COLUMNS}
 
 
 def find_columns(table: Table, spec: DataSpec, labels_needed: bool = True) -> Columns:
-    """Find the columns in use: the named ones, else by common names, without regard to case.
+    """Find the columns in use: the named ones, else by common names, ignoring case.
 
-    A column of numbers is never guessed to be the pair, and only by the name "text" to be the text. Several named
-    label columns are 0/1 columns, one per label; so is a single label column that holds nothing but 0 and 1, unless
-    the label names say otherwise. Where none is named and none has a common name, the labels are the columns called
-    like the label names if these are known, else all that are left, if they hold nothing but 0 and 1.
+    A column of numbers is not recognized as the pair, and as the text only by the name "text". Several named label
+    columns are 0/1 columns, one per label; so is a single one that holds only 0 and 1, unless the label names say
+    otherwise. Without a named column and a common name, the labels are the columns with the label names, or if these
+    are unknown, all remaining columns if they hold only 0 and 1.
 
     Args:
         table: The rows of one split.
-        spec: Which columns are named.
+        spec: The named columns and labels.
         labels_needed: Whether missing labels are an error.
 
     Raises:
-        DataError: If a named column is missing, one is named twice, text or needed labels cannot be found, or several
-            columns have a common name.
+        DataError: If a column is missing or named twice, or several columns have a common name.
     """
     text = _find_column(table, "text", spec.text_column, spec)
     pair = None if spec.text_pair_column == "" else _find_column(table, "pair", spec.text_pair_column, spec)
@@ -128,45 +120,35 @@ def find_columns(table: Table, spec: DataSpec, labels_needed: bool = True) -> Co
     if labels_needed and not labels:
         raise DataError(f"{table.source}: no column looks like the labels: pass label_column{_listed(table)}")
     used = [column for column in (text, pair, row_id, *labels) if column is not None]
-    for column, times in Counter(used).items():
-        if times > 1:
-            raise DataError(f"{table.source}: column {column!r} cannot be two of text, pair, labels and id")
+    if repeated := [column for column, times in Counter(used).items() if times > 1]:
+        raise DataError(f"{table.source}: column {repeated[0]!r} cannot be two of text, pair, labels and id")
     return Columns(text, pair, labels, row_id, one_per_label)
 
 
 def warn_of_guesses(table: Table, columns: Columns, spec: DataSpec) -> None:
     """Log in one line which columns were recognized and not named, with an example of each, and which are unused."""
-    found = {
-        "text": None if spec.text_column else columns.text,
-        "pair": None if spec.text_pair_column else columns.pair,
-        "labels": None if spec.label_columns or not columns.labels else columns.labels[0],
-        "id": None if spec.id_column else columns.id,
-    }
-    guesses = []
-    for role, column in found.items():
-        if column is not None:
-            names = _few(columns.labels) if role == "labels" else repr(column)
-            guesses.append(f"{role} {names} (e.g. {shorten(table.facts(column).example)})")
-    if not guesses:
+    by_role = columns.by_role()
+    found = {role: names for role, names in by_role.items() if names and not getattr(spec, _OPTIONS[role])}
+    if not found:
         return
-    used = {columns.text, columns.pair, columns.id, *columns.labels}
+    guesses = [
+        f"{role} {_few(names)} (e.g. {shorten(table.facts(names[0]).example)})" for role, names in found.items()
+    ]
+    used = set(chain.from_iterable(by_role.values()))
     unused = [column for column in table.columns if column not in used]
     rest = f"; not used: {_few(unused)}" if unused else ""
-    options = ", ".join(_OPTIONS[role] for role, column in found.items() if column is not None)
     logger.warning(
-        f"{table.source}: columns recognized by their names: {', '.join(guesses)}{rest}. Check them; name "
-        f"others with {options}"
+        f"{table.source}: columns recognized by their names: {', '.join(guesses)}{rest}. Check them; name others with "
+        + ", ".join(_OPTIONS[role] for role in found)
     )
 
 
 def _find_column(table: Table, role: str, named: str | None, spec: DataSpec) -> str | None:
-    """Return the named column, or the one with a common name that is not named for another purpose."""
     if named is not None:
-        if named not in table.columns:
-            raise missing_column(table, role, named)
+        _check_columns(table, role, [named])
         return named
     common = COMMON_COLUMNS[role]
-    taken = spec.named_columns
+    taken = {*spec.label_columns, spec.text_column, spec.text_pair_column, spec.id_column}
     found = [column for name in common for column in table.columns if column.lower() == name and column not in taken]
     if role in ("text", "pair"):
         words = [column for column in found if not table.facts(column).holds_numbers]
@@ -179,21 +161,16 @@ def _find_column(table: Table, role: str, named: str | None, spec: DataSpec) -> 
 
 
 def _find_id(table: Table, spec: DataSpec) -> str | None:
-    """Return the id column; a named one may be missing, since not every split must have it."""
     if spec.id_column is not None and spec.id_column not in table.columns:
-        return None
+        return None  # not every split must have it
     return _find_column(table, "id", spec.id_column, spec)
 
 
 def _named_labels(table: Table, spec: DataSpec, labels_needed: bool) -> tuple[list[str], bool]:
-    """Return the named label columns, and whether they are 0/1 columns; all may be missing if they are not needed."""
-    columns = spec.label_columns
-    existing = set(table.columns)
-    missing = [column for column in columns if column not in existing]
-    if missing == columns and not labels_needed:
+    columns, existing = spec.label_columns, set(table.columns)
+    if not labels_needed and existing.isdisjoint(columns):
         return [], False
-    if missing:
-        raise missing_column(table, "labels", missing[0])
+    _check_columns(table, "labels", columns)
     return columns, len(columns) > 1 or _is_one_label(table, columns[0], spec)
 
 
@@ -218,23 +195,26 @@ def _find_labels(table: Table, spec: DataSpec, others: set[str | None]) -> tuple
 
 
 def columns_in_split(split: str, table: Table, columns: Columns, spec: DataSpec) -> Columns:
-    """Return the columns of one split, which may lack the id and, if it is the split to predict, all labels.
+    """Return the columns of one split; it may lack the id, and in test all labels.
 
     Raises:
         DataError: If the split lacks another column.
     """
-    for role, column in (("text", columns.text), ("pair", columns.pair)):
-        if column is not None and column not in table.columns:
-            raise missing_column(table, role, column)
+    _check_columns(table, "text", [columns.text])
+    _check_columns(table, "pair", [] if columns.pair is None else [columns.pair])
     labels = columns.labels
     if labels and split == "test" and all(table.facts(column).is_all_missing for column in labels):
         logger.info("%s has no labels", table.source)
         labels = []
-    existing = set(table.columns)
-    for column in labels:
-        if column not in existing:
-            raise missing_column(table, "labels", column)
+    _check_columns(table, "labels", labels)
     return replace(columns, labels=labels, id=_find_id(table, spec))
+
+
+def _check_columns(table: Table, role: str, columns: list[str]) -> None:
+    existing = set(table.columns)
+    for column in columns:
+        if column not in existing:
+            raise missing_column(table, role, column)
 
 
 def missing_column(table: Table, role: str, column: str) -> DataError:
@@ -249,5 +229,4 @@ def _listed(table: Table) -> str:
 
 
 def _few(names: list[str]) -> str:
-    more = len(names) - _NAMES_SHOWN
-    return ", ".join(map(shorten, names[:_NAMES_SHOWN])) + (f" and {more} more" if more > 0 else "")
+    return ", ".join(map(shorten, names[:3])) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

@@ -1,12 +1,11 @@
 """Loads clean examples from files and datasets: the entry point of the data layer.
 
-csv, tsv, json, jsonl, parquet and datasets of the datasets library all become a `datasets.Dataset` with the columns
-`text`, `pair` (if there is a second text), `labels` (L floats, if labelled) and `id` (if there is one), stored on
-disk; or an `ExampleStream`, which reads the same examples again in each epoch. reading.py reads raw rows, columns.py
-chooses the columns, labels.py parses the labels.
+All sources become a `datasets.Dataset` with the columns `text`, and if there are any `pair`, `labels` (L floats) and
+`id`, stored on disk; or an `ExampleStream`, which reads the same examples again in each epoch. reading.py reads raw
+rows, columns.py chooses the columns, labels.py parses the labels.
 """
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from itertools import islice
@@ -29,7 +28,6 @@ from .streaming import ExampleStream, UnchangedExamples
 logger = logging.get_logger(__name__)
 
 _LABELS_LOGGED = 30
-
 _ID_TYPES = {str: "string", int: "int64", float: "float64"}
 
 
@@ -39,9 +37,9 @@ class LoadedData:
 
     Attributes:
         splits: Datasets by split name (train, validation, test), memory-mapped from disk.
-        label_names: The L label names in the order of the `labels` vectors; None without labels and names.
-        pair_column: The source column of `pair`, if there are pairs.
-        stream: The training examples, instead of `splits["train"]`, if they were requested as a stream.
+        label_names: The L label names in the order of `labels`; None without labels and names.
+        pair_column: The source column of `pair`.
+        stream: The training examples, instead of `splits["train"]`, if a stream was requested.
     """
 
     splits: dict[str, Dataset]
@@ -64,14 +62,13 @@ class LoadedData:
         if self.label_names is None or self.label_names == label_names:
             return self
         order = [self.label_names.index(name) for name in label_names]
-        splits = {
-            split: examples.map(
-                lambda example: {"labels": [example["labels"][i] for i in order]}, features=examples.features
-            )
-            if "labels" in examples.features
-            else examples
-            for split, examples in self.splits.items()
-        }
+
+        def reordered(examples: Dataset) -> Dataset:
+            if "labels" not in examples.features:
+                return examples
+            return examples.map(lambda row: {"labels": [row["labels"][i] for i in order]}, features=examples.features)
+
+        splits = {split: reordered(examples) for split, examples in self.splits.items()}
         stream = None if self.stream is None else self.stream.with_label_order(order)
         return LoadedData(splits, label_names, self.pair_column, stream)
 
@@ -90,16 +87,12 @@ def load_splits(
     predict, texts may be empty and labels missing.
 
     Args:
-        spec: What is known about columns and labels.
+        spec: The known columns and labels.
         files: Path of the file of each split, by split name (train, validation, test).
         dataset_name: Name or local folder for `datasets.load_dataset`, instead of `files`.
         dataset_config_name: Configuration of that dataset.
-        wanted: Splits of the dataset to load; default: all it has. Without label names its training split is also
-            read, for the names in it. Of `files`, all are loaded.
-        streaming: Check the training examples, but do not store them: they are returned as a stream.
-
-    Returns:
-        The clean examples, and the label names in their final order.
+        wanted: Splits of the dataset to load; default: all. Missing label names are read from train in any case.
+        streaming: Check the training examples, but return them as a stream instead of storing them.
 
     Raises:
         BadRows: If rows are bad; lists all of them.
@@ -115,22 +108,19 @@ def load_splits(
     else:
         raise MultiLabelError(f"Pass either files or dataset_name, got files={files!r}, dataset_name={dataset_name!r}")
     columns = _find_columns_of_splits(tables, spec)
+    first = next(iter(columns.values()))
     labelled = {split: table for split, table in tables.items() if columns[split].labels}
-    parser = _label_parser(labelled, next(iter(columns.values())), spec) if labelled else None
-    logger.info("columns in use: %s; labels: %s", next(iter(columns.values())), parser or "none")
-    splits, stream = _clean_splits(
-        {split: _Cleaner(split, table, columns[split], parser) for split, table in tables.items() if split in wanted},
-        streaming,
-    )
-    pair_column = next(iter(columns.values())).pair
+    parser = _label_parser(labelled, first, spec) if labelled else None
+    logger.info("columns in use: %s; labels: %s", first, parser or "none")
+    cleaners = {split: _Cleaner(split, table, columns[split], parser) for split, table in tables.items()}
+    splits, stream = _clean_splits({split: cleaners[split] for split in tables if split in wanted}, streaming)
     if parser is None:
-        return LoadedData(splits, spec.label_names, pair_column, stream)
+        return LoadedData(splits, spec.label_names, first.pair, stream)
     if not parser.label_names:
-        source, column = next(iter(tables.values())).source, parser.columns[0]
-        raise DataError(f"{source}: no row has a label in column {column!r}")
+        raise DataError(f"{next(iter(tables.values())).source}: no row has a label in column {parser.columns[0]!r}")
     if parser.repeated:
         logger.warning("rows that name a label more than once: %d; it counts once", parser.repeated)
-    loaded = LoadedData(splits, parser.label_names, pair_column, stream)
+    loaded = LoadedData(splits, parser.label_names, first.pair, stream)
     if spec.label_names is None and (stream is not None or "train" in splits):
         _log_labels(parser.label_names, loaded.frequencies)
     return loaded
@@ -150,8 +140,8 @@ def _find_columns_of_splits(tables: dict[str, Table], spec: DataSpec) -> dict[st
 def _clean_splits(cleaners: dict[str, "_Cleaner"], streaming: bool) -> tuple[dict[str, Dataset], ExampleStream | None]:
     """Clean the rows of all splits, and report the bad ones of all together."""
     splits: dict[str, Dataset] = {}
-    stream = None
     problems: dict[str, list[str]] = {}
+    stream = None
     for split, cleaner in cleaners.items():
         try:
             if streaming and split == "train":
@@ -168,7 +158,7 @@ def _clean_splits(cleaners: dict[str, "_Cleaner"], streaming: bool) -> tuple[dic
 
 
 def multi_hot(examples: Dataset) -> NDArray[np.float32]:
-    """Return the labels of clean examples as one matrix (N, L): 1, 0, or NaN for "not annotated"."""
+    """Return the labels of clean examples, (N, L): 1, 0, or NaN for "not annotated"."""
     return np.asarray(examples.with_format("numpy")["labels"][:], np.float32)
 
 
@@ -181,7 +171,7 @@ def label_frequencies(examples: Dataset | ExampleStream) -> LabelFrequencies:
 
 
 def _log_labels(label_names: list[str], frequencies: LabelFrequencies) -> None:
-    """Log the labels that were found, the rarest first, since misspelt ones are rare."""
+    """Log the labels, the rarest first, since misspelt ones are rare."""
     counts = frequencies.positives.astype(np.int64)  # (L,)
     shown = [f"{label_names[i]} {counts[i]}" for i in np.argsort(counts, kind="stable")[:_LABELS_LOGGED]]
     more = f", and {len(label_names) - len(shown)} more" if len(label_names) > len(shown) else ""
@@ -206,11 +196,7 @@ class _Cleaner:
         self._parser = parser if columns.labels else None
 
     def cached(self) -> Dataset:
-        """Return all clean examples, stored on disk.
-
-        Raises:
-            BadRows: If there are bad rows; lists all of them.
-        """
+        """Return all clean examples, stored on disk; raises as `examples`."""
         computed_from = None
         if self._table.digest is not None:
             computed_from = {
@@ -222,16 +208,13 @@ class _Cleaner:
             }
         features = Features({name: kind for name, (kind, _) in self._fields().items()})
         examples = cached_examples(computed_from, _in_columns(self.examples(), list(features)), features)
-        if empty := sum(texts.count("") for texts in _column_parts(examples, "text")):
+        batches = reopen_memory_map(examples).select_columns("text").iter(batch_size=BATCH_SIZE)
+        if empty := sum(batch["text"].count("") for batch in batches):
             logger.warning("%s: rows with an empty text: %d", self.source, empty)
         return examples
 
     def examples(self) -> Iterator[dict[str, Any]]:
-        """Yield the clean examples, and raise at the end if other rows are bad.
-
-        Raises:
-            BadRows: If there are bad rows; lists all of them.
-        """
+        """Yield the clean examples, and raise `BadRows` at the end, with all bad rows."""
         fields = {name: clean for name, (_, clean) in self._fields().items()}
         problems = []
         for row in self._table:
@@ -274,10 +257,6 @@ def _in_columns(examples: Iterator[dict[str, Any]], names: list[str]) -> Iterato
         yield {name: [example[name] for example in batch] for name in names}
 
 
-def _column_parts(examples: Dataset, column: str) -> Iterable[list[Any]]:
-    return (part[column] for part in reopen_memory_map(examples).select_columns(column).iter(batch_size=BATCH_SIZE))
-
-
 def _clean_text(values: dict[str, Any], column: str, needed: bool) -> str:
     text = values.get(column)
     if text is None or isinstance(text, str) and not text.strip():
@@ -290,14 +269,13 @@ def _clean_text(values: dict[str, Any], column: str, needed: bool) -> str:
 
 
 def _clean_id(row_id: Any, column: str, id_type: type) -> Any:
-    """Return the id as it is; all ids of a split have the type of the first."""
+    """Return the id unchanged; all ids of a split must have the type of the first."""
     if row_id is None:
         return None
     # By type and not by isinstance, which takes True for a number.
     if type(row_id) is not id_type or id_type not in _ID_TYPES:
-        raise BadValue(
-            f"{shorten(row_id)} is of type {type(row_id).__name__}; ids must be all text or all numbers", column
-        )
+        kind = type(row_id).__name__
+        raise BadValue(f"{shorten(row_id)} is of type {kind}; ids must be all text or all numbers", column)
     if isinstance(row_id, int) and not -(2**63) <= row_id < 2**63:
         raise BadValue(f"{shorten(row_id)} is too large a number for an id; write the ids as text", column)
     if isinstance(row_id, str) and (problem := text_problem(row_id)):

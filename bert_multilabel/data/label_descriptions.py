@@ -18,8 +18,7 @@ def read_label_descriptions(path: str, label_names: list[str]) -> dict[str, str]
         label_names: All label names; a label need not have a description.
 
     Raises:
-        DataError: If the file cannot be read, lacks a column, or has bad rows: an unknown or repeated label, or a
-            blank description; all bad rows are listed.
+        DataError: If the file cannot be read or lacks a column, or rows are bad; lists all bad rows.
     """
     read = _object_rows if Path(path).suffix.lower() == ".json" else read_rows
     table = Table(path, partial(read, path))
@@ -29,8 +28,7 @@ def read_label_descriptions(path: str, label_names: list[str]) -> dict[str, str]
     problems = []
     for row in table:
         name, description = (_clean(row.values.get(column)) for column in ("label", "description"))
-        problem = row.problem or _find_problem(name, description, label_names, descriptions)
-        if problem:
+        if problem := row.problem or _find_problem(name, description, label_names, descriptions):
             problems.append(describe_problem(path, row, problem))
         else:
             descriptions[name] = description

@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 
 
 class LabelFrequencies(NamedTuple):
-    """How often each of L labels occurs in N examples.
+    """How often each of L labels occurs.
 
     Attributes:
-        rows: N.
+        rows: Number of examples.
         positives: Number of positive examples of each label, (L,), float64.
         annotated: Number of annotated examples of each label, (L,), int64.
     """
@@ -22,11 +22,7 @@ class LabelFrequencies(NamedTuple):
 
     @classmethod
     def of(cls, batches: Iterable[Any]) -> "LabelFrequencies":
-        """Count labels.
-
-        Args:
-            batches: At least one, each (B, L) numbers from 0 to 1; None, NaN or -100 means "not annotated".
-        """
+        """Count the labels of one or more batches (B, L) from 0 to 1; None, NaN or -100 means "not annotated"."""
         rows, positives, annotated = 0, np.zeros(()), np.zeros((), np.int64)
         for batch in batches:
             labels = np.array(batch, dtype=np.float64)  # (B, L), None becomes NaN

@@ -1,6 +1,5 @@
 """Parses labels in all supported formats into multi-hot vectors.
 
-Labels come as a list of names, a list of ids, a text (with or without a delimiter), or one 0/1 column per label.
 The format is determined once per dataset (`LabelParser.of_columns`, `LabelParser.of_values`); then every row must have
 it. This module knows values and columns, not files: the caller adds row and line to a message.
 """
@@ -11,7 +10,7 @@ import json
 import math
 import re
 import sys
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cached_property
@@ -40,7 +39,7 @@ class BadValue(DataError):
 
 
 class LabelFormat(StrEnum):
-    """The formats of labels, in the words of messages."""
+    """The formats of labels, as messages call them."""
 
     NAMES = "a list of names"
     IDS = "a list of ids"
@@ -58,7 +57,7 @@ class LabelParser:
         columns: The label columns: one, or with `LabelFormat.COLUMNS` one per label.
         label_names: All L names, in the order of the multi-hot vector.
         delimiter: Separates the labels in a text; None: each text is one label.
-        repeated: Number of rows that name a label more than once, if the labels are in one column.
+        repeated: Number of rows that name a label more than once.
 
     Example:
         >>> parser = LabelParser.of_values("labels", {"train": ["price|quality", "", "gift"]})
@@ -76,20 +75,16 @@ class LabelParser:
 
     @classmethod
     def of_columns(cls, columns: list[str], label_names: list[str] | None = None) -> "LabelParser":
-        """Make the parser for one 0/1 column per label.
-
-        Args:
-            columns: All 0/1 columns; without label names, they are the names in their order.
-            label_names: The names in their order, if they are known.
+        """Make the parser for one 0/1 column per label; the order is that of the label names, if they are known.
 
         Raises:
             DataError: If names and columns are not the same.
         """
         names = label_names or columns
         if set(names) != set(columns):
+            lacking, unknown = sorted(set(names) - set(columns)), sorted(set(columns) - set(names))
             raise DataError(
-                f"The 0/1 columns must be the label names. Without a column: {sorted(set(names) - set(columns))}, "
-                f"not a label name: {sorted(set(columns) - set(names))}"
+                f"The 0/1 columns must be the label names. Without a column: {lacking}, not a label name: {unknown}"
             )
         return cls(LabelFormat.COLUMNS, columns, names)
 
@@ -106,35 +101,31 @@ class LabelParser:
         Args:
             column: The label column.
             values_by_split: All values of the column, iterated twice; the first split with information decides.
-            label_names: The names in their order, if they are known; default: all in the training split, sorted.
+            label_names: The names in their order; default: all in the training split, sorted.
             delimiter: Separates the labels in a text; default: the first of `DELIMITERS` that occurs in the column.
 
         Raises:
-            DataError: If the label names cannot be determined, there are too many of them, or the lists are multi-hot
-                vectors.
+            DataError: If the label names are unknown or too many, or the lists are multi-hot vectors.
         """
         known = label_names or []
         facts = _LabelFacts(known)
         for split, values in values_by_split.items():
-            for label_format, items in _parsable(values, column, frozenset(known)):
-                facts.update(split, label_format, items)
+            for value in values:
+                facts.update(split, value, column)
         if facts.format in (LabelFormat.IDS, LabelFormat.ONE_ID) and not known:
             raise DataError(f"column {column!r} holds ids without names: pass the label names")
         if facts.format is LabelFormat.IDS and facts.is_multi_hot:
             raise DataError(
-                f"column {column!r} holds lists of {len(known)} zeros and ones, which look like multi-hot vectors and "
-                "not like ids; write the names or ids of the labels, or one 0/1 column per label"
+                f"column {column!r} holds lists of {len(known)} zeros and ones, probably multi-hot vectors and not "
+                "ids; write the names or ids of the labels, or one 0/1 column per label"
             )
-        if facts.format is not LabelFormat.TEXT:
-            delimiter = None
-        elif delimiter is None:
-            delimiter = facts.delimiter
+        delimiter = (delimiter or facts.delimiter) if facts.format is LabelFormat.TEXT else None
         parser = cls(facts.format, [column], known, delimiter)
         names, repeated = _names_in_values(parser, values_by_split)
         if not known and len(names) > _MOST_NAMES_FOUND:
             raise DataError(
                 f"column {column!r} holds {len(names)} different labels, such as {shorten(names[0])}: pass another "
-                "column, or pass the label names if this is intended"
+                "column, or the label names"
             )
         return replace(parser, label_names=known or names, repeated=repeated)
 
@@ -150,36 +141,30 @@ class LabelParser:
             id_names: The names of the ids, by position; default: the label names.
 
         Returns:
-            L floats in the order of `label_names`: 1.0, 0.0, or NaN where a 0/1 column says "not annotated".
+            L floats in the order of `label_names`: 1.0, 0.0, or NaN if a 0/1 column says "not annotated".
 
         Raises:
-            BadValue: If a value has another format than the dataset, or names an unknown label.
+            BadValue: If a value has another format than the dataset, or an unknown label.
         """
         if self.format is LabelFormat.COLUMNS:
             return [_need_zero_one(values.get(name), name) for name in self.label_names]
         names = self.names_in(values.get(self.columns[0]), id_names or self.label_names)
-        present = set(names)
         for name in names:
             if name not in self._known:
                 raise BadValue(unknown_label(name, self.label_names), self.columns[0])
+        present = set(names)
         return [float(name in present) for name in self.label_names]
 
     def names_in(self, value: Any, id_names: list[str]) -> list[str]:
-        """Return the label names in a value of the label column, known or not.
-
-        Raises:
-            BadValue: If the value has another format than the dataset, or holds an empty label or an id out of range.
-        """
+        """Return the label names in a value of the label column, known or not; raises as `parse`."""
         column = self.columns[0]
         label_format, items = _format_of(value, column, self._known)
         # An empty list looks like one of names, but is also a valid list of ids.
         is_empty_list = label_format is LabelFormat.NAMES and not items
         if label_format is not self.format and not (is_empty_list and self.format is LabelFormat.IDS):
             empty = "an empty text" if self.format is LabelFormat.TEXT else "[]"
-            raise BadValue(
-                f"{shorten(value)} is {label_format}, but other rows hold {self.format}; write {empty} for no labels",
-                column,
-            )
+            problem = f"{shorten(value)} is {label_format}, but other rows hold {self.format}"
+            raise BadValue(f"{problem}; write {empty} for no labels", column)
         if self.format in (LabelFormat.IDS, LabelFormat.ONE_ID):
             return [_name_of_id(item, id_names, column) for item in items]
         if self.format is LabelFormat.TEXT and items and self.delimiter is not None and items[0] not in self._known:
@@ -187,7 +172,6 @@ class LabelParser:
         return [_clean_name(item, value, column) for item in items]
 
     def __str__(self) -> str:
-        """Describe the format in a few words, for the log."""
         if self.format is not LabelFormat.TEXT:
             return str(self.format)
         return "a text, one label each" if self.delimiter is None else f"a text, split at {self.delimiter!r}"
@@ -207,7 +191,7 @@ class ColumnFacts:
         is_annotated: At least one cell is 0 or 1.
         is_all_missing: All cells are empty, null, NaN, or the -1 and -100 that hide the labels of test sets.
         is_numeric: All cells that are not empty are numbers, or text that spells one.
-        example: The first cell that is not empty; None if there is none.
+        example: The first cell that is not empty.
     """
 
     is_zero_one: bool = True
@@ -218,18 +202,18 @@ class ColumnFacts:
 
     @property
     def holds_zero_one(self) -> bool:
-        """Whether this is a 0/1 column; one without a 0 or 1 in it may be anything."""
+        """Whether this is a 0/1 column."""
         return self.is_zero_one and self.is_annotated
 
     @property
     def holds_numbers(self) -> bool:
-        """Whether this is a column of numbers; one without a number in it may be anything."""
+        """Whether this is a column of numbers."""
         return self.is_numeric and self.example is not None
 
     def update(self, cell: object) -> None:
         """Take one more cell into account."""
         if not (self.is_zero_one or self.is_all_missing or self.is_numeric):
-            return  # the usual case: nothing can change any more
+            return  # nothing can change any more
         text = _as_text(cell)
         number = _ZERO_ONE.get(text)
         is_missing = number is not None and math.isnan(number)
@@ -242,12 +226,11 @@ class ColumnFacts:
 
 
 def is_number(text: str) -> bool:
-    """Whether a text spells a number and nothing else, such as "0.83", "1,200", "4 %" or "$5"."""
+    """Whether a text is a number, such as "0.83", "1,200", "4 %" or "$5"."""
     return _NUMBER.fullmatch(text.strip()) is not None
 
 
 def _as_text(cell: object) -> str:
-    """Return a value as lower-case text without surrounding spaces; lists and objects are not written out."""
     if cell is None:
         return ""
     return "[...]" if isinstance(cell, (list, dict)) else str(cell).strip().lower()
@@ -275,12 +258,12 @@ def unknown_label(name: str, label_names: list[str]) -> str:
 
 
 def has_lone_surrogate(text: str) -> bool:
-    r"""Whether the text holds half of a UTF-16 pair (JSON's "\ud800"), which no UTF-8 file can store."""
+    r"""Whether a text holds half of a UTF-16 pair (JSON's "\ud800"), which UTF-8 cannot store."""
     return _SURROGATE.search(text) is not None
 
 
 def text_problem(value: object) -> str:
-    r"""Say why a value cannot be used as text, in the words of a message; empty if it can.
+    """Say why a value cannot be used as text; "" if it can.
 
     Example:
         >>> text_problem("good"), text_problem(7)
@@ -352,22 +335,8 @@ def _clean_name(item: str, cell: object, column: str) -> str:
     return name
 
 
-def _parsable(cells: Iterable[Any], column: str, known: Container[str]) -> Iterator[tuple[LabelFormat, list[Any]]]:
-    """Yield format and items of all valid values; the others are reported when the rows are parsed."""
-    for cell in cells:
-        try:
-            yield _format_of(cell, column, known)
-        except BadValue:
-            continue
-
-
 class _LabelFacts:
-    """What the values of a label column have in common, split by split.
-
-    Attributes:
-        format: The format of the first value with a label; without one, that of the first value.
-        is_multi_hot: Whether all values are vectors of zeros and ones: as ids, they would repeat labels.
-    """
+    """What the values of a label column have in common."""
 
     def __init__(self, known: list[str]) -> None:
         self._known = frozenset(known)
@@ -376,8 +345,11 @@ class _LabelFacts:
         self._are_vectors, self._repeats = True, False
         self._delimiters: dict[str, set[str]] = {}  # by split, in order
 
-    def update(self, split: str, label_format: LabelFormat, items: list[Any]) -> None:
-        """Take the format and the items of one more value into account."""
+    def update(self, split: str, value: Any, column: str) -> None:
+        try:
+            label_format, items = _format_of(value, column, self._known)
+        except BadValue:
+            return  # reported when the rows are parsed
         self._first_format = self._first_format or label_format
         if items:
             self._first_label_format = self._first_label_format or label_format
@@ -389,24 +361,22 @@ class _LabelFacts:
 
     @property
     def format(self) -> LabelFormat:
+        """The format of the first value with a label; without one, that of the first value."""
         return self._first_label_format or self._first_format or LabelFormat.NAMES
 
     @property
     def is_multi_hot(self) -> bool:
+        """Whether all values are vectors of zeros and ones that, as ids, would repeat labels."""
         return self._are_vectors and self._repeats
 
     @property
     def delimiter(self) -> str | None:
         """The first of `DELIMITERS` in the first split that has one."""
-        found = next((found for found in self._delimiters.values() if found), set())
-        return next((delimiter for delimiter in DELIMITERS if delimiter in found), None)
+        return next((min(found, key=DELIMITERS.index) for found in self._delimiters.values() if found), None)
 
 
 def _names_in_values(parser: LabelParser, values_by_split: Mapping[str, Iterable[Any]]) -> tuple[list[str], int]:
-    """Return the sorted names in the training split, and the number of rows of all splits that repeat a label.
-
-    Bad values are reported when the rows are parsed.
-    """
+    """Return the sorted names in the training split, and the number of rows of all splits that repeat a label."""
     if not parser.label_names and "train" not in values_by_split:
         raise DataError("The label names are unknown: pass them, or a training split to take them from")
     found: set[str] = set()
@@ -416,7 +386,7 @@ def _names_in_values(parser: LabelParser, values_by_split: Mapping[str, Iterable
             try:
                 names = parser.names_in(value, parser.label_names)
             except BadValue:
-                continue
+                continue  # reported when the rows are parsed
             repeated += len(set(names)) < len(names)
             if split == "train":
                 found.update(names)

@@ -1,12 +1,13 @@
 """Reads raw rows from files and datasets: their values, and their positions for messages.
 
-Rows that cannot be read are returned too, with their problem, so that all problems can be reported at once. Rows are
-read again at each iteration and never held in memory all at once, since a file may be larger than the memory.
+Unreadable rows are returned too, with their problem: all problems are reported at once. Rows are read again at each
+iteration, since a file may be larger than the memory.
 """
 
 import csv
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,9 +27,7 @@ from .labels import ColumnFacts, shorten
 
 SPLITS = ("train", "validation", "test")
 PROBLEMS_SHOWN = 20  # in the message, of each source
-
 _ESCAPED_BYTE = re.compile("[\udc80-\udcff]")
-_LONGEST_FIELD = 2**31 - 1
 
 # Parquet files can be bombs: a few bytes that expand to gigabytes. Rows of text expand 10 times, or 50 times if many
 # are equal. More is refused if it also exceeds these numbers of bytes.
@@ -41,11 +40,7 @@ _BYTES_PER_ROW = 100  # of memory in Python, without its cells
 
 
 class BadRows(DataError):
-    """Rows that cannot be used; the message shows the first `PROBLEMS_SHOWN` problems of each source.
-
-    Args:
-        problems: All problems, by source.
-    """
+    """Rows that cannot be used: all problems by source; the message shows `PROBLEMS_SHOWN` of each source."""
 
     def __init__(self, problems: dict[str, list[str]]) -> None:
         super().__init__("\n".join(_listed(source, listed) for source, listed in problems.items()))
@@ -57,7 +52,7 @@ class Row(NamedTuple):
 
     Attributes:
         number: Position among the data rows, from 1.
-        line: Line of the file on which the row starts, from 1; None if there are no lines.
+        line: Line of the file on which the row starts, from 1; None without lines.
         values: The values by column name.
         problem: Why the row could not be read; empty if it could.
     """
@@ -75,10 +70,10 @@ class Table:
         source: The name in messages: a path, or a dataset and its split.
         read: Begins a pass over the rows, including unreadable ones.
         digest: Returns a digest of the rows; None if they may change.
-        features: The types of the columns, if the source has types.
+        features: The types of the columns, if they are known.
 
     Raises:
-        DataError: If there are no rows, or all are unreadable.
+        DataError: If there are no readable rows.
     """
 
     def __init__(
@@ -88,24 +83,21 @@ class Table:
         digest: Callable[[], str] | None = None,
         features: Features | None = None,
     ) -> None:
-        self.source = source
-        self.digest = digest
+        self.source, self.digest, self._read = source, digest, read
         self.features = features or Features()
-        self._read = read
-        self._told: dict[str, ColumnFacts] = {}
+        self._facts: dict[str, ColumnFacts] = {}
         problems = []
         for row in self:
-            for column in row.values:
-                self._told.setdefault(column, ColumnFacts())
             if row.problem:
-                problems.append(row)
-                continue
+                problems.append(describe_problem(source, row, row.problem))
             for column, cell in row.values.items():
-                self._told[column].update(cell)
-        if not self._told:
-            raise_problems(source, [describe_problem(source, row, row.problem) for row in problems])
+                facts = self._facts.setdefault(column, ColumnFacts())
+                if not row.problem:
+                    facts.update(cell)
+        if not self._facts:
+            raise_problems(source, problems)
             raise DataError(f"{source} has no rows")
-        self.columns = list(self._told)
+        self.columns = list(self._facts)
 
     def __iter__(self) -> Iterator[Row]:
         return iter(self._read())
@@ -116,12 +108,12 @@ class Table:
 
     def facts(self, column: str) -> ColumnFacts:
         """Return what the values of a column have in common; a missing column has only missing values."""
-        return self._told.get(column, ColumnFacts())
+        return self._facts.get(column, ColumnFacts())
 
     def id_names(self, column: str) -> list[str] | None:
         """Return the names of the ids in this column, if it is a ClassLabel or a list of them."""
         feature = self.features.get(column)
-        feature = getattr(feature, "feature", feature)  # of a list: the type of its items
+        feature = getattr(feature, "feature", feature)  # the type of the items of a list
         return list(feature.names) if isinstance(feature, ClassLabel) else None
 
 
@@ -142,8 +134,7 @@ def read_rows(path: str) -> Iterator[Row]:
     The values of csv and tsv are text, also if they look like numbers. Unreadable rows come with their problem.
 
     Raises:
-        DataError: At once, if there is no such file or the extension is another one; during iteration, if reading
-            cannot continue (not UTF-8, NUL bytes, a bad header, broken quoting, broken JSON or parquet).
+        DataError: If the file is missing or has another extension; during iteration, if reading cannot continue.
     """
     check_is_file(path)
     extension = Path(path).suffix.lower()
@@ -156,7 +147,7 @@ def read_label_names(path: str) -> list[str]:
     """Read a names file: one label name per line, in order; blank lines are ignored.
 
     Raises:
-        DataError: If there is no such file, it is not UTF-8, it holds no name, or a name is repeated.
+        DataError: If the file is missing, is not UTF-8, holds no name, or repeats one.
     """
     check_is_file(path)
     line_of: dict[str, int] = {}
@@ -178,11 +169,7 @@ def describe_problem(source: str, row: Row, problem: str) -> str:
 
 
 def raise_problems(source: str, problems: list[str]) -> None:
-    """Raise one error for all problems of a source, if there are any.
-
-    Raises:
-        BadRows: If there are problems.
-    """
+    """Raise `BadRows` if a source has problems."""
     if problems:
         raise BadRows({source: problems})
 
@@ -204,14 +191,15 @@ def read_files(files: dict[str, str]) -> dict[str, Table]:
     """
     if not files or not set(files) <= set(SPLITS):
         raise MultiLabelError(f"files must be passed by split name ({', '.join(SPLITS)}), got {files!r}")
-    return {split: _read_file(files[split]) for split in SPLITS if split in files}
-
-
-def _read_file(path: str) -> Table:
-    table = Table(path, partial(read_rows, path), digest=partial(_file_digest, path))
-    if Path(path).suffix.lower() == ".parquet":
-        table.features = _parquet_features(path)
-    return table
+    tables = {
+        split: Table(path, partial(read_rows, path), partial(_file_digest, path))
+        for split in SPLITS
+        if (path := files.get(split)) is not None
+    }
+    for table in tables.values():
+        if Path(table.source).suffix.lower() == ".parquet":
+            table.features = _parquet_features(table.source)
+    return tables
 
 
 def read_dataset(
@@ -227,12 +215,12 @@ def read_dataset(
         name: Name or local folder for `datasets.load_dataset`.
         config_name: Configuration of that dataset.
         wanted: The splits to read; those that the dataset lacks are left out.
-        train_too: Whether to read the training split even if it is not wanted.
+        train_too: Read the training split even if it is not wanted.
         streaming: Read the rows from their source at each pass, instead of storing them here first.
 
     Raises:
         DataError: If there is no such dataset, or it has no wanted split.
-        MultiLabelError: If no split is wanted, or one has another name than train, validation and test.
+        MultiLabelError: If `wanted` is empty, or has another name than train, validation and test.
     """
     if not wanted or not set(wanted) <= set(SPLITS):
         raise MultiLabelError(f"wanted splits must be among {', '.join(SPLITS)}, got {wanted!r}")
@@ -245,12 +233,8 @@ def read_dataset(
     wanted = [split for split in SPLITS if split in wanted]
     if not set(wanted) & set(dataset):
         raise DataError(f"dataset {name!r} has none of the splits {', '.join(wanted)}; it has {', '.join(dataset)}")
-    chosen = {*wanted, "train"} if train_too else set(wanted)
-    return {
-        split: _read_split(f"{name}, split {split!r}", dataset[split])
-        for split in SPLITS
-        if split in chosen and split in dataset
-    }
+    chosen = [split for split in SPLITS if split in wanted or train_too and split == "train"]
+    return {split: _read_split(f"{name}, split {split!r}", dataset[split]) for split in chosen if split in dataset}
 
 
 def _file_digest(path: str) -> str:
@@ -271,7 +255,7 @@ def _dataset_rows(split: Dataset | IterableDataset) -> Iterator[Row]:
 
 @contextmanager
 def _reading(path: str) -> Iterator[None]:
-    """Turn errors of the operating system while reading a file into a `DataError` that names it."""
+    """Turn errors of the operating system into a `DataError` that names the file."""
     try:
         yield
     except OSError as error:
@@ -290,14 +274,12 @@ def read_lines(path: str) -> Iterator[str]:
     Raises:
         DataError: During iteration, if the file is not UTF-8 or holds a NUL byte.
     """
-    # Invalid bytes are decoded as lone surrogates, since an error raised by open itself would not name the line.
+    # Invalid bytes are decoded as lone surrogates: an error of open itself would not name the line.
     with _reading(path), open(path, encoding="utf-8", errors="surrogateescape", newline="") as file:
         for number, line in enumerate(file, 1):
             if number == 1:
-                # Not "utf-8-sig", which reads a file with only a part of the mark as empty.
-                line = line.removeprefix("\ufeff")
-            bad = _ESCAPED_BYTE.search(line)
-            if bad is not None:
+                line = line.removeprefix("\ufeff")  # not "utf-8-sig": it reads a part of the mark as an empty file
+            if bad := _ESCAPED_BYTE.search(line):
                 byte = ord(bad.group()) - 0xDC00
                 raise DataError(f"{path}, line {number}: byte 0x{byte:02x} is not UTF-8; save the file again as UTF-8")
             if "\0" in line:
@@ -319,14 +301,9 @@ def _read_csv(path: str, delimiter: str = ",") -> Iterator[Row]:
             yield Row(number, line, dict.fromkeys(header[first:]), problem)
 
 
-def _read_tsv(path: str) -> Iterator[Row]:
-    return _read_csv(path, delimiter="\t")
-
-
 def _csv_records(path: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
     """Yield line and fields of each record, beginning with the header; blank lines are skipped."""
-    # The limit of the csv module, 131,072 characters, is too low for documents.
-    csv.field_size_limit(_LONGEST_FIELD)
+    csv.field_size_limit(2**31 - 1)  # the default, 131,072 characters, is too low for documents
     # If not strict, the csv module guesses at bad quoting and loses rows.
     reader = csv.reader(read_lines(path), delimiter=delimiter, strict=True)
     number = 0
@@ -337,24 +314,20 @@ def _csv_records(path: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
         except StopIteration:
             return
         except csv.Error as error:
-            place = "header" if number == 0 else f"row {number}"
-            raise DataError(
-                f"{path}, {place} (line {line}): broken quoting ({error}); close each quote at the end of its field "
-                "and double the quotes inside"
-            ) from error
+            place = f"{path}, {f'row {number}' if number else 'header'} (line {line})"
+            advice = "close each quote at the end of its field and double the quotes inside"
+            raise DataError(f"{place}: broken quoting ({error}); {advice}") from error
         if fields:
             yield line, fields
             number += 1
 
 
 def _check_header(path: str, header: list[str]) -> None:
-    before: set[str] = set()
-    for position, name in enumerate(header, 1):
+    for position, (name, times) in enumerate(Counter(header).items(), 1):
         if not name.strip():
             raise DataError(f"{path}: column {position} has no name; give it one or remove it")
-        if name in before:
+        if times > 1:
             raise DataError(f"{path}: column name {shorten(name)} occurs twice; rename one")
-        before.add(name)
 
 
 def _read_json(path: str) -> Iterator[Row]:
@@ -382,10 +355,10 @@ def _read_json_lines(path: str) -> Iterator[Row]:
 
 
 def parse_json(text: str, **options: Any) -> Any:
-    """Parse JSON as `json.loads` does, with its options.
+    """Parse JSON as `json.loads` does.
 
     Raises:
-        MultiLabelError: If it is broken or nested too deeply.
+        ValueError: If it is broken or nested too deeply.
     """
     try:
         return json.loads(text, **options)
@@ -413,48 +386,39 @@ def _read_parquet(path: str) -> Iterator[Row]:
 
 
 def _check_compression(path: str, metadata: pq.FileMetaData) -> None:
-    """Refuse rows that would be far larger than their file, before any of them is read.
-
-    The metadata of single columns is not read: for broken files, pyarrow would end the process.
-    """
+    """Refuse rows that would be far larger than their file, before any of them is read."""
     limit = max(_SMALL_GROUP, _MOST_TIMES_LARGER * Path(path).stat().st_size)
-    for group in range(metadata.num_row_groups):
-        size = metadata.row_group(group).total_byte_size
-        if size > limit:
-            raise DataError(
-                f"{path}: its rows become {size >> 20} MB when they are decompressed, more than {_MOST_TIMES_LARGER} "
-                "times the size of the file; if this is intended, write the file without compression"
-            )
+    # Not the metadata of single columns: if the file is broken, pyarrow would end the process.
+    size = max((metadata.row_group(group).total_byte_size for group in range(metadata.num_row_groups)), default=0)
+    if size > limit:
+        raise DataError(
+            f"{path}: its rows become {size >> 20} MB when they are decompressed, more than {_MOST_TIMES_LARGER} "
+            "times the size of the file; if this is intended, write the file without compression"
+        )
 
 
 def _decoded(batch: pa.RecordBatch) -> pa.RecordBatch:
     """Decode columns that are stored as indices into a dictionary, as pandas stores categories."""
     columns = [
-        column.dictionary_decode() if isinstance(column, pa.DictionaryArray) else column for column in batch.columns
+        cells.dictionary_decode() if isinstance(cells, pa.DictionaryArray) else cells for cells in batch.columns
     ]
     return pa.RecordBatch.from_arrays(columns, batch.schema.names)
 
 
 def _limited(path: str, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     """Yield batches until they are far larger than their file: a cell that many rows share is stored once."""
-    limit = max(_SMALL_FILE, _MOST_TIMES_LARGER * Path(path).stat().st_size)
-    size = 0
+    size, file_size = 0, Path(path).stat().st_size
+    limit = max(_SMALL_FILE, _MOST_TIMES_LARGER * file_size)
     for batch in batches:
         size += batch.nbytes + _BYTES_PER_ROW * batch.num_rows
         if size > limit:
-            raise DataError(
-                f"{path}: its {Path(path).stat().st_size} bytes become more than {limit} when they are read; if "
-                "this is intended, write the rows as jsonl"
-            )
+            advice = "if this is intended, write the rows as jsonl"
+            raise DataError(f"{path}: its {file_size} bytes become more than {limit} when they are read; {advice}")
         yield batch
 
 
 def _parquet_features(path: str) -> Features:
-    """Return the column types that the datasets library wrote into a parquet file; none if it did not write it.
-
-    Raises:
-        DataError: If they cannot be read.
-    """
+    """Return the column types in a parquet file of the datasets library; none if something else wrote it."""
     schema = pq.read_schema(path)
     if b"huggingface" not in (schema.metadata or {}):
         return Features()
@@ -462,9 +426,8 @@ def _parquet_features(path: str) -> Features:
         return Features.from_arrow_schema(schema)
     # The datasets library does not validate them.
     except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
-        raise DataError(
-            f"the column types for the datasets library in {path} cannot be read ({error}): write the file again"
-        ) from error
+        types = f"the column types for the datasets library in {path}"
+        raise DataError(f"{types} cannot be read ({error}): write the file again") from error
 
 
 def _batch_rows(batches: Iterable[Any]) -> Iterator[Row]:
@@ -479,7 +442,7 @@ def _batch_rows(batches: Iterable[Any]) -> Iterator[Row]:
 
 _READERS: dict[str, Callable[[str], Iterator[Row]]] = {
     ".csv": _read_csv,
-    ".tsv": _read_tsv,
+    ".tsv": partial(_read_csv, delimiter="\t"),
     ".json": _read_json,
     ".jsonl": _read_json_lines,
     ".parquet": _read_parquet,

@@ -3,6 +3,7 @@
 import hashlib
 
 import numpy as np
+import pandas as pd
 from datasets import Dataset
 from iterstrat.ml_stratifiers import MultilabelStratifiedShuffleSplit
 from numpy.typing import NDArray
@@ -23,11 +24,11 @@ def split_validation(
 ) -> tuple[Dataset, Dataset]:
     """Split examples into training and validation so that each label keeps its share on both sides.
 
-    Examples with the same text and pair go to the same side, so that training does not see validation texts.
+    Examples with the same text and pair go to the same side. Every label keeps at least one group of them in training,
+    so validation may be smaller than requested if labels are rare. "Not annotated" counts as 0.
 
     Iterative stratification: Sechidis, Tsoumakas and Vlahavas (2011), On the Stratification of Multi-Label Data,
-    algorithm 1, on groups of examples with the same text. Every label keeps at least one group in training, so
-    validation may be smaller than requested if labels are rare. "Not annotated" counts as 0.
+    algorithm 1, on groups of examples with the same text.
 
     Args:
         dataset: N examples with a column `labels`: L floats, 1.0, 0.0 or NaN; perhaps also `text` and `pair`.
@@ -45,10 +46,8 @@ def split_validation(
         raise MultiLabelError(f"the validation fraction must be above 0 and below 1, got {fraction}")
     size = round(fraction * len(dataset))
     if not 0 < size < len(dataset):
-        raise MultiLabelError(
-            f"a validation fraction of {fraction} of {len(dataset)} rows leaves one side empty; pass more rows, "
-            "another fraction, or a validation file"
-        )
+        share = f"a validation fraction of {fraction} of {len(dataset)} rows"
+        raise MultiLabelError(f"{share} leaves one side empty; pass more rows or a validation file")
     groups = _group_equal_texts(dataset)  # (N,), 0..G - 1
     sizes = np.bincount(groups)  # (G,)
     labels = np.zeros((len(sizes), len(dataset[0]["labels"])), dtype=np.bool_)  # (G, L)
@@ -82,10 +81,8 @@ def _group_equal_texts(dataset: Dataset) -> NDArray[np.int64]:
     texts = dataset.select_columns([name for name in ("text", "pair") if name in dataset.column_names])
     # Digests, since the texts may not fit into memory.
     digests = np.array([_digest(**row) for row in texts], dtype=np.uint64)  # (N,)
-    _, first, groups = np.unique(digests, return_index=True, return_inverse=True)  # (G,), (N,)
-    numbers = np.empty_like(first)
-    numbers[np.argsort(first)] = np.arange(len(first))
-    return numbers[groups]
+    groups: NDArray[np.int64] = pd.factorize(digests)[0]  # numbered in the order of their first example
+    return groups
 
 
 def _digest(text: str, pair: str = "") -> int:
@@ -96,8 +93,7 @@ def _digest(text: str, pair: str = "") -> int:
 def _stratify(labels: NDArray[np.bool_], size: int, seed: int) -> NDArray[np.bool_]:
     """Return which groups iterative stratification puts into validation, (G,)."""
     # "No label" is stratified like a label. It also adds a second column if L is 1.
-    unlabelled = ~labels.any(axis=1, keepdims=True)  # (G, 1)
-    targets = np.hstack([labels, unlabelled])  # (G, L + 1)
+    targets = np.hstack([labels, ~labels.any(axis=1, keepdims=True)])  # (G, L + 1)
     splitter = MultilabelStratifiedShuffleSplit(n_splits=1, test_size=size, random_state=seed)
     _, validation = next(splitter.split(targets, targets))
     in_validation = np.zeros(len(labels), dtype=np.bool_)
@@ -114,12 +110,11 @@ def _keep_labels_in_training(labels: NDArray[np.bool_], in_validation: NDArray[n
 def _fit_size(
     labels: NDArray[np.bool_], sizes: NDArray[np.int64], in_validation: NDArray[np.bool_], size: int, seed: int
 ) -> None:
-    """Move groups, in place, until validation has about the requested size.
+    """Move groups, in place, if this brings validation closer to the requested size.
 
-    The stratifier ignores the sizes of groups, so large ones are moved back, the largest first; a surplus of small
-    ones is kept, to preserve the shares of the labels. If labels are rare, it rounds their shares down to nothing, so
-    more groups are added, as long as each of their labels keeps one in training. Each move must bring the size of
-    validation closer to the requested one.
+    The stratifier ignores the sizes of groups: large ones are moved back, the largest first; a surplus of small ones
+    is kept, to preserve the shares of the labels. It also rounds the shares of rare labels down to 0: more groups are
+    added, as long as each of their labels keeps one in training.
     """
     surplus = int(sizes[in_validation].sum()) - size
     for group in np.argsort(-sizes, kind="stable"):

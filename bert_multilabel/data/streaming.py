@@ -1,7 +1,4 @@
-"""Training examples that are read again in each epoch and stored nowhere.
-
-The classes can be pickled, for data loader workers may be spawned.
-"""
+"""Training examples that are read again in each epoch; they can be pickled, for spawned data loader workers."""
 
 import copy
 import hashlib
@@ -16,10 +13,8 @@ from bert_multilabel.errors import DataError
 
 from .label_frequencies import LabelFrequencies
 
-# Size of the buffer from which the next example is drawn: a file that is sorted by label should be shuffled before.
-SHUFFLE_BUFFER = 10_000
-# The examples of so many batches are sorted by length together, as Transformers does to group by length.
-_BATCHES_GROUPED = 50
+SHUFFLE_BUFFER = 10_000  # the next example is drawn from so many: shuffle a file that is sorted by label before
+_BATCHES_GROUPED = 50  # the examples of so many batches are sorted by length together, as in Transformers
 
 Example = dict[str, Any]
 
@@ -28,8 +23,8 @@ class UnchangedExamples:
     """Examples that are read from their source several times, and must be the same each time.
 
     Args:
-        source: Where they come from, for messages.
-        read: Begins a pass over the examples. The first pass must be read to its end before the second begins.
+        source: The name in messages.
+        read: Begins a pass over the examples; the first must end before the second begins.
     """
 
     def __init__(self, source: str, read: Callable[[], Iterable[Example]]) -> None:
@@ -37,11 +32,7 @@ class UnchangedExamples:
         self._first_pass: tuple[int, bytes] | None = None
 
     def read(self) -> Iterator[Example]:
-        """Read the examples.
-
-        Raises:
-            DataError: During or at the end of a pass, if the examples differ from those of the first one.
-        """
+        """Read the examples; raise `DataError`, at the latest at the end, if they differ from the first pass."""
         number, digest = 0, hashlib.blake2b()
         for number, example in enumerate(self._read(), 1):
             if self._first_pass is not None and number > self._first_pass[0]:
@@ -67,8 +58,8 @@ class ExampleStream(IterableDataset[Example]):
     loader share the examples.
 
     Args:
-        read: Begins a pass over the examples, in the order of their source. It must be picklable for spawned workers.
-        frequencies: Label frequencies over all examples; they also give the number of examples.
+        read: Begins a pass over the examples, in the order of their source; picklable.
+        frequencies: Label frequencies over all examples.
     """
 
     def __init__(self, read: Callable[[], Iterable[Example]], frequencies: LabelFrequencies) -> None:
@@ -81,11 +72,10 @@ class ExampleStream(IterableDataset[Example]):
         """Return the same examples in an order for training.
 
         Args:
-            strategy: A value of Trainer's `train_sampling_strategy`: `"sequential"` keeps the order of the source,
-                `"random"` draws from a buffer of `SHUFFLE_BUFFER` examples, `"group_by_length"` also sorts some
-                batches by length together.
+            strategy: Trainer's `train_sampling_strategy`: `"sequential"` keeps the order of the source, `"random"`
+                draws from a buffer of `SHUFFLE_BUFFER` examples, `"group_by_length"` also sorts some batches together.
             batch_size: Examples per training step.
-            seed: Together with the epoch, seeds the draws.
+            seed: Seeds the draws, with the epoch.
         """
         stream = copy.copy(self)
         stream._is_shuffled = strategy != "sequential"

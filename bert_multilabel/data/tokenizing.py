@@ -23,12 +23,10 @@ _FEATURES = {"input_ids": List(Value("int32")), "token_type_ids": List(Value("in
 
 
 def encode_rows(rows: Dataset, tokenizer: MultiLabelTokenizer, max_length: int | None = None) -> Dataset:
-    """Tokenize the texts of a dataset, truncated to the longest input.
-
-    The token ids are cached on disk. There are no attention masks: they are made when a batch is padded.
+    """Tokenize and truncate the texts of a dataset; the result is cached on disk.
 
     Args:
-        rows: Columns `text`, and `pair` if there are pairs; `labels` and `id` are kept.
+        rows: Columns `text`, and `pair` if there are pairs; all others are kept.
         tokenizer: The tokenizer of the model.
         max_length: Longest input in tokens, including label tokens; default: the model's limit.
 
@@ -38,34 +36,27 @@ def encode_rows(rows: Dataset, tokenizer: MultiLabelTokenizer, max_length: int |
     Raises:
         MultiLabelError: If `max_length` exceeds the model's limit, or leaves no room for text.
     """
-    max_length = _limit(tokenizer, max_length)
+    max_length = check_max_length(tokenizer, max_length)
     passed = {name: kind for name, kind in rows.features.items() if name not in ("text", "pair")}
     features = Features({**_FEATURES, **passed})
 
     def encode() -> Iterator[dict[str, Any]]:
         with logging.tqdm(total=len(rows), unit=" rows", desc="Tokenizing") as bar:
             for part in reopen_memory_map(rows).iter(batch_size=BATCH_SIZE):
-                input_ids, token_type_ids = _encode(tokenizer, part["text"], part.get("pair"), max_length)
-                lengths = [len(ids) for ids in input_ids]
-                others = {name: part[name] for name in passed}
-                yield {"input_ids": input_ids, "token_type_ids": token_type_ids, "length": lengths, **others}
+                encoded = _encode(tokenizer, part["text"], part.get("pair"), max_length)
+                lengths = [len(ids) for ids in encoded["input_ids"]]
+                yield {**encoded, "length": lengths, **{name: part[name] for name in passed}}
                 bar.update(len(lengths))
 
-    computed_from = {
-        "examples": dataset_digest(rows),
-        "tokenizer": tokenizer_digest(tokenizer),
-        "max_length": max_length,
-    }
-    encoded_rows = cached_examples(computed_from, encode(), features)
+    digests = {"examples": dataset_digest(rows), "tokenizer": tokenizer_digest(tokenizer)}
+    encoded_rows = cached_examples(digests | {"max_length": max_length}, encode(), features)
     if full := int(np.sum(lengths_of(encoded_rows) == max_length)):
         logger.warning(f"{full} of {len(rows)} texts fill or exceed {max_length} tokens; longer ones were truncated")
     return encoded_rows
 
 
 class Collator:
-    """Collates examples into a batch, and tokenizes them first if they are not.
-
-    Batches have no label mask: the model finds its label tokens by their ids.
+    """Collates examples into a batch, after tokenizing them if necessary.
 
     Args:
         tokenizer: The tokenizer of the model.
@@ -77,19 +68,19 @@ class Collator:
 
     def __init__(self, tokenizer: MultiLabelTokenizer, max_length: int | None = None) -> None:
         self.tokenizer = tokenizer
-        self.max_length = _limit(tokenizer, max_length)
+        self.max_length = check_max_length(tokenizer, max_length)
 
     def __call__(self, rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
         """Pad B examples to the longest, and add their `labels` (B, L), float32, if they have some."""
         if "text" in rows[0]:
             pairs = [row["pair"] for row in rows] if "pair" in rows[0] else None
             encoded = _encode(self.tokenizer, [row["text"] for row in rows], pairs, self.max_length)
-            if any(len(ids) == self.max_length for ids in encoded[0]):
+            if any(len(ids) == self.max_length for ids in encoded["input_ids"]):
                 # Once: their number is unknown before all are read.
                 logger.warning_once(f"some texts fill or exceed {self.max_length} tokens; longer ones are truncated")
         else:
-            encoded = [row["input_ids"] for row in rows], [row["token_type_ids"] for row in rows]
-        batch = pad_batch(*encoded, self.tokenizer.pad_token_id)
+            encoded = {name: [row[name] for row in rows] for name in ("input_ids", "token_type_ids")}
+        batch = pad_batch(encoded["input_ids"], encoded["token_type_ids"], self.tokenizer.pad_token_id)
         if "labels" in rows[0]:
             batch["labels"] = torch.tensor([row["labels"] for row in rows])
         return batch
@@ -109,22 +100,20 @@ def lengths_of(encoded_rows: Dataset) -> NDArray[np.int64]:
 
 
 def longest_first(encoded_rows: Dataset) -> np.ndarray:
-    """Return the order (N,), int64, by decreasing length.
-
-    Batches then need little padding, and running out of memory shows at once instead of at the end.
-    """
+    """Return the order (N,), int64, by decreasing length: too little memory then shows at once."""
     return np.argsort(-lengths_of(encoded_rows), kind="stable")
 
 
 def _encode(
     tokenizer: MultiLabelTokenizer, texts: list[str], pairs: list[str] | None, max_length: int
-) -> tuple[list[list[int]], list[list[int]]]:
-    """Return token ids and token type ids of texts."""
+) -> dict[str, list[list[int]]]:
+    """Return `input_ids` and `token_type_ids` of texts."""
     encoded = tokenizer(texts, pairs, return_attention_mask=False, **cutting(max_length))
-    return encoded["input_ids"], encoded["token_type_ids"]
+    return {name: encoded[name] for name in ("input_ids", "token_type_ids")}
 
 
-def _limit(tokenizer: MultiLabelTokenizer, max_length: int | None) -> int:
+def check_max_length(tokenizer: MultiLabelTokenizer, max_length: int | None) -> int:
+    """Return the length in tokens, which must not exceed the model's limit; default: that limit."""
     limit = int(tokenizer.model_max_length)
     if max_length is not None and max_length > limit:
         raise MultiLabelError(f"max_seq_length={max_length} is more than the {limit} tokens that this model can take")

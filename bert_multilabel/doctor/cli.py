@@ -1,9 +1,8 @@
 """The data doctor, `python -m bert_multilabel.doctor FILE`: examines data before training."""
 
 import textwrap
-from argparse import ArgumentParser
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import field, fields, make_dataclass, replace
+from dataclasses import field, fields, make_dataclass
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -50,9 +49,9 @@ def main(arguments: list[str] | None = None) -> int:
     """
     parser = _parser()
     data, model, training, other = parser.parse(arguments)
-    given = [name for name in _MODEL_OPTIONS if getattr(model, name, None) or getattr(data, name, None)]
-    if given and other.model_name_or_path is None:
-        parser.error(f"--{given[0]} needs --model_name_or_path: without a model, lengths are counted in words")
+    needing = [name for name in _MODEL_OPTIONS if getattr(model, name, None) or getattr(data, name, None)]
+    if needing and other.model_name_or_path is None:
+        parser.error(f"--{needing[0]} needs --model_name_or_path: without a model, lengths are counted in words")
     if not 0 < data.validation_fraction < 1:
         parser.error(f"--validation_fraction must be above 0 and below 1, got {data.validation_fraction}")
     try:
@@ -62,21 +61,13 @@ def main(arguments: list[str] | None = None) -> int:
         if other.model_name_or_path is not None:
             label_names, load_model = _model(other.model_name_or_path, vars(model))
             if data_args.text_pair_column is None:
-                trained = trained_pair_column(Path(other.model_name_or_path))
-                data_args = replace(data_args, text_pair_column=trained)
-        result = examine(
-            data_args.spec(label_names),
-            files,
-            data_args.validation_fraction,
-            training.seed,
-            load_model,
-            data_args.max_seq_length,
-        )
+                data_args.text_pair_column = trained_pair_column(Path(other.model_name_or_path))
+        spec, limit = data_args.spec(label_names), data_args.max_seq_length
+        result = examine(spec, files, data_args.validation_fraction, training.seed, load_model, limit)
         if other.json is not None:
             write_json(Path(other.json), result.as_json())
     except MultiLabelError as error:
-        # Problems in the data are findings, so this one is in the arguments.
-        parser.error(str(error))
+        parser.error(str(error))  # in the arguments: problems in the data are findings
     print("\n".join(render(result)))
     return 1 if result.count(Severity.ERROR) else 0
 
@@ -89,17 +80,11 @@ def _parser() -> OptionParser:
         "Nothing is changed.",
         epilog="Exit code: 0 without errors in the data, 1 with errors, 2 for wrong arguments.",
     )
-    _add_own_arguments(parser)
-    return parser
-
-
-def _add_own_arguments(parser: ArgumentParser) -> None:
+    model = "A BERT checkpoint or a trained model: lengths are counted in its tokens. Default: in words."
     parser.add_argument("file", metavar="FILE", help="csv, tsv, json, jsonl or parquet to train on.")
-    parser.add_argument(
-        "--model_name_or_path",
-        help="A BERT checkpoint or a trained model: lengths are counted in its tokens. Default: in words.",
-    )
+    parser.add_argument("--model_name_or_path", help=model)
     parser.add_argument("--json", metavar="PATH", help="Also write the results to this JSON file.")
+    return parser
 
 
 def _options(group: type, names: list[str]) -> Any:
@@ -119,7 +104,7 @@ def _files(data_args: DataArguments) -> dict[str, str]:
 
 
 def _model(path: str, options: Mapping[str, Any]) -> tuple[list[str] | None, LoadModel]:
-    """Return the label names of a model, if it has some, and a function that loads its tokenizer for label names."""
+    """Return the label names of a model, if it has some, and a function that loads it for other label names."""
     saved = read_config(path)
     options = {name: value for name, value in options.items() if value is not None}
     strategy = options.pop("strategy", getattr(saved, "strategy", "label_tokens"))
@@ -144,20 +129,13 @@ def _render_splits(result: Examination) -> Iterator[str]:
     for split in result.summaries:
         yield f"  {split.split}: {split.source}"
     yield ""
-    yield from _table(
-        ["split", "rows", "texts", "with pair", "no labels", "labels/row"],
-        [
-            [
-                split.split,
-                f"{split.rows:,}",
-                f"{split.texts:,}",
-                f"{split.with_pair / split.rows:.0%}",
-                "-" if split.unlabelled is None else f"{split.unlabelled:,}",
-                "-" if split.labels_per_row is None else f"{split.labels_per_row:.2f}",
-            ]
-            for split in result.summaries
-        ],
-    )
+    rows = []
+    for split in result.summaries:
+        unlabelled = "-" if split.unlabelled is None else f"{split.unlabelled:,}"
+        labels_per_row = "-" if split.labels_per_row is None else f"{split.labels_per_row:.2f}"
+        sizes = [f"{split.rows:,}", f"{split.texts:,}", f"{split.with_pair / split.rows:.0%}"]
+        rows.append([split.split, *sizes, unlabelled, labels_per_row])
+    yield from _table(["split", "rows", "texts", "with pair", "no labels", "labels/row"], rows)
     train = result.summaries[0]
     shares = [f"{number}: {rows / train.rows:.1%}" for number, rows in train.rows_by_labels.items()]
     yield from _wrap(f"Labels per row in {train.split}: {', '.join(shares[:12])}{', ...' * (len(shares) > 12)}")
@@ -168,15 +146,14 @@ def _render_labels(labels: list[LabelCount]) -> Iterator[str]:
     yield f"Labels: {len(labels)}, with their rows and the share of the annotated rows"
     splits = list(labels[0].positives)
     partly = any(label.annotated[splits[0]] < 1 for label in labels)
-    rows = []
+    rows = [["label", *(cell for split in splits for cell in (split, "")), "annotated"]]
     for label in labels:
         cells = [cell for split in splits for cell in (f"{label.positives[split]:,}", f"{label.shares[split]:.1%}")]
-        rows.append([label.label, *cells, *([f"{label.annotated[splits[0]]:.1%}"] if partly else [])])
-    if len(rows) > 2 * LABELS_SHOWN + 1:
-        rest = len(rows) - 2 * LABELS_SHOWN
-        gap = [f"... {rest} more ...", *[""] * (len(rows[0]) - 1)]
+        rows.append([label.label, *cells, f"{label.annotated[splits[0]]:.1%}"])
+    header, *rows = rows if partly else [row[:-1] for row in rows]
+    if (rest := len(rows) - 2 * LABELS_SHOWN) > 1:
+        gap = [f"... {rest} more ...", *[""] * (len(header) - 1)]
         rows = [*rows[:LABELS_SHOWN], gap, *rows[-LABELS_SHOWN:]]
-    header = ["label", *(cell for split in splits for cell in (split, "")), *(["annotated"] if partly else [])]
     yield from _table(header, rows)
 
 
@@ -184,10 +161,8 @@ def _render_pairs(result: Examination) -> Iterator[str]:
     if result.pairs:
         yield "Labels that occur together: rows with both, their share of the rows with the"
         yield "rarer label, and how many times more rows than for independent labels (lift)"
-        rows = [
-            [" + ".join(pair.labels), f"{pair.rows:,}", f"{pair.share:.1%}", f"{pair.lift:.1f}"]
-            for pair in result.pairs[:PAIRS_SHOWN]
-        ]
+        pairs = result.pairs[:PAIRS_SHOWN]
+        rows = [[" + ".join(pair.labels), f"{pair.rows:,}", f"{pair.share:.1%}", f"{pair.lift:.1f}"] for pair in pairs]
         yield from _table(["labels, the rarer first", "rows", "share", "lift"], rows)
 
 
@@ -195,12 +170,12 @@ def _render_lengths(result: Examination) -> Iterator[str]:
     unit, limit = result.lengths[0].unit, result.lengths[0].limit
     taken = f", label tokens included: {result.label_tokens}" if result.label_tokens else ""
     yield f"Lengths in {unit}" + (f" (limit {limit}{taken})" if limit is not None else "")
-    rows = [
-        [item.split, f"{item.mean:.1f}", f"{item.median:.0f}", f"{item.percentile_95:.0f}", f"{item.longest:,}"]
-        + ([] if limit is None else [f"{item.over:,}"])
-        for item in result.lengths
-    ]
-    yield from _table(["split", "mean", "median", "95%", "max", *([] if limit is None else ["over limit"])], rows)
+    rows = [["split", "mean", "median", "95%", "max", "over limit"]]
+    for item in result.lengths:
+        numbers = [f"{item.mean:.1f}", f"{item.median:.0f}", f"{item.percentile_95:.0f}", f"{item.longest:,}"]
+        rows.append([item.split, *numbers, f"{item.over:,}"])
+    header, *rows = [row[:-1] for row in rows] if limit is None else rows
+    yield from _table(header, rows)
 
 
 def _render_finding(finding: Finding) -> Iterator[str]:
@@ -219,12 +194,7 @@ def _render_finding(finding: Finding) -> Iterator[str]:
 def _wrap(text: str, first: str = "", later: str = "    ") -> list[str]:
     # Paths and names are not broken, so that they can be copied.
     return textwrap.wrap(
-        text,
-        WIDTH,
-        initial_indent=first,
-        subsequent_indent=later,
-        break_long_words=False,
-        break_on_hyphens=False,
+        text, WIDTH, initial_indent=first, subsequent_indent=later, break_long_words=False, break_on_hyphens=False
     )
 
 

@@ -1,7 +1,8 @@
 """Runs all checks of the data doctor on the files of a data set."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -29,7 +30,8 @@ from .lengths import LengthProfiler, Lengths
 from .text_checks import check_columns, check_duplicates, check_leaks, check_texts
 
 PAIRS_LISTED = 1000
-SPLIT_OFF = "split off"  # the validation split that training would split off if no file is given
+SPLIT_OFF = "split off"  # the validation split that training would split off without a validation file
+_STOPS = "training would stop with the same error"
 
 LoadModel = Callable[[list[str]], tuple[MultiLabelConfig, MultiLabelTokenizer]]
 
@@ -39,12 +41,12 @@ class Summary:
     """The size of one split.
 
     Attributes:
-        split: train, validation, test, or what would be split off.
+        split: train, validation, test or `SPLIT_OFF`.
         source: The file.
         rows: Number of rows.
         texts: Number of different texts (and pairs), ignoring case and spaces.
         with_pair: Number of rows with a second text.
-        unlabelled: Number of rows without any label; None if the file has no labels.
+        unlabelled: Number of rows without labels; None if the file has no labels.
         labels_per_row: Mean number of labels; None if the file has no labels.
         rows_by_labels: Number of rows by their number of labels.
     """
@@ -78,7 +80,7 @@ class Summary:
 
 @dataclass(kw_only=True)
 class Examination:
-    """All results. If the rows could not be read, only the findings are filled.
+    """All results; only findings if the rows could not be read.
 
     Attributes:
         summaries: The size of each split.
@@ -86,7 +88,7 @@ class Examination:
         pairs: The pairs of labels that occur together, the strongest first, at most `PAIRS_LISTED`.
         lengths: The lengths of the inputs of each file.
         label_tokens: Number of label tokens in each input.
-        findings: All findings, the most severe first.
+        findings: The most severe first.
     """
 
     summaries: list[Summary] = field(default_factory=list)
@@ -116,12 +118,11 @@ def examine(
     """Examine data before training.
 
     Args:
-        spec: What is known about columns and labels.
+        spec: The known columns and labels.
         files: Path of the file of each split: train, and perhaps validation and test.
         fraction: Share of the training rows that training would split off without a validation file.
         seed: Seed of that split.
-        load_model: Returns configuration and tokenizer for the label names, to measure lengths in tokens; default:
-            lengths in words.
+        load_model: Returns configuration and tokenizer for the label names; default: lengths in words.
         max_length: Longest input in tokens; default: the model's limit.
 
     Raises:
@@ -132,77 +133,50 @@ def examine(
     except BadRows as error:
         return Examination(findings=[_bad_rows(source, problems) for source, problems in error.problems.items()])
     except DataError as error:
-        advice = "training would stop with the same error"
-        return Examination(
-            findings=[Finding(severity=Severity.ERROR, kind="unreadable", message=str(error), advice=advice)]
-        )
+        return Examination(findings=[Finding(Severity.ERROR, "unreadable", str(error), _STOPS)])
     label_names = loaded.label_names or []  # training rows are labelled, so there are names
     datasets = {name: rows.add_column("row", np.arange(len(rows)) + 1) for name, rows in loaded.splits.items()}
     of_files = [Split.of(name, files[name], dataset) for name, dataset in datasets.items()]
+    train = of_files[0]
     as_trained, findings = of_files, []
     if "validation" not in files:
         try:
-            parts = split_validation(datasets["train"], fraction, seed, label_names)
+            rest, split_off = split_validation(datasets["train"], fraction, seed, label_names)
         except MultiLabelError as error:
-            findings.append(_no_split(files["train"], error))
+            message = f"no validation rows can be split off: {error}"
+            advice = "without them, nothing can be evaluated during training"
+            findings = [Finding(Severity.WARNING, "no-split", message, advice, source=train.source)]
         else:
-            split_off = [
-                Split.of(name, files["train"], part) for name, part in zip(("train", SPLIT_OFF), parts, strict=True)
-            ]
-            as_trained = [*split_off, *of_files[1:]]
+            parts = (("train", rest), (SPLIT_OFF, split_off))
+            as_trained = [*(Split.of(name, train.source, part) for name, part in parts), *of_files[1:]]
     profiler = LengthProfiler(None if load_model is None else load_model(label_names), max_length)
     lengths, truncated = zip(*map(profiler.profile, of_files), strict=True)
-    findings += _find(of_files, as_trained, label_names)
-    findings += [finding for of_file in truncated for finding in of_file]
-    labels = of_files[0].labels
-    shown = [of_files[0], *as_trained[1:]]
+    findings += [*_find(of_files, as_trained, label_names), *chain.from_iterable(truncated)]
+    shown = [train, *as_trained[1:]]
     return Examination(
         summaries=list(map(Summary.of, shown)),
         labels=count_labels(shown, label_names),
-        pairs=[] if labels is None else pair_labels(labels, label_names)[:PAIRS_LISTED],
+        pairs=[] if train.labels is None else pair_labels(train.labels, label_names)[:PAIRS_LISTED],
         lengths=list(lengths),
         label_tokens=profiler.label_tokens,
         findings=sorted(findings, key=lambda finding: list(Severity).index(finding.severity)),
     )
 
 
-def _find(of_files: list[Split], as_trained: list[Split], label_names: list[str]) -> list[Finding]:
-    """Run all checks of texts and labels.
-
-    Args:
-        of_files: The examples of each file, those to train on first.
-        as_trained: The same as training would use them: with validation examples split off, if there is no file.
-        label_names: The L label names.
-    """
-    findings: list[Finding] = []
+def _find(of_files: list[Split], as_trained: list[Split], label_names: list[str]) -> Iterator[Finding]:
+    """Run all checks of texts and labels on each file, and on the splits as training would use them."""
     for split in of_files:
-        findings += [*check_texts(split), *check_columns(split, label_names), *check_duplicates(split, label_names)]
-    findings += check_leaks(as_trained)
+        yield from (*check_texts(split), *check_columns(split, label_names), *check_duplicates(split, label_names))
+    yield from check_leaks(as_trained)
     train = of_files[0]
     if train.labels is not None:
         for check in (check_frequencies, check_names, check_pairs):
-            findings += check(train, train.labels, label_names)
+            yield from check(train, train.labels, label_names)
     if len(as_trained) > 1 and as_trained[1].name != "test":
-        findings += check_shares(as_trained[0], as_trained[1], label_names)
-    return findings
+        yield from check_shares(as_trained[0], as_trained[1], label_names)
 
 
 def _bad_rows(source: str, problems: list[str]) -> Finding:
-    return Finding(
-        severity=Severity.ERROR,
-        kind="bad-rows",
-        message=counted(len(problems), "problem|problems in the rows; the other checks run once they are fixed"),
-        advice="fix each of them, or remove the row: training would stop with the same error",
-        source=source,
-        examples=problems[:ROWS_LISTED],
-    )
-
-
-def _no_split(source: str, error: MultiLabelError) -> Finding:
-    return Finding(
-        severity=Severity.WARNING,
-        kind="no-split",
-        message=f"no validation rows can be split off: {error}",
-        advice="without them, nothing can be evaluated during training",
-        source=source,
-    )
+    message = counted(len(problems), "problem|problems in the rows; the other checks run once they are fixed")
+    advice = f"fix each of them, or remove the row: {_STOPS}"
+    return Finding(Severity.ERROR, "bad-rows", message, advice, source=source, examples=problems[:ROWS_LISTED])

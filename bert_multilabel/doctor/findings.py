@@ -1,8 +1,9 @@
 """The splits that the data doctor examines, and what it reports about them."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import KW_ONLY, dataclass, field
 from enum import StrEnum
+from typing import Any
 
 import numpy as np
 from datasets import Dataset
@@ -25,18 +26,15 @@ class Severity(StrEnum):
     NOTE = "note"
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Finding:
     """One problem, or one thing worth a look.
 
     Attributes:
-        severity: An error stops training or makes its scores meaningless; a warning should be looked at; a note is for
-            information.
+        severity: An error stops training or makes its scores meaningless.
         kind: A hyphenated identifier, for programs.
-        message: What was found.
-        advice: What to do about it.
-        source: The file; empty if it is about several.
-        rows: Row numbers, from 1, as in error messages; the first `ROWS_LISTED`.
+        source: The file.
+        rows: Row numbers from 1, as in error messages; the first `ROWS_LISTED`.
         rows_total: Number of rows concerned.
         labels: Names of the labels concerned.
         examples: Some of what was found.
@@ -46,6 +44,7 @@ class Finding:
     kind: str
     message: str
     advice: str
+    _: KW_ONLY
     source: str = ""
     rows: list[int] = field(default_factory=list)
     rows_total: int = 0
@@ -61,10 +60,9 @@ class Split:
         name: train, validation or test.
         source: The file.
         numbers: Row number in the file of each example, from 1, (N,).
-        texts: The texts.
-        pairs: The second texts, "" where there is none.
+        pairs: The second texts, "" for none.
         labels: (N, L), 1, 0 or NaN for "not annotated"; None if the file has no labels.
-        keys: Keys that are equal for texts that differ only in case and spaces.
+        keys: Equal for texts that differ only in case and spaces.
     """
 
     name: str
@@ -77,13 +75,7 @@ class Split:
 
     @classmethod
     def of(cls, name: str, source: str, dataset: Dataset) -> "Split":
-        """Take the clean examples of a split.
-
-        Args:
-            name: train, validation or test.
-            source: The file.
-            dataset: N examples with the columns `row` (row number) and `text`, and perhaps `pair` and `labels`.
-        """
+        """Take N clean examples with the columns `row` (row number) and `text`, and perhaps `pair` and `labels`."""
         texts = dataset["text"][:]
         pairs = dataset["pair"][:] if "pair" in dataset.features else [""] * len(texts)
         return cls(
@@ -99,6 +91,22 @@ class Split:
     def __len__(self) -> int:
         return len(self.texts)
 
+    def report(
+        self, severity: Severity, kind: str, count: int, message: str, advice: str, **details: Any
+    ) -> Iterator[Finding]:
+        """Yield one finding in this file, or none if the count is 0.
+
+        Args:
+            severity: How serious it is.
+            kind: Its identifier.
+            count: How often it was found.
+            message: Follows the number: "row is|rows are empty".
+            advice: What to do.
+            **details: Other fields of the finding.
+        """
+        if count:
+            yield Finding(severity, kind, counted(count, message), advice, source=self.source, **details)
+
     def about_rows(
         self,
         severity: Severity,
@@ -107,49 +115,22 @@ class Split:
         message: str,
         advice: str,
         examples: list[str] | None = None,
-    ) -> list[Finding]:
-        """Return a finding about examples, or none if there are no such examples.
-
-        Args:
-            severity: How serious it is.
-            kind: Its identifier.
-            positions: Positions of the examples in this split, from 0.
-            message: Subject and predicate after the number of rows: "row is|rows are empty".
-            advice: What to do.
-            examples: Default: quotes of the texts.
-        """
+    ) -> Iterator[Finding]:
+        """Report examples by their positions in this split, from 0; by default, quote their texts."""
         where = np.asarray(list(positions), np.int64)
-        if not len(where):
-            return []
-        finding = Finding(
-            severity=severity,
-            kind=kind,
-            message=counted(len(where), message),
-            advice=advice,
-            source=self.source,
-            rows=self.numbers[where[:ROWS_LISTED]].tolist(),
-            rows_total=len(where),
-            examples=[self.quote(position) for position in where[:EXAMPLES]] if examples is None else examples,
-        )
-        return [finding]
+        rows = self.numbers[where[:ROWS_LISTED]].tolist()
+        examples = [self.quote(position) for position in where[:EXAMPLES]] if examples is None else examples
+        total = len(where)
+        return self.report(severity, kind, total, message, advice, rows=rows, rows_total=total, examples=examples)
 
     def about_labels(
         self, severity: Severity, kind: str, names: list[str], message: str, advice: str, examples: Sequence[str] = ()
-    ) -> list[Finding]:
-        """Return a finding about labels, or none if there are no such labels; the message as in `about_rows`."""
-        if not names:
-            return []
+    ) -> Iterator[Finding]:
+        """Report labels."""
         few = ", ".join(map(repr, names[:5])) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-        finding = Finding(
-            severity=severity,
-            kind=kind,
-            message=f"{counted(len(names), message)}: {few}",
-            advice=advice,
-            source=self.source,
-            labels=names,
-            examples=list(examples[:EXAMPLES]),
+        return self.report(
+            severity, kind, len(names), f"{message}: {few}", advice, labels=names, examples=list(examples)
         )
-        return [finding]
 
     def quote(self, position: int) -> str:
         """Quote the beginning of an example, with its row number."""
@@ -158,16 +139,15 @@ class Split:
 
 
 def counted(number: int, message: str) -> str:
-    """Put a number before a message whose first words are given as "singular|plural".
+    """Put a number before a message that begins with "singular|plural".
 
     Example:
         >>> counted(1, "row is|rows are empty"), counted(2000, "row|rows")
         ('1 row is empty', '2,000 rows')
     """
     singular, _, rest = message.partition("|")
-    words = rest.split(" ")[: len(singular.split(" "))]
-    remainder = rest.split(" ")[len(words) :]
-    return " ".join([f"{number:,}", singular if number == 1 else " ".join(words), *remainder])
+    words, length = rest.split(" "), len(singular.split(" "))
+    return " ".join([f"{number:,}", *([singular] if number == 1 else words[:length]), *words[length:]])
 
 
 def rows_text(numbers: Sequence[int] | NDArray[np.int64], shown: int = 10) -> str:

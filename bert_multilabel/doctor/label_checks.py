@@ -24,13 +24,12 @@ ROWS_EXPECTED = 5  # ... if at least so many rows are expected
 
 @dataclass(frozen=True)
 class LabelCount:
-    """How often a label occurs.
+    """How often a label occurs, by split.
 
     Attributes:
-        label: Its name.
-        positives: Number of positive rows, by split.
-        shares: Their share of the annotated rows, by split; 0 if none is annotated.
-        annotated: Share of annotated rows, by split.
+        positives: Number of positive rows.
+        shares: Their share of the annotated rows; 0 if no row is annotated.
+        annotated: Share of annotated rows.
     """
 
     label: str
@@ -47,7 +46,7 @@ class LabelPair:
         labels: Their names, the rarer one first.
         rows: Number of rows with both.
         share: Share of the rows with the rarer label that also have the other.
-        lift: Number of rows with both, relative to that for independent labels.
+        lift: Rows with both, relative to the number for independent labels.
     """
 
     labels: tuple[str, str]
@@ -77,34 +76,31 @@ def check_frequencies(split: Split, labels: NDArray[np.float32], label_names: li
     """Report labels with too few positives or no negatives to learn from, in the training labels (N, L)."""
     positives, negatives = (labels == 1).sum(axis=0), (labels == 0).sum(axis=0)  # (L,)
     rare = (positives > 0) & (positives < FEW_ROWS)
+    always = (positives > 0) & (negatives == 0)
     for kind, chosen, what, advice in (
         ("no-positives", positives == 0, "no row at all", "add rows with them, or leave the labels out"),
         ("few-positives", rare, f"fewer than {FEW_ROWS} rows", "add rows, or merge them into broader labels"),
         (
             "always-on",
-            (positives > 0) & (negatives == 0),
+            always,
             "all annotated rows",
-            "leave them out, or add rows without them: a model cannot learn the difference",
+            "a model cannot learn them: add rows without them, or leave them out",
         ),
     ):
-        order = np.argsort(positives, kind="stable")
-        names = [label_names[i] for i in order if chosen[i]]
+        names = [label_names[i] for i in np.argsort(positives, kind="stable") if chosen[i]]
         yield from split.about_labels(Severity.WARNING, kind, names, f"label has|labels have {what}", advice)
 
 
 def check_names(split: Split, labels: NDArray[np.float32], label_names: list[str]) -> Iterator[Finding]:
-    """Report names that may mean the same label: they differ in spelling or in one letter.
-
-    A misspelling is rare: a difference of one letter is a warning only if one of two names is much rarer.
-    """
+    """Report names that may mean the same label; a difference of one letter is a warning if one is much rarer."""
     positives: dict[str, int] = dict(zip(label_names, (labels == 1).sum(axis=0).tolist(), strict=True))
 
     def quote(pair: tuple[str, str]) -> str:
         return " and ".join(f"{name!r} ({counted(positives[name], 'row|rows')})" for name in pair)
 
     def is_misspelling(pair: tuple[str, str]) -> bool:
-        counts = [positives[name] for name in pair]
-        return min(counts) <= MUCH_RARER * max(counts)
+        rarer, other = sorted(positives[name] for name in pair)
+        return rarer <= MUCH_RARER * other
 
     same = _pairs_with_a_common_key({name: {_squeeze(name)} for name in label_names})
     near = _pairs_with_a_common_key({name: set(_one_letter_less(name)) for name in label_names}) - same
@@ -115,25 +111,17 @@ def check_names(split: Split, labels: NDArray[np.float32], label_names: list[str
         (Severity.WARNING, "misspelt-name", misspelt, "differ in one letter, and one is rare", "correct the rare one"),
         (Severity.NOTE, "like-name", near - misspelt, "differ in one letter", "check whether they mean the same"),
     ):
-        if pairs:
-            yield Finding(
-                severity=severity,
-                kind=kind,
-                message=counted(len(pairs), f"pair|pairs of label names {what}"),
-                advice=advice,
-                source=split.source,
-                labels=sorted({name for pair in pairs for name in pair}),
-                examples=sorted(map(quote, pairs))[:EXAMPLES],
-            )
+        message, names = f"pair|pairs of label names {what}", sorted({name for pair in pairs for name in pair})
+        examples = sorted(map(quote, pairs))[:EXAMPLES]
+        yield from split.report(severity, kind, len(pairs), message, advice, labels=names, examples=examples)
 
 
 def _squeeze(name: str) -> str:
-    # C++ and C# are not C.
-    return re.sub(r"[^\w+#]|_", "", name.casefold()) or name
+    return re.sub(r"[^\w+#]|_", "", name.casefold()) or name  # C++ and C# are not C
 
 
 def _one_letter_less(name: str) -> Iterator[str]:
-    """Yield the name without one letter of a long word, and as it is: names one letter apart have one in common."""
+    """Yield the name, and the name without one letter of a long word: names one letter apart share a result."""
     words = re.findall(r"[^\W_]+|[+#]+", name.casefold())
     yield " ".join(words)
     for position, word in enumerate(words):
@@ -152,14 +140,10 @@ def _pairs_with_a_common_key(keys: dict[str, set[str]]) -> set[tuple[str, str]]:
 
 
 def pair_labels(labels: NDArray[np.float32], label_names: list[str]) -> list[LabelPair]:
-    """Return all pairs of labels that occur together more often than independent ones, the strongest first.
+    """Return the pairs of labels (N, L) that occur together more often than independent ones, the strongest first.
 
-    Strength is the number of rows times the logarithm of the lift, so that neither rare labels that met by chance nor
+    Strength is the number of rows times the logarithm of the lift: neither labels that are rare and met by chance nor
     frequent ones come first.
-
-    Args:
-        labels: (N, L), 1, 0 or NaN.
-        label_names: The L names.
     """
     both, seen, lift = _co_occurrence(labels)
     positives = both.diagonal()
@@ -169,9 +153,8 @@ def pair_labels(labels: NDArray[np.float32], label_names: list[str]) -> list[Lab
     for first, second in zip(firsts[order], seconds[order], strict=True):
         if positives[first] > positives[second]:
             first, second = second, first
-        share = float(both[first, second] / seen[first, second])
-        names = (label_names[first], label_names[second])
-        pairs.append(LabelPair(names, int(both[first, second]), share, float(lift[first, second])))
+        names, rows = (label_names[first], label_names[second]), both[first, second]
+        pairs.append(LabelPair(names, int(rows), float(rows / seen[first, second]), float(lift[first, second])))
     return pairs
 
 
@@ -185,42 +168,26 @@ def check_pairs(split: Split, labels: NDArray[np.float32], label_names: list[str
     candidates = usable[:, None] & usable & ~np.eye(len(usable), dtype=np.bool_)
     equal = candidates & (both >= EQUIVALENT * either)
     implied = candidates & (share >= IMPLIED) & ~equal
+    implies = f"in which the first implies the second (at least {IMPLIED:.0%})"
     for severity, kind, chosen, what, verb, advice in (
-        (Severity.WARNING, "equivalent-labels", np.triu(equal), "are nearly the same", "and", "merge them into one"),
-        (
-            Severity.NOTE,
-            "implied-labels",
-            implied,
-            f"are such that the first implies the second (at least {IMPLIED:.0%})",
-            "implies",
-            "keep the second only if it is needed on its own",
-        ),
+        (Severity.WARNING, "equivalent-labels", np.triu(equal), "that nearly agree", "and", "merge them into one"),
+        (Severity.NOTE, "implied-labels", implied, implies, "implies", "keep the second only if needed"),
     ):
         found = np.argwhere(chosen)
-        if len(found):
-            yield Finding(
-                severity=severity,
-                kind=kind,
-                message=counted(len(found), f"pair|pairs of labels {what}"),
-                advice=advice,
-                source=split.source,
-                labels=[label_names[i] for i in np.unique(found)],
-                examples=[
-                    f"{label_names[a]!r} ({positives[a]:.0f}) {verb} {label_names[b]!r} ({positives[b]:.0f}): "
-                    f"{counted(int(both[a, b]), 'row|rows')} with both"
-                    for a, b in found[:EXAMPLES]
-                ],
-            )
+        names = [label_names[i] for i in np.unique(found)]
+        examples = [
+            f"{label_names[a]!r} ({positives[a]:.0f}) {verb} {label_names[b]!r} ({positives[b]:.0f}): "
+            f"{counted(int(both[a, b]), 'row|rows')} with both"
+            for a, b in found[:EXAMPLES]
+        ]
+        message = f"pair|pairs of labels {what}"
+        yield from split.report(severity, kind, len(found), message, advice, labels=names, examples=examples)
 
 
 def _co_occurrence(
     labels: NDArray[np.float32],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Count pairs of labels in the rows in which both are annotated.
-
-    Returns:
-        Rows with both labels (L, L), rows with the first in which the second is annotated (L, L), and the lift (L, L).
-    """
+    """Return rows with both labels, rows with the first if the second is annotated, and the lift, (L, L) each."""
     positive, annotated = (labels == 1).astype(np.float64), (~np.isnan(labels)).astype(np.float64)  # (N, L)
     both, seen, rows = positive.T @ positive, positive.T @ annotated, annotated.T @ annotated  # (L, L)
     return both, seen, both * rows / np.maximum(seen * seen.T, 1)
@@ -235,21 +202,12 @@ def check_shares(train: Split, validation: Split, label_names: list[str]) -> Ite
     expected = train_positives / np.maximum(train_annotated, 1) * annotated  # (L,)
     unseen = (train_positives > 0) & (positives == 0)
     differs = (expected >= ROWS_EXPECTED) & (np.abs(positives - expected) > SHARE_DIFFERS * expected) & ~unseen
+    other_share = f"a share in validation that differs by more than {SHARE_DIFFERS:.0%} from that in training"
+    enlarge = "they cannot be scored: add rows, or use a larger validation split"
+    compare = "check whether the files were drawn in the same way"
     for severity, kind, chosen, what, advice in (
-        (
-            Severity.WARNING,
-            "unseen-in-validation",
-            unseen,
-            "no row in validation",
-            "no score can tell how well they are learned: add rows, or use a larger validation split",
-        ),
-        (
-            Severity.NOTE,
-            "shares-differ",
-            differs,
-            f"a share in validation that differs by more than {SHARE_DIFFERS:.0%} from that in training",
-            "check whether the files were drawn in the same way",
-        ),
+        (Severity.WARNING, "unseen-in-validation", unseen, "no row in validation", enlarge),
+        (Severity.NOTE, "shares-differ", differs, other_share, compare),
     ):
         found = np.flatnonzero(chosen)
         worst = found[np.argsort(-np.abs(positives - expected)[found], kind="stable")]

@@ -5,15 +5,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bert_multilabel.errors import MultiLabelError
+from bert_multilabel.data.cache import BATCH_SIZE
+from bert_multilabel.data.tokenizing import check_max_length
 from bert_multilabel.model.configuration_multilabel import MultiLabelConfig
 from bert_multilabel.model.scoring import scoring_tokenizer
 from bert_multilabel.model.tokenization_multilabel import MultiLabelTokenizer
 
 from .findings import Finding, Severity, Split
 from .text_checks import count_words
-
-_BATCH_SIZE = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,10 +22,6 @@ class Lengths:
     Attributes:
         split: train, validation or test.
         unit: "words" or "tokens".
-        mean: Mean length.
-        median: Median length.
-        percentile_95: 95th percentile.
-        longest: Greatest length.
         limit: Longest input that is read completely; None for words.
         over: Number of inputs that exceed the limit and would be truncated.
     """
@@ -37,8 +32,8 @@ class Lengths:
     median: float
     percentile_95: float
     longest: int
-    limit: int | None = None
-    over: int = 0
+    limit: int | None
+    over: int
 
 
 class LengthProfiler:
@@ -49,7 +44,7 @@ class LengthProfiler:
         max_length: Longest input in tokens; default: the model's limit.
 
     Raises:
-        MultiLabelError: If the model cannot take inputs of that length, or the length leaves no room for text.
+        MultiLabelError: If `max_length` exceeds the model's limit, or leaves no room for text.
     """
 
     def __init__(
@@ -62,12 +57,7 @@ class LengthProfiler:
             tokenizer = scoring_tokenizer(tokenizer, self._config)
             tokenizer("", truncation=True, max_length=max_length)  # refuses a length without room for text
             self.label_tokens = len(tokenizer.label_token_ids)
-            self.limit = tokenizer.model_max_length if max_length is None else max_length
-            if self.limit > tokenizer.model_max_length:
-                raise MultiLabelError(
-                    f"max_seq_length={max_length} is more than the {tokenizer.model_max_length} tokens that this "
-                    "model can take"
-                )
+            self.limit = check_max_length(tokenizer, max_length)
             # The label tokens are the same in every input: adding their number is faster than encoding them.
             self._tokenizer = tokenizer.without_label_tokens()
 
@@ -76,12 +66,13 @@ class LengthProfiler:
         if self.limit is None:
             return count_words(split.texts) + count_words(split.pairs)
         lengths: list[int] = []
-        has_pairs = any(split.pairs)
-        self._config.warn_about_pairs(has_pairs)
-        for start in range(0, len(split), _BATCH_SIZE):
-            batch = slice(start, start + _BATCH_SIZE)
-            pairs = split.pairs[batch] if has_pairs else None
-            encoded = self._tokenizer(split.texts[batch], pairs, return_attention_mask=False, verbose=False)
+        pairs = split.pairs if any(split.pairs) else None
+        self._config.warn_about_pairs(pairs is not None)
+        for start in range(0, len(split), BATCH_SIZE):
+            batch = slice(start, start + BATCH_SIZE)
+            encoded = self._tokenizer(
+                split.texts[batch], pairs and pairs[batch], return_attention_mask=False, verbose=False
+            )
             lengths += map(len, encoded["input_ids"])
         return np.array(lengths) + self.label_tokens
 
@@ -100,12 +91,10 @@ class LengthProfiler:
             limit=self.limit,
             over=len(over),
         )
-        labels = f" ({self.label_tokens} of them label tokens)" if self.label_tokens else ""
-        message = (
-            f"row is|rows are longer than {self.limit} tokens{labels}: {len(over) / len(split):.1%} of {split.name} "
-            "would be truncated"
-        )
+        message = f"row is|rows are longer than {self.limit} tokens"
         advice = "check whether the ends of the texts matter"
         if self.label_tokens:
+            message += f" ({self.label_tokens} of them label tokens)"
             advice += "; with --label_attention isolated, label tokens take no room from the text"
-        return summary, split.about_rows(Severity.WARNING, "cut-texts", over, message, advice)
+        message += f": {len(over) / len(split):.1%} of {split.name} would be truncated"
+        return summary, list(split.about_rows(Severity.WARNING, "cut-texts", over, message, advice))

@@ -3,8 +3,7 @@
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from itertools import islice
-from typing import NamedTuple
+from itertools import combinations, islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,40 +12,25 @@ from bert_multilabel.data.labels import is_number, shorten
 
 from .findings import EXAMPLES, QUOTED, Finding, Severity, Split, rows_text
 
-# A leak of more than this share of the validation or test rows distorts the scores.
-LEAK_ERROR_SHARE = 0.05
-# A text is an outlier if it is longer than this multiple of the 95th percentile.
-OUTLIER_FACTOR = 5
-# With fewer labels, a row that has all of them is nothing special.
-MANY_LABELS = 5
+LEAK_ERROR_SHARE = 0.05  # a leak of a larger share of the validation or test rows distorts the scores
+OUTLIER_FACTOR = 5  # a text is an outlier if it is longer than this multiple of the 95th percentile
+MANY_LABELS = 5  # with fewer labels, a row that has all of them is nothing special
 # A column spells the labels if this share of its cells does so, and at least this many rows.
-SPELLED_SHARE = 0.8
-SPELLED_ROWS = 10
+SPELLED_SHARE, SPELLED_ROWS = 0.8, 10
 
 # Chinese and Japanese are written without spaces: each character counts as a word.
 _WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]|[^\W\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]+")
 _TAGS = "a|b|body|br|code|div|em|font|h[1-6]|head|html|i|img|li|ol|p|pre|script|span|strong|table|td|tr|u|ul"
-
-
-class _Pattern(NamedTuple):
-    """A pattern that should not occur in a text."""
-
-    severity: Severity
-    kind: str
-    find: Callable[[str], re.Match[str] | None]
-    what: str
-    advice: str
-
-
-_PATTERNS = [
-    _Pattern(
+# Patterns that should not occur in a text: severity, kind, search, message, advice.
+_PATTERNS: list[tuple[Severity, str, Callable[[str], re.Match[str] | None], str, str]] = [
+    (
         Severity.WARNING,
         "replacement-characters",
         re.compile("\ufffd").search,
         "contain U+FFFD, which replaces lost characters",
         "read the source again in its own encoding and save it as UTF-8",
     ),
-    _Pattern(
+    (
         Severity.WARNING,
         "mojibake",
         # UTF-8 that was decoded as Latin-1 or Windows-1252.
@@ -54,21 +38,21 @@ _PATTERNS = [
         "contain characters like 'Ã©', the result of a wrong encoding",
         "read the source again as UTF-8",
     ),
-    _Pattern(
+    (
         Severity.WARNING,
         "markup",
         re.compile(rf"</?(?:{_TAGS})(?:\s[^<>]*)?/?>|&(?:[a-z]{{2,8}}|#\d+|#x[0-9a-f]+);", re.IGNORECASE).search,
         "contain HTML tags or entities",
         "convert the markup to plain text, unless the texts to predict contain it too",
     ),
-    _Pattern(
+    (
         Severity.NOTE,
         "control-characters",
         re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]").search,
         "contain control characters, which BERT ignores",
         "replace them if they have a meaning",
     ),
-    _Pattern(
+    (
         Severity.WARNING,
         "links-only",
         re.compile(r"\s*(?:(?:https?://|www\.)\S+\s*)+").fullmatch,
@@ -93,7 +77,7 @@ def check_texts(split: Split) -> Iterator[Finding]:
         examples = [_quote_match(split, i, match) for i, match in islice(matches.items(), EXAMPLES)]
         yield from split.about_rows(severity, kind, matches, f"row|rows {what}", advice, examples)
     words = count_words(split.texts)  # (N,)
-    short = np.flatnonzero((words <= 1) & np.array([bool(text) for text in split.texts]))
+    short = [position for position, text in enumerate(split.texts) if text and words[position] <= 1]
     message, advice = "text has|texts have at most one word", "check whether they are enough to recognize a label"
     yield from split.about_rows(Severity.NOTE, "short-texts", short, message, advice)
     usual = float(np.percentile(words, 95))
@@ -115,18 +99,15 @@ def _quote_match(split: Split, position: int, match: re.Match[str]) -> str:
 
 def check_columns(split: Split, label_names: list[str]) -> Iterator[Finding]:
     """Report columns of numbers, and columns that spell the labels: a model would learn to copy its answers."""
-    for what, option, cells in (
-        ("text", "text_column", split.texts),
-        ("second text", "text_pair_column", split.pairs),
-    ):
+    columns = (("text", "text_column", split.texts), ("second text", "text_pair_column", split.pairs))
+    for what, option, cells in columns:
         filled = [position for position, cell in enumerate(cells) if cell]
-        if filled and all(is_number(cells[position]) for position in filled):
+        if all(is_number(cells[position]) for position in filled):
             message = f"row has|rows have a number as the {what}"
             advice = f"a model reads text, not quantities: pass the right column with --{option}"
             yield from split.about_rows(Severity.WARNING, "numbers", filled, message, advice)
-        if split.labels is None:
+        if (labels := split.labels) is None:
             continue
-        labels = split.labels
         spelled = [position for position in filled if _spells(cells[position], labels[position], label_names)]
         if len(spelled) >= max(SPELLED_SHARE * len(filled), SPELLED_ROWS):
             message = f"row|rows spell the labels in the {what}"
@@ -135,7 +116,7 @@ def check_columns(split: Split, label_names: list[str]) -> Iterator[Finding]:
 
 
 def _spells(cell: str, labels: NDArray[np.float32], label_names: list[str]) -> bool:
-    """Whether a cell holds the names of these labels (L,), or their zeros and ones, and nothing else."""
+    """Whether a cell only consists of the names of its labels (L,), or of their zeros and ones."""
     digits = re.sub(r"[\W_]", "", cell)
     if len(digits) == len(labels) > 1:
         return digits == "".join(str(int(label == 1)) for label in labels)
@@ -177,19 +158,15 @@ def _check_conflicts(split: Split, label_names: list[str], groups: Iterable[list
     conflicting: list[int] = []
     examples: list[str] = []
     for group in groups:
-        labels = split.labels[group]  # (rows of this text, L)
+        labels, numbers = split.labels[group], split.numbers[group]  # (rows of this text, L), (rows of this text,)
         differ = np.flatnonzero((labels == 1).any(axis=0) & (labels == 0).any(axis=0))
         if not len(differ):
             continue
         conflicting += group
         if len(examples) < EXAMPLES:
-            parts = [
-                f"{label_names[label]!r} only in {rows_text(split.numbers[group][labels[:, label] == 1])}"
-                for label in differ[:5]
-            ]
+            parts = [f"{label_names[i]!r} only in {rows_text(numbers[labels[:, i] == 1])}" for i in differ[:5]]
             more = f"; and {len(differ) - 5} more labels" if len(differ) > 5 else ""
-            others = rows_text(split.numbers[group[1:]])
-            examples.append(f"{split.quote(group[0])} and {others}: {'; '.join(parts)}{more}")
+            examples.append(f"{split.quote(group[0])} and {rows_text(numbers[1:])}: {'; '.join(parts)}{more}")
     message = "row has|rows have a text that occurs again with other labels"
     advice = "decide on one set of labels for each text: the model cannot learn from contradictions"
     yield from split.about_rows(Severity.WARNING, "conflicting-labels", sorted(conflicting), message, advice, examples)
@@ -197,27 +174,21 @@ def _check_conflicts(split: Split, label_names: list[str], groups: Iterable[list
 
 def check_leaks(splits: list[Split]) -> Iterator[Finding]:
     """Report texts that occur in an earlier split, in the order train, validation, test."""
-    for index, later in enumerate(splits):
-        for earlier in splits[:index]:
-            known = _positions(earlier.keys)
-            leaked = [i for i, key in enumerate(later.keys) if key in known and key != ("", "")]
-            share = len(leaked) / len(later)
-            examples = [
-                f"{later.quote(i)} is row {earlier.numbers[known[later.keys[i]][0]]} of {earlier.name}"
-                for i in leaked[:EXAMPLES]
-            ]
-            yield from later.about_rows(
-                Severity.ERROR if share > LEAK_ERROR_SHARE else Severity.WARNING,
-                "leaks",
-                leaked,
-                f"row|rows of {later.name} ({share:.2%}) with a text of {earlier.name}",
-                f"remove them from one of the two: scores on texts seen in {earlier.name} are too high",
-                examples,
-            )
+    for earlier, later in combinations(splits, 2):
+        known = _positions(earlier.keys)
+        leaked = [i for i, key in enumerate(later.keys) if key in known and key != ("", "")]
+        share = len(leaked) / len(later)
+        severity = Severity.ERROR if share > LEAK_ERROR_SHARE else Severity.WARNING
+        examples = [
+            f"{later.quote(i)} is row {earlier.numbers[known[later.keys[i]][0]]} of {earlier.name}"
+            for i in leaked[:EXAMPLES]
+        ]
+        message = f"row|rows of {later.name} ({share:.2%}) with a text of {earlier.name}"
+        advice = f"remove them from one of the two: scores on texts seen in {earlier.name} are too high"
+        yield from later.about_rows(severity, "leaks", leaked, message, advice, examples)
 
 
 def _positions(keys: list[tuple[str, str]]) -> dict[tuple[str, str], list[int]]:
-    """Return the positions of each key."""
     positions = defaultdict(list)
     for position, key in enumerate(keys):
         positions[key].append(position)

@@ -5,7 +5,7 @@ import inspect
 import sys
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import field, fields
 from functools import cached_property
 from typing import Any, TypeVar
 
@@ -101,6 +101,11 @@ def _with_underscores(word: str) -> str:
         return word
     name, equals, value = word.partition("=")
     return f"--{name[2:].replace('-', '_')}{equals}{value}"
+
+
+def option(help_text: str, default: Any = None) -> Any:
+    """Declare a field of a dataclass that becomes an option, with its text in `--help`."""
+    return field(default=default, metadata={"help": help_text})
 
 
 def document_fields(cls: _Class) -> _Class:
