@@ -113,10 +113,7 @@ def find_columns(table: Table, spec: DataSpec, labels_needed: bool = True) -> Co
     row_id = _find_id(table, spec)
     if text is None:
         raise DataError(f"{table.source}: no column looks like the text: pass text_column{_listed(table)}")
-    if spec.label_columns:
-        labels, one_per_label = _named_labels(table, spec, labels_needed)
-    else:
-        labels, one_per_label = _find_labels(table, spec, {text, pair, row_id})
+    labels, one_per_label = _find_labels(table, spec, {text, pair, row_id}, labels_needed)
     if labels_needed and not labels:
         raise DataError(f"{table.source}: no column looks like the labels: pass label_column{_listed(table)}")
     used = [column for column in (text, pair, row_id, *labels) if column is not None]
@@ -166,14 +163,6 @@ def _find_id(table: Table, spec: DataSpec) -> str | None:
     return _find_column(table, "id", spec.id_column, spec)
 
 
-def _named_labels(table: Table, spec: DataSpec, labels_needed: bool) -> tuple[list[str], bool]:
-    columns, existing = spec.label_columns, set(table.columns)
-    if not labels_needed and existing.isdisjoint(columns):
-        return [], False
-    _check_columns(table, "labels", columns)
-    return columns, len(columns) > 1 or _is_one_label(table, columns[0], spec)
-
-
 def _is_one_label(table: Table, column: str, spec: DataSpec) -> bool:
     """Whether a 0/1 column marks one label that has its name, rather than holding the labels "0" and "1"."""
     if table.id_names(column) is not None or spec.label_names not in (None, [column]):
@@ -181,17 +170,21 @@ def _is_one_label(table: Table, column: str, spec: DataSpec) -> bool:
     return table.facts(column).holds_zero_one
 
 
-def _find_labels(table: Table, spec: DataSpec, others: set[str | None]) -> tuple[list[str], bool]:
-    """Find the label columns if none is named, and whether they are 0/1 columns."""
-    column = _find_column(table, "labels", None, spec)
-    if column is not None:
-        return [column], _is_one_label(table, column, spec)
-    if spec.label_names is not None:
-        found = set(spec.label_names) <= set(table.columns)
-        return (list(spec.label_names), True) if found else ([], False)
-    rest = [column for column in table.columns if column not in others]
-    found = all(table.facts(column).holds_zero_one for column in rest)
-    return (rest, True) if found else ([], False)
+def _find_labels(table: Table, spec: DataSpec, others: set[str | None], needed: bool) -> tuple[list[str], bool]:
+    """Return the label columns, and whether they are 0/1 columns, one per label."""
+    columns, existing = spec.label_columns, set(table.columns)
+    if columns:
+        if not needed and existing.isdisjoint(columns):
+            return [], False
+        _check_columns(table, "labels", columns)
+    elif common := _find_column(table, "labels", None, spec):
+        columns = [common]
+    elif spec.label_names is not None:
+        return (list(spec.label_names), True) if existing.issuperset(spec.label_names) else ([], False)
+    else:
+        rest = [column for column in table.columns if column not in others]
+        return (rest, True) if all(table.facts(column).holds_zero_one for column in rest) else ([], False)
+    return columns, len(columns) > 1 or _is_one_label(table, columns[0], spec)
 
 
 def columns_in_split(split: str, table: Table, columns: Columns, spec: DataSpec) -> Columns:

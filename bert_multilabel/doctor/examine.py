@@ -16,16 +16,7 @@ from bert_multilabel.model.configuration_multilabel import MultiLabelConfig
 from bert_multilabel.model.tokenization_multilabel import MultiLabelTokenizer
 
 from .findings import ROWS_LISTED, Finding, Severity, Split, counted
-from .label_checks import (
-    LabelCount,
-    LabelPair,
-    check_frequencies,
-    check_names,
-    check_pairs,
-    check_shares,
-    count_labels,
-    pair_labels,
-)
+from .label_checks import LabelCount, LabelPair, check_labels, check_shares, count_labels, pair_labels
 from .lengths import LengthProfiler, Lengths
 from .text_checks import check_columns, check_duplicates, check_leaks, check_texts
 
@@ -168,10 +159,7 @@ def _find(of_files: list[Split], as_trained: list[Split], label_names: list[str]
     for split in of_files:
         yield from (*check_texts(split), *check_columns(split, label_names), *check_duplicates(split, label_names))
     yield from check_leaks(as_trained)
-    train = of_files[0]
-    if train.labels is not None:
-        for check in (check_frequencies, check_names, check_pairs):
-            yield from check(train, train.labels, label_names)
+    yield from check_labels(of_files[0], label_names)
     if len(as_trained) > 1 and as_trained[1].name != "test":
         yield from check_shares(as_trained[0], as_trained[1], label_names)
 

@@ -78,15 +78,9 @@ class Split:
         """Take N clean examples with the columns `row` (row number) and `text`, and perhaps `pair` and `labels`."""
         texts = dataset["text"][:]
         pairs = dataset["pair"][:] if "pair" in dataset.features else [""] * len(texts)
-        return cls(
-            name=name,
-            source=source,
-            numbers=np.asarray(dataset["row"][:], np.int64),
-            texts=texts,
-            pairs=pairs,
-            labels=multi_hot(dataset) if "labels" in dataset.features else None,
-            keys=list(map(text_key, texts, pairs)),
-        )
+        numbers, keys = np.asarray(dataset["row"][:], np.int64), list(map(text_key, texts, pairs))
+        labels = multi_hot(dataset) if "labels" in dataset.features else None
+        return cls(name=name, source=source, numbers=numbers, texts=texts, pairs=pairs, labels=labels, keys=keys)
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -94,16 +88,7 @@ class Split:
     def report(
         self, severity: Severity, kind: str, count: int, message: str, advice: str, **details: Any
     ) -> Iterator[Finding]:
-        """Yield one finding in this file, or none if the count is 0.
-
-        Args:
-            severity: How serious it is.
-            kind: Its identifier.
-            count: How often it was found.
-            message: Follows the number: "row is|rows are empty".
-            advice: What to do.
-            **details: Other fields of the finding.
-        """
+        """Yield one finding, or none if the count is 0; the message begins as in `counted`."""
         if count:
             yield Finding(severity, kind, counted(count, message), advice, source=self.source, **details)
 

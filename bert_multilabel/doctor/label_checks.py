@@ -72,8 +72,14 @@ def count_labels(splits: list[Split], label_names: list[str]) -> list[LabelCount
     return sorted(counts, key=lambda item: -item.positives[splits[0].name])
 
 
-def check_frequencies(split: Split, labels: NDArray[np.float32], label_names: list[str]) -> Iterator[Finding]:
-    """Report labels with too few positives or no negatives to learn from, in the training labels (N, L)."""
+def check_labels(split: Split, label_names: list[str]) -> Iterator[Finding]:
+    """Report training labels that cannot be learned, that have similar names, or that depend on each other."""
+    if split.labels is not None:
+        for check in (_check_frequencies, _check_names, _check_pairs):
+            yield from check(split, split.labels, label_names)
+
+
+def _check_frequencies(split: Split, labels: NDArray[np.float32], label_names: list[str]) -> Iterator[Finding]:
     positives, negatives = (labels == 1).sum(axis=0), (labels == 0).sum(axis=0)  # (L,)
     rare = (positives > 0) & (positives < FEW_ROWS)
     always = (positives > 0) & (negatives == 0)
@@ -91,7 +97,7 @@ def check_frequencies(split: Split, labels: NDArray[np.float32], label_names: li
         yield from split.about_labels(Severity.WARNING, kind, names, f"label has|labels have {what}", advice)
 
 
-def check_names(split: Split, labels: NDArray[np.float32], label_names: list[str]) -> Iterator[Finding]:
+def _check_names(split: Split, labels: NDArray[np.float32], label_names: list[str]) -> Iterator[Finding]:
     """Report names that may mean the same label; a difference of one letter is a warning if one is much rarer."""
     positives: dict[str, int] = dict(zip(label_names, (labels == 1).sum(axis=0).tolist(), strict=True))
 
@@ -158,8 +164,7 @@ def pair_labels(labels: NDArray[np.float32], label_names: list[str]) -> list[Lab
     return pairs
 
 
-def check_pairs(split: Split, labels: NDArray[np.float32], label_names: list[str]) -> Iterator[Finding]:
-    """Report labels that are nearly the same as another one, or imply another one."""
+def _check_pairs(split: Split, labels: NDArray[np.float32], label_names: list[str]) -> Iterator[Finding]:
     both, seen, _ = _co_occurrence(labels)
     positives, negatives = both.diagonal(), (labels == 0).sum(axis=0)  # (L,)
     share = both / np.maximum(seen, 1)  # (L, L): of the rows with the first label, those with the second

@@ -34,10 +34,8 @@ from .shards import Shards
 
 logger = logging.get_logger(__name__)
 
-# At least so many shards, so that processes share them evenly and a kill loses little; but at least so many examples
-# in a shard, since batches of similar length are formed within it.
-MIN_SHARDS = 32
-MIN_SHARD_SIZE = 1024
+MIN_SHARDS = 32  # so that processes share them evenly and a kill loses little
+MIN_SHARD_SIZE = 1024  # since batches of similar length are formed within a shard
 
 
 @dataclass(frozen=True)
@@ -47,7 +45,7 @@ class PredictionOptions:
     Attributes:
         precision: Precision of the encoder's matrix products.
         max_length: Longest input in tokens; default: the model's limit.
-        windows: How longer texts are read; without windows they are truncated.
+        windows: How longer texts are read; default: truncated.
         top_scores: Write only so many of the highest scores; default: all.
     """
 
@@ -67,12 +65,9 @@ def predict_split(
 ) -> dict[str, float]:
     """Write the predictions of a model to `predictions.jsonl`. All processes of a run call this and share the work.
 
-    The examples are divided into shards, and each process scores every k-th of them. Shards that a killed call has
-    finished are reused by the next one. The logits of an example do not depend on the number of processes, since
-    batches are formed within a shard.
-
-    Memory does not grow with the number of examples if they are memory-mapped and not labelled. Metrics need all
-    logits and labels at once, since average precision ranks all examples.
+    Each process scores every k-th shard of the examples. Shards that a killed call has finished are reused. Batches
+    are formed within a shard, so logits do not depend on the number of processes. Memory does not grow with the number
+    of examples if they are memory-mapped and not labelled: metrics need all logits and labels at once.
 
     Args:
         model: The same model in all processes.
@@ -98,8 +93,7 @@ def predict_split(
     shards = Shards(output_dir / SHARDS_FOLDER, examples, shard_size, f"{settings} {software_digest()}")
     started = time.perf_counter()
     own = sorted(on_main(shards.unstarted_first)[state.process_index :: state.num_processes])
-    counts = _score_shards(scorer, shards, own, source, options, is_shown=state.is_main_process)
-    all_counts = gather_object([counts])  # waits for all processes
+    all_counts = gather_object([_score_shards(scorer, shards, own, source, options)])  # waits for all processes
     metrics: dict[str, float] = {}
     if state.is_main_process:
         scored, long = (sum(numbers) for numbers in zip(*all_counts, strict=True))
@@ -117,40 +111,23 @@ def predict_split(
 
 
 def predict_rows(scorer: MultiLabelScorer, examples: Dataset) -> tuple[torch.Tensor, dict[str, float]]:
-    """Run the model over labelled examples and keep all logits in memory.
-
-    Args:
-        scorer: Holds the model.
-        examples: N clean examples: columns `text`, `labels`, and `pair` if there are pairs.
-
-    Returns:
-        Logits (N, L), float32, in the order of the examples, and scores and loss.
-    """
-    size = texts_at_a_time(None)
-    logits, long = [], 0
+    """Return logits (N, L), float32, of N labelled examples with `text` and perhaps `pair`; and scores and loss."""
     with _progress_bar(None, len(examples)) as bar:
-        for start in range(0, len(examples), size):
-            batch, batch_long = _score(scorer, examples[start : start + size], None, bar.update)
-            logits.append(batch)
-            long += batch_long
-    _log_long_texts(long, len(examples), scorer.max_length, None)
-    all_logits = torch.cat(logits)  # (N, L)
-    return all_logits, _labelled_metrics(all_logits, multi_hot(examples), scorer.config)
+        batches = examples.iter(batch_size=texts_at_a_time(None))
+        scored = [_score(scorer, batch, None, bar.update) for batch in batches]
+    _log_long_texts(sum(long for _, long in scored), len(examples), scorer.max_length, None)
+    logits = torch.cat([batch_logits for batch_logits, _ in scored])  # (N, L)
+    return logits, _labelled_metrics(logits, multi_hot(examples), scorer.config)
 
 
 def _score_shards(
-    scorer: MultiLabelScorer,
-    shards: Shards,
-    indices: Iterable[int],
-    source: str,
-    options: PredictionOptions,
-    is_shown: bool,
+    scorer: MultiLabelScorer, shards: Shards, indices: Iterable[int], source: str, options: PredictionOptions
 ) -> tuple[int, int]:
     """Score and write the shards of a process that are not done; return the numbers of scored and of long texts."""
     waiting = [index for index in indices if not shards.is_done(index)]
     scored = sum(len(shards.span(index)) for index in waiting)
     long = 0
-    with _progress_bar(options.windows, scored, is_shown) as bar:
+    with _progress_bar(options.windows, scored, PartialState().is_main_process) as bar:
         for index in waiting:
             columns, first = shards.columns(index), shards.span(index).start
             try:
@@ -164,16 +141,13 @@ def _score_shards(
 
 
 def _score(
-    scorer: MultiLabelScorer,
-    columns: Mapping[str, list[Any]],
-    windows: Windows | None,
-    on_progress: Callable[[int], Any],
+    scorer: MultiLabelScorer, columns: Mapping[str, list[Any]], windows: Windows | None, update: Callable[[int], Any]
 ) -> tuple[torch.Tensor, int]:
     """Return the logits (N, L) of the columns `text` and, if there is one, `pair`; and the number of long texts."""
     input_ids, token_type_ids = scorer.tokens(columns["text"], columns.get("pair"), windows)
     limit = scorer.max_length if windows is None else scorer.max_length + 1  # truncated texts have the full length
     long = sum(len(ids) >= limit for ids in input_ids)
-    return scorer.logits_of_tokens(input_ids, token_type_ids, windows, on_progress), long
+    return scorer.logits_of_tokens(input_ids, token_type_ids, windows, update), long
 
 
 def _log_long_texts(long: int, scored: int, max_length: int, windows: Windows | None) -> None:
@@ -190,13 +164,12 @@ def _progress_bar(windows: Windows | None, count: int, is_shown: bool = True) ->
 
 
 def _labelled_metrics(logits: torch.Tensor, labels: NDArray[np.float32], config: MultiLabelConfig) -> dict[str, float]:
-    """Compute loss and scores of logits (N, L) against labels (N, L), with the decisions of the configuration."""
+    """Return loss and scores of logits (N, L) for labels (N, L), with the thresholds of the configuration."""
     loss = float(multi_label_loss(logits, torch.from_numpy(labels)))
     return {"loss": loss, **evaluate(EvalPrediction(logits.numpy(), labels), config)}
 
 
 def _digest(model: MultiLabelPreTrainedModel, tokenizer: MultiLabelTokenizer) -> str:
-    """Return a digest of the weights and the configuration of a model, and of its tokenizer."""
     digest = hashlib.sha256(f"{model.config.to_json_string(use_diff=False)} {tokenizer_digest(tokenizer)}".encode())
     for name, weights in model.state_dict().items():
         digest.update(name.encode())

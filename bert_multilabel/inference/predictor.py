@@ -34,14 +34,13 @@ _IMPORTED_BY = os.getpid()
 class MultiLabelPredictor:
     """Adds labels and scores to batches of columns: a callable for `datasets`, Ray Data and similar engines.
 
-    It works in `dataset.map(MultiLabelPredictor("runs/opinions"), batched=True)` of `datasets`, also with `num_proc`
-    and with streams (without a format, or in that of Arrow or pandas), and in
+    Use it in `dataset.map(MultiLabelPredictor("runs/opinions"), batched=True)` of `datasets`, also with `num_proc` and
+    with streams (without a format, or in that of Arrow or pandas), and in
     `dataset.map_batches(MultiLabelPredictor, fn_constructor_args=["runs/opinions"], ...)` of Ray Data, in all its
     batch formats. Labels and scores are those of `predictions.jsonl`.
 
-    The model is loaded at the first call, once per process, with the code of this package. A forked process, as with
-    `num_proc`, computes with one thread. A pickled predictor holds its arguments and a digest of model and software:
-    engines do not use results that they cached for another model or version.
+    The model is loaded at the first call, once per process. A forked process, as with `num_proc`, computes with one
+    thread. Engines reuse their cached results only for the same arguments, model and software.
 
     Args:
         model_dir: Directory of a trained model; all processes must see it.
@@ -50,12 +49,11 @@ class MultiLabelPredictor:
         precision: Precision of the encoder's matrix products, one of `PRECISIONS`.
         max_length: Longest input in tokens; default: the model's limit.
         device: Device to compute on; default: an accelerator if the process sees one, else the CPU.
-        prefix: Prefix of the added columns, for batches that already have columns of these names.
-        **arguments: `CallArguments` of the pipeline: `threshold`, `min_labels`, `return_all_scores`, `top_k`, `stride`
-            and `pooling`.
+        prefix: Prefix of the added columns.
+        **arguments: `threshold`, `min_labels`, `return_all_scores`, `top_k`, `stride` and `pooling` of the pipeline.
 
     Raises:
-        MultiLabelError: If the directory holds no model of this package, or an argument is refused.
+        MultiLabelError: If the directory has no config.json, or an argument is refused.
         TypeError: If an argument is unknown.
     """
 
@@ -90,16 +88,15 @@ class MultiLabelPredictor:
 
         Returns:
             The columns of the batch, and `labels`, list<string>: the names of the predicted labels; and `scores`,
-            list<struct<label: string, score: float>>: probabilities as in Transformers' own pipelines, in label order,
-            or with `top_k` the highest first. A dictionary of lists is returned as one, since streams of `datasets`
-            accept nothing else. All others become an Arrow table, which tells the engine the types even if no label is
-            predicted. Since all columns are returned, `remove_columns` of `datasets.map` removes none: remove them
-            from its result.
+            list<struct<label: string, score: float>>: probabilities in label order, or with `top_k` the highest first.
+            A dictionary of lists is returned as one, since streams of `datasets` accept nothing else; all others
+            become an Arrow table, for its types. `remove_columns` of `datasets.map` removes none of these columns:
+            remove them from its result.
 
         Raises:
-            DataError: If a cell is not text, with its column and its row in the batch, from 0; or if a column is
-                missing, has the name of an added one, or cannot be carried over.
-            TypeError: If the batch is none.
+            DataError: If a cell is not text, or a column is missing, has the name of an added one, or cannot be
+                converted to Arrow.
+            TypeError: If the batch has another type.
             MultiLabelError: If the model was changed since this predictor was made, or an argument does not fit it.
         """
         batch = getattr(batch, "pa_table", batch)  # the columns of a lazy batch of `datasets`
@@ -115,12 +112,11 @@ class MultiLabelPredictor:
         return columns.append_column(self.scores_column, pa.array(scores, _SCORES))
 
     def _check_columns(self, batch: Any) -> list[str]:
-        """Return the column names of a batch, or refuse it."""
         if not isinstance(batch, Mapping | pd.DataFrame | pa.Table):
             raise TypeError(f"a batch must be columns by name, got {shorten(batch)} of type {type(batch).__name__}")
         names = batch.column_names if isinstance(batch, pa.Table) else list(batch)
-        if repeated := {name for name in names if names.count(name) > 1}:
-            raise DataError(f"the batch has several columns {', '.join(map(repr, repeated))}: rename all but one")
+        if repeated := [name for name in names if names.count(name) > 1]:
+            raise DataError(f"the batch has several columns {repeated[0]!r}: rename all but one")
         for name in (self.labels_column, self.scores_column):
             if name in names:
                 raise DataError(f"the batch has a column {name!r} already: rename it, or pass a prefix")
@@ -132,7 +128,6 @@ class MultiLabelPredictor:
     def _predict(
         self, texts: list[str], pairs: list[str] | None
     ) -> tuple[list[list[str]], list[list[dict[str, Any]]]]:
-        """Return the labels and the scores of N texts."""
         if os.getpid() != _IMPORTED_BY:
             # A forked process inherits torch's record of its threads but not the threads, and would wait for them.
             torch.set_num_threads(1)
@@ -163,7 +158,6 @@ def _load_scorer(
 
 
 def _digest(model_dir: Path) -> str:
-    """Return a digest of the model in a directory and of the software that runs it."""
     names = ("config.json", "tokenizer.json", "tokenizer_config.json")
     paths = [path for name in names if (path := model_dir / name).is_file()]
     contents = [[path.name, sha256(path)] for path in [*paths, *sorted(model_dir.glob("*.safetensors"))]]
@@ -176,8 +170,7 @@ def _read_texts(batch: Any, column: str, names: list[str]) -> list[str]:
     cells = batch[column]
     if isinstance(cells, str):
         raise DataError(f"column {column!r} is one text, {shorten(cells)}, not a column: add batched=True")
-    # Methods of pyarrow, and of numpy and pandas.
-    to_list = getattr(cells, "to_pylist", None) or getattr(cells, "tolist", None)
+    to_list = getattr(cells, "to_pylist", None) or getattr(cells, "tolist", None)  # of pyarrow, numpy and pandas
     texts: list[Any] = to_list() if to_list is not None else list(cells)
     for row, text in enumerate(texts):
         if problem := text_problem(text):
@@ -197,8 +190,6 @@ def _as_table(batch: Any) -> pa.Table:
             # pyarrow converts an array of more dimensions only row by row.
             columns[str(name)] = pa.array(column if getattr(column, "ndim", 1) == 1 else list(column))
         except (pa.ArrowException, OverflowError, TypeError, ValueError) as error:
-            raise DataError(
-                f"column {name!r} cannot be converted to Arrow ({error}): leave it out, or pass Arrow tables, in Ray "
-                "with batch_format='pyarrow'"
-            ) from error
+            advice = "leave it out, or pass Arrow tables, in Ray with batch_format='pyarrow'"
+            raise DataError(f"column {name!r} cannot be converted to Arrow ({error}): {advice}") from error
     return pa.table(columns)

@@ -1,7 +1,7 @@
 """Shards of predictions: files that several processes write, and that survive a call that was killed.
 
-A shard holds the predictions of consecutive examples. The name of its file contains its index and a digest of
-everything that determines its content. So a file that exists is complete and up to date, and no other state is kept.
+A shard holds the predictions of consecutive examples. Its file is named by its index and a digest of everything that
+determines its content, so a file that exists is complete and up to date.
 """
 
 import shutil
@@ -19,24 +19,22 @@ from bert_multilabel.errors import FileError
 from bert_multilabel.utils.files import atomic_write, explain_write_errors, from_source, fsync, write_json_lines
 from bert_multilabel.utils.hashing import json_digest
 
+_AGAIN = "run the same command again"
+
 
 class Shards:
     """The shards of the predictions of a dataset; `len()` gives their number.
 
     Args:
         folder: Holds the shards until they are merged. All processes must see it.
-        examples: N clean examples; their columns `text`, `pair` and `id` determine what is predicted.
+        examples: N clean examples; their columns `text`, `pair` and `id` determine the predictions.
         shard_size: Number of examples in a shard; the last one may have fewer.
         settings: Everything else that determines the predictions.
     """
 
     def __init__(self, folder: Path, examples: Dataset, shard_size: int, settings: str) -> None:
-        self.folder = folder
-        self.examples = examples
-        self.shard_size = shard_size
-        self._settings = settings
-        inputs = [name for name in ("text", "pair", "id") if name in examples.column_names]
-        self._inputs = examples.select_columns(inputs)
+        self.folder, self.examples, self.shard_size, self._settings = folder, examples, shard_size, settings
+        self._inputs = examples.select_columns([name for name in ("text", "pair", "id") if name in examples.features])
         self.path = lru_cache(maxsize=None)(self._path)  # the digest is computed once
 
     def __len__(self) -> int:
@@ -49,8 +47,7 @@ class Shards:
 
     def columns(self, index: int) -> dict[str, list[Any]]:
         """Return the inputs of a shard: `text`, and `pair` and `id` if there are any."""
-        span = self.span(index)
-        columns: dict[str, list[Any]] = self._inputs[span.start : span.stop]
+        columns: dict[str, list[Any]] = self._inputs[self.span(index)]
         return columns
 
     def is_done(self, index: int) -> bool:
@@ -58,23 +55,15 @@ class Shards:
         return self.path(index).is_file()
 
     def unstarted_first(self) -> list[int]:
-        """Return the indices of all shards, beginning with those of which no call has written anything.
-
-        If the processes take every k-th shard of this list, the remaining work is shared evenly.
-        """
+        """Return all indices, those of shards without any file first: every k-th is a fair share for a process."""
         started = {path.name.rpartition("-")[0] for path in self.folder.glob("part-*.jsonl")}
-        return sorted(range(len(self)), key=lambda index: _stem(index) in started)
+        return sorted(range(len(self)), key=lambda index: f"part-{index:06}" in started)
 
     def write(self, index: int, records: Iterable[Any], logits: torch.Tensor | None) -> None:
-        """Write a shard.
-
-        Args:
-            index: Index of the shard, from 0.
-            records: One prediction per example.
-            logits: (shard size, L), for metrics over all examples; None if there will be no metrics.
+        """Write the predictions of a shard, and its logits (shard size, L) if there will be metrics.
 
         Raises:
-            FileError: If it cannot be written.
+            FileError: If they cannot be written.
         """
         path = self.path(index)
         with explain_write_errors(path):
@@ -90,11 +79,10 @@ class Shards:
         Raises:
             FileError: If a shard is missing or incomplete, or `target` cannot be written.
         """
-        missing = [index for index in range(len(self)) if not self.is_done(index)]
-        if missing:
+        if missing := [index for index in range(len(self)) if not self.is_done(index)]:
             raise FileError(
-                f"{len(missing)} of {len(self)} shards are missing in {self.folder}, the first is {missing[0]}. Check "
-                "that all processes write to the same disk, then run the same command again"
+                f"{len(missing)} of {len(self)} shards are missing in {self.folder}, the first is {missing[0]}. "
+                f"Check that all processes write to the same disk, then {_AGAIN}"
             )
         with atomic_write(target) as file:
             for line in from_source(self._lines()):
@@ -102,16 +90,13 @@ class Shards:
 
     def _lines(self) -> Iterator[str]:
         for index in range(len(self)):
-            path, count = self.path(index), 0
+            path, count, expected = self.path(index), 0, len(self.span(index))
             with path.open(encoding="utf-8", newline="\n") as lines:
                 for line in lines:
                     yield line
                     count += line.endswith("\n")  # a truncated line does not
-            if count != len(self.span(index)):
-                raise FileError(
-                    f"{path} has {count} lines for {len(self.span(index))} examples. Remove it and run the same "
-                    "command again"
-                )
+            if count != expected:
+                raise FileError(f"{path} has {count} lines for {expected} examples. Remove it and {_AGAIN}")
 
     def logits(self) -> torch.Tensor:
         """Return the logits of all shards, (N, L), float32.
@@ -125,10 +110,8 @@ class Shards:
             try:
                 logits.append(load_file(path)["logits"])
             except (OSError, SafetensorError) as error:
-                raise FileError(
-                    f"{path} is damaged ({error}). Remove it and {path.with_suffix('.jsonl').name}, then run the same "
-                    "command again"
-                ) from error
+                records = path.with_suffix(".jsonl").name
+                raise FileError(f"{path} is damaged ({error}). Remove it and {records}, then {_AGAIN}") from error
         return torch.cat(logits)
 
     def remove(self) -> None:
@@ -136,9 +119,4 @@ class Shards:
         shutil.rmtree(self.folder)
 
     def _path(self, index: int) -> Path:
-        return self.folder / f"{_stem(index)}-{json_digest([self._settings, self.columns(index)])}.jsonl"
-
-
-def _stem(index: int) -> str:
-    """Return the beginning of the name of a shard's file, before the digest."""
-    return f"part-{index:06}"
+        return self.folder / f"part-{index:06}-{json_digest([self._settings, self.columns(index)])}.jsonl"
