@@ -65,7 +65,7 @@ def test_the_chinese_rows_can_be_trained_on(checkpoints, tmp_path):
     words = f"""--model_name_or_path {checkpoints["chinese"]} --train_file {EXAMPLE / "chinese.csv"} --do_train
         --do_eval --test_file {EXAMPLE / "chinese.csv"} --do_predict --num_train_epochs 1 --max_seq_length 48 --use_cpu
         --disable_tqdm true --output_dir {tmp_path / "out"}"""
-    results = run(*parse_arguments(words.split()))
+    results = run(parse_arguments(words.split()))
     assert results["train_samples"] + results["eval_samples"] == results["test_samples"] == 100
     first = json.loads((tmp_path / "out" / "predictions.jsonl").read_text(encoding="utf-8").splitlines()[0])
     assert first["id"] == "zh-001"

@@ -1,4 +1,4 @@
-"""How every command ends: with its exit code, or with the message of a refusal in place of a traceback."""
+"""Runs a command and ends it with its exit code, or with an error message instead of a traceback."""
 
 import os
 import sys
@@ -8,25 +8,24 @@ from typing import NoReturn
 
 from bert_multilabel.errors import TRACEBACK, MultiLabelError, OtherProcessError
 
-INTERRUPTED = 130  # the exit code of a command that Ctrl-C has ended, as shells have it
+INTERRUPTED = 130  # the exit code after Ctrl-C, as in shells
 
 
 def start(main: Callable[[], int | None]) -> NoReturn:
-    """Run a command as the whole of this process.
+    """Run a command and exit: with 1 and a message for our own errors, with 130 for Ctrl-C.
 
-    A refusal or Ctrl-C ends it with a message; any other exception is a fault of this package and keeps its traceback.
+    Any other exception is a fault of this package and keeps its traceback.
 
     Args:
-        main: Returns the exit code, or None for 0. If it is interrupted, it may raise a KeyboardInterrupt that says
-            how to go on.
+        main: Returns the exit code, or None for 0. It may raise a KeyboardInterrupt that says how to continue.
 
     Raises:
-        SystemExit: When the command ends: with the message, which is exit code 1, for a refusal, 130 for Ctrl-C.
+        SystemExit: Always.
     """
     try:
         sys.exit(main())
     except KeyboardInterrupt as error:
-        if os.environ.get("RANK", "0") == "0":  # of several processes one says it
+        if os.environ.get("RANK", "0") == "0":  # one of several processes is enough
             print(str(error) or "interrupted: start the same command again", file=sys.stderr)
         sys.exit(INTERRUPTED)
     except (MultiLabelError, OtherProcessError) as error:

@@ -1,4 +1,4 @@
-"""A trained folder and a file of labelled rows in, what the model says of them out: for the commands that judge it."""
+"""Scores a file of labelled examples with a trained model, for the commands that evaluate it."""
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,29 +14,27 @@ from bert_multilabel.loading import load_trained
 from bert_multilabel.model.configuration_multilabel import MultiLabelConfig
 from bert_multilabel.model.scoring import PRECISIONS, MultiLabelScorer
 from bert_multilabel.output_dir.checkpoints import trained_pair_column
+from bert_multilabel.utils.option_parser import option
 
 
 @dataclass
 class LabelledFile(ColumnArguments):
-    """A file of labelled rows, and how to score them."""
+    """A file of labelled examples, and how to score them."""
 
     file: str = field(kw_only=True, metadata={"help": "csv, tsv, json, jsonl or parquet with labels, not trained on."})
-    precision: str = field(
-        default="float32",
-        metadata={"help": "Precision of the encoder's matrix products.", "choices": list(PRECISIONS)},
-    )
+    precision: str = option("Precision of the encoder's matrix products.", "float32", choices=PRECISIONS)
 
 
 @dataclass(frozen=True)
 class ScoredFile:
-    """What a model says of N labelled rows.
+    """N labelled examples, their logits and scores.
 
     Attributes:
         config: The model's.
         rows: Columns `text`, and `pair` and `id` if there are any; in the order of the file.
         logits: (N, L), float32.
         labels: (N, L), 0 or 1; NaN where not annotated.
-        metrics: Scores and loss as the model decides, by the names of `metrics.evaluate`.
+        metrics: Loss and scores of the model's decisions, by the names of `metrics.evaluate`.
     """
 
     config: MultiLabelConfig
@@ -47,14 +45,10 @@ class ScoredFile:
 
 
 def score_labelled_file(model_dir: Path, source: LabelledFile) -> ScoredFile:
-    """Run a trained model over a file of labelled rows.
-
-    Args:
-        model_dir: A folder that the script trained, or that `save_pretrained` wrote.
-        source: Where the rows are, and how to read them.
+    """Run a trained model over a file of labelled examples.
 
     Raises:
-        ValueError: If the folder holds no model of ours, or if the rows are bad or have no labels.
+        MultiLabelError: If the folder holds no model of ours, or if the examples are bad or have no labels.
     """
     model, tokenizer = load_trained(model_dir)
     config = model.config

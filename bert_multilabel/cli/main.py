@@ -5,7 +5,7 @@ from importlib import import_module
 
 from .commands import start
 
-# By name: the module whose `main` does it, and what it does. Each is imported when it is asked for.
+# By name: the module whose `main` runs it, imported when needed, and what it does.
 COMMANDS = {
     "train": ("bert_multilabel.cli.train", "fine-tune a model on labelled examples and evaluate it"),
     "predict": ("bert_multilabel.cli.predict", "write the labels of every example of a file"),
@@ -25,14 +25,7 @@ def main() -> None:
 
 
 def run(arguments: list[str]) -> int | None:
-    """Run a command.
-
-    Args:
-        arguments: Its name and its own arguments.
-
-    Returns:
-        Its exit code; None for 0.
-    """
+    """Run a command by its name and its own arguments, and return its exit code; None is 0."""
     if arguments and arguments[0] in COMMANDS:
         code: int | None = import_module(COMMANDS[arguments[0]][0]).main(arguments[1:])
         return code
@@ -45,15 +38,8 @@ def run(arguments: list[str]) -> int | None:
 
 
 def _help() -> str:
-    lines = [f"  {name:<9}{what}" for name, (_, what) in COMMANDS.items()]
-    return "\n".join(
-        [
-            "usage: bert-multilabel COMMAND ...",
-            "",
-            "Multi-label text classification with BERT.",
-            "",
-            *lines,
-            "",
-            "bert-multilabel COMMAND --help lists the options of a command.",
-        ]
+    commands = "\n".join(f"  {name:<9}{what}" for name, (_, what) in COMMANDS.items())
+    return (
+        f"usage: bert-multilabel COMMAND ...\n\nMulti-label text classification with BERT.\n\n{commands}\n\n"
+        "bert-multilabel COMMAND --help lists the options of a command."
     )

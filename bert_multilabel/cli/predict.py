@@ -11,10 +11,7 @@ def main(arguments: list[str]) -> int | None:
     """Write `predictions.jsonl` into the output folder.
 
     Args:
-        arguments: The folder of the model, the file, and the options of the script.
-
-    Returns:
-        2 if the folder or the file is missing, else None.
+        arguments: The folder of the model, the file, and the options of the script. Returns 2 without the first two.
     """
     if {"-h", "--help"} & {*arguments}:
         run_script(["--help"], _USAGE)

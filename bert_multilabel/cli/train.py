@@ -8,8 +8,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from bert_multilabel.errors import MultiLabelError, OtherProcessError
 from bert_multilabel.training.arguments import MultiLabelTrainingArguments, parse_arguments
-from bert_multilabel.training.prepare import prepare_run
-from bert_multilabel.training.run import execute
+from bert_multilabel.training.run import run
 from bert_multilabel.utils.distributed import is_main, leave_process_group, wait_to_be_terminated
 
 _USAGE = """bert-multilabel train [FILE] --model_name_or_path MODEL --output_dir DIR [options]
@@ -18,7 +17,7 @@ _TASKS = ("do_train", "do_eval", "do_predict")
 
 
 def main(arguments: list[str]) -> None:
-    """Train and evaluate, or do what of `--do_train`, `--do_eval` and `--do_predict` is asked for.
+    """Train and evaluate, or do those of `--do_train`, `--do_eval` and `--do_predict` that are among the arguments.
 
     Args:
         arguments: The training file or the folder of a data set, if it comes first, and the options of the script.
@@ -45,39 +44,33 @@ def run_script(arguments: list[str] | None = None, usage: str | None = None) -> 
         usage: The usage line of `--help`; by default that of the script.
 
     Raises:
-        MultiLabelError: If something is refused or has failed; see `prepare_run` and `execute`.
-        OtherProcessError: If another of several processes has failed.
+        MultiLabelError, OtherProcessError: See `run`.
         KeyboardInterrupt: After Ctrl-C, with what to do.
     """
     # Shows what was found out about the data: columns, label form, rare labels.
     logging.basicConfig(format="%(message)s")
     logging.getLogger("bert_multilabel").setLevel(logging.INFO if is_main() else logging.ERROR)
     try:
-        model_args, data_args, training_args, decision_args = parse_arguments(arguments, usage)
+        parsed = parse_arguments(arguments, usage)
     except MultiLabelError:
         if not is_main():
             wait_to_be_terminated()  # all processes refuse the same: the main one says so
         raise
-    if training_args.disable_tqdm or not is_main():
+    if parsed.training.disable_tqdm or not is_main():
         disable_progress_bar()
         disable_progress_bars()
     try:
-        prepared = prepare_run(model_args, data_args, training_args, decision_args)
-        execute(*prepared)
-        del prepared  # the model, which holds on to the process group
+        run(parsed)
         leave_process_group()
     except OtherProcessError:
         wait_to_be_terminated()
         raise
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(_how_to_go_on(training_args)) from None
+        raise KeyboardInterrupt(_how_to_go_on(parsed.training)) from None
 
 
 def _how_to_go_on(args: MultiLabelTrainingArguments) -> str:
     if not args.do_train:
-        return "interrupted: the same command goes on where it stopped"
+        return "interrupted: run the same command again to continue"
     without = " without --overwrite_output_dir" if args.overwrite_output_dir else ""
-    return (
-        f"interrupted: the same command{without} goes on from the last checkpoint in {args.output_dir}, or from the "
-        "start if there is none yet"
-    )
+    return f"interrupted: the same command{without} resumes the last checkpoint in {args.output_dir}, if there is one"

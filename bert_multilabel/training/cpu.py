@@ -1,8 +1,8 @@
-"""Faster training on a CPU that learns the same: equal sums up to rounding, with other random numbers.
+"""Faster training on a CPU with the same result up to rounding and other random numbers.
 
 Less than half of a training step of a small BERT is matrix products. Most of the rest draws a random number for every
-value that may be dropped, and writes a gradient for every word embedding though a batch reads few. On a GPU both are
-cheap, so nothing is replaced there.
+value that may be dropped, and writes a gradient for every word embedding though a batch has few. On a GPU both are
+cheap.
 
 Shapes: B batch, T tokens, Q tokens that are computed, h heads, V vocabulary, H hidden size.
 """
@@ -22,7 +22,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 def cpu_training(model: PreTrainedModel, is_alone: bool = True) -> Iterator[None]:
     """Train a BERT faster within this context.
 
-    Attention of the implementation "sdpa" is replaced for all models meanwhile, with the same results.
+    Meanwhile the attention "sdpa" of all models is replaced, with the same results.
 
     Args:
         model: On a CPU.
@@ -41,7 +41,7 @@ class CheapDropout(nn.Dropout):
     """A `Dropout` that draws 16 random bits per value instead of a random float."""
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
-        """Zero values with probability `p`, rounded to 1 / 65,536, and scale up the others."""
+        """Apply `cheap_dropout` in training."""
         return cheap_dropout(input, self.p) if self.training else input
 
 
@@ -71,8 +71,8 @@ def attention_forward(
 ) -> tuple[torch.Tensor, None]:
     """Attention as "sdpa" computes it, with cheap dropout of the attention weights in training.
 
-    Args and result are those of Transformers' attention functions: `query` (B, h, Q, H / h), `key` and `value`
-    (B, h, T, H / h), `attention_mask` (B, 1, Q, T), bool, or added to the scores; to (B, Q, h, H / h) and no weights.
+    From `query` (B, h, Q, H / h), `key` and `value` (B, h, T, H / h), `attention_mask` (B, 1, Q, T), bool, or added to
+    the scores, to (B, Q, h, H / h) and no weights.
     """
     # With dropout but without gradients, a checkpointed layer will be computed again from the same random numbers.
     if not dropout and not torch.is_grad_enabled():
@@ -114,8 +114,8 @@ def _cheap_dropout(model: PreTrainedModel) -> Iterator[None]:
 def _touched_rows(embedding: nn.Embedding) -> Iterator[None]:
     """Write the gradient of an embedding (V, H) only in the rows of the tokens of a batch.
 
-    The optimizer still gets a dense gradient, but it is one matrix for the whole training: the rows of a batch are
-    added to it, and those of the previous step are set to zero. Otherwise each step would create V rows of zeros.
+    The optimizer still gets a dense gradient, but one matrix serves the whole training: the rows of a batch are added
+    to it, and those of the previous step are set to zero.
     """
     weight = embedding.weight
     dense = torch.zeros_like(weight)  # (V, H)

@@ -1,8 +1,7 @@
 """Low-rank adapters (https://arxiv.org/abs/2106.09685), added to a model in place by PEFT and merged after training.
 
-The model keeps its class and parameter names meanwhile, so that Trainer, the learning rate of the head and checkpoints
-work as without adapters. Checkpoints hold the adapters and are only for resuming; the output directory holds an
-ordinary model.
+The model keeps its class and parameter names meanwhile, so that Trainer and the learning rate of the head work as
+without adapters. Checkpoints hold the adapters and only serve to resume; the output folder holds an ordinary model.
 """
 
 from typing import TYPE_CHECKING
@@ -15,20 +14,15 @@ if TYPE_CHECKING:
 # All linear layers of the encoder: adapters of attention alone learn less than a whole encoder, whatever their rank
 # (https://arxiv.org/abs/2305.14314, section 4).
 _LAYERS = r"bert\.encoder\.layer\..*\.(query|key|value|dense)"
-# The product of the adapters is multiplied by this over the rank, so that all ranks need the same learning rate. The
-# usual value, twice the rank, needs ten times the learning rate of a whole encoder. With this one, adapters learn as
-# well at the same rate, so the defaults serve both.
+# The product of the adapters is multiplied by this over the rank. The usual value, twice the rank, needs ten times the
+# learning rate of a whole encoder; with this one all ranks learn well at the default rate.
 _ALPHA = 512
 
 
 def add_adapters(model: MultiLabelPreTrainedModel, rank: int) -> "PeftModel":
-    """Freeze the encoder and add adapters to its linear layers; the head is trained whole.
+    """Freeze the encoder of a model and add adapters to its linear layers, in place.
 
-    So are the `label_embeddings`, or the rows of the word embeddings that label tokens start from.
-
-    Args:
-        model: Changed in place.
-        rank: Of the adapters.
+    The head is trained whole, and so are the `label_embeddings`, or the word embeddings of label tokens.
 
     Returns:
         PEFT's wrapper, whose `merge_and_unload` turns `model` back into an ordinary one, in place.

@@ -1,12 +1,10 @@
 """Training losses by name, each as one term per label of an example.
 
-The terms of all batches of a step, in all processes, are summed and divided by the number of annotated labels. So the
-loss of a step does not depend on how its examples are distributed. None of this is part of the model.
+The trainer sums the terms of all batches of a step, in all processes, and divides by the number of annotated labels.
 
 Each loss takes `scores` (B, L), float32 logits; `targets` (B, L), float32 from 0 to 1; `annotated` (B, L), bool. It
 returns a term per label, (B, L), float32, ignored where `annotated` is False; or the loss of each example, (B, 1).
-
-Shapes: B batch, L labels.
+B is the batch, L the number of labels.
 """
 
 from collections.abc import Callable
@@ -23,7 +21,7 @@ from bert_multilabel.model.modeling_multilabel import split_targets
 # From logits (B, L) of any floating dtype and labels (B, L) to terms (B, L), float32, 0 where not annotated.
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
-# As in the published code of the authors.
+# As in the authors' published code.
 ASYMMETRIC_GAMMA_NEGATIVE = 4.0
 ASYMMETRIC_GAMMA_POSITIVE = 1.0
 ASYMMETRIC_MARGIN = 0.05
@@ -32,20 +30,15 @@ ASYMMETRIC_MARGIN = 0.05
 def bce(
     scores: torch.Tensor, targets: torch.Tensor, annotated: torch.Tensor, pos_weight: torch.Tensor | None = None
 ) -> torch.Tensor:
-    """Binary cross entropy: -w y log p - (1 - y) log(1 - p).
-
-    `pos_weight` (L,), float32, on the device of the scores, has w for each label; by default 1.
-    """
+    """Binary cross entropy: -w y log p - (1 - y) log(1 - p); `pos_weight` (L,), float32, is w, by default 1."""
     return functional.binary_cross_entropy_with_logits(scores, targets, pos_weight=pos_weight, reduction="none")
 
 
 def focal(scores: torch.Tensor, targets: torch.Tensor, annotated: torch.Tensor, gamma: float) -> torch.Tensor:
-    """Focal loss, which weighs down predictions that are already right: |y - p|^gamma BCE(p, y).
+    """Focal loss, which gives little weight to predictions that are already right: |y - p|^gamma BCE(p, y).
 
     For labels 0 and 1 this is Lin et al. 2017, "Focal Loss for Dense Object Detection", (1 - p_t)^gamma (-log p_t);
     for labels in between, the quality focal loss of Li et al. 2020, "Generalized Focal Loss".
-
-    A `gamma` of 0, the least, gives binary cross entropy.
     """
     # Below a gamma of 1 the power has no finite slope at 0.
     distance = (targets - scores.sigmoid()).abs().clamp(min=torch.finfo(torch.float32).tiny)  # (B, L)
@@ -53,7 +46,7 @@ def focal(scores: torch.Tensor, targets: torch.Tensor, annotated: torch.Tensor, 
 
 
 def asymmetric(scores: torch.Tensor, targets: torch.Tensor, annotated: torch.Tensor) -> torch.Tensor:
-    """Asymmetric loss, which weighs down easy negatives most and ignores the easiest.
+    """Asymmetric loss, which gives little weight to easy negatives and ignores the easiest.
 
     Ridnik et al. 2021, "Asymmetric Loss for Multi-Label Classification": with q = max(p - m, 0),
     -y (1 - p)^g+ log p - (1 - y) q^g- log(1 - q).
@@ -85,12 +78,12 @@ def correlation(scores: torch.Tensor, targets: torch.Tensor, annotated: torch.Te
     """
     probabilities = scores.sigmoid()  # (B, L)
     # The mean over all pairs is the mean over the negatives times the mean over the positives.
-    negative = _row_means(probabilities.exp(), (1 - targets) * annotated)  # (B, 1)
-    positive = _row_means((-probabilities).exp(), targets * annotated)  # (B, 1)
+    negative = _weighted_means(probabilities.exp(), (1 - targets) * annotated)  # (B, 1)
+    positive = _weighted_means((-probabilities).exp(), targets * annotated)  # (B, 1)
     return negative * positive
 
 
-def _row_means(values: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+def _weighted_means(values: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
     """Return weighted means over the labels, (B, L) to (B, 1); 0 where all weights are 0."""
     total = weights.sum(dim=1, keepdim=True)  # (B, 1)
     return (weights * values).sum(dim=1, keepdim=True) / total.clamp(min=torch.finfo(torch.float32).tiny)
@@ -114,9 +107,9 @@ def make_loss(name: str, label_correlation: float = 0.0, **settings: Any) -> Los
         **settings: Of the named loss: `pos_weight` (weighted_bce), `gamma` (focal).
 
     Returns:
-        A function from logits (B, L), any floating dtype, and labels (B, L), numbers from 0 to 1 of any dtype, NaN or
-        -100 where not annotated, to terms (B, L), float32, 0 where not annotated. It raises a MultiLabelError if the
-        labels do not match the logits or, on a CPU, are not numbers from 0 to 1.
+        A function from logits (B, L) and labels (B, L), from 0 to 1, NaN or -100 where not annotated, to terms (B, L),
+        float32, 0 where not annotated. It raises a MultiLabelError if the labels do not match the logits or, on a CPU,
+        are not from 0 to 1.
 
     Example:
         >>> loss = make_loss("bce")
@@ -139,15 +132,9 @@ def make_loss(name: str, label_correlation: float = 0.0, **settings: Any) -> Los
 
 
 def positive_weights(frequencies: LabelFrequencies, limit: float) -> torch.Tensor:
-    """Return the number of negatives for each positive of a label, from 1 / `limit` to `limit`.
+    """Return the negatives per positive of each label in training, from 1 / `limit` to `limit`: (L,), float32.
 
-    Args:
-        frequencies: Of the labels in the training examples.
-        limit: At least 1. The weight of a label without positives, and the inverse of that of a label without
-            negatives: with a weight of 0 it would not be learned.
-
-    Returns:
-        (L,), float32.
+    With a weight of 0, a label without negatives would not be learned.
     """
     positives = frequencies.positives  # (L,)
     negatives = frequencies.annotated - positives  # (L,)

@@ -1,4 +1,4 @@
-"""Prepares a run. Wrong input is refused here, before anything is trained or written into the output folder."""
+"""Prepares a run, and refuses wrong input before anything is trained or written into the output folder."""
 
 import copy
 import os
@@ -35,7 +35,7 @@ from bert_multilabel.output_dir.checkpoints import read_results, trained_pair_co
 from bert_multilabel.utils.distributed import on_main, raise_on_all_ranks
 from bert_multilabel.utils.files import explain_write_errors
 
-from .arguments import ModelArguments, MultiLabelTrainingArguments
+from .arguments import ModelArguments, MultiLabelTrainingArguments, RunArguments
 from .lora import add_adapters
 from .resume_callback import ResumeCallback
 from .resume_plan import ResumePlan, deciding_arguments, plan_run
@@ -49,15 +49,12 @@ class Prepared:
     """All that a run needs, once its input has been checked.
 
     Attributes:
-        model_args: Which model the run starts from.
-        data_args: Where its examples are.
-        training_args: What it does with them, and where the results go.
-        plan: What the run will do in its output folder; None if it does not train.
-        data: The examples, labels in the order of the model, without the stored training examples: their tokens are
-            enough, and the file would count as memory.
+        arguments: Its options.
+        plan: What it does in its output folder; None if it does not train.
+        data: The examples, without the stored training examples, whose tokens are enough.
         frequencies: Of the labels in the training examples; None without training.
         encoded: The stored training and validation examples, tokenized.
-        order: Index of each tokenized validation example among the N examples of `data`, (N,), int64.
+        order: (N,), int64, index in `data` of each tokenized validation example.
         model: The model to train or evaluate.
         tokenizer: Its tokenizer.
         adapters: The low-rank adapters to train instead of the encoder, if any.
@@ -65,9 +62,7 @@ class Prepared:
         push: Pushes the results to the Hub, if they go there.
     """
 
-    model_args: ModelArguments
-    data_args: DataArguments
-    training_args: MultiLabelTrainingArguments
+    arguments: RunArguments
     plan: ResumePlan | None
     data: LoadedData
     frequencies: LabelFrequencies | None
@@ -79,93 +74,68 @@ class Prepared:
     tuned_metrics: TunedMetrics
     push: HubPush | None
 
-    def make_trainer(self, **given: Any) -> MultiLabelTrainer:
+    def make_trainer(self, **settings: Any) -> MultiLabelTrainer:
         """Make a trainer of a `model` or `model_init`, and `args`."""
-        args, stream = self.training_args, self.data.stream
+        args = self.arguments.training
+        train: Any = self.encoded.get("train")
+        if self.data.stream is not None:
+            train = self.data.stream.ordered(args.train_sampling_strategy, args.examples_per_step, args.order_seed)
         patience = args.early_stopping_patience
         callbacks: list[TrainerCallback] = [] if patience is None else [EarlyStoppingCallback(patience)]
         if self.plan is not None and self.plan.steps_before is not None:
             callbacks.append(ResumeCallback(self.plan.steps_before))
+        reader = scoring_tokenizer(self.tokenizer, self.model.config)
         return MultiLabelTrainer(
-            **given,
-            train_dataset=self.encoded.get("train") if stream is None else args.ordered(stream),
+            **settings,
+            train_dataset=train,
             eval_dataset=self.encoded.get("validation"),
             processing_class=self.tokenizer,
-            data_collator=Collator(
-                scoring_tokenizer(self.tokenizer, self.model.config), self.data_args.max_seq_length
-            ),
+            data_collator=Collator(reader, self.arguments.data.max_seq_length),
             compute_metrics=self.tuned_metrics,
             callbacks=callbacks if self.push is None else [*callbacks, self.push],
         )
 
 
-def prepare_run(
-    model_args: ModelArguments,
-    data_args: DataArguments,
-    training_args: MultiLabelTrainingArguments,
-    decision_args: DecisionArguments,
-) -> tuple[Prepared, MultiLabelTrainer]:
-    """Prepare a run, and refuse wrong input.
-
-    Examples may be cached on disk, but nothing is written into the output folder.
-
-    Args:
-        model_args: Which model to start from.
-        data_args: Where the examples are.
-        training_args: What to do with them, and where the results go.
-        decision_args: How thresholds are fitted on the validation examples.
-
-    Returns:
-        What the run needs, and its trainer.
+@raise_on_all_ranks()
+def prepare_run(arguments: RunArguments) -> tuple[Prepared, MultiLabelTrainer]:
+    """Prepare a run and its trainer, and refuse wrong input; nothing is written into the output folder.
 
     Raises:
         FileError: If the model to start from is damaged.
         MultiLabelError: If arguments, data and model do not fit together, or the output folder holds another run.
         PushError: If --push_to_hub cannot work.
-        OtherProcessError: If another of several processes has failed; that one raises its own error.
+        OtherProcessError: If another of several processes has failed.
     """
-    with raise_on_all_ranks():
-        return _prepare(model_args, data_args, training_args, decision_args)
-
-
-def _prepare(
-    model_args: ModelArguments,
-    data_args: DataArguments,
-    training_args: MultiLabelTrainingArguments,
-    decision_args: DecisionArguments,
-) -> tuple[Prepared, MultiLabelTrainer]:
-    set_seed(training_args.seed)
-    output_dir = Path(str(training_args.output_dir))
+    args = arguments.training
+    set_seed(args.seed)
+    output_dir = Path(str(args.output_dir))
     _check_output_dir(output_dir)
     # Checkpoints with adapters do not load as a model.
-    push = HubPush.take_from(training_args, saves_load=model_args.lora_rank is None)
-    saved = _read_saved(model_args, training_args)
+    push = HubPush.take_from(args, saves_load=arguments.model.lora_rank is None)
+    saved = _read_saved(arguments.model, args.do_train)
+    if arguments.data.text_pair_column is None:
+        pair_column = trained_pair_column(Path(arguments.model.model_name_or_path))
+        arguments = arguments._replace(data=replace(arguments.data, text_pair_column=pair_column))
     is_ours = saved.model_type == MultiLabelConfig.model_type
-    if data_args.text_pair_column is None:
-        data_args = replace(data_args, text_pair_column=trained_pair_column(Path(model_args.model_name_or_path)))
-    known = saved.label_names if is_ours and not model_args.add_labels else None
-    data = load_run_data(data_args, training_args, known)
-    _check_card_examples(training_args, data.pair_column)
+    data = load_run_data(
+        arguments.data, args, saved.label_names if is_ours and not arguments.model.add_labels else None
+    )
     # Examples to train on have labels, and a trained model has its own, so there are always names.
-    model, tokenizer = _build(model_args, saved, data.label_names or [])
-    model.config.warn_about_pairs(data.pair_column is not None)
-    if training_args.do_train:
-        model.config.trained_on_pairs = data.pair_column is not None
-    _settle_decisions(model.config, decision_args, training_args)
-    arguments = deciding_arguments(model_args, data_args, decision_args, training_args, data.pair_column)
-    plan = on_main(lambda: _plan_run(training_args, arguments)) if training_args.do_train else None
+    model, tokenizer = _build(arguments.model, saved, data.label_names or [])
+    _settle_pairs(model.config, data.pair_column, args)
+    _settle_decisions(model.config, arguments)
+    plan = None
+    if args.do_train:
+        deciding = deciding_arguments(arguments, data.pair_column)
+        plan = on_main(lambda: plan_run(output_dir, deciding, args.overwrite_output_dir, args.named_checkpoint))
     data = data.ordered_as(model.config.label_names)  # added labels come last
-    frequencies = data.frequencies if training_args.do_train else None
+    frequencies = data.frequencies if args.do_train else None
     if frequencies is not None and not is_ours:
         start_bias_from_frequencies(model, frequencies)
-    adapters = None if model_args.lora_rank is None else add_adapters(model, model_args.lora_rank)
-    encoded, order = _encode(data, tokenizer, model.config, data_args, training_args)
-    # A model that is not trained here is scored as it is.
-    tuned_metrics = TunedMetrics(model.config, decision_args if training_args.do_train else AS_STORED)
+    adapters = None if arguments.model.lora_rank is None else add_adapters(model, arguments.model.lora_rank)
+    encoded, order = _encode(data, tokenizer, model.config, arguments)
     prepared = Prepared(
-        model_args=model_args,
-        data_args=data_args,
-        training_args=training_args,
+        arguments=arguments,
         plan=plan,
         data=replace(data, splits={name: rows for name, rows in data.splits.items() if name != "train"}),
         frequencies=frequencies,
@@ -174,19 +144,11 @@ def _prepare(
         model=model,
         tokenizer=tokenizer,
         adapters=adapters,
-        tuned_metrics=tuned_metrics,
+        # A model that is not trained here is scored as it is.
+        tuned_metrics=TunedMetrics(model.config, arguments.decisions if args.do_train else AS_STORED),
         push=push,
     )
-    with explain_write_errors(output_dir):  # Trainer makes it
-        trainer = prepared.make_trainer(model=model, args=training_args)
-    if adapters is not None and trainer.changes_model:
-        raise MultiLabelError(
-            f"--lora_rank {model_args.lora_rank} cannot be merged into a model that FSDP or DeepSpeed has changed: "
-            "drop it, or train with examples/accelerate/ddp.yaml"
-        )
-    if training_args.do_train and not trainer.changes_model:
-        _try_optimizer(trainer)
-    return prepared, trainer
+    return prepared, _checked_trainer(prepared, output_dir)
 
 
 def _check_output_dir(output_dir: Path) -> None:
@@ -200,80 +162,27 @@ def _check_output_dir(output_dir: Path) -> None:
     read_results(output_dir)  # those of this run are added to them
 
 
-def _check_card_examples(training_args: MultiLabelTrainingArguments, pair_column: str | None) -> None:
-    if training_args.card_examples and pair_column is not None:
-        raise MultiLabelError(
-            f"--card_examples {training_args.card_examples} needs single texts, as the Hub shows no others, but these "
-            f"examples are pairs with the column {pair_column!r}: drop it"
-        )
-
-
-def _try_optimizer(trainer: MultiLabelTrainer) -> None:
-    """Refuse an optimizer or a schedule that rejects its settings or needs a package that is not installed."""
-    try:
-        trainer.create_optimizer()
-        trainer.create_scheduler(num_training_steps=100)
-    except (ValueError, TypeError, ImportError) as error:
-        names = OptimizerNames(trainer.args.optim).value, SchedulerType(trainer.args.lr_scheduler_type).value
-        raise MultiLabelError(f"--optim {names[0]} with --lr_scheduler_type {names[1]} is refused: {error}") from error
-    trainer.optimizer = trainer.lr_scheduler = None
-
-
-def _read_saved(model_args: ModelArguments, training_args: MultiLabelTrainingArguments) -> PreTrainedConfig:
-    """Read the configuration of the model to start from, and refuse what cannot be done with it."""
-    if model_args.add_labels and not training_args.do_train:
-        raise MultiLabelError("--add_labels needs --do_train: labels that were never trained cannot be predicted")
+def _read_saved(model_args: ModelArguments, do_train: bool) -> PreTrainedConfig:
+    """Read the configuration of the model to start from, and refuse what needs training without it."""
     saved = read_config(model_args.model_name_or_path)
-    if saved.model_type != MultiLabelConfig.model_type and not training_args.do_train:
+    if do_train:
+        return saved
+    if model_args.add_labels:
+        raise MultiLabelError("--add_labels needs --do_train: labels that were never trained cannot be predicted")
+    if saved.model_type != MultiLabelConfig.model_type:
         raise MultiLabelError(
             f"{model_args.model_name_or_path} is a {saved.model_type!r} model that was never trained on labels: "
             "add --do_train, or give the folder of a trained model"
         )
-    if model_args.lora_rank is not None and not training_args.do_train:
+    if model_args.lora_rank is not None:
         raise MultiLabelError(f"--lora_rank {model_args.lora_rank} is for training: add --do_train, or drop it")
     return saved
-
-
-def _plan_run(training_args: MultiLabelTrainingArguments, arguments: dict[str, Any]) -> ResumePlan:
-    named = training_args.resume_from_checkpoint
-    return plan_run(
-        Path(str(training_args.output_dir)),
-        arguments,
-        training_args.overwrite_output_dir,
-        None if named is None or named.lower() in ("true", "false") else Path(named),  # as without it
-    )
-
-
-def _encode(
-    data: LoadedData,
-    tokenizer: MultiLabelTokenizer,
-    config: MultiLabelConfig,
-    data_args: DataArguments,
-    training_args: MultiLabelTrainingArguments,
-) -> tuple[dict[str, Dataset], np.ndarray]:
-    """Tokenize stored examples, and sort those for validation by length."""
-    reader = scoring_tokenizer(tokenizer, config)
-    if training_args.windows is not None:
-        # Refuse them now, and not after training.
-        training_args.windows.check_room(reader, data_args.max_seq_length or reader.model_max_length)
-    encoded = {
-        name: encode_rows(rows, reader, data_args.max_seq_length)
-        for name, rows in data.splits.items()
-        if name != "test"  # tokenized while they are scored
-    }
-    if "validation" not in encoded:
-        return encoded, np.arange(0)
-    # The order does not change an evaluation, and equal lengths need no padding.
-    order = longest_first(encoded["validation"])
-    return {**encoded, "validation": encoded["validation"].select(order)}, order
 
 
 def load_run_data(
     data_args: DataArguments, training_args: MultiLabelTrainingArguments, label_names: list[str] | None
 ) -> LoadedData:
-    """Read the splits that a run needs.
-
-    Missing validation data is split off the training data.
+    """Read the splits that a run needs; missing validation data is split off the training data.
 
     Args:
         data_args: Where the examples are.
@@ -285,17 +194,15 @@ def load_run_data(
     """
     if training_args.streaming and data_args.max_train_samples is not None:
         raise MultiLabelError(
-            f"--max_train_samples {data_args.max_train_samples} draws from all examples, which --streaming does not "
-            "store: drop one, or train for fewer --max_steps"
+            f"--max_train_samples {data_args.max_train_samples} needs stored examples, not --streaming: drop one"
         )
     needed = {
-        "train": training_args.do_train,
-        "validation": training_args.do_eval,
-        "test": training_args.do_predict,
+        "train": (training_args.do_train, data_args.train_file),
+        "validation": (training_args.do_eval, data_args.validation_file),
+        "test": (training_args.do_predict, data_args.test_file),
     }
-    wanted = [split for split, is_needed in needed.items() if is_needed]
-    paths = {"train": data_args.train_file, "validation": data_args.validation_file, "test": data_args.test_file}
-    files = {split: path for split in wanted if (path := paths[split]) is not None}
+    wanted = {split: path for split, (is_needed, path) in needed.items() if is_needed}
+    files = {split: path for split, path in wanted.items() if path is not None}
     if data_args.dataset_name is None:
         _check_splits(files, wanted)
     loaded = load_splits(
@@ -303,7 +210,7 @@ def load_run_data(
         files=files if data_args.dataset_name is None else None,
         dataset_name=data_args.dataset_name,
         dataset_config_name=data_args.dataset_config_name,
-        wanted=wanted,
+        wanted=[*wanted],
         streaming=training_args.streaming,
     )
     splits = dict(loaded.splits)
@@ -311,8 +218,8 @@ def load_run_data(
     if "validation" in wanted and "validation" not in splits:
         if training_args.streaming:
             raise MultiLabelError(
-                "--streaming does not store the training examples, so none can be split off for --do_eval: give "
-                "a --validation_file, or a --dataset_name with the split 'validation'"
+                "--streaming stores no training examples to split off for --do_eval: give a --validation_file, or a "
+                "--dataset_name with the split 'validation'"
             )
         splits["train"], splits["validation"] = split_validation(
             splits["train"], data_args.validation_fraction, training_args.seed, loaded.label_names
@@ -323,61 +230,49 @@ def load_run_data(
     return replace(loaded, splits=splits)
 
 
-def _check_splits(given: Container[str], wanted: list[str]) -> None:
+def _check_splits(found: Container[str], wanted: Container[str]) -> None:
     """Refuse a run without the data it needs; validation data can be split off the training data."""
-    flags = {"train": "--do_train", "validation": "--do_eval", "test": "--do_predict"}
-    for split in wanted:
+    for split, flag in (("train", "--do_train"), ("validation", "--do_eval"), ("test", "--do_predict")):
         can_be_split_off = split == "validation" and "train" in wanted
-        if split not in given and not can_be_split_off:
-            raise MultiLabelError(
-                f"{flags[split]} needs data: give --{split}_file, or a --dataset_name with the split {split!r}"
-            )
+        if split in wanted and split not in found and not can_be_split_off:
+            raise MultiLabelError(f"{flag} needs data: give --{split}_file, or a --dataset_name with split {split!r}")
 
 
 def _build(
     model_args: ModelArguments, saved: PreTrainedConfig, label_names: list[str]
 ) -> tuple[MultiLabelPreTrainedModel, MultiLabelTokenizer]:
-    strategy = str(model_args.strategy or getattr(saved, "strategy", "label_tokens"))
     names = ("classifier_dropout", "label_attention", "label_layers")
-    given = {name: value for name in names if (value := getattr(model_args, name)) is not None}
     path = model_args.label_descriptions
-    descriptions = None if path is None else read_label_descriptions(path, label_names)
     return from_backbone(
         model_args.model_name_or_path,
         label_names,
-        strategy,
-        descriptions,
+        str(model_args.strategy or getattr(saved, "strategy", "label_tokens")),
+        None if path is None else read_label_descriptions(path, label_names),
         model_args.add_labels,
         model_args.allow_pickle,
-        **given,
+        **{name: value for name in names if (value := getattr(model_args, name)) is not None},
     )
 
 
-@torch.no_grad()
-def start_bias_from_frequencies(model: MultiLabelPreTrainedModel, frequencies: LabelFrequencies) -> None:
-    """Set the bias of each label so that its probability starts at its frequency instead of at one half.
-
-    The first steps are then not spent on learning that most labels are rare.
-
-    Args:
-        model: A model whose head is new.
-        frequencies: Of the labels in the training examples.
-    """
-    # One example more of each kind, so that no share is 0 or 1.
-    shares = (frequencies.positives + 1) / (frequencies.annotated + 2)  # (L,)
-    model.label_bias.copy_(torch.logit(torch.from_numpy(shares)))
+def _settle_pairs(config: MultiLabelConfig, pair_column: str | None, args: MultiLabelTrainingArguments) -> None:
+    if args.card_examples and pair_column is not None:
+        raise MultiLabelError(
+            f"--card_examples {args.card_examples} shows single texts, but there are pairs ({pair_column!r}): drop"
+        )
+    config.warn_about_pairs(pair_column is not None)
+    if args.do_train:
+        config.trained_on_pairs = pair_column is not None
 
 
-def _settle_decisions(
-    config: MultiLabelConfig, decision_args: DecisionArguments, training_args: MultiLabelTrainingArguments
-) -> None:
+def _settle_decisions(config: MultiLabelConfig, arguments: RunArguments) -> None:
     """Check how thresholds are fitted and checkpoints compared, and compare checkpoints by the goal of thresholds."""
+    training_args, decision_args = arguments.training, arguments.decisions
     if not (training_args.do_train and training_args.do_eval):
-        asked = [name for name, value in asdict(decision_args).items() if value != getattr(DecisionArguments(), name)]
-        if asked:
+        defaults = asdict(DecisionArguments())
+        if asked := [(name, value) for name, value in asdict(decision_args).items() if value != defaults[name]]:
             raise MultiLabelError(
-                f"--{asked[0]} {getattr(decision_args, asked[0])} is for thresholds fitted on validation data after "
-                "training: add --do_train and --do_eval, or tune a trained model: bert-multilabel tune"
+                f"--{asked[0][0]} {asked[0][1]} is for thresholds fitted on validation data after training: add "
+                "--do_train and --do_eval, or tune a trained model: bert-multilabel tune"
             )
         if training_args.do_train and Decisions.of(config) != Decisions.of(MultiLabelConfig()):
             logger.warning("without --do_eval the model keeps the thresholds that it had before this training")
@@ -395,3 +290,56 @@ def _settle_decisions(
     is_read = training_args.load_best_model_at_end or training_args.hyperparameter_search is not None
     if is_read and metric not in known:
         raise MultiLabelError(f"--metric_for_best_model {metric} is not evaluated: choose one of {', '.join(known)}")
+
+
+@torch.no_grad()
+def start_bias_from_frequencies(model: MultiLabelPreTrainedModel, frequencies: LabelFrequencies) -> None:
+    """Set the bias of each label of a new head so that its probability starts at its frequency in training.
+
+    The first steps are then not spent on learning that most labels are rare.
+    """
+    # One example more of each kind, so that no share is 0 or 1.
+    shares = (frequencies.positives + 1) / (frequencies.annotated + 2)  # (L,)
+    model.label_bias.copy_(torch.logit(torch.from_numpy(shares)))
+
+
+def _encode(
+    data: LoadedData, tokenizer: MultiLabelTokenizer, config: MultiLabelConfig, arguments: RunArguments
+) -> tuple[dict[str, Dataset], np.ndarray]:
+    """Tokenize stored examples, and sort those for validation by length."""
+    reader, max_seq_length = scoring_tokenizer(tokenizer, config), arguments.data.max_seq_length
+    if arguments.training.windows is not None:
+        # Refuse them now, and not after training.
+        arguments.training.windows.check_room(reader, max_seq_length or reader.model_max_length)
+    encoded = {
+        name: encode_rows(rows, reader, max_seq_length)
+        for name, rows in data.splits.items()
+        if name != "test"  # tokenized while they are scored
+    }
+    if "validation" not in encoded:
+        return encoded, np.arange(0)
+    # The order does not change an evaluation, and equal lengths need no padding.
+    order = longest_first(encoded["validation"])
+    return {**encoded, "validation": encoded["validation"].select(order)}, order
+
+
+def _checked_trainer(prepared: Prepared, output_dir: Path) -> MultiLabelTrainer:
+    """Make the trainer, and refuse an optimizer or schedule that rejects its settings or is not installed."""
+    args, rank = prepared.arguments.training, prepared.arguments.model.lora_rank
+    with explain_write_errors(output_dir):  # Trainer makes it
+        trainer = prepared.make_trainer(model=prepared.model, args=args)
+    if rank is not None and trainer.changes_model:
+        raise MultiLabelError(
+            f"--lora_rank {rank} cannot be merged into a model that FSDP or DeepSpeed has changed: drop it, or train "
+            "with examples/accelerate/ddp.yaml"
+        )
+    if args.do_train and not trainer.changes_model:
+        try:
+            trainer.create_optimizer()
+            trainer.create_scheduler(num_training_steps=100)
+        except (ValueError, TypeError, ImportError) as error:
+            names = f"--optim {OptimizerNames(args.optim).value} with --lr_scheduler_type"
+            schedule = SchedulerType(args.lr_scheduler_type).value
+            raise MultiLabelError(f"{names} {schedule} is refused: {error}") from error
+        trainer.optimizer = trainer.lr_scheduler = None
+    return trainer

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from transformers import PrinterCallback, ProgressCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import PrinterCallback, ProgressCallback, TrainerState
 
 _COLUMNS = {
     "eval_loss": "loss",
@@ -23,15 +23,7 @@ _TRAINING = {"loss": "loss {:.4g}", "learning_rate": "learning rate {:.3g}", "gr
 
 
 def short_lines(logs: dict[str, Any], state: TrainerState) -> list[str]:
-    """Format what Trainer logs; `trainer_state.json` has all of it.
-
-    Args:
-        logs: As Trainer names them.
-        state: Its history ends with these logs.
-
-    Returns:
-        One line; before that of the first evaluation, also a legend and the header.
-    """
+    """Format logs of Trainer, the last in the history of `state`: one line, after a header at the first evaluation."""
     if "eval_loss" in logs:
         epoch = f"{logs.get('epoch', 0):5.2f}"
         values = [f"{logs[key]:.4f}".rjust(width) for key, width in _WIDTHS.items() if key in logs]
@@ -51,10 +43,8 @@ def summary(metrics: dict[str, float]) -> dict[str, float]:
 class ShortProgress(ProgressCallback):
     """The progress bars of Transformers with short lines between them."""
 
-    def on_log(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: Any = None, **kwargs: Any
-    ) -> None:
-        """Print a log above the bar."""
+    def on_log(self, args: Any, state: TrainerState, control: Any, logs: Any = None, **kwargs: Any) -> None:
+        """Print a log."""
         if state.is_world_process_zero and self.training_bar is not None:
             for line in short_lines(logs, state):
                 self.training_bar.write(line)
@@ -63,9 +53,7 @@ class ShortProgress(ProgressCallback):
 class ShortPrinter(PrinterCallback):
     """Short lines without bars, for `--disable_tqdm`."""
 
-    def on_log(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: Any = None, **kwargs: Any
-    ) -> None:
+    def on_log(self, args: Any, state: TrainerState, control: Any, logs: Any = None, **kwargs: Any) -> None:
         """Print a log."""
         if state.is_world_process_zero:
             for line in short_lines(logs, state):

@@ -1,7 +1,11 @@
-"""Decides what a training run does in its output folder: start, resume from a checkpoint, or extend a finished run."""
+"""Decides what a training run does in its output folder: start, resume from a checkpoint, or extend a finished run.
+
+`deciding_arguments` lists what makes two runs the same, `plan_run` compares a run with that in the folder and changes
+nothing, and `ResumePlan.apply` prepares the folder.
+"""
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +13,7 @@ from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import sort_checkpoints
 from transformers.utils import logging
 
-from bert_multilabel.data.arguments import DataArguments
 from bert_multilabel.errors import FileError, MultiLabelError
-from bert_multilabel.evaluation.arguments import DecisionArguments
 from bert_multilabel.output_dir.atomic_save import remove_checkpoint, remove_model_files, remove_unfinished
 from bert_multilabel.output_dir.checkpoints import (
     PREDICTIONS_FILE,
@@ -28,38 +30,55 @@ from bert_multilabel.output_dir.checkpoints import (
 )
 from bert_multilabel.utils.files import explain_write_errors, sha256, write_json
 
-from .arguments import ModelArguments, MultiLabelTrainingArguments
+from .arguments import RunArguments
 
 logger = logging.get_logger(__name__)
 
 # How long to train: may change when a run is resumed.
 LENGTH = ("num_train_epochs", "max_steps")
-# Options that name a file. Its content decides, not its path: the record has the SHA-256 as well.
+# Options that name a file. Its content decides, not its path, so the record also holds its SHA-256.
 _FILES = ("train_file", "validation_file", "label_names_file", "label_descriptions")
 CONTENT = " (SHA-256)"
-# What decides the result of training and must not change when a run is resumed. All other options may.
+# Options that decide the result of training: a resumed run must have the same ones.
 _DECIDING = (
     # the model
-    *("model_name_or_path", "strategy", "label_attention", "label_layers", "classifier_dropout", "label_descriptions"),
-    *("add_labels", "lora_rank"),
+    "model_name_or_path strategy label_attention label_layers classifier_dropout label_descriptions add_labels "
+    "lora_rank "
     # the data
-    *("train_file", "validation_file", "dataset_name", "dataset_config_name", "text_column", "text_pair_column"),
-    *("label_column", "label_delimiter", "label_names_file", "max_seq_length", "max_train_samples", "do_eval"),
-    "validation_fraction",
+    "train_file validation_file dataset_name dataset_config_name text_column text_pair_column label_column "
+    "label_delimiter label_names_file max_seq_length max_train_samples do_eval validation_fraction "
     # the order of the examples and their batches
-    *("seed", "data_seed", "train_sampling_strategy", "streaming", "per_device_train_batch_size", "processes"),
-    *("gradient_accumulation_steps", "auto_find_batch_size", "dataloader_drop_last", "accelerator_config"),
-    "ignore_data_skip",
+    "seed data_seed train_sampling_strategy streaming per_device_train_batch_size processes "
+    "gradient_accumulation_steps auto_find_batch_size dataloader_drop_last accelerator_config ignore_data_skip "
     # the loss
-    *("loss", "focal_gamma", "max_pos_weight", "label_correlation", "average_tokens_across_devices"),
+    "loss focal_gamma max_pos_weight label_correlation average_tokens_across_devices "
     # the optimizer, whose state is restored, and its schedule
-    *("optim", "optim_args", "optim_target_modules", "learning_rate", "head_learning_rate", "weight_decay"),
-    *("adam_beta1", "adam_beta2", "adam_epsilon", "max_grad_norm", "neftune_noise_alpha", "bf16", "fp16"),
-    *("lr_scheduler_type", "lr_scheduler_kwargs", "warmup_steps", "hyperparameter_search", "fsdp", "deepspeed"),
+    "optim optim_args optim_target_modules learning_rate head_learning_rate weight_decay adam_beta1 adam_beta2 "
+    "adam_epsilon max_grad_norm neftune_noise_alpha bf16 fp16 lr_scheduler_type lr_scheduler_kwargs warmup_steps "
+    "hyperparameter_search fsdp deepspeed "
     # the best checkpoint
-    *("load_best_model_at_end", "metric_for_best_model", "greater_is_better", "early_stopping_patience"),
-    *("threshold_goal", "thresholds", "calibration", "min_labels"),
-)
+    "load_best_model_at_end metric_for_best_model greater_is_better early_stopping_patience threshold_goal thresholds "
+    "calibration min_labels"
+).split()
+# What the refusals of a folder advise.
+_OTHERWISE = "choose another --output_dir, or replace it with --overwrite_output_dir"
+_FURTHER = "train its model further with --model_name_or_path {} and another --output_dir"
+
+
+def deciding_arguments(arguments: RunArguments, pair_column: str | None) -> dict[str, Any]:
+    """Return everything that decides the result of a training run, and its length, as JSON values.
+
+    Args:
+        arguments: The options of the run.
+        pair_column: Column of the second texts; None: there are none.
+    """
+    values = arguments.training.to_dict()
+    for group in (arguments.model, arguments.data, arguments.decisions):
+        values |= asdict(group)
+    values["processes"] = arguments.training.world_size
+    values["text_pair_column"] = pair_column or ""  # as found: `trained_pair_column` reads it
+    hashes = {name + CONTENT: sha256(Path(values[name])) for name in _FILES if values[name] is not None}
+    return {name: values[name] for name in (*_DECIDING, *LENGTH)} | hashes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,8 +86,8 @@ class ResumePlan:
     """What a training run will do in its output folder.
 
     Attributes:
-        output_dir: The folder; it need not exist.
-        arguments: Everything that decides the result, and the length of the run, as JSON values.
+        output_dir: The folder, which may not exist yet.
+        arguments: Those of `deciding_arguments`.
         overwrite: Remove the run that the folder holds.
         named: The checkpoint of `--resume_from_checkpoint`, if there is one.
         is_same_run: Whether the folder holds this run.
@@ -79,25 +98,22 @@ class ResumePlan:
 
     output_dir: Path
     arguments: dict[str, Any]
-    overwrite: bool
-    named: Path | None
+    overwrite: bool = False
+    named: Path | None = None
     is_same_run: bool = False
     checkpoint: Path | None = None
-    damaged: dict[Path, str]
+    damaged: dict[Path, str] = field(default_factory=dict)
     steps_before: int | None = None
 
     def apply(self) -> Path | None:
-        """Prepare the folder, and record that the run has begun.
+        """Prepare the folder, record that the run has begun, and return the checkpoint to resume from, if any.
 
         Damaged checkpoints are removed with a warning: the run saves them again.
-
-        Returns:
-            The checkpoint to resume from, or None to start from the beginning.
 
         Raises:
             FileError: If the folder cannot be written, or another run has written into it since the plan was made.
         """
-        self.recheck()
+        self._check_unchanged()
         with explain_write_errors(self.output_dir):
             if self.overwrite:
                 remove_model_files(self.output_dir)
@@ -117,44 +133,14 @@ class ResumePlan:
             logger.warning(f"resuming from {self.checkpoint}")
         return self.checkpoint
 
-    def recheck(self) -> None:
-        """Refuse a plan that no longer holds, because another run has written into the folder.
-
-        Raises:
-            FileError: If so.
-        """
+    def _check_unchanged(self) -> None:
         try:
-            reason = None if plan_run(self.output_dir, self.arguments, self.overwrite, self.named) == self else ""
+            if plan_run(self.output_dir, self.arguments, self.overwrite, self.named) == self:
+                return
+            reason = ""
         except MultiLabelError as error:
             reason = f" ({error})"
-        if reason is not None:
-            raise FileError(f"another run has written into {self.output_dir} meanwhile{reason}: start this one again")
-
-
-def deciding_arguments(
-    model_args: ModelArguments,
-    data_args: DataArguments,
-    decision_args: DecisionArguments,
-    training_args: MultiLabelTrainingArguments,
-    pair_column: str | None,
-) -> dict[str, Any]:
-    """Return everything that decides the result of a training run, and its length, as JSON values.
-
-    Args:
-        model_args: Which model the run starts from.
-        data_args: Where its examples are.
-        decision_args: How thresholds are fitted on the validation examples.
-        training_args: How it trains, and in how many processes.
-        pair_column: Column of the second texts; None: there are none.
-    """
-    values = training_args.to_dict()
-    for group in (model_args, data_args, decision_args):
-        values |= asdict(group)
-    values["processes"] = training_args.world_size
-    values["text_pair_column"] = pair_column or ""  # as found: `trained_pair_column` reads it
-    arguments = {name: values[name] for name in (*_DECIDING, *LENGTH)}
-    hashes = {name + CONTENT: sha256(Path(values[name])) for name in _FILES if values[name] is not None}
-    return arguments | hashes
+        raise FileError(f"another run has written into {self.output_dir} meanwhile{reason}: start this one again")
 
 
 def plan_run(
@@ -162,14 +148,15 @@ def plan_run(
 ) -> ResumePlan:
     """Find out what a training run may do in its output folder; nothing is changed yet.
 
-    An unfinished run is resumed from its newest intact checkpoint, or behind its last trial, and a finished run if it
-    is to become longer.
+    An unfinished run is resumed from its newest intact checkpoint or after the last trial of its search, a finished
+    one if it is to become longer.
 
     Args:
-        output_dir: The folder; it need not exist.
+        output_dir: The folder, which may not exist yet.
         arguments: Those of `deciding_arguments`.
-        overwrite: Start from the beginning whatever the folder holds.
-        named: The checkpoint to resume from: one here in place of the newest, one elsewhere if there is none here.
+        overwrite: Start from the beginning and replace what the folder holds.
+        named: The checkpoint to resume from: one in this folder instead of the newest, or, if it has none, one
+            elsewhere.
 
     Raises:
         FileError: If the record of the run cannot be read.
@@ -178,22 +165,16 @@ def plan_run(
     """
     if Path(arguments["model_name_or_path"]).resolve() == output_dir.resolve():
         raise MultiLabelError(
-            f"--output_dir {output_dir} is also --model_name_or_path, so an interruption could lose the model to "
-            "start from: choose another --output_dir"
+            f"--output_dir {output_dir} is also --model_name_or_path: choose another to keep the model to start from"
         )
     if overwrite and named is not None:
-        raise MultiLabelError(
-            f"cannot resume from --resume_from_checkpoint {named}: --overwrite_output_dir would remove it"
-        )
+        raise MultiLabelError(f"cannot resume from {named}: --overwrite_output_dir would remove it")
     if overwrite:
-        return ResumePlan(output_dir=output_dir, arguments=arguments, overwrite=True, named=None, damaged={})
+        return ResumePlan(output_dir=output_dir, arguments=arguments, overwrite=True)
     checkpoints = _newest_first(output_dir)
     run = read_run(output_dir)
     if run is None and (checkpoints or (output_dir / "config.json").exists()):
-        raise MultiLabelError(
-            f"{output_dir} holds a model but no record of its training ({RUN_FILE}): choose another --output_dir, or "
-            "replace it with --overwrite_output_dir"
-        )
+        raise MultiLabelError(f"{output_dir} holds a model but no record of its training ({RUN_FILE}): {_OTHERWISE}")
     can_be_lost = not checkpoints and not (output_dir / SEARCH_FILE).exists()
     is_same_run = run is not None and _is_same_run(output_dir, run, arguments, can_be_lost)
     checkpoint: Path | None = None
@@ -204,17 +185,13 @@ def plan_run(
     if checkpoint is not None and run is not None:
         _check_length(checkpoint, run, arguments)
     elif run is not None and run["finished"] and named is None:
-        raise MultiLabelError(
-            f"{output_dir} holds a finished run without a checkpoint to resume from: train its model further with "
-            f"--model_name_or_path {output_dir} and another --output_dir"
-        )
+        raise MultiLabelError(f"{output_dir} holds a finished run without a checkpoint: {_FURTHER.format(output_dir)}")
     if named is not None and (checkpoint is None or named.is_dir()):
         _check_named(named, arguments)
     checkpoint = checkpoint or named
     return ResumePlan(
         output_dir=output_dir,
         arguments=arguments,
-        overwrite=False,
         named=named,
         is_same_run=is_same_run,
         checkpoint=checkpoint,
@@ -229,24 +206,23 @@ def _newest_first(output_dir: Path) -> list[Path]:
 
 
 def _is_same_run(output_dir: Path, run: dict[str, Any], arguments: dict[str, Any], can_be_lost: bool) -> bool:
-    """Return whether the folder holds this run, and refuse it where it would replace another one."""
-    kind = "a finished" if run["finished"] else "an unfinished"
+    """Return whether the folder holds this run, and refuse it if it would replace another one."""
     changed = _find_changes(run, arguments)
     if changed and (run["finished"] or not can_be_lost):
+        kind = "a finished" if run["finished"] else "an unfinished"
         raise MultiLabelError(
-            f"{output_dir} holds {kind} run with other arguments ({'; '.join(changed)}): use the same ones to resume "
-            "it, choose another --output_dir, or replace it with --overwrite_output_dir"
+            f"{output_dir} holds {kind} run with other arguments ({'; '.join(changed)}): use the same, {_OTHERWISE}"
         )
     if run["finished"] and not _changes_length(run, arguments):
         raise MultiLabelError(
-            f"{output_dir} holds a finished run: train it longer with more --num_train_epochs or --max_steps, choose "
-            "another --output_dir, or replace it with --overwrite_output_dir"
+            f"{output_dir} holds a finished run: train it longer with more --num_train_epochs or --max_steps, "
+            f"{_OTHERWISE}"
         )
     return not changed
 
 
 def _find_changes(run: dict[str, Any], arguments: dict[str, Any]) -> list[str]:
-    """Name the arguments that differ from those of a run before."""
+    """Describe the arguments that differ from those of a run before."""
     before, now = run["arguments"], json.loads(json.dumps(arguments))
     free = set() if now.get("hyperparameter_search") else {*LENGTH}  # a search chooses the length, too
     return [
@@ -263,6 +239,29 @@ def _changes_length(run: dict[str, Any], arguments: dict[str, Any]) -> bool:
     return any(run["arguments"].get(name) != arguments.get(name) for name in LENGTH)
 
 
+def _newest_intact(checkpoints: list[Path], arguments: dict[str, Any]) -> tuple[Path | None, dict[Path, str]]:
+    """Return the newest intact checkpoint, and what is wrong with the newer ones."""
+    damaged: dict[Path, str] = {}
+    lost: list[str] = []
+    for checkpoint in checkpoints:
+        own_damage = describe_damage(checkpoint)
+        damage = own_damage or _damage_of_best(checkpoint, arguments)
+        if damage is None:
+            check_resumable(checkpoint)
+            return checkpoint, damaged
+        damaged[checkpoint] = damage
+        best = None if own_damage else best_checkpoint(checkpoint)
+        if best is not None and best.parent.resolve() != checkpoint.parent.resolve():
+            lost.append(f"{checkpoint} is intact, but {best}, the best so far, is missing or damaged")
+    if lost:
+        raise MultiLabelError(f"{lost[0]}: restore it, or start from the beginning with --overwrite_output_dir")
+    return None, damaged
+
+
+def _damage_of_best(checkpoint: Path, arguments: dict[str, Any]) -> str | None:
+    return describe_damage_of_best(checkpoint) if arguments.get("load_best_model_at_end") else None
+
+
 def _check_length(checkpoint: Path, run: dict[str, Any], arguments: dict[str, Any]) -> None:
     """Refuse a new length that the run has passed, and a longer one if early stopping has ended the run."""
     if not _changes_length(run, arguments):
@@ -274,16 +273,14 @@ def _check_length(checkpoint: Path, run: dict[str, Any], arguments: dict[str, An
         done = max(done, run["arguments"][name])
     if asked < done or (asked == done and run["finished"]):
         raise MultiLabelError(
-            f"--{name} {asked:g} is too few: the run in {checkpoint.parent} has trained for {done:g}. Ask for more, "
-            "or start from the beginning in another --output_dir"
+            f"--{name} {asked:g} is too few: the run in {checkpoint.parent} has trained for {done:g}. Ask for more"
         )
     stopper = state.get("stateful_callbacks", {}).get("EarlyStoppingCallback", {}).get("attributes", {})
     patience = arguments["early_stopping_patience"]
     if patience is not None and stopper.get("early_stopping_patience_counter", 0) >= patience:
         raise MultiLabelError(
-            f"the run in {checkpoint.parent} was stopped early, after {patience} evaluations without a better one "
-            f"(--early_stopping_patience): train its model further with --model_name_or_path {checkpoint.parent} and "
-            "another --output_dir"
+            f"the run in {checkpoint.parent} was stopped early, after {patience} evaluations without a better one: "
+            f"{_FURTHER.format(checkpoint.parent)}"
         )
 
 
@@ -301,30 +298,3 @@ def _check_named(checkpoint: Path, arguments: dict[str, Any]) -> None:
             _check_length(checkpoint, {**run, "finished": False}, arguments)
     if reason is not None:
         raise MultiLabelError(f"cannot resume from --resume_from_checkpoint {checkpoint}: {reason}")
-
-
-def _newest_intact(checkpoints: list[Path], arguments: dict[str, Any]) -> tuple[Path | None, dict[Path, str]]:
-    """Return the newest intact checkpoint, and what is wrong with the newer ones."""
-    damaged: dict[Path, str] = {}
-    lost: list[str] = []
-    for checkpoint in checkpoints:
-        damage = describe_damage(checkpoint)
-        if damage is None:
-            damage = _damage_of_best(checkpoint, arguments)
-            if damage is None:
-                check_resumable(checkpoint)
-                return checkpoint, damaged
-            best = best_checkpoint(checkpoint)
-            if best is not None and best.parent.resolve() != checkpoint.parent.resolve():
-                lost.append(f"{checkpoint} is intact, but {best}, the best so far")
-        damaged[checkpoint] = damage
-    if lost:
-        raise MultiLabelError(
-            f"{lost[0]}, with which the run may have to end, is missing or damaged: restore it, or start from the "
-            "beginning with --overwrite_output_dir"
-        )
-    return None, damaged
-
-
-def _damage_of_best(checkpoint: Path, arguments: dict[str, Any]) -> str | None:
-    return describe_damage_of_best(checkpoint) if arguments.get("load_best_model_at_end") else None

@@ -12,57 +12,46 @@ from transformers import PreTrainedConfig, SchedulerType, TrainingArguments
 from transformers.training_args import OptimizerNames
 
 from bert_multilabel.data.arguments import DataArguments
-from bert_multilabel.data.examples import LoadedData
 from bert_multilabel.data.label_frequencies import LabelFrequencies
 from bert_multilabel.hub.run_facts import RunFacts
 from bert_multilabel.model.configuration_multilabel import __version__
 
 from .arguments import ModelArguments, MultiLabelTrainingArguments
+from .prepare import Prepared
 from .trainer import MultiLabelTrainer
-
-_LIBRARIES = ("transformers", "torch", "tokenizers", "datasets")
 
 
 def gather_facts(
-    model_args: ModelArguments,
-    data_args: DataArguments,
-    data: LoadedData,
-    frequencies: LabelFrequencies,
-    trainer: MultiLabelTrainer,
-    seconds: float | None,
-    hub_name: str | None,
+    prepared: Prepared, frequencies: LabelFrequencies, trainer: MultiLabelTrainer, seconds: float | None
 ) -> RunFacts:
     """Gather the facts of a run that has trained.
 
     Args:
-        model_args: Which model it started from.
-        data_args: Where the rows were.
-        data: The clean rows.
-        frequencies: Of the labels in the training rows, in the order of the model.
-        trainer: What trained.
-        seconds: How long it took, if that is known.
-        hub_name: Where the model goes on the Hub, "user/name", if it does.
+        prepared: The run.
+        frequencies: Of the labels in the training examples, in the order of the model.
+        trainer: The trainer, after training.
+        seconds: How long training took, if that is known.
     """
-    args = trainer.args
-    dataset_id = None if data_args.dataset_name is None else _hub_id(data_args.dataset_name)
+    args, arguments, data = trainer.args, prepared.arguments, prepared.data
+    base_model, dataset_name = arguments.model.model_name_or_path, arguments.data.dataset_name
     examples = data.splits["validation"]["text"][: args.card_examples] if args.card_examples else []
     return RunFacts(
-        hub_name=hub_name,
-        base_model=_hub_id(model_args.model_name_or_path) or Path(model_args.model_name_or_path).resolve().name,
-        base_model_id=_base_model_id(model_args.model_name_or_path),
-        train_source=_train_source(data_args),
+        hub_name=None if prepared.push is None else prepared.push.repo_id,
+        base_model=_hub_id(base_model) or Path(base_model).resolve().name,
+        base_model_id=_base_model_id(base_model),
+        train_source=_train_source(arguments.data),
         train_rows=frequencies.rows,
         positives=frequencies.positives.astype(int).tolist(),
-        validation_source=validation_source(data_args),
-        dataset_id=dataset_id,
+        validation_source=validation_source(arguments.data),
+        dataset_id=None if dataset_name is None else _hub_id(dataset_name),
         has_pairs=data.pair_column is not None,
-        max_seq_length=data_args.max_seq_length,
-        recipe=_recipe(model_args, trainer),
+        max_seq_length=arguments.data.max_seq_length,
+        recipe=_recipe(arguments.model, trainer),
         hardware=_hardware(args),
         seconds=seconds,
         versions={
             "bert-multilabel": __version__,
-            **{name: version(name) for name in _LIBRARIES},
+            **{name: version(name) for name in ("transformers", "torch", "tokenizers", "datasets")},
             "Python": platform.python_version(),
         },
         languages=list(args.card_language or []),
@@ -72,21 +61,21 @@ def gather_facts(
 
 
 def validation_source(data_args: DataArguments) -> str:
-    """Name the data set or file of the validation rows, or say what they were split off."""
-    if data_args.dataset_name is None and data_args.validation_file is not None:
+    """Return the name of the dataset or file of the validation examples, or of the file they were split off from."""
+    if data_args.dataset_name is not None:
+        return _train_source(data_args)
+    if data_args.validation_file is not None:
         return Path(data_args.validation_file).name
-    source = _train_source(data_args)
-    return source if data_args.dataset_name is not None else f"{source} (a part split off)"
+    return f"{_train_source(data_args)} (a part split off)"
 
 
 def _train_source(data_args: DataArguments) -> str:
     name = data_args.dataset_name
-    hub_id = None if name is None else _hub_id(name)
-    return hub_id or Path(str(name or data_args.train_file)).resolve().name
+    return (name and _hub_id(name)) or Path(str(name or data_args.train_file)).resolve().name
 
 
 def _hub_id(name: str) -> str | None:
-    """Return a name if it is one of the Hub and no folder here, which would go before it."""
+    """Return a name if it is one of the Hub and no local path, which would take precedence."""
     try:
         validate_repo_id(name)
     except HFValidationError:
@@ -97,25 +86,21 @@ def _hub_id(name: str) -> str | None:
 def _base_model_id(path: str) -> str | None:
     if (name := _hub_id(path)) is not None:
         return name
-    # Transformers up to 4 wrote down what a checkpoint was made from. Without a slash that could be any folder's name.
+    # Transformers up to 4 stored what a checkpoint was made from. Without a slash it could be any folder's name.
     origin = str(PreTrainedConfig.get_config_dict(path)[0].get("_name_or_path"))
     return _hub_id(origin) if "/" in origin else None
 
 
 def _recipe(model_args: ModelArguments, trainer: MultiLabelTrainer) -> dict[str, str]:
     args, state = trainer.args, trainer.state
-    rows = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
-    length = f"epochs: {state.epoch:g}, steps: {state.global_step:,}, rows per step: {rows}"
+    length = f"epochs: {state.epoch:g}, steps: {state.global_step:,}, examples per step: {args.examples_per_step}"
     if args.load_best_model_at_end and state.best_global_step:
         metric = str(args.metric_for_best_model).removeprefix("eval_").replace("_", " ")
-        length += (
-            f"; the weights are those of step {state.best_global_step:,}, chosen for their {metric} on the validation "
-            "rows"
-        )
+        length += f"; the weights of step {state.best_global_step:,} had the best {metric} on the validation examples"
     rates = f"{args.learning_rate:.3g} for the encoder, {args.head_learning_rate:.3g} for the head"
-    warmup = f"{args.warmup_steps:.3g} of the steps" if args.warmup_steps < 1 else f"{args.warmup_steps:g} steps"
     if args.hyperparameter_search is not None:
         rates += f"; found, with other values, in {args.hyperparameter_search} trials"
+    warmup = f"{args.warmup_steps:.3g} of the steps" if args.warmup_steps < 1 else f"{args.warmup_steps:g} steps"
     recipe = {
         "length": length,
         "learning rate": f"{rates}; {SchedulerType(args.lr_scheduler_type).value}, warm-up over {warmup}",
@@ -125,18 +110,15 @@ def _recipe(model_args: ModelArguments, trainer: MultiLabelTrainer) -> dict[str,
         "seed": str(args.seed),
     }
     if model_args.lora_rank is not None:
-        recipe["adapters"] = f"of rank {model_args.lora_rank} in place of the encoder, merged into it"
+        recipe["adapters"] = f"low-rank, of rank {model_args.lora_rank}, merged into the encoder"
     if model_args.label_descriptions is not None:
-        recipe["labels"] = "started from descriptions"
+        recipe["labels"] = "initialized from descriptions"
     return recipe
 
 
 def _loss(args: MultiLabelTrainingArguments) -> str:
-    options = {
-        "gamma": args.focal_gamma,
-        "positives weighted up to": args.max_pos_weight,
-        "label correlation": args.label_correlation or None,
-    }
+    correlation = args.label_correlation or None
+    options = {"gamma": args.focal_gamma, "weights up to": args.max_pos_weight, "label correlation": correlation}
     return ", ".join([args.loss, *(f"{name} {value:g}" for name, value in options.items() if value is not None)])
 
 

@@ -23,7 +23,6 @@ from transformers import (
     ProgressCallback,
     Trainer,
     TrainerCallback,
-    TrainerControl,
     TrainerState,
     TrainingArguments,
 )
@@ -52,9 +51,9 @@ from .cpu import cpu_training
 from .losses import Loss, make_loss, positive_weights
 from .progress import ShortPrinter, ShortProgress
 
-# Private methods of Trainer that are overridden, and why no public one serves.
+# Private methods of Trainer that are overridden, and why no public one will do.
 PRIVATE_HOOKS = {
-    "_save_checkpoint": "a checkpoint is moved into place when all of it is written, and `on_save` is too late",
+    "_save_checkpoint": "a checkpoint is moved into place when all of it is written; `on_save` comes too late",
 }
 
 
@@ -77,20 +76,16 @@ class EpochSeededLengthSampler(LengthGroupedSampler):
 def compute_on_main(compute_metrics: Callable[..., dict[str, float]]) -> Callable[..., dict[str, float]]:
     """Let the main process alone compute the metrics of an evaluation, for all processes.
 
-    Args:
-        compute_metrics: As Trainer calls it, with the logits and labels of all examples, in their order.
-
-    Returns:
-        The same with the loss over all annotated labels. (Trainer's own mean of the means of batches depends on how
-        examples are distributed.) It raises a DivergedError if logits are NaN or infinite.
+    The result has the loss over all annotated labels, too: Trainer's own, a mean of means, depends on the batches. It
+    raises a DivergedError if logits are NaN or infinite.
     """
 
     def compute(prediction: EvalPrediction) -> dict[str, float]:
         logits, labels = (torch.from_numpy(array) for array in logits_and_references(prediction))  # (N, L) each
         if bad := int((~logits.isfinite()).any(dim=1).sum()):
             raise DivergedError(
-                f"training has diverged: the logits of {bad} of {len(logits)} examples are NaN or infinite; train "
-                "with a lower --learning_rate or --head_learning_rate"
+                f"training has diverged: the logits of {bad} of {len(logits)} examples are NaN or infinite; lower "
+                "--learning_rate or --head_learning_rate"
             )
         return {"loss": float(multi_label_loss(logits, labels)), **compute_metrics(prediction)}
 
@@ -100,12 +95,8 @@ def compute_on_main(compute_metrics: Callable[..., dict[str, float]]) -> Callabl
 class MultiLabelTrainer(Trainer):
     """Trainer with the losses of this package, atomic checkpoints and faster training on a CPU.
 
-    It trains with the loss that its arguments name, and evaluates with the loss of the model, so that runs compare.
-    Several processes learn what one process learns, and report its metrics.
-
-    Args:
-        *args: As for Trainer.
-        **kwargs: As for Trainer; a `compute_loss_func` replaces the loss that the arguments name.
+    It trains with the loss that its arguments name, or with `compute_loss_func`, and evaluates with the loss of the
+    model, so that runs compare. Several processes learn what one process learns, and report its metrics.
     """
 
     args: MultiLabelTrainingArguments
@@ -130,20 +121,18 @@ class MultiLabelTrainer(Trainer):
             return
         if not self.is_fsdp_enabled:
             raise MultiLabelError(
-                f"FSDP was asked for, but with {self.args.world_size} processes on {self.args.device.type} Accelerate "
-                "would train without it: use examples/accelerate/cpu.yaml"
+                f"Accelerate does not use FSDP with {self.args.world_size} processes on {self.args.device.type}: use "
+                "examples/accelerate/cpu.yaml"
             )
         plugin = self.accelerator.state.fsdp_plugin
-        kind = (plugin.fsdp_version, plugin.state_dict_type.name)
-        if kind != (2, "FULL_STATE_DICT"):
+        fsdp, state_dict = plugin.fsdp_version, plugin.state_dict_type.name
+        if (fsdp, state_dict) != (2, "FULL_STATE_DICT"):
             raise MultiLabelError(
-                f"checkpoints of FSDP version {kind[0]} with {kind[1]} cannot be resumed from: set fsdp_version to 2 "
+                f"checkpoints of FSDP version {fsdp} with {state_dict} cannot be resumed from: set fsdp_version to 2 "
                 "and fsdp_state_dict_type to FULL_STATE_DICT, as in examples/accelerate/fsdp.yaml"
             )
         if not self.args.do_train:
-            raise MultiLabelError(
-                "FSDP is for training: add --do_train, or evaluate with examples/accelerate/ddp.yaml"
-            )
+            raise MultiLabelError("FSDP is for training: add --do_train, or use examples/accelerate/ddp.yaml")
 
     @property
     def changes_model(self) -> bool:
@@ -154,38 +143,29 @@ class MultiLabelTrainer(Trainer):
     def _own_class(self) -> type[MultiLabelPreTrainedModel]:
         return MODEL_CLASSES[cast(MultiLabelPreTrainedModel, self.model).config.strategy]
 
-    @property
-    def _trains_on_cpu(self) -> bool:
-        return self.args.device.type == "cpu" and not self.changes_model
-
     def whole_model(self) -> MultiLabelPreTrainedModel:
-        """Return the model with all of its weights in every process; all processes must call this.
+        """Return the model with all of its weights, in its own precision; all processes must call this.
 
-        Returns:
-            The model itself, in its own precision. If training changed it, a new model of its class with its weights.
+        If training changed the model, it is a new one of its class with its weights.
         """
-        model = cast(MultiLabelPreTrainedModel, self.model)
-        if not self.changes_model:
-            # Accelerate has wrapped its `forward` in the precision of training.
-            unwrapped: MultiLabelPreTrainedModel = self.accelerator.unwrap_model(model, keep_fp32_wrapper=False)
-            return unwrapped
-        weights = self.accelerator.get_state_dict(self.model_wrapped)  # with FSDP, the main process alone has them
-        whole: Any = self._own_class(model.config)
-        whole.load_state_dict(on_main(lambda: weights))
-        moved: MultiLabelPreTrainedModel = whole.to(self.args.device)
-        return moved
+        model: Any = self.model
+        if self.changes_model:
+            weights = self.accelerator.get_state_dict(self.model_wrapped)  # with FSDP only the main process has them
+            model = self._own_class(model.config)
+            model.load_state_dict(on_main(lambda: weights))
+            return cast(MultiLabelPreTrainedModel, model.to(self.args.device))
+        # Accelerate has wrapped its `forward` in the precision of training.
+        return cast(MultiLabelPreTrainedModel, self.accelerator.unwrap_model(model, keep_fp32_wrapper=False))
 
     @contextmanager
     def _with_arguments(self, **values: Any) -> Iterator[None]:
         """Give arguments other values within a block."""
         before = {name: getattr(self.args, name) for name in values}
+        vars(self.args).update(values)
         try:
-            for name, value in values.items():
-                setattr(self.args, name, value)
             yield
         finally:
-            for name, value in before.items():
-                setattr(self.args, name, value)
+            vars(self.args).update(before)
 
     # The order of examples
 
@@ -197,33 +177,26 @@ class MultiLabelTrainer(Trainer):
             return super().get_train_dataloader()
         with self._with_arguments(train_sampling_strategy="sequential"):
             loader = super().get_train_dataloader()
-        # As many as a step of all processes takes: the order does not depend on how many processes there are.
-        batch_size = self.args.train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size
         lengths = list(reopen_memory_map(examples)[self.args.length_column_name])
-        seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
-        self._sampler = EpochSeededLengthSampler(batch_size, lengths, seed)
+        # Groups of a step of all processes: the order does not depend on how many processes there are.
+        self._sampler = EpochSeededLengthSampler(self.args.examples_per_step, lengths, self.args.order_seed)
         cast(DataLoaderShard, loader).set_sampler(self._sampler)
         return loader
 
     def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader[Any]:
-        """Return the batches of all examples in their order, whatever order and remainder training has."""
+        """Return the batches of all examples in their order; the options of training's order do not apply."""
         with self._with_arguments(train_sampling_strategy="sequential", dataloader_drop_last=False):
             return super().get_eval_dataloader(eval_dataset)
 
     def get_test_dataloader(self, test_dataset: Any) -> DataLoader[Any]:
-        """Return the batches of all examples in their order, whatever order and remainder training has."""
+        """Return the batches of all examples in their order, as `get_eval_dataloader` does."""
         with self._with_arguments(train_sampling_strategy="sequential", dataloader_drop_last=False):
             return super().get_test_dataloader(test_dataset)
 
     # Training
 
-    def train(
-        self,
-        resume_from_checkpoint: str | bool | None = None,
-        trial: Any = None,
-        ignore_keys_for_eval: list[str] | None = None,
-    ) -> TrainOutput:
-        """Train as Trainer does, with the arguments of Trainer.
+    def train(self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any) -> TrainOutput:
+        """Train as Trainer does.
 
         Raises:
             FileError: If a checkpoint cannot be written, or the best one is damaged.
@@ -235,7 +208,7 @@ class MultiLabelTrainer(Trainer):
         self._resumed = Path(resume_from_checkpoint) if isinstance(resume_from_checkpoint, str) else None
         self._loss = self._make_loss()
         with ExitStack() as self._cpu_training:  # `on_train_begin` enters it, when the model is the one to train
-            output = super().train(resume_from_checkpoint, trial, ignore_keys_for_eval)
+            output = super().train(resume_from_checkpoint, *args, **kwargs)
         if self.args.world_size <= 1:
             return output
         # Of the steps since the latest log, Trainer returns the loss of this process alone.
@@ -244,7 +217,7 @@ class MultiLabelTrainer(Trainer):
         return TrainOutput(output.global_step, loss, {**output.metrics, "train_loss": loss})
 
     def set_initial_training_values(self, args: TrainingArguments, dataloader: DataLoader[Any]) -> Any:
-        """Compute the numbers of epochs and steps as Trainer does; no epoch if the run to resume is over."""
+        """Compute the numbers of epochs and steps; no epoch if the run to resume is over."""
         epochs, *others, max_steps = super().set_initial_training_values(args, dataloader)
         return (0 if self._is_over(max_steps) else epochs, *others, max_steps)
 
@@ -253,29 +226,28 @@ class MultiLabelTrainer(Trainer):
         if self._resumed is None:
             return False
         state = TrainerState.load_from_json(str(self._resumed / TRAINER_STATE_NAME))
-        is_over = bool(state.global_step >= max_steps)
         stopper = state.stateful_callbacks.get(EarlyStoppingCallback.__name__)
-        if stopper is not None and self.args.restore_callback_states_from_checkpoint:
-            counted = stopper["attributes"]["early_stopping_patience_counter"]
-            is_over = is_over or counted >= stopper["args"]["early_stopping_patience"]
-        return is_over
+        if stopper is None or not self.args.restore_callback_states_from_checkpoint:
+            return bool(state.global_step >= max_steps)
+        counted = stopper["attributes"]["early_stopping_patience_counter"]
+        return bool(state.global_step >= max_steps or counted >= stopper["args"]["early_stopping_patience"])
 
     def create_optimizer(self, model: torch.nn.Module | None = None) -> torch.optim.Optimizer:
         """Build Trainer's optimizer and move the parameters of the head into groups with their own learning rate."""
-        is_new = self.optimizer is None
+        if self.optimizer is not None:
+            return super().create_optimizer(model)
         optimizer = super().create_optimizer(model)
-        if is_new:
-            trained: Any = self.model if model is None else model
-            head = {
-                parameter
-                for name, parameter in trained.named_parameters()
-                # Anywhere in the name: DDP and others wrap the model.
-                if any(prefix in name for prefix in MultiLabelPreTrainedModel.head_parameter_prefixes)
-            }
-            for group in list(optimizer.param_groups):
-                own = [parameter for parameter in group["params"] if parameter in head]
-                group["params"] = [parameter for parameter in group["params"] if parameter not in head]
-                optimizer.add_param_group({**group, "params": own, "lr": self.args.head_learning_rate})
+        trained: Any = self.model if model is None else model
+        head = {
+            parameter
+            for name, parameter in trained.named_parameters()
+            # Anywhere in the name: DDP and others wrap the model.
+            if any(prefix in name for prefix in MultiLabelPreTrainedModel.head_parameter_prefixes)
+        }
+        for group in list(optimizer.param_groups):
+            own = [parameter for parameter in group["params"] if parameter in head]
+            group["params"] = [parameter for parameter in group["params"] if parameter not in head]
+            optimizer.add_param_group({**group, "params": own, "lr": self.args.head_learning_rate})
         return optimizer
 
     # The loss
@@ -291,15 +263,11 @@ class MultiLabelTrainer(Trainer):
         return make_loss(self.args.loss, self.args.label_correlation, **settings)
 
     def compute_loss(
-        self,
-        model: torch.nn.Module,
-        inputs: dict[str, Any],
-        return_outputs: bool = False,
-        num_items_in_batch: torch.Tensor | int | None = None,
+        self, model: torch.nn.Module, inputs: dict[str, Any], return_outputs: bool = False, *args: Any, **kwargs: Any
     ) -> Any:
         """Compute the loss as Trainer does in training, and as the model does in evaluation."""
         if model.training:
-            return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+            return super().compute_loss(model, inputs, return_outputs, *args, **kwargs)
         outputs = model(**inputs)
         return (outputs.loss, outputs) if return_outputs else outputs.loss
 
@@ -308,17 +276,13 @@ class MultiLabelTrainer(Trainer):
     ) -> torch.Tensor:
         """Return what a batch adds to the loss of its step, (); Trainer corrects for the mean over processes."""
         terms = self._loss(cast(torch.Tensor, outputs.logits), labels)  # (B, L)
-        # With DataParallel the batch is that of all devices, and the count is repeated for each. Trainer multiplies
-        # by the number of devices, as if the loss were the mean of theirs.
+        # DataParallel has the batch of all devices, and the count for each. Trainer multiplies by their number.
         count = num_items_in_batch.flatten()[0].clamp(min=1) * max(1, self.args.n_gpu)
-        loss: torch.Tensor = terms.sum() / count
-        return loss
+        return terms.sum().div(count)
 
-    def get_batch_samples(
-        self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device
-    ) -> tuple[list[Any], torch.Tensor | int | None]:
+    def get_batch_samples(self, epoch_iterator: Iterator[Any], *args: Any, **kwargs: Any) -> Any:
         """Collect the batches of a step and count their annotated labels, as Trainer does with -100 for the others."""
-        return super().get_batch_samples(self._mark_ignored(epoch_iterator), num_batches, device)
+        return super().get_batch_samples(self._mark_ignored(epoch_iterator), *args, **kwargs)
 
     def _mark_ignored(self, batches: Iterator[Any]) -> Iterator[Any]:
         """Set labels (B, L) to -100 where they are not annotated, or the example only fills up the last batch."""
@@ -327,33 +291,28 @@ class MultiLabelTrainer(Trainer):
         for batch in batches:
             labels = batch["labels"] = batch["labels"].float().nan_to_num(-100)
             if is_filled and self.args.world_size > 1 and self.accelerator.gradient_state.end_of_dataloader:
-                # All processes have batches of one size. The examples that are left go to the first of them; those
-                # that follow were seen before.
+                # The last examples go to the first processes; those that fill up the batches were seen before.
                 size = len(labels)
                 left = len(examples) % (size * self.args.world_size) or size * self.args.world_size
                 labels[max(0, left - size * self.args.process_index) :] = -100
             yield batch
 
     def _check_even_batches(self) -> None:
-        """Refuse to give some processes more batches than others, which would wait for them forever."""
+        """Refuse more batches for some processes than for others: they would wait for each other forever."""
         examples: Any = self.train_dataset
         if self.accelerator.even_batches or self.args.dataloader_drop_last or not has_length(examples):
             return
         processes, size = self.args.world_size, self.args.train_batch_size
         if math.ceil(len(examples) / size) % processes:
             raise MultiLabelError(
-                f"even_batches=false: {len(examples)} examples in batches of {size} cannot be distributed evenly over "
+                f"even_batches=false: {len(examples)} examples in batches of {size} do not divide evenly among "
                 f"{processes} processes: drop even_batches, or add --dataloader_drop_last true"
             )
 
     # Checkpoints
 
     def _save_checkpoint(self, model: torch.nn.Module, trial: Any) -> None:
-        """Save as Trainer does into a folder of unfinished checkpoints, and move the checkpoint to its place.
-
-        Raises:
-            FileError: If it cannot be written.
-        """
+        """Save into a folder of unfinished checkpoints, and move the checkpoint to its place; or raise a FileError."""
         folder = Path(str(self.args.output_dir))
         checkpoint = folder / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
         unfinished = folder / UNFINISHED / checkpoint.name
@@ -380,51 +339,39 @@ class MultiLabelTrainer(Trainer):
 
 
 class _TrainingEvents(TrainerCallback):
-    """What a trainer does at points of a training that only callbacks reach."""
+    """Does for a trainer what only callbacks can do at their time."""
 
     def __init__(self, trainer: MultiLabelTrainer) -> None:
         self._trainer = trainer
 
-    def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: Any, **kwargs: Any) -> None:
         """Prepare the model that Trainer has now wrapped, and find the best checkpoint of a run that is resumed."""
         trainer = self._trainer
         if trainer.is_fsdp_enabled:
             # FSDP gives the model a class of its own. Saving reads the name and the source of the class.
-            model = trainer.accelerator.unwrap_model(trainer.model, keep_torch_compile=False)
-            sharded, own = type(model), trainer._own_class
-            sharded.__name__, sharded.__module__ = own.__name__, own.__module__
+            sharded: Any = type(trainer.accelerator.unwrap_model(trainer.model, keep_torch_compile=False))
+            sharded.__name__, sharded.__module__ = trainer._own_class.__name__, trainer._own_class.__module__
         best = None if trainer._resumed is None else best_checkpoint(trainer._resumed)
         if best is not None and best.is_dir():
             state.best_model_checkpoint = str(best)  # the directory may have been moved since
-        if trainer._trains_on_cpu:
+        if args.device.type == "cpu" and not trainer.changes_model:
             trainer._cpu_training.close()  # of an attempt with larger batches
-            is_alone = args.world_size <= 1
-            trainer._cpu_training.enter_context(cpu_training(cast(PreTrainedModel, trainer.model), is_alone))
+            model = cast(PreTrainedModel, trainer.model)
+            trainer._cpu_training.enter_context(cpu_training(model, is_alone=args.world_size <= 1))
 
-    def on_epoch_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        """Choose the order of the epoch, which the loader that skips what was seen does not pass on."""
+    def on_epoch_begin(self, args: Any, state: TrainerState, control: Any, **kwargs: Any) -> None:
+        """Choose the order of the epoch: the loader that skips what was seen does not do it."""
         if self._trainer._sampler is not None:
             self._trainer._sampler.set_epoch(int(state.epoch))
 
-    def on_log(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: Any = None, **kwargs: Any
-    ) -> None:
-        """Check the best checkpoint when training is over: this log is the last event before Trainer loads it.
-
-        Raises:
-            FileError: If it is damaged.
-        """
+    def on_log(self, args: Any, state: TrainerState, control: Any, logs: Any = None, **kwargs: Any) -> None:
+        """Refuse a damaged best checkpoint after training: this log is the last event before Trainer loads it."""
         if "train_runtime" not in logs or not args.load_best_model_at_end or state.best_model_checkpoint is None:
             return
         best = Path(state.best_model_checkpoint)
         if damage := describe_damage(best):
             raise FileError(
-                f"{best}, the best checkpoint, is damaged ({damage}): run the same command again to resume from an "
-                "earlier one"
+                f"{best}, the best checkpoint, is damaged ({damage}): the same command resumes from an earlier one"
             )
         is_own = best.parent == Path(str(args.output_dir))  # or of the run that this one was resumed from
         if is_own and args.should_save and args.save_total_limit == 1:

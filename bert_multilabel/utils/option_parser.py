@@ -103,9 +103,10 @@ def _with_underscores(word: str) -> str:
     return f"--{name[2:].replace('-', '_')}{equals}{value}"
 
 
-def option(help_text: str, default: Any = None) -> Any:
+def option(help_text: str, default: Any = None, choices: Iterable[str] | None = None) -> Any:
     """Declare a field of a dataclass that becomes an option, with its text in `--help`."""
-    return field(default=default, metadata={"help": help_text})
+    metadata = {"help": help_text} if choices is None else {"help": help_text, "choices": [*choices]}
+    return field(default=default, metadata=metadata)
 
 
 def document_fields(cls: _Class) -> _Class:

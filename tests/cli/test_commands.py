@@ -171,5 +171,5 @@ def test_interrupted_training_says_that_the_same_command_goes_on(backbone, files
         for process in started:
             process.kill()
     assert [process.returncode for process in started] == [130] * processes
-    assert f"interrupted: the same command goes on from the last checkpoint in {out}" in said[0]
+    assert f"interrupted: the same command resumes the last checkpoint in {out}" in said[0]
     assert not [text for text in said if "Traceback" in text] and all("interrupted" not in text for text in said[1:])

@@ -45,11 +45,8 @@ def load(folder, name, content, **spec):
 
 
 def script(folder, *words):
-    run(
-        *parse_arguments(
-            ["--output_dir", str(folder / "out"), "--use_cpu", "--disable_tqdm", "true", *map(str, words)]
-        )
-    )
+    base = ["--output_dir", str(folder / "out"), "--use_cpu", "--disable_tqdm", "true"]
+    run(parse_arguments([*base, *map(str, words)]))
 
 
 @case

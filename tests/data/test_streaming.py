@@ -198,7 +198,7 @@ def test_a_streamed_run_learns_and_goes_on_from_within_an_epoch(backbone, files,
         ({"do_predict": True, "test_file": "train"}, "--streaming is about training data: add --do_train"),
         (
             {"do_train": True, "train_file": "train", "max_train_samples": 9},
-            "--max_train_samples 9 draws from all examples",
+            "--max_train_samples 9 needs stored examples",
         ),
         ({"do_train": True, "do_eval": True, "train_file": "train"}, "give a --validation_file"),
     ],

@@ -267,7 +267,7 @@ def test_deleting_the_words_that_weigh_most_moves_the_logit_more_in_a_real_model
     }
     words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
     words += ["--do_train", "--use_cpu", "--bf16", "true", "--num_train_epochs", "6", "--disable_tqdm", "true"]
-    run(*parse_arguments(words))
+    run(parse_arguments(words))
     model, tokenizer = load_trained(tmp_path / "out")
     spec = DataSpec(text_pair_column="product", label_names=model.config.label_names)
     rows = load_splits(spec, {"test": files["test_file"]}).splits["test"]

@@ -71,7 +71,7 @@ model.push_to_hub("ada/proposed", create_pr=True)
 del os.environ["HF_TOKEN"]
 for name, words in asked["runs"].items():
     try:
-        run(*parse_arguments(words))
+        run(parse_arguments(words))
         said[name] = None
     except PushError as error:
         said[name] = str(error)
@@ -396,4 +396,4 @@ def test_a_push_without_training_is_refused(tmp_path):
 def test_a_push_without_the_hub_is_refused(tmp_path):
     words = f"--model_name_or_path x --output_dir {tmp_path / 'out'} --do_train --push_to_hub --hub_token t"
     with pytest.raises(PushError, match="HF_HUB_OFFLINE forbids it: unset it"):
-        run(*parse_arguments(words.split()))
+        run(parse_arguments(words.split()))

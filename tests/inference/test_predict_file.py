@@ -225,7 +225,7 @@ def same_metrics(*folders):
 def test_two_processes_write_what_one_writes(make_command, tmp_path):
     one, two = tmp_path / "one", tmp_path / "two"
     command = make_command(3000)  # three shards
-    run(*parse_arguments([*command[1:], str(one)]))
+    run(parse_arguments([*command[1:], str(one)]))
     run_to_the_end(command, two, 2)
     assert len((one / PREDICTIONS_FILE).read_text().splitlines()) == 3000
     assert (one / PREDICTIONS_FILE).read_bytes() == (two / PREDICTIONS_FILE).read_bytes()

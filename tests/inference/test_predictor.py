@@ -40,7 +40,7 @@ def folder(backbone, tmp_path_factory):
     write_json_lines(root / "new.jsonl", ROWS)
     words = f"""--model_name_or_path {root / "model"} --test_file {root / "new.jsonl"} --do_predict --use_cpu
         --disable_tqdm true --output_dir {root / "out"}"""
-    run(*parse_arguments(words.split()))
+    run(parse_arguments(words.split()))
     return root / "model"
 
 

@@ -138,7 +138,7 @@ def of_one_process(options, tmp_path_factory):
     """The folder and the results of that run in one process."""
     folder = tmp_path_factory.mktemp("one") / "out"
     words = ["--per_device_train_batch_size", "8", "--use_cpu", "--output_dir", str(folder)]
-    return folder, run(*parse_arguments([*options, *words]))
+    return folder, run(parse_arguments([*options, *words]))
 
 
 def start(*words):

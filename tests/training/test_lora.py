@@ -32,7 +32,7 @@ def train(model, files, output_dir, **options):
         --per_device_train_batch_size 8""".split()
     for name, value in options.items():
         words += [f"--{name}", str(value)]
-    return run(*parse_arguments(words))
+    return run(parse_arguments(words))
 
 
 @pytest.fixture(scope="module", params=list(STRATEGIES))
@@ -180,4 +180,4 @@ def test_adapters_without_training_are_refused(trained, files, tmp_path):
     _, output_dir, _ = trained
     words = ["--model_name_or_path", str(output_dir), "--output_dir", str(tmp_path / "out"), "--lora_rank", "4"]
     with pytest.raises(ValueError, match="--lora_rank 4 is for training: add --do_train"):
-        run(*parse_arguments([*words, "--do_eval", "--validation_file", files["validation"]]))
+        run(parse_arguments([*words, "--do_eval", "--validation_file", files["validation"]]))

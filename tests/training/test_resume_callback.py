@@ -34,7 +34,7 @@ def test_a_finished_run_goes_on_with_the_schedule_of_its_new_length(common, tmp_
     rates = learning_rates(tmp_path / "out", 6)
     assert [rates[step] for step in (3, 4, 5, 6)] == pytest.approx([1e-3 * (6 - done) / 6 for done in (2, 3, 4, 5)])
     (line,) = [record.getMessage() for record in caplog.records if "the run now has" in record.getMessage()]
-    assert "the run now has 6 steps in place of 2: at step 2 the learning rate changes from 0 to 0.000667" in line
+    assert "the run now has 6 steps instead of 2: at step 2 the learning rate changes from 0 to 0.000667" in line
     after = torch.load(tmp_path / "out" / "checkpoint-6" / "optimizer.pt")["state"]
     assert moments[0]["step"] == 2 and after[0]["step"] == 6  # the optimizer was not started again
 

@@ -217,8 +217,7 @@ def test_a_run_goes_on_from_the_checkpoint_that_is_named(tmp_path):
 def test_a_run_goes_on_in_as_many_processes_as_it_began_in(tmp_path):
     words = f"--model_name_or_path bert --train_file {tmp_path / 'a.csv'} --output_dir {tmp_path} --do_train --use_cpu"
     (tmp_path / "a.csv").touch()
-    model_args, data_args, training_args, decision_args = parse_arguments(words.split())
-    arguments = deciding_arguments(model_args, data_args, decision_args, training_args, pair_column=None)
+    arguments = deciding_arguments(parse_arguments(words.split()), pair_column=None)
     start_or_resume(tmp_path / "out", {**arguments, "processes": 2})
     save_whole(tmp_path / "out" / "checkpoint-2")
     with pytest.raises(
@@ -300,7 +299,7 @@ def test_a_finished_run_without_checkpoints_is_refused(tmp_path):
     arguments = finished_run(tmp_path)
     for checkpoint in tmp_path.glob("checkpoint-*"):
         shutil.rmtree(checkpoint)
-    with pytest.raises(MultiLabelError, match=f"without a checkpoint .* --model_name_or_path {tmp_path}"):
+    with pytest.raises(MultiLabelError, match=f"without a checkpoint: .* --model_name_or_path {tmp_path}"):
         start_or_resume(tmp_path, {**arguments, "num_train_epochs": 4.0})
 
 
@@ -317,5 +316,5 @@ def test_a_run_that_was_stopped_early_does_not_become_longer(tmp_path):
 def test_what_does_not_decide_is_not_in_the_record(tmp_path, name):
     (tmp_path / "a.csv").touch()
     words = f"--model_name_or_path bert --train_file {tmp_path / 'a.csv'} --output_dir {tmp_path} --do_train --use_cpu"
-    model_args, data_args, training_args, decision_args = parse_arguments([*words.split(), f"--{name}", "7"])
-    assert name not in deciding_arguments(model_args, data_args, decision_args, training_args, pair_column=None)
+    arguments = parse_arguments([*words.split(), f"--{name}", "7"])
+    assert name not in deciding_arguments(arguments, pair_column=None)

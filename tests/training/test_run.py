@@ -33,7 +33,7 @@ def run_script(**arguments):
     words = []
     for name, value in {"use_cpu": True, "disable_tqdm": True, **arguments}.items():
         words += [f"--{name}", *([str(part) for part in value] if isinstance(value, list) else [str(value)])]
-    return run(*parse_arguments(words))
+    return run(parse_arguments(words))
 
 
 def read_jsonl(path):
@@ -105,7 +105,7 @@ def test_the_model_card_tells_of_the_run_and_not_of_the_machine(trained, files, 
         "0.003 for the encoder, 0.06 for the",
     ):
         assert phrase in card.text
-    assert "chosen for their hamming score on the validation rows" in card.text
+    assert "had the best hamming score on the validation examples" in card.text
     assert card.data.base_model is None and "widget" not in card.data.to_dict()
     text = path.read_text(encoding="utf-8")
     known = [output_dir, output_dir.parent, backbone, Path(files["train"]).parent, Path.home(), Path.cwd()]
@@ -140,7 +140,7 @@ def test_the_card_shows_what_was_asked_for(backbone, files, tmp_path, monkeypatc
 def test_examples_of_pairs_are_refused(backbone, tmp_path):
     path = tmp_path / "pairs.csv"
     path.write_text("text,text_pair,labels\ngood,price,gift\nnot good,quality,price\n")
-    with pytest.raises(ValueError, match="--card_examples 1 needs single texts, .* with the column 'text_pair'"):
+    with pytest.raises(ValueError, match="--card_examples 1 shows single texts, but there are pairs .'text_pair'"):
         run_script(
             model_name_or_path=backbone,
             train_file=path,
@@ -482,7 +482,7 @@ def test_the_next_commands_are_named_after_training(backbone, files, tmp_path, c
 
 def test_a_run_into_the_folder_that_it_starts_from_is_refused(backbone, files, tmp_path):
     shutil.copytree(backbone, tmp_path / "bert")
-    with pytest.raises(ValueError, match="is also --model_name_or_path, so an interruption could lose the model"):
+    with pytest.raises(ValueError, match="is also --model_name_or_path: choose another"):
         run_script(
             model_name_or_path=tmp_path / "bert",
             train_file=files["train"],

@@ -30,7 +30,7 @@ def command(backbone, tmp_path_factory):
 
 
 def run_into(output_dir, command, *more):
-    run(*parse_arguments([*command, *more, "--output_dir", str(output_dir)]))
+    run(parse_arguments([*command, *more, "--output_dir", str(output_dir)]))
     return json.loads((output_dir / "hyperparameter_search.json").read_text())
 
 

@@ -110,7 +110,7 @@ def run_script(backbone, folder, count):
         --output_dir {folder / "run"} --do_train --do_eval --do_predict --disable_tqdm true --optim sgd
         --num_train_epochs 3 --learning_rate 0.05 --head_learning_rate 0.5 --lr_scheduler_type constant
         --warmup_steps 0 --per_device_train_batch_size {8 // count} --per_device_eval_batch_size 8"""
-    return without_costs(run(*parse_arguments(words.split())))
+    return without_costs(run(parse_arguments(words.split())))
 
 
 def go_on(backbone, folder, count):
@@ -118,9 +118,9 @@ def go_on(backbone, folder, count):
     words = f"""--model_name_or_path {backbone} --strategy cls --train_file {folder.parent / "train.jsonl"} --use_cpu
         --do_train --disable_tqdm true --num_train_epochs 2 --save_strategy steps --save_steps 8 --save_total_limit 5
         --per_device_train_batch_size {8 // count}"""
-    run(*parse_arguments([*words.split(), "--output_dir", str(folder / "whole")]))
+    run(parse_arguments([*words.split(), "--output_dir", str(folder / "whole")]))
     named = ["--resume_from_checkpoint", str(folder / "whole" / "checkpoint-8")]
-    run(*parse_arguments([*words.split(), "--output_dir", str(folder / "gone_on"), *named]))
+    run(parse_arguments([*words.split(), "--output_dir", str(folder / "gone_on"), *named]))
 
 
 def run_evaluation(backbone, folder, count):
@@ -128,7 +128,7 @@ def run_evaluation(backbone, folder, count):
     words = f"""--model_name_or_path {folder.parent / "1" / "run"} --output_dir {folder / "evaluated"} --do_eval
         --validation_file {folder.parent / "validation.jsonl"} --per_device_eval_batch_size 8 --use_cpu
         --disable_tqdm true"""
-    return without_costs(run(*parse_arguments(words.split())))
+    return without_costs(run(parse_arguments(words.split())))
 
 
 def fail_in_the_second(backbone, folder, count):
@@ -139,7 +139,7 @@ def fail_in_the_second(backbone, folder, count):
     words = f"""--model_name_or_path {backbone} --strategy cls --train_file {folder.parent / name} --do_train
         --output_dir {folder / "failed"} --use_cpu --disable_tqdm true"""
     try:
-        run(*parse_arguments(words.split()))
+        run(parse_arguments(words.split()))
     except Exception as error:
         return f"{type(error).__name__}: {error}"
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from bert_multilabel.model.configuration_multilabel import LABEL_ATTENTIONS, STRATEGIES
 from bert_multilabel.utils.checks import check_at_least_one
 from bert_multilabel.utils.extras import check_installed
-from bert_multilabel.utils.option_parser import document_fields
+from bert_multilabel.utils.option_parser import document_fields, option
 
 
 @document_fields
@@ -16,59 +16,36 @@ class ModelArguments:
     model_name_or_path: str = field(
         metadata={"help": "A BERT checkpoint, or a trained model to train further or to predict with."}
     )
-    strategy: str | None = field(
-        default=None,
-        metadata={
-            "help": "Classify from the [CLS] vector, or from one label token per label. Default: label_tokens, "
-            "or that of the trained model.",
-            "choices": list(STRATEGIES),
-        },
+    strategy: str | None = option(
+        "Classify from [CLS], or from one token per label. Default: label_tokens, or that of the trained model.",
+        choices=STRATEGIES,
     )
-    label_attention: str | None = field(
-        default=None,
-        metadata={
-            "help": "What label tokens read: everything (full), or the text and themselves (isolated), so that a "
-            "label's score does not depend on the other labels. Default: full, or that of the trained model.",
-            "choices": list(LABEL_ATTENTIONS),
-        },
+    label_attention: str | None = option(
+        "What label tokens read: everything (full), or the text and themselves (isolated), so that a label's score "
+        "does not depend on the other labels. Default: full, or that of the trained model.",
+        choices=LABEL_ATTENTIONS,
     )
-    label_layers: int | None = field(
-        default=None,
-        metadata={
-            "help": "Number of last layers that label tokens take part in: fewer are faster. Default: all, or "
-            "those of the trained model."
-        },
+    label_layers: int | None = option(
+        "How many of the last layers have label tokens; fewer are faster. Default: all, or as trained."
     )
-    classifier_dropout: float | None = field(
-        default=None, metadata={"help": "Dropout of the classification head. Default: the backbone's hidden dropout."}
+    classifier_dropout: float | None = option(
+        "Dropout of the classification head. Default: the backbone's hidden dropout."
     )
-    label_descriptions: str | None = field(
-        default=None,
-        metadata={
-            "help": "Descriptions that label embeddings start from instead of the names: a JSON object from "
-            "name to sentence, or a csv, tsv or jsonl with the columns label and description."
-        },
+    label_descriptions: str | None = option(
+        "Descriptions that label embeddings start from instead of the names: a JSON object from name to sentence, or "
+        "a csv, tsv or jsonl with the columns label and description."
     )
-    add_labels: bool = field(
-        default=False,
-        metadata={
-            "help": "Add the labels that a trained model lacks, behind its own; only with label tokens. "
-            "--label_names_file or the training data must name its own, too."
-        },
+    add_labels: bool = option(
+        "Add labels after those of a trained model with label tokens. --label_names_file or the training data must "
+        "name the model's own, too.",
+        False,
     )
-    allow_pickle: bool = field(
-        default=False,
-        metadata={
-            "help": "Take the weights from a pickle (pytorch_model.bin) where the checkpoint has no safetensors: only "
-            "from a source that you trust."
-        },
+    allow_pickle: bool = option(
+        "Load pytorch_model.bin, a pickle, if the checkpoint has no safetensors: only from a source that you trust.",
+        False,
     )
-    lora_rank: int | None = field(
-        default=None,
-        metadata={
-            "help": "Train low-rank adapters of this rank instead of the encoder, and merge them at the end. Default: "
-            "train the encoder itself."
-        },
+    lora_rank: int | None = option(
+        "Train low-rank adapters of this rank instead of the encoder, and merge them at the end. Default: none."
     )
 
     def __post_init__(self) -> None:

@@ -4,6 +4,7 @@ import json
 import sys
 from dataclasses import fields
 from pathlib import Path
+from typing import NamedTuple
 
 from transformers import TrainingArguments
 
@@ -16,8 +17,7 @@ from bert_multilabel.utils.option_parser import OptionParser, unknown_arguments
 from .model import ModelArguments
 from .training import MultiLabelTrainingArguments
 
-_DESCRIPTION = "Fine-tune, evaluate and apply a multi-label BERT. One JSON file of options may replace them all."
-# Of these subjects the options come from several groups.
+# The options of these subjects come from several groups.
 _RUN = "do_train do_eval do_predict output_dir overwrite_output_dir resume_from_checkpoint seed report"
 _PREDICTION = "top_scores predict_precision stride pooling"
 _SHARING = (
@@ -26,17 +26,21 @@ _SHARING = (
 )
 
 
-def parse_arguments(
-    arguments: list[str] | None = None, usage: str | None = None
-) -> tuple[ModelArguments, DataArguments, MultiLabelTrainingArguments, DecisionArguments]:
+class RunArguments(NamedTuple):
+    """The four groups of options of a run."""
+
+    model: ModelArguments
+    data: DataArguments
+    training: MultiLabelTrainingArguments
+    decisions: DecisionArguments
+
+
+def parse_arguments(arguments: list[str] | None = None, usage: str | None = None) -> RunArguments:
     """Read the command line, or the JSON file that is its only argument.
 
     Args:
         arguments: The command line without the program's name; by default that of the process.
         usage: The usage line of `--help`; by default that of the script.
-
-    Returns:
-        The four groups of arguments.
 
     Raises:
         MultiLabelError: If an argument is unknown or a value is refused.
@@ -49,7 +53,7 @@ def parse_arguments(
         (ModelArguments, DataArguments, MultiLabelTrainingArguments, DecisionArguments),
         prog="run_multilabel.py" if usage is None else "bert-multilabel",
         usage=usage or "run_multilabel.py --model_name_or_path MODEL --output_dir DIR [options]",
-        description=_DESCRIPTION,
+        description="Fine-tune, evaluate and apply a multi-label BERT. One JSON file of options may replace them all.",
         subjects=_subjects(),
     )
     *parsed, unknown = parser.parse_args_into_dataclasses(
@@ -57,8 +61,7 @@ def parse_arguments(
     )
     if unknown:
         raise MultiLabelError(unknown_arguments(unknown))
-    model, data, training, decision = parsed
-    return model, data, training, decision
+    return RunArguments(*parsed)
 
 
 def _subjects() -> dict[str, list[str]]:
@@ -70,7 +73,7 @@ def _subjects() -> dict[str, list[str]]:
         "model": [field.name for field in fields(ModelArguments)],
         "data": [field.name for field in fields(DataArguments) if field.name not in elsewhere],
         "decisions": [field.name for field in fields(DecisionArguments)],
-        "training": [name for name in MultiLabelTrainingArguments.__annotations__ if name not in elsewhere],
+        "training": [name for name in own if name not in elsewhere],
         "prediction": _PREDICTION.split(),
         "sharing": _SHARING.split(),
         "TrainingArguments of Transformers": [
@@ -88,9 +91,8 @@ def _read_json_arguments(path: Path) -> list[str]:
     except ValueError as error:
         raise MultiLabelError(f"{path} is not valid JSON: {error}") from error
     if not isinstance(named, dict):
-        raise MultiLabelError(
-            f'{path} must hold one object such as {{"do_train": true}}, got a {type(named).__name__}'
-        )
+        kind = type(named).__name__
+        raise MultiLabelError(f'{path} must hold one object such as {{"do_train": true}}, got a {kind}')
     words = []
     for name, value in named.items():
         if value is not None:
