@@ -19,8 +19,7 @@ from .explainer import STEPS, Explainer, Explanation, LabelExplanation
 WORDS_SHOWN = 12  # those with the largest effect
 WORD_WIDTH = 24
 BAR_WIDTH = 30
-# A relative error from which the numbers may be visibly wrong.
-LARGE_ERROR = 0.05
+LARGE_ERROR = 0.05  # relative; above it numbers may be visibly wrong
 # Backgrounds of black text, from small to large effect, in the 256 colours of terminals, also for the colour-blind.
 _SUPPORTS, _OPPOSES = (153, 111, 75), (223, 216, 208)
 LEAST_COLOURED = 0.1  # of the largest effect of a word
@@ -45,12 +44,7 @@ class ExplainArguments:
 
 
 def render(explanation: Explanation, colour: bool = False) -> Iterator[str]:
-    """Write an explanation as lines of text.
-
-    Args:
-        explanation: The explanation.
-        colour: Whether to show the text as well, with its words in colours.
-    """
+    """Write an explanation as lines of text; with `colour` also the text, with its words in colours."""
     if explanation.truncated:
         last = {word.is_pair: word for word in explanation.words}
         ends = ", ".join(
@@ -71,20 +65,14 @@ def render(explanation: Explanation, colour: bool = False) -> Iterator[str]:
 
 
 def printable(text: str) -> str:
-    """Replace control characters, which a terminal would execute, and all white space by spaces."""
+    """Replace white space by spaces, and control characters, which a terminal would execute."""
     return "".join(" " if char.isspace() else char if char.isprintable() else "\ufffd" for char in text)
 
 
 def _coloured(explanation: Explanation, label: LabelExplanation) -> Iterator[str]:
-    for is_pair, text in ((False, explanation.text), (True, explanation.pair)):
-        if text is None:
-            continue
-        line, done = "  ", 0
-        for word, share in zip(explanation.words, label.shares, strict=True):
-            if word.is_pair == is_pair:
-                line += printable(text[done : word.start]) + _in_colour(printable(word.text), share)
-                done = word.end
-        yield line + printable(text[done:])
+    for is_pair in [False] if explanation.pair is None else [False, True]:
+        parts = explanation.parts(label, is_pair)
+        yield "  " + "".join(_in_colour(printable(text), share) for text, share, _ in parts)
 
 
 def _in_colour(text: str, share: float) -> str:
@@ -98,8 +86,7 @@ def _in_colour(text: str, share: float) -> str:
 def _table(explanation: Explanation, label: LabelExplanation) -> Iterator[str]:
     shares = label.shares
     order = sorted(range(len(shares)), key=lambda index: -abs(shares[index]))
-    has_attention = label.attention is not None
-    yield f"  {'word':{WORD_WIDTH}}   logit" + "  attention" * has_attention
+    yield f"  {'word':{WORD_WIDTH}}   logit" + ("" if label.attention is None else "  attention")
     for index in order[:WORDS_SHOWN]:
         word = explanation.words[index]
         name, mark = printable(word.text), " (pair)" if word.is_pair else ""

@@ -9,13 +9,12 @@ Shapes: B batch, T tokens, W words, L labels, S labels that are explained, h hea
 
 import copy
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import torch
 from tokenizers import Encoding
-from transformers.modeling_outputs import SequenceClassifierOutput
 
 from bert_multilabel.data.labels import has_lone_surrogate, shorten, unknown_label
 from bert_multilabel.errors import MultiLabelError
@@ -24,30 +23,19 @@ from bert_multilabel.model.scoring import num_late_label_tokens, scoring_tokeniz
 from bert_multilabel.model.tokenization_multilabel import MultiLabelTokenizer
 from bert_multilabel.utils.extras import check_installed
 
-# Usually enough for an error below 1%.
-STEPS = 32
-# Tokens in a forward and backward pass: few enough for the cache of a CPU to hold most states of a layer, and for the
-# memory of any accelerator to hold those of all layers.
+STEPS = 32  # usually enough for an error below 1%
+# Tokens in a forward and backward pass: few enough for the cache of a CPU and the memory of any accelerator.
 TOKENS_PER_BATCH = 1024
 
 
 @dataclass(frozen=True)
 class Word:
-    """A word that the model has read: the tokenizer splits texts into words before it splits words into pieces.
+    """A word that the model has read; each punctuation mark and each Chinese character is one."""
 
-    Each punctuation mark and each Chinese character is a word.
-
-    Attributes:
-        text: The word as written in the text.
-        start: Its first character, as an index into the text or the second text.
-        end: The index after its last character.
-        is_pair: Whether it belongs to the second text.
-    """
-
-    text: str
-    start: int
-    end: int
-    is_pair: bool
+    text: str  # as written in the input
+    start: int  # index of its first character in the text or the second text
+    end: int  # index after its last character
+    is_pair: bool  # whether it belongs to the second text
 
 
 @dataclass(frozen=True)
@@ -60,12 +48,11 @@ class LabelExplanation:
         probability: Probability of the label, after the temperature.
         logit: Logit of the label.
         baseline_logit: Its logit with [PAD] in place of every word piece.
-        attributions: How much each of the W words changes the logit from there. Words above 0 support the label, words
-            below 0 oppose it.
-        attention: The attention of the label token to each of the W words in the last layer, as the mean over the
-            heads; special and label tokens get the rest. None for a model without label tokens.
-        error: The sum of the attributions minus `logit - baseline_logit`, to which they should add up.
-        relative_error: The absolute `error` divided by that difference; None if the difference is 0.
+        attributions: How much each of the W words raises (> 0, supports) or lowers (< 0, opposes) the logit.
+        attention: Attention of the label token to each of the W words in the last layer, the mean over the heads; None
+            without label tokens.
+        error: The sum of the attributions minus `logit - baseline_logit`.
+        relative_error: Absolute value of `error` divided by this difference; None if it is 0.
     """
 
     name: str
@@ -87,40 +74,34 @@ class LabelExplanation:
 
 @dataclass(frozen=True)
 class Explanation:
-    """The explanation of some labels of a text; `dataclasses.asdict` converts it for JSON.
-
-    Attributes:
-        text: The text.
-        pair: The second text, or None.
-        truncated: Whether the input was truncated.
-        words: The W words that the model has read, first those of the text.
-        labels: The S labels that are explained.
-    """
+    """The explanation of some labels of a text; `dataclasses.asdict` converts it for JSON."""
 
     text: str
     pair: str | None
-    truncated: bool
-    words: list[Word]
-    labels: list[LabelExplanation]
+    truncated: bool  # whether the input was truncated
+    words: list[Word]  # the W words that the model has read, first those of the text
+    labels: list[LabelExplanation]  # the S labels that are explained
+
+    def parts(self, label: LabelExplanation, is_pair: bool) -> Iterator[tuple[str, float, float]]:
+        """Split the text, or the second text: each word with its share and attribution, the rest with zeros."""
+        text, done = (self.pair or "" if is_pair else self.text), 0
+        for word, share, attribution in zip(self.words, label.shares, label.attributions, strict=True):
+            if word.is_pair == is_pair:
+                yield text[done : word.start], 0.0, 0.0
+                yield word.text, share, attribution
+                done = word.end
+        yield text[done:], 0.0, 0.0
 
 
 @dataclass(frozen=True)
 class _Encoded:
-    """A tokenized text.
+    """A tokenized text."""
 
-    Attributes:
-        words: The W words.
-        truncated: Whether the text has more words.
-        word_of_token: (T,) int64, the index of the word of each token; W for special and label tokens.
-        embeddings: (2, T, H) float32, the word embeddings of the tokens, and of the baseline.
-        inputs: The other inputs of the model, (1, T) each.
-    """
-
-    words: list[Word]
+    words: list[Word]  # W
     truncated: bool
-    word_of_token: torch.Tensor
-    embeddings: torch.Tensor
-    inputs: dict[str, torch.Tensor]
+    word_of_token: torch.Tensor  # (T,) int64: the index of the word of each token; W for special and label tokens
+    embeddings: torch.Tensor  # (2, T, H) float32: the word embeddings of the tokens, and of the baseline
+    inputs: dict[str, torch.Tensor]  # the other inputs of the model, (1, T) each
 
     def by_word(self, values: torch.Tensor) -> torch.Tensor:
         """Sum the values of the pieces of each word: (..., T) to (..., W)."""
@@ -132,10 +113,9 @@ class Explainer:
     """Explains which words support and oppose a label, for any model of this package.
 
     Args:
-        model: Any of this package's models; it is copied, and the copy put into evaluation mode and float32.
+        model: Any model of this package; a copy is used, in evaluation mode and float32.
         tokenizer: The model's tokenizer.
-        steps: Number of points on the path from the baseline at which gradients are computed: more are slower and more
-            exact.
+        steps: Number of gradients on the path from the baseline: more are slower and more exact.
 
     Raises:
         MissingDependencyError: If Captum is not installed.
@@ -151,27 +131,23 @@ class Explainer:
         self.model = copy.deepcopy(model).float().eval().requires_grad_(False)
         self.config = self.model.config
         self.config.output_attentions = self.config.output_hidden_states = False
-        self.model.set_attn_implementation("eager")  # the implementation that returns attention weights
+        self.model.set_attn_implementation("eager")  # it returns attention weights
 
     def explain(self, text: str, pair: str | None = None, labels: Sequence[str] | None = None) -> Explanation:
         """Explain some labels of a text.
 
         Args:
-            text: A text; it is truncated to the length of the model.
+            text: A text; the input is truncated to the length of the model.
             pair: The second text, for a model trained on pairs.
             labels: Names of the labels to explain; by default the predicted ones, the most probable first, or the most
                 probable label if none is predicted.
 
-        Returns:
-            The words, and the explanation of each label, in the order of `labels`.
-
         Raises:
-            MultiLabelError: If a text is invalid or has no words, or if `labels` is empty, a single text, or contains
-                an unknown label.
+            MultiLabelError: If a text is invalid or has no words, or `labels` is not a list of known labels.
         """
         self.config.warn_about_pairs(pair is not None)
         encoded = self._read(text, pair)
-        logits, baseline_logits = self._logits(encoded.embeddings, encoded)  # (L,) each
+        logits, baseline_logits = self._forward(encoded.embeddings, encoded).logits  # (L,) each
         probabilities, decisions = (row[0] for row in self.config.decide(logits[None]))  # (L,) each
         if labels is None:
             likeliest = probabilities.argsort(descending=True, stable=True).tolist()
@@ -221,7 +197,6 @@ class Explainer:
         return _Encoded(words, bool(encoding.overflowing), word_of_token, embeddings, dict(encoded))
 
     def _find(self, labels: Sequence[str]) -> list[int]:
-        """Look up labels by their names."""
         if isinstance(labels, str) or not labels:
             raise MultiLabelError(f"labels must be a list of label names, got {labels!r}")
         names = self.config.label_names
@@ -230,14 +205,10 @@ class Explainer:
                 raise MultiLabelError(unknown_label(label, names))
         return [names.index(label) for label in labels]
 
-    def _logits(self, embeddings: torch.Tensor, encoded: _Encoded, **asked: Any) -> torch.Tensor:
-        """Return the logits, (B, L) or (B, S), for word embeddings (B, T, H)."""
-        return cast(torch.Tensor, self._forward(embeddings, encoded, **asked).logits)
-
-    def _forward(self, embeddings: torch.Tensor, encoded: _Encoded, **asked: Any) -> SequenceClassifierOutput:
+    def _forward(self, embeddings: torch.Tensor, encoded: _Encoded, **asked: Any) -> Any:
+        """Return the output of the model for word embeddings (B, T, H): logits (B, L), or (B, S) for a subset."""
         inputs = {name: tensor.expand(len(embeddings), -1) for name, tensor in encoded.inputs.items()}  # (B, T) each
-        output: SequenceClassifierOutput = self.model(inputs_embeds=embeddings, **inputs, **asked)
-        return output
+        return self.model(inputs_embeds=embeddings, **inputs, **asked)
 
     def _ask_for(self, labels: list[int]) -> tuple[dict[str, Any], list[int]]:
         """Return the arguments that restrict the model to some labels, if it can, and their columns in its output."""
@@ -247,13 +218,13 @@ class Explainer:
 
     def _attribute(self, label: int, encoded: _Encoded) -> torch.Tensor:
         """Return the integrated gradient of a label's logit for each word, (W,)."""
-        # Captum takes seconds to import, and is only installed with the extra "explain".
+        # It takes seconds to import, and is only installed with the extra "explain".
         from captum.attr import IntegratedGradients
 
         asked, (column,) = self._ask_for([label])
         num_tokens = len(encoded.word_of_token) + num_late_label_tokens(self.config)
         by_token = IntegratedGradients(
-            lambda embeddings: self._logits(embeddings, encoded, **asked)[:, column]  # (B, T, H) -> (B,)
+            lambda embeddings: self._forward(embeddings, encoded, **asked).logits[:, column]  # (B, T, H) -> (B,)
         ).attribute(
             encoded.embeddings[:1],
             encoded.embeddings[1:],
@@ -265,8 +236,7 @@ class Explainer:
     def _attend(self, labels: list[int], encoded: _Encoded) -> torch.Tensor:
         """Return the attention of the labels' tokens to each word in the last layer, (S, W)."""
         asked, rows = self._ask_for(labels)
-        output = self._forward(encoded.embeddings[:1], encoded, output_attentions=True, **asked)
-        attentions = cast(tuple[torch.Tensor, ...], output.attentions)
+        attentions = self._forward(encoded.embeddings[:1], encoded, output_attentions=True, **asked).attentions
         weights = attentions[-1][0].mean(0)  # (1, h, T, T) -> (T, T), with separate labels larger than T
         tokens = len(encoded.word_of_token)
         if self.config.encodes_text_separately:
@@ -277,16 +247,7 @@ class Explainer:
 
 
 def find_words(encoding: Encoding, text: str, pair: str | None) -> tuple[list[Word], list[int]]:
-    """Group tokens by the words that they are pieces of.
-
-    Args:
-        encoding: The encoding of a text, or of a text and its second text; T tokens.
-        text: The text.
-        pair: The second text, if there is one.
-
-    Returns:
-        The W words, and for each of the T tokens the index of its word, or W for a token outside of words.
-    """
+    """Return the W words of an encoded input, and for each of its T tokens the index of its word, W if it has none."""
     keys = list(zip(encoding.sequence_ids, encoding.word_ids, strict=True))  # (text, word in it) of each token
     spans: dict[tuple[int | None, int | None], tuple[int, int]] = {}
     for key, (start, end) in zip(keys, encoding.offsets, strict=True):
@@ -297,17 +258,19 @@ def find_words(encoding: Encoding, text: str, pair: str | None) -> tuple[list[Wo
     words = []
     for (sequence, _), (start, end) in spans.items():
         source = pair or "" if sequence else text
-        # An accent that the tokenizer has stripped from the last letter still belongs to the word.
+        # An accent that the tokenizer has removed from the last letter belongs to the word.
         while end < len(source) and unicodedata.category(source[end]) == "Mn" and (sequence, end) not in starts:
             end += 1
         words.append(Word(source[start:end], start, end, is_pair=sequence == 1))
-    numbers = {key: number for number, key in enumerate(spans)}
-    return words, [numbers.get(key, len(words)) for key in keys]
+    indices = {key: index for index, key in enumerate(spans)}
+    return words, [indices.get(key, len(words)) for key in keys]
 
 
 def check_text(name: str, text: Any) -> None:
-    """Raise a MultiLabelError if a value is not a valid text; `name` is its name in the message."""
+    """Raise a MultiLabelError about `name` if a value is not a valid text."""
     if not isinstance(text, str):
         raise MultiLabelError(f"the {name} must be a text, got {shorten(text)}")
     if has_lone_surrogate(text):
-        raise MultiLabelError(f"the {name} {shorten(text)} holds a lone surrogate, which is no valid text; remove it")
+        raise MultiLabelError(
+            f"the {name} {shorten(text)} has a lone surrogate, which is not valid Unicode; remove it"
+        )

@@ -8,6 +8,7 @@ of `--file`, or on made-up texts.
 import shutil
 import sys
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ TOLERANCE = 1e-4  # of probabilities in float32; rounding explains about 1e-6
 # Limits for a quantized model: share of the examples whose labels all stay the same, and loss of hamming score.
 LEAST_EQUAL_ROWS = 0.95
 LARGEST_SCORE_LOSS = 0.005
+_report = partial(print, flush=True)
 
 
 @dataclass(kw_only=True)
@@ -133,10 +135,6 @@ def export_folder(model_dir: Path, options: ExportArguments) -> dict[str, Any]:
 
 def _known(parity: Parity) -> dict[str, float]:
     return {name: value for name, value in asdict(parity).items() if value is not None}
-
-
-def _report(line: str) -> None:
-    print(line, flush=True)
 
 
 def _sample(

@@ -41,14 +41,6 @@ class OnnxModel:
         folder: A folder that `python -m bert_multilabel.export` wrote.
         threads: Number of threads; None: one per core.
 
-    Attributes:
-        label_names: Names of the L labels, in the order of the logits.
-        strategy: `"cls"` or `"label_tokens"`.
-        max_length: Longest input in tokens; longer ones are truncated.
-        threshold: A label is predicted if its probability is at least this, () or (L,), float32.
-        temperature: Logits are divided by it, () or (L,), float32.
-        min_labels: At least this many labels are predicted for every text.
-
     Raises:
         ValueError: If the folder is not an exported model, a file is damaged or refers to files outside of the folder,
             or `threads` is less than 1.
@@ -74,12 +66,12 @@ class OnnxModel:
             lacking = ", ".join(missing)
             raise ValueError(f"{model_file} lacks {lacking}: write it with python -m bert_multilabel.export")
         fields = {name: json.loads(stored[name]) for name in _FIELDS}
-        self.label_names: list[str] = fields["label_names"]
-        self.strategy: str = fields["strategy"]
-        self.max_length: int = fields["max_length"]
-        self.threshold = np.asarray(fields["threshold"], np.float32)  # () or (L,)
-        self.temperature = np.asarray(fields["temperature"], np.float32)  # () or (L,)
-        self.min_labels: int = fields["min_labels"]
+        self.label_names: list[str] = fields["label_names"]  # L, in the order of the logits
+        self.strategy: str = fields["strategy"]  # "cls" or "label_tokens"
+        self.max_length: int = fields["max_length"]  # in tokens; longer inputs are truncated
+        self.threshold = np.asarray(fields["threshold"], np.float32)  # () or (L,), of the probability
+        self.temperature = np.asarray(fields["temperature"], np.float32)  # () or (L,), divides the logits
+        self.min_labels: int = fields["min_labels"]  # at least this many are predicted for every text
         # Separate label tokens do not count toward max_length, but are computed as well.
         self._label_tokens = len(self.label_names) if fields["labels_stand_apart"] else 0
         # tokenizer.json cannot store this: a special token or label token in a text is read as plain characters.

@@ -26,40 +26,24 @@ _LENGTHS = 4 * [0, 1, 2, 3, 5, 8, 13, 21, 34, 55, 89, 144, 233, 377, 610]
 
 @dataclass(frozen=True)
 class Sample:
-    """Examples on which two models are compared.
+    """Examples on which two models are compared."""
 
-    Attributes:
-        source: Name of their file, or `"made-up texts"`.
-        texts: N texts.
-        pairs: N second texts, or None.
-        labels: (N, L), float32: 1, 0, or NaN for "not annotated"; None if the file has no labels.
-    """
-
-    source: str
+    source: str  # name of their file, or "made-up texts"
     texts: list[str]
     pairs: list[str] | None = None
-    labels: NDArray[np.float32] | None = None
+    labels: NDArray[np.float32] | None = None  # (N, L): 1, 0, or NaN for "not annotated"
 
 
 @dataclass(frozen=True)
 class Parity:
-    """Differences between an exported model and its original.
+    """Differences between an exported model and its original."""
 
-    Attributes:
-        largest_logit_difference: Largest absolute difference of a logit.
-        largest_probability_difference: Largest absolute difference of a probability, after the temperature.
-        equal_decisions: Share of the N * L decisions that are the same.
-        equal_rows: Share of the N examples whose L decisions are all the same.
-        hamming_score_before: Score of the original; None without labels.
-        hamming_score_after: Score of the exported model; None without labels.
-    """
-
-    largest_logit_difference: float
-    largest_probability_difference: float
-    equal_decisions: float
-    equal_rows: float
-    hamming_score_before: float | None = None
-    hamming_score_after: float | None = None
+    largest_logit_difference: float  # absolute
+    largest_probability_difference: float  # absolute, after the temperature
+    equal_decisions: float  # share of the N * L decisions that are the same
+    equal_rows: float  # share of the N examples whose L decisions are all the same
+    hamming_score_before: float | None = None  # of the original; None without labels
+    hamming_score_after: float | None = None  # of the exported model; None without labels
 
 
 @torch.inference_mode()

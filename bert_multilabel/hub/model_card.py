@@ -62,7 +62,8 @@ def write_model_card(
         usage=usage(facts.hub_name or ".", facts.has_pairs, where),
         examples=None if tuned is None else f"{_count(len(tuned.labels), 'example')} of {_quoted(source)}",
         goal=None if tuned is None else _goal(tuned),
-        scores=None if tuned is None else _scores(tuned),
+        score_titles=_SCORES,
+        interval=None if tuned is None else bootstrap_interval(sample_hamming_scores(tuned.predicted, tuned.labels)),
         labels=_labels(config, facts, tuned),
     )
     with atomic_write(path) as file:
@@ -120,18 +121,6 @@ def _metadata(title: str, facts: RunFacts, tuned: Tuned | None, source: str) -> 
 def _goal(tuned: Tuned) -> str:
     goal = Goal.parse(tuned.arguments.threshold_goal)
     return f"the highest {_SCORES[goal.score]}" if goal.floor is None else f"a {goal.score} of at least {goal.floor:g}"
-
-
-def _scores(tuned: Tuned) -> list[dict[str, str]]:
-    scores = tuned.scores
-    low, high = bootstrap_interval(sample_hamming_scores(tuned.predicted, tuned.labels))
-    rows = []
-    for name, title in _SCORES.items():
-        before = scores.get(f"{name}_at_half", scores.get(f"{name}_uncalibrated"))
-        interval = f" ({low:.4f} to {high:.4f})" if name == "hamming_score" else ""
-        rows.append({"title": title, "value": f"{scores[name]:.4f}{interval}", "before": f"{before:.4f}"})
-    average = f"{scores['mean_average_precision']:.4f}"
-    return [*rows, {"title": "mean average precision (without thresholds)", "value": average, "before": ""}]
 
 
 def _labels(config: MultiLabelConfig, facts: RunFacts, tuned: Tuned | None) -> list[dict[str, Any]]:

@@ -61,10 +61,6 @@ class HubPush(TrainerCallback):
     def take_from(cls, args: TrainingArguments, saves_load: bool = True) -> "HubPush | None":
         """Move the push and the token out of the arguments, so that Trainer does not push as well.
 
-        Args:
-            args: Changed: they no longer ask for a push or contain a token.
-            saves_load: Whether checkpoints load as models.
-
         Returns:
             The push, or None if none was asked for or this is not the main process.
 

@@ -13,45 +13,25 @@ _ENTRY = "card"
 
 @dataclass(frozen=True, kw_only=True)
 class RunFacts:
-    """The facts about a training run; all are JSON values.
+    """The facts about a training run; all are JSON values."""
 
-    Attributes:
-        hub_name: The model's name on the Hub, None if it is not pushed.
-        base_model: Name of the model that the training started from; of a local folder only its last part.
-        base_model_id: Name of that model on the Hub, None if unknown.
-        train_source: Data set or file of the training examples.
-        train_rows: Number of training examples.
-        positives: Number of training examples with each label, L numbers.
-        validation_source: Data set or file of the validation examples, or of those they were split from.
-        dataset_id: Name of the data set on the Hub, None if unknown.
-        has_pairs: Whether the examples have a second text.
-        max_seq_length: Maximum length of inputs in tokens; None: the model's own limit.
-        recipe: Descriptions of the training settings, by their names.
-        hardware: The device, or devices.
-        seconds: Duration of the training; None if it was resumed, as only the rest was measured.
-        versions: Versions of the libraries, by name.
-        languages: Codes of the languages, from the user.
-        license: The license, from the user.
-        examples: Texts to show on the Hub, at the user's request.
-    """
-
-    hub_name: str | None
-    base_model: str
-    base_model_id: str | None
-    train_source: str
-    train_rows: int
-    positives: list[int]
-    validation_source: str
-    dataset_id: str | None
-    has_pairs: bool
-    max_seq_length: int | None
-    recipe: dict[str, str]
+    hub_name: str | None  # the model's name on the Hub, None if it is not pushed
+    base_model: str  # name of the model that the training started from; of a local folder only its last part
+    base_model_id: str | None  # name of that model on the Hub, None if unknown
+    train_source: str  # data set or file of the training examples
+    train_rows: int  # number of training examples
+    positives: list[int]  # number of training examples with each label, L numbers
+    validation_source: str  # data set or file of the validation examples, or of those they were split from
+    dataset_id: str | None  # name of the data set on the Hub, None if unknown
+    has_pairs: bool  # whether the examples have a second text
+    max_seq_length: int | None  # maximum length of inputs in tokens; None: the model's own limit
+    recipe: dict[str, str]  # descriptions of the training settings, by their names
     hardware: str
-    seconds: float | None
-    versions: dict[str, str]
-    languages: list[str]
-    license: str | None
-    examples: list[str]
+    seconds: float | None  # duration of the training; None if it was resumed, as only the rest was measured
+    versions: dict[str, str]  # versions of the libraries, by name
+    languages: list[str]  # codes, from the user
+    license: str | None  # from the user
+    examples: list[str]  # texts to show on the Hub, at the user's request
 
 
 def store_facts(model_dir: Path, facts: RunFacts) -> None:

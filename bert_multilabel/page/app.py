@@ -14,10 +14,10 @@ import gradio as gr
 
 from bert_multilabel.output_dir.checkpoints import PREDICTIONS_FILE
 
-from .html import CSS, JS_CLICK, message_html, status_html
-from .model import PageModel
-from .view import Page, View
+from .html import message_html, status_html
+from .model import Page, PageModel, View
 
+CLICK = Path(__file__).with_name("page.js").read_text()
 COLUMN_WIDTH = 320  # pixels; on narrower screens the columns are stacked
 FILE_TYPES = [".csv", ".tsv", ".json", ".jsonl", ".parquet"]
 # Only one visitor at a time uses the models.
@@ -80,7 +80,7 @@ def _model_column(number: int) -> tuple[gr.HTML, gr.Slider, gr.HTML]:
     """Add the bars of a model, the threshold of the chosen label, and its words: to the right if there is room."""
     with gr.Column(min_width=COLUMN_WIDTH), gr.Row():
         with gr.Column(min_width=COLUMN_WIDTH):
-            bars = _html(elem_id=f"bars-{number}", js_on_load=JS_CLICK)
+            bars = _html(elem_id=f"bars-{number}", js_on_load=CLICK)
         with gr.Column(min_width=COLUMN_WIDTH):
             slider = gr.Slider(0, 1, step=0.01, visible=False, buttons=[], elem_id=f"threshold-{number}")
             words = _html(elem_id=f"words-{number}")
@@ -105,10 +105,9 @@ class _Actions:
 
     def _draw(self, view: View) -> list[Any]:
         """Return the view, and for each model the bars and the threshold of the chosen label."""
-        thresholds = [self.page.threshold(number, view) for number in range(len(self.page.models))]
         sliders = [
             gr.update(label=f"Threshold of {view.label}", value=value, visible=value is not None)
-            for value in thresholds
+            for value in self.page.thresholds(view)
         ]
         return [view, *self.page.bars(view), *sliders]
 
@@ -156,15 +155,12 @@ class _Actions:
 
 
 def launch(blocks: gr.Blocks, host: str | None = None, port: int | None = None) -> str:
-    """Start to serve a page; neither the server nor the browser sends requests to other machines.
+    """Start to serve a page, without requests to other machines, and return its URL.
 
     Args:
         blocks: The page, from `make_page`.
         host: Address to listen on; None: GRADIO_SERVER_NAME, or 127.0.0.1.
         port: Port to listen on; None: GRADIO_SERVER_PORT, or the first free one from 7860.
-
-    Returns:
-        The URL of the page.
 
     Raises:
         OSError: If the port is in use.
@@ -182,7 +178,7 @@ def launch(blocks: gr.Blocks, host: str | None = None, port: int | None = None) 
         server_name=host,
         server_port=port,
         theme=theme,
-        css=CSS,
+        css_paths=Path(__file__).with_name("page.css"),
         footer_links=[],
         ssr_mode=False,
         share=False,

@@ -1,12 +1,12 @@
 """Writes the page to a folder that can be pushed as a Hugging Face Space."""
 
-import json
 import shutil
 import sys
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 
+from huggingface_hub import SpaceCardData
 from packaging.requirements import Requirement
 
 from bert_multilabel.errors import MultiLabelError
@@ -80,20 +80,18 @@ def _requirements() -> list[str]:
 
 
 def _readme(names: Sequence[str]) -> str:
-    head = {
-        "title": f"Labels by {' and '.join(names)}",
-        "emoji": "🏷️",
-        "colorFrom": "blue",
-        "colorTo": "yellow",
-        "sdk": "gradio",
-        "sdk_version": version("gradio"),
-        "python_version": f"{sys.version_info.major}.{sys.version_info.minor}",
-        "app_file": "app.py",
-    }
-    # JSON strings are valid YAML for any folder name.
-    lines = "".join(f"{key}: {json.dumps(value, ensure_ascii=False)}\n" for key, value in head.items())
+    metadata = SpaceCardData(
+        title=f"Labels by {' and '.join(names)}",
+        sdk="gradio",
+        sdk_version=version("gradio"),
+        python_version=f"{sys.version_info.major}.{sys.version_info.minor}",
+        app_file="app.py",
+        emoji="🏷️",
+        colorFrom="blue",
+        colorTo="yellow",
+    )
     return (
-        f"---\n{lines}---\n\nEnter a text and see its labels, their scores, and the words behind them.\n"
+        f"---\n{metadata}\n---\n\nEnter a text and see its labels, their scores, and the words behind them.\n"
         "\nHere: `pip install -r requirements.txt`, then `python app.py`. As a Space:"
         " `hf upload --repo-type space NAME .`\n"
     )

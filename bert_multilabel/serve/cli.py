@@ -18,8 +18,7 @@ from bert_multilabel.utils.option_parser import OptionParser
 
 from .engines import is_export, load_engine
 
-# For answering the accepted requests: long, but a client that never ends its request must not block the server.
-SECONDS_TO_END = 300
+SECONDS_TO_END = 300  # to answer the accepted requests; a client that never ends its request must not block the end
 
 
 @dataclass
@@ -32,12 +31,10 @@ class ServeArguments:
         default=32, metadata={"help": "Maximum number of requests that go through the model together; 1: no batching."}
     )
     batch_timeout: float = field(
-        default=0.0,
-        metadata={"help": "Seconds that a request waits for others; 0: no waiting."},
+        default=0.0, metadata={"help": "Seconds that a request waits for others; 0: no waiting."}
     )
     max_waiting: int = field(
-        default=1024,
-        metadata={"help": "Maximum number of accepted texts without an answer; more are refused (503)."},
+        default=1024, metadata={"help": "Maximum number of accepted texts without an answer; more are refused (503)."}
     )
     max_request_bytes: int = field(
         default=1_000_000, metadata={"help": "Maximum size of a request in bytes; longer ones are refused (413)."}
@@ -52,11 +49,7 @@ class ServeArguments:
     threads: int | None = field(default=None, metadata={"help": "Number of threads. Default: one per core."})
 
     def __post_init__(self) -> None:
-        """Check the numbers.
-
-        Raises:
-            MultiLabelError: If one is out of range.
-        """
+        """Raise a MultiLabelError if a number is out of range."""
         for name in ("max_batch_size", "max_waiting", "max_request_bytes", "threads"):
             number = getattr(self, name)
             if number is not None and number < 1:
@@ -68,18 +61,14 @@ class ServeArguments:
 
 
 def serve(folder: Path, options: ServeArguments) -> None:
-    """Serve a model until a signal comes and all accepted requests are answered.
+    """Serve a model, or its export, until a signal comes and all accepted requests are answered.
 
     This process handles HTTP, a second one runs the model, and a third one holds the queue between them. (LitServe's
     own `run` handles HTTP in a fourth process, and leaves all but the first running after a SIGTERM.)
 
-    Args:
-        folder: Folder of the model, or of its export.
-        options: The options of the command.
-
     Raises:
         MultiLabelError: If the folder is not a model directory.
-        SystemExit: At the end; the code is 0 after a signal.
+        SystemExit: After a signal, with code 0.
     """
     # These are not part of the plain install.
     import uvicorn
@@ -88,7 +77,7 @@ def serve(folder: Path, options: ServeArguments) -> None:
 
     from .server import AdmissionController, MultiLabelAPI, SizeLimit, configure_app, ignore_signals
 
-    # Loads the model here as well, to refuse a bad folder before any process starts.
+    # Also loaded here, to refuse a bad folder before any process starts.
     config = load_engine(folder, "cpu", options.precision, options.threads).config
     api = MultiLabelAPI(folder, options.precision, options.threads, options.max_batch_size, options.batch_timeout)
     server = LitServer(
@@ -115,8 +104,7 @@ def serve(folder: Path, options: ServeArguments) -> None:
                 timeout_graceful_shutdown=SECONDS_TO_END,
             )
         finally:
-            # No client waits any more. LitServe's monitor, which restarts dead workers, must neither see these end nor
-            # log what is missing when it checks again.
+            # LitServe's monitor, which restarts dead workers, must neither see these end nor log an error about it.
             workers, server.inference_workers = server.inference_workers, []
             logging.getLogger("litserve.server").disabled = True
             for worker in workers:

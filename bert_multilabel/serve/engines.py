@@ -15,9 +15,6 @@ from bert_multilabel.model.configuration_multilabel import MultiLabelConfig
 from bert_multilabel.model.scoring import PRECISIONS, MultiLabelScorer
 from bert_multilabel.utils.extras import check_installed
 
-# Few texts rarely have similar lengths: small batches contain less padding.
-TOKENS_PER_BATCH_ON_CPU = 512
-
 
 class Engine(Protocol):
     """Computes logits; its configuration decides on them. `MultiLabelScorer` is an engine."""
@@ -29,15 +26,9 @@ class Engine(Protocol):
 
 
 class OnnxEngine:
-    """Runs a model exported by `python -m bert_multilabel.export` with onnxruntime.
-
-    Args:
-        folder: Folder of the export.
-        threads: Number of threads; None: one per core.
-    """
+    """Runs a model exported by `python -m bert_multilabel.export` with onnxruntime."""
 
     def __init__(self, folder: Path, threads: int | None) -> None:
-        # onnxruntime is not part of the plain install.
         from bert_multilabel.export.onnx_model import OnnxModel
 
         self._model = OnnxModel(folder, threads)
@@ -49,7 +40,7 @@ class OnnxEngine:
         )
 
     def logits(self, texts: Sequence[str], pairs: Sequence[str] | None = None) -> torch.Tensor:
-        """Return the logits, (N, L), float32, of N texts, all with a second text or all without."""
+        """See `Engine`."""
         return torch.from_numpy(self._model.logits(texts, pairs))
 
 
@@ -79,6 +70,5 @@ def load_engine(folder: Path, device: str, precision: str | None, threads: int |
     if threads is not None:
         torch.set_num_threads(threads)
     model, tokenizer = load_trained(folder)
-    model = model.to(device)  # type: ignore[arg-type]  # the declared type of this method has lost its self
-    tokens = TOKENS_PER_BATCH_ON_CPU if model.device.type == "cpu" else None
-    return MultiLabelScorer(model, tokenizer, precision or PRECISIONS[0], tokens_per_batch=tokens)
+    model = model.to(device)  # type: ignore[arg-type]  # its declared type lacks self
+    return MultiLabelScorer(model, tokenizer, precision or PRECISIONS[0])

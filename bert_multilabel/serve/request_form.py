@@ -1,7 +1,4 @@
-"""The schema of requests and answers, and the messages for requests that do not match it.
-
-FastAPI checks requests by these models and writes the OpenAPI schema from them.
-"""
+"""The schema of requests and answers, and the messages for requests that do not match it."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -10,9 +7,8 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag
 from pydantic_core import PydanticCustomError
 
-# Number of errors that a message lists: a request of thousands of texts may have as many.
-PROBLEMS_SHOWN = 5
-CHARACTERS_SHOWN = 80
+PROBLEMS_SHOWN = 5  # of a request, which may have thousands
+CHARACTERS_SHOWN = 80  # of a value
 
 
 def _by_type(tags: dict[type, str], expected: str) -> Any:
@@ -47,7 +43,7 @@ class TextPair(_Strict):
     text_pair: Text | None = Field(default=None, description="The second text, for a model that was trained on pairs.")
 
 
-# Tags of the unions below. They appear in the locations of errors, where `_path` removes them.
+# Tags of the unions below. They appear in the locations of errors; `_path` removes them.
 _ONE, _PAIR, _MANY, _NUMBER, _BY_NAME = _TAGS = ("<text>", "<pair>", "<list>", "<number>", "<by name>")
 Input = Annotated[
     Annotated[Text, Tag(_ONE)] | Annotated[TextPair, Tag(_PAIR)],
@@ -109,7 +105,7 @@ class Prediction(BaseModel):
 
 
 class Refusal(BaseModel):
-    """The error of a request."""
+    """The answer to a request that is refused."""
 
     error: str = Field(
         description="What is wrong, and where", examples=["inputs[1].text must be a valid string, got 7"]
@@ -117,11 +113,7 @@ class Refusal(BaseModel):
 
 
 def describe(errors: Sequence[dict[str, Any]]) -> str:
-    """Describe the errors of a request: which field, at which index, with which value.
-
-    Args:
-        errors: The errors as FastAPI and pydantic list them.
-    """
+    """Describe errors from FastAPI and pydantic: which field, at which index, with which value."""
     lines = [_describe(error) for error in errors[:PROBLEMS_SHOWN]]
     more = len(errors) - len(lines)
     return "; ".join([*lines, f"and {more} more"] if more else lines)
@@ -155,7 +147,7 @@ def _path(parts: Sequence[int | str]) -> Iterator[str]:
 
 
 def quote(value: Any) -> str:
-    """Write a value of a request as shortened JSON in ASCII, so that it is safe to show."""
+    """Write a value of a request as shortened ASCII JSON, which is safe to show."""
     try:
         text = json.dumps(value)
     except RecursionError:

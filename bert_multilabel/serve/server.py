@@ -44,7 +44,7 @@ class AdmissionController:
 
     Args:
         config: The model's configuration, to check the labels in requests.
-        max_waiting: Maximum number of texts that are accepted but not answered yet.
+        max_waiting: Maximum number of accepted texts without an answer.
     """
 
     def __init__(self, config: MultiLabelConfig, max_waiting: int) -> None:
@@ -56,9 +56,6 @@ class AdmissionController:
     def admit(self, request: PredictRequest) -> Iterator[None]:
         """Count the texts of a request until it is answered.
 
-        Args:
-            request: The request.
-
         Raises:
             HTTPException: 422 if its parameters do not fit the model, 413 if it has more than `max_waiting` texts, 503
                 if too many texts are waiting now.
@@ -69,15 +66,11 @@ class AdmissionController:
             raise HTTPException(422, f"parameters: {error}") from error
         count = len(request.examples)
         if count > self.max_waiting:
-            raise HTTPException(
-                413, f"inputs has {count} texts, but at most {self.max_waiting} are accepted: split the request"
-            )
+            message = f"inputs has {count} texts, but at most {self.max_waiting} are accepted: split the request"
+            raise HTTPException(413, message)
         if self.waiting + count > self.max_waiting:
-            raise HTTPException(
-                503,
-                f"{self.waiting} texts are waiting, and at most {self.max_waiting} may: try again in a second",
-                {"Retry-After": "1"},
-            )
+            message = f"{self.waiting} texts are waiting, and at most {self.max_waiting} may: try again in a second"
+            raise HTTPException(503, message, {"Retry-After": "1"})
         self.waiting += count
         try:
             yield
@@ -87,7 +80,7 @@ class AdmissionController:
 
 def _decision_config(config: MultiLabelConfig, asked: Parameters) -> MultiLabelConfig:
     if asked.threshold is None and asked.min_labels is None:
-        return config  # the usual case: a copy and its checks would cost more than the rest of this module
+        return config  # a copy and its checks would cost more than the rest of this module
     return config.with_decision(asked.threshold, asked.min_labels)
 
 
@@ -98,14 +91,7 @@ async def admitted(body: PredictRequest, request: Request) -> AsyncIterator[Pred
 
 
 def take_batch(request_queue: Queue[Any], first: Any, max_batch_size: int, batch_timeout: float) -> list[Any]:
-    """Collect the requests that go through the model together.
-
-    Args:
-        request_queue: Holds more requests, or will.
-        first: A request that was taken from it.
-        max_batch_size: Maximum number of requests.
-        batch_timeout: Seconds to wait for more; 0: take only those that are waiting already.
-    """
+    """Collect the requests that go through the model together; a timeout of 0 seconds takes those that are waiting."""
     taken = [first]
     deadline = time.monotonic() + batch_timeout
     while len(taken) < max_batch_size:
@@ -125,7 +111,7 @@ class BlockingLoop(BatchedLoop):  # type: ignore[misc]  # LitServe ships no type
         """Return the requests of the next batch, and an empty list of requests that timed out."""
         first = self._first(request_queue)
         taken = take_batch(request_queue, first, lit_api.max_batch_size, lit_api.batch_timeout)
-        for consumer, uid, _, _ in taken:  # if this worker dies, LitServe answers the requests that it had started
+        for consumer, uid, _, _ in taken:  # if this worker dies, LitServe answers these requests
             self.put_response(transport, consumer, uid, (), LitAPIStatus.START, LoopResponseType.REGULAR)
         return [(consumer, uid, request) for consumer, uid, _, request in taken], []
 
@@ -141,15 +127,7 @@ class BlockingLoop(BatchedLoop):  # type: ignore[misc]  # LitServe ships no type
 
 
 class MultiLabelAPI(LitAPI):  # type: ignore[misc]
-    """Answers requests, in a process of its own.
-
-    Args:
-        folder: Folder of the model, or of its export.
-        precision: One of `PRECISIONS`; None: float32, or that of the export.
-        threads: Number of threads; None: one per core.
-        max_batch_size: Maximum number of requests that go through the model together.
-        batch_timeout: Seconds that the first of them waits for others.
-    """
+    """Answers requests, in a process of its own; for the arguments see `ServeArguments`."""
 
     def __init__(
         self, folder: Path, precision: str | None, threads: int | None, max_batch_size: int, batch_timeout: float
@@ -164,7 +142,7 @@ class MultiLabelAPI(LitAPI):  # type: ignore[misc]
         self.engine = load_engine(self.folder, device, self.precision, self.threads)
 
     def decode_request(self, request: Annotated[PredictRequest, Depends(admitted)]) -> PredictRequest:
-        """Return a request unchanged: it was checked on admission, so that an error concerns this request alone."""
+        """Return a request unchanged; it was checked on admission, so that its errors cannot fail a batch."""
         return request
 
     def predict(self, requests: list[PredictRequest]) -> list[Any]:
@@ -187,22 +165,16 @@ class MultiLabelAPI(LitAPI):  # type: ignore[misc]
 
 
 def ignore_signals() -> None:
-    """Let the server decide when this process ends: it has requests to answer until then."""
+    """Ignore SIGINT and SIGTERM: the server ends this process when all requests are answered."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
 
 
 class SizeLimit:
-    """Middleware that refuses a request as soon as its body is too long.
-
-    Args:
-        app: The application behind it.
-        max_bytes: Maximum length of a body.
-    """
+    """Middleware that refuses a request as soon as its body is longer than `max_bytes`."""
 
     def __init__(self, app: ASGIApp, max_bytes: int) -> None:
-        self.app = app
-        self.max_bytes = max_bytes
+        self.app, self.max_bytes = app, max_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on and count the bytes of its body while they are read."""
@@ -220,17 +192,12 @@ class SizeLimit:
 
 
 def configure_app(app: FastAPI, admission: AdmissionController) -> None:
-    """Add admission, the format of errors and the OpenAPI description to LitServe's application.
-
-    Args:
-        app: LitServe's application.
-        admission: Decides which requests are accepted.
-    """
+    """Add admission, the format of errors and the OpenAPI description to LitServe's application."""
     app.state.admission = admission
     app.exception_handler(RequestValidationError)(_on_invalid_request)
     app.exception_handler(StarletteHTTPException)(_on_http_error)
     app.title, app.version = "bert-multilabel", __version__
-    schema = app.openapi()  # FastAPI caches this object, and shows it as it is changed here
+    schema = app.openapi()  # FastAPI caches this object, so that it shows the changes
     schemas = schema["components"]["schemas"]
     for name in ("HTTPValidationError", "ValidationError"):
         del schemas[name]

@@ -197,7 +197,7 @@ def test_the_model_stays_as_it_is(backbone):
         ({"text": " \x00\n"}, r"the text ' \\x00\\n' has no words to explain"),
         ({"text": ["good"]}, r"the text must be a text, got \['good'\]"),
         ({"text": "good", "pair": 7}, "the pair must be a text, got 7"),
-        ({"text": "caf\udce9"}, r"the text 'caf\\udce9' holds a lone surrogate"),
+        ({"text": "caf\udce9"}, r"the text 'caf\\udce9' has a lone surrogate"),
         ({"text": "good", "labels": ["gift", "too expensive"]}, "unknown label 'too expensive'; did you mean 'too_e"),
         ({"text": "good", "labels": "gift"}, "labels must be a list of label names, got 'gift'"),
         ({"text": "good", "labels": []}, r"labels must be a list of label names, got \[\]"),

@@ -10,15 +10,15 @@ from pathlib import Path
 
 import pytest
 import torch
-from huggingface_hub import ModelCard
+from huggingface_hub import ModelCard, RepoCard
+from markupsafe import escape
 
 from bert_multilabel import from_backbone
 from bert_multilabel.explain.explainer import Explanation, LabelExplanation, Word
 from bert_multilabel.model.output_format import prediction_records
 from bert_multilabel.page.cli import main
 from bert_multilabel.page.html import bars_html, message_html, words_html
-from bert_multilabel.page.model import PageModel, card_examples, move_thresholds
-from bert_multilabel.page.view import NO_TEXT, Page
+from bert_multilabel.page.model import NO_TEXT, Page, PageModel, card_examples, move_thresholds
 from tests.conftest import LABELS
 
 NASTY = "<script>alert(1)</script> \"&' ${1+1} {{value}}"
@@ -113,7 +113,7 @@ def test_words_of_a_pair_are_separate():
 
 
 def test_everything_is_escaped(backbone):
-    (tiny, _), nasty = from_backbone(backbone, [NASTY, "gift"], "cls"), html.escape(NASTY)
+    (tiny, _), nasty = from_backbone(backbone, [NASTY, "gift"], "cls"), escape(NASTY)
     word = Explanation(NASTY, NASTY, False, [Word(NASTY, 0, len(NASTY), False)], explanation_of("a", "b c").labels)
     word.labels[0].attributions[:] = [1.0]
     for shown in (bars_html(NASTY, torch.tensor([9.0, 0.0]), tiny.config), words_html(word), message_html(NASTY)):
@@ -140,9 +140,9 @@ def test_models_are_compared_each_by_its_own_labels(model, backbone, tmp_path):
     view, _ = page.score(page.start(), "a gift", "for you")
     assert [len(read_bars(column)) for column in page.bars(view)] == [3, 2]
     view = replace(view, label="other", moved=[{}, {"other": 0.9}])
-    assert [page.threshold(number, view) for number in (0, 1)] == [None, 0.9]
+    assert page.thresholds(view) == [None, 0.9]
     words = page.words(view)
-    assert "unknown label &#x27;other&#x27;" in words[0]
+    assert "unknown label &#39;other&#39;" in words[0]
     assert "<mark" in words[1]
 
 
@@ -169,8 +169,8 @@ def test_a_space_holds_all_it_needs_and_nothing_private(model_dir, tmp_path, mon
     for name in ("torch", "transformers", "gradio", "captum"):
         assert re.search(rf"^{name}\b", needed, re.MULTILINE)
     assert ";" not in needed and "pytest" not in needed
-    head = (space / "README.md").read_text().split("---\n")[1]
-    assert 'sdk: "gradio"\n' in head and 'app_file: "app.py"\n' in head
+    head = RepoCard.load(space / "README.md").data
+    assert (head.sdk, head.app_file, head.title) == ("gradio", "app.py", "Labels by tiny")
     files = {path.name for path in (space / "models" / "tiny").iterdir()}
     assert "model.safetensors" in files and not files & {"checkpoint-7", "predictions.jsonl", "training_run.json"}
     assert (space / "bert_multilabel" / "page" / "cli.py").is_file()
