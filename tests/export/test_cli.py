@@ -276,7 +276,7 @@ def test_other_folders_are_refused(exported, backbone, tmp_path, capsys):
     model_dir, output, _ = exported("cls")
     for words, message in (
         ([tmp_path, "--output", tmp_path / "out"], f"{tmp_path} is not a model directory"),
-        ([backbone, "--output", tmp_path / "out"], "is a 'bert' model without labels: pass the directory"),
+        ([backbone, "--output", tmp_path / "out"], "is a 'bert' model without labels"),
         ([model_dir, "--output", output], f"{output} exists and is not an empty directory"),
     ):
         with pytest.raises(SystemExit, match="2"):
