@@ -25,10 +25,8 @@ from . import auto as auto  # registers our classes with AutoConfig
 logger = logging.get_logger(__name__)
 
 # Entries of a checkpoint's configuration about its old task, class or storage.
-_NOT_INHERITED = {
-    *("architectures", "auto_map", "dtype", "id2label", "label2id", "model_type", "problem_type"),
-    *("output_attentions", "output_hidden_states"),
-}
+_OLD_TASK = ("architectures", "auto_map", "id2label", "label2id", "model_type", "problem_type")
+_NOT_INHERITED = {*_OLD_TASK, "dtype", "output_attentions", "output_hidden_states"}
 
 
 def from_backbone(
@@ -175,10 +173,8 @@ def _read_source(path: str | PathLike[str], strategy: str, config: dict[str, Any
 def _check_same_form(path: str | PathLike[str], saved: PreTrainedConfig, asked: dict[str, Any]) -> None:
     for field in ("strategy", "label_attention", "label_layers"):
         trained = getattr(saved, field)
-        same = {trained}
-        if field == "label_layers" and trained is None:
-            same.add(saved.num_hidden_layers)  # None means all of them
-        if asked.get(field, trained) not in same:
+        all_layers = saved.num_hidden_layers if field == "label_layers" and trained is None else trained
+        if asked.get(field, trained) not in (trained, all_layers):
             raise MultiLabelError(f"{path} was trained with {field} {trained!r}, not {asked[field]!r}: use its own")
 
 

@@ -61,7 +61,7 @@ def _refresh_readme(repo_id: str, token: bool | str | None, revision: str | None
 
 
 def make_readme(repo_id: str, files: Collection[str], tags: Collection[str] = (), note: str = "") -> ModelCard:
-    """Make the README.md of a repository that does not hold a finished training run.
+    """Return the README.md of a repository without a finished training run.
 
     Args:
         repo_id: The repository, "user/name".

@@ -56,11 +56,11 @@ class CallArguments:
             raise MultiLabelError(f"return_all_scores must be True or False, got {self.return_all_scores!r}")
         if self.pooling is not None and self.stride is None:
             raise MultiLabelError(f"pooling={self.pooling!r} is for windows over long texts: pass a stride, too")
-        _ = self.windows
+        _ = self.windows  # checks its values
 
     @property
     def windows(self) -> Windows | None:
-        """How to cut texts that are too long into windows; None cuts them off."""
+        """How to cut long texts into windows; None cuts them off."""
         return None if self.stride is None else Windows(self.stride, self.pooling or "max")
 
 
@@ -95,12 +95,10 @@ class PipelineArguments(CallArguments):
 
 
 class MultiLabelPipeline(Pipeline):
-    """Predicts which labels each text has, and their probabilities.
+    """Predicts the labels of texts, and their probabilities.
 
-    `pipeline("multilabel-classification", model=folder, trust_remote_code=True)` loads it from a saved model or a
-    repository. An answer is `{"labels": [names], "scores": {name: probability}}`, as in `predictions.jsonl`.
-
-    Texts are sorted by length and batched inside. The model computes in the dtype with which it was loaded.
+    `pipeline("multilabel-classification", model=folder, trust_remote_code=True)` loads it. An answer is
+    `{"labels": [names], "scores": {name: probability}}`. The model computes in the dtype with which it was loaded.
 
     Args:
         model: Any of this package's models.
@@ -178,9 +176,8 @@ class MultiLabelPipeline(Pipeline):
         self.defaults = arguments
         return {}, {}, {}
 
-    def preprocess(  # type: ignore[override]  # no tensors yet, because batches are formed of many texts
-        self, item: Any, number: int = 0
-    ) -> tuple[str, str | None]:
+    # No tensors yet, because batches are formed of many texts.
+    def preprocess(self, item: Any, number: int = 0) -> tuple[str, str | None]:  # type: ignore[override]
         """Return text and pair of one input; errors name its number."""
         pair = item if isinstance(item, Mapping) else {"text": item}
         unknown = [key for key in pair if key not in ("text", "text_pair")]

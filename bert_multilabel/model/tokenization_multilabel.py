@@ -138,14 +138,7 @@ class MultiLabelTokenizer(PushedInParts, BertTokenizer):
             special_tokens=list(zip((cls, sep, *tokens), ids, strict=True)),
         )
 
-    def __call__(
-        self,
-        text: Any = None,
-        text_pair: Any = None,
-        text_target: Any = None,
-        text_pair_target: Any = None,
-        **kwargs: Any,
-    ) -> BatchEncoding:
+    def __call__(self, text: Any = None, text_pair: Any = None, *targets: Any, **kwargs: Any) -> BatchEncoding:
         """Tokenize as the base class does, and add `label_mask`; raise a MultiLabelError as the class says."""
         options = {**kwargs, **(kwargs.pop("tokenizer_kwargs", None) or {})}
         if options.get("split_special_tokens") is False:
@@ -154,9 +147,9 @@ class MultiLabelTokenizer(PushedInParts, BertTokenizer):
             # The backend drops an empty pair of a single text, though not one in a batch. A space has no tokens.
             text_pair = " "
         if text is not None:
-            text, text_pair = self._check_room(text, text_pair, **options)
+            text, text_pair = self._check_room(text, text_pair, options)
         try:
-            encoding: BatchEncoding = super().__call__(text, text_pair, text_target, text_pair_target, **options)
+            encoding: BatchEncoding = super().__call__(text, text_pair, *targets, **options)
         except TypeError as error:
             invalid = next((item for item in _texts_in([text, text_pair]) if _SURROGATE.search(item)), None)
             if invalid is None:
@@ -171,9 +164,7 @@ class MultiLabelTokenizer(PushedInParts, BertTokenizer):
         """Return the `input_ids` of a call."""
         return self(text, text_pair, add_special_tokens=add_special_tokens, **kwargs)["input_ids"]
 
-    def tokenize(
-        self, text: str, pair: str | None = None, add_special_tokens: bool = False, **kwargs: Any
-    ) -> list[str]:
+    def tokenize(self, text: str, pair: Any = None, add_special_tokens: bool = False, **kwargs: Any) -> list[str]:
         """Return the tokens of a text."""
         return self(text, pair, add_special_tokens=add_special_tokens, **kwargs).tokens()
 
@@ -210,42 +201,30 @@ class MultiLabelTokenizer(PushedInParts, BertTokenizer):
             mask = BatchEncoding({"label_mask": mask}, tensor_type=kind)["label_mask"]
         encoding["label_mask"] = mask
 
-    def _check_room(
-        self,
-        text: Any,
-        text_pair: Any,
-        add_special_tokens: bool = True,
-        padding: Any = False,
-        truncation: Any = None,
-        max_length: int | None = None,
-        is_split_into_words: bool = False,
-        return_overflowing_tokens: bool = False,
-        **_: Any,
-    ) -> tuple[Any, Any]:
+    def _check_room(self, text: Any, text_pair: Any, options: dict[str, Any]) -> tuple[Any, Any]:
         """Refuse a `max_length` without room for text; return text and pair, cut if they are far too long."""
+        truncation, max_length = options.get("truncation"), options.get("max_length")
         if truncation is None:  # as the base class understands it
-            truncation = max_length is not None and padding is False
+            truncation = max_length is not None and options.get("padding", False) is False
         strategy = getattr(truncation, "value", truncation)
-        if strategy in (False, "do_not_truncate") or not add_special_tokens:
+        if strategy in (False, "do_not_truncate") or not options.get("add_special_tokens", True):
             return text, text_pair
         max_length = self.model_max_length if max_length is None else max_length
+        are_words = options.get("is_split_into_words", False)
         # Below the number of special tokens the backend would return the text uncut.
         is_batch_of_lists = isinstance(text, (list, tuple)) and len(text) > 0 and isinstance(text[0], (list, tuple))
-        is_pair = text_pair is not None or (is_batch_of_lists and not is_split_into_words)
+        is_pair = text_pair is not None or (is_batch_of_lists and not are_words)
         needed = int(self.num_special_tokens_to_add(pair=is_pair)) + (2 if is_pair else 1)
         if max_length < needed:
             room = f"leaves no room for text besides {len(self.label_token_ids)} label tokens"
             raise MultiLabelError(f"max_length={max_length} {room}: it must be at least {needed}")
-        if is_pair and strategy in (True, "longest_first") and not return_overflowing_tokens:
-            return self._cut_long_pairs(text, text_pair, max_length, is_split_into_words)
+        if is_pair and strategy in (True, "longest_first") and not options.get("return_overflowing_tokens"):
+            return self._cut_long_pairs(text, text_pair, max_length, are_words)
         return text, text_pair
 
     def _cut_long_pairs(self, text: Any, text_pair: Any, max_length: int, are_words: bool) -> tuple[Any, Any]:
-        """Cut pairs of long texts so that truncation has less to remove; it keeps the same tokens.
-
-        The backend stores what it removes: of a pair, every piece of one text with every piece of the other. Two texts
-        of 100 KB would need all memory.
-        """
+        """Cut pairs of long texts so that truncation has less to remove; it keeps the same tokens."""
+        # The backend stores each removed piece of one text with each of the other: 100 KB each would need all memory.
         if text_pair is None:
             return [self._cut_pair(pair[0], pair[1], max_length) if len(pair) == 2 else pair for pair in text], None
         if isinstance(text, str) or are_words and not isinstance(text[0], (list, tuple)):

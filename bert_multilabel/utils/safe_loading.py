@@ -1,7 +1,6 @@
 """Checks on a model directory before anything in it is loaded: no pickles, no code, no files of other directories.
 
-The checks follow the entries that Transformers follows. Symbolic links are allowed, because the cache of the Hub
-consists of them.
+Symbolic links are allowed, because the cache of the Hub consists of them.
 """
 
 import json
@@ -22,8 +21,6 @@ from transformers.utils import (
 from transformers.utils.peft_utils import ADAPTER_CONFIG_NAME
 
 from bert_multilabel.errors import MultiLabelError
-
-_TOKENIZER_CONFIG_NAME = "tokenizer_config.json"
 
 
 def check_paths(path: str | PathLike[str]) -> None:
@@ -61,14 +58,13 @@ def _references(path: str | PathLike[str]) -> Iterator[tuple[str, str, str]]:
     for name in (SAFE_WEIGHTS_INDEX_NAME, WEIGHTS_INDEX_NAME):
         for shard in set((_read(path, name) or {}).get("weight_map", {}).values()):
             yield name, "weight_map", shard
-    for name in (CONFIG_NAME, _TOKENIZER_CONFIG_NAME):
+    for name in (CONFIG_NAME, "tokenizer_config.json"):
         entries = _read(path, name) or {}
-        for reference in _strings(entries.get("auto_map")):
+        code = [("auto_map", reference) for reference in _strings(entries.get("auto_map"))]
+        code += [("custom_pipelines", entry["impl"]) for entry in entries.get("custom_pipelines", {}).values()]
+        for key, reference in code:
             for part in reference.split("--"):  # a repository, and the code in it
-                yield name, "auto_map", part
-        for pipeline in entries.get("custom_pipelines", {}).values():
-            for part in pipeline["impl"].split("--"):
-                yield name, "custom_pipelines", part
+                yield name, key, part
         for file in entries.get("fast_tokenizer_files", []):
             yield name, "fast_tokenizer_files", file
         if isinstance(entries.get("transformers_weights"), str):
