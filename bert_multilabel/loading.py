@@ -5,7 +5,7 @@ from dataclasses import fields
 from os import PathLike
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import torch
 from huggingface_hub.errors import HFValidationError
@@ -24,6 +24,8 @@ from . import auto as auto  # registers our classes with AutoConfig
 
 logger = logging.get_logger(__name__)
 
+_Path = str | PathLike[str]
+_Model = TypeVar("_Model", bound=PreTrainedModel)
 # Entries of a checkpoint's configuration about its old task, class or storage.
 _OLD_TASK = ("architectures", "auto_map", "id2label", "label2id", "model_type", "problem_type")
 _NOT_INHERITED = {*_OLD_TASK, "dtype", "output_attentions", "output_hidden_states"}
@@ -78,14 +80,14 @@ def from_backbone(
         model, tokenizer = _load_multilabel(path, strategy, config, allow_pickle)
         if new_labels:
             _log_undescribed(descriptions, new_labels)
-            new_descriptions = {name: descriptions[name] for name in new_labels if name in descriptions}
-            model.add_labels(new_labels, tokenizer, new_descriptions)
+            described = {name: text for name, text in descriptions.items() if name in new_labels}
+            model.add_labels(new_labels, tokenizer, described)
         return model, tokenizer
     if add_labels:
         raise MultiLabelError(f"{path} was not trained on labels, so there are none to add to: leave add_labels out")
     own_config, tokenizer = _convert_bert(path, source, label_names, strategy, config)
     encoder = _load_weights(BertModel, path, allow_pickle, config=own_config)
-    return _build_around(cast(BertModel, encoder), tokenizer, descriptions), tokenizer
+    return _build_around(encoder, tokenizer, descriptions), tokenizer
 
 
 def load_trained(path: str | PathLike[str]) -> tuple[MultiLabelPreTrainedModel, MultiLabelTokenizer]:
@@ -178,9 +180,7 @@ def _check_same_form(path: str | PathLike[str], saved: PreTrainedConfig, asked: 
             raise MultiLabelError(f"{path} was trained with {field} {trained!r}, not {asked[field]!r}: use its own")
 
 
-def _labels_to_add(
-    path: str | PathLike[str], saved: PreTrainedConfig, label_names: list[str], add_labels: bool
-) -> list[str]:
+def _labels_to_add(path: _Path, saved: PreTrainedConfig, label_names: list[str], add_labels: bool) -> list[str]:
     """Return the labels that a model of this package lacks; raise a MultiLabelError unless they may be added."""
     left_out = [name for name in saved.label_names if name not in label_names]
     new = [name for name in label_names if name not in saved.label_names]
@@ -201,21 +201,18 @@ def _log_undescribed(descriptions: Mapping[str, str], label_names: list[str]) ->
 
 
 def _load_multilabel(
-    path: str | PathLike[str], strategy: str, config: dict[str, Any], allow_pickle: bool
+    path: _Path, strategy: str, config: dict[str, Any], allow_pickle: bool
 ) -> tuple[MultiLabelPreTrainedModel, MultiLabelTokenizer]:
-    model = cast(MultiLabelPreTrainedModel, _load_weights(MODEL_CLASSES[strategy], path, allow_pickle, **config))
+    model = _load_weights(MODEL_CLASSES[strategy], path, allow_pickle, **config)
     tokenizer = _load_tokenizer(path)
     check_tokenizer(tokenizer, model.config)
     return model, tokenizer
 
 
-def _load_weights(
-    model_class: type[PreTrainedModel], path: str | PathLike[str], allow_pickle: bool, **options: Any
-) -> PreTrainedModel:
+def _load_weights(model_class: type[_Model], path: _Path, allow_pickle: bool, **options: Any) -> _Model:
+    options = {"dtype": torch.float32, "use_safetensors": not allow_pickle or None, **options}
     try:
-        return model_class.from_pretrained(
-            path, dtype=torch.float32, trust_remote_code=False, use_safetensors=not allow_pickle or None, **options
-        )
+        return model_class.from_pretrained(path, trust_remote_code=False, **options)
     except UnpicklingError as error:
         raise MultiLabelError(
             f"the weights in {path} are a pickle that holds more than tensors, so it was not loaded: use safetensors"

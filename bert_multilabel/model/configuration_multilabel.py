@@ -75,7 +75,7 @@ class MultiLabelConfig(PushedInParts, BertConfig):
         temperature: float | list[float] = 1.0
         min_labels: int = 0
         trained_on_pairs: bool | None = None
-    else:  # Any: `validate_multilabel` checks types too, and says more than the strict decorator would.
+    else:  # Any: `validate_multilabel` checks types, with better messages than the strict decorator.
         label_names: Any = None
         strategy: Any = "cls"
         label_token_ids: Any = None
@@ -153,7 +153,7 @@ class MultiLabelConfig(PushedInParts, BertConfig):
     @classmethod
     def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Self:
         """Build a configuration from `config.json`; raise a MultiLabelError if it is invalid or of a newer version."""
-        # First, because a newer version may allow values that the checks below refuse.
+        # First, because a newer version may allow values that are invalid here.
         _check_version(config_dict.get("bert_multilabel_version", __version__))
         try:
             return super().from_dict(config_dict, **kwargs)
@@ -190,8 +190,7 @@ class MultiLabelConfig(PushedInParts, BertConfig):
         """
         config = copy.copy(self)
         if isinstance(threshold, Mapping):
-            unknown = [name for name in threshold if name not in self.label_names]
-            if unknown:
+            if unknown := [name for name in threshold if name not in self.label_names]:
                 raise MultiLabelError(f"Unknown labels in threshold: {unknown}. Known labels: {self.label_names}")
             stored = zip(self.label_names, self.label_thresholds, strict=True)
             config.threshold = _as_list([threshold.get(name, value) for name, value in stored])
@@ -243,7 +242,7 @@ class MultiLabelConfig(PushedInParts, BertConfig):
             logger.warning_once(f"The model was trained on {trained}, but gets {got}: its predictions may be poor.")
 
     def _set_labels(self, num_labels: int | None) -> None:
-        """Make `label_names`, `id2label`, `label2id` and `num_labels` agree, or refuse."""
+        """Set `label_names`, `id2label` and `label2id` from those that are set, which must agree."""
         mapped = None
         if self.id2label is not None:
             try:
@@ -256,15 +255,14 @@ class MultiLabelConfig(PushedInParts, BertConfig):
         if self.label_names is None:
             self.label_names = mapped or [f"LABEL_{index}" for index in range(2 if num_labels is None else num_labels)]
         self.label_names = read_label_names(self.label_names)
-        if mapped is not None and mapped != self.label_names:
+        if mapped not in (None, self.label_names):
             raise MultiLabelError(f"id2label names {mapped} but label_names are {self.label_names}: pass one of them")
-        if num_labels is not None and num_labels != len(self.label_names):
+        if num_labels not in (None, len(self.label_names)):
             raise MultiLabelError(f"num_labels is {num_labels} but there are {len(self.label_names)} label names")
         label2id = {name: index for index, name in enumerate(self.label_names)}
-        if self.label2id is not None and self.label2id != label2id:
-            raise MultiLabelError(f"label2id is {self.label2id} but the order of label_names says {label2id}")
-        self.id2label = dict(enumerate(self.label_names))
-        self.label2id = label2id
+        if self.label2id not in (None, label2id):
+            raise MultiLabelError(f"label2id is {self.label2id} but the order of label_names is {label2id}")
+        self.id2label, self.label2id = dict(enumerate(self.label_names)), label2id
 
     def validate_multilabel(self) -> None:
         """Raise a MultiLabelError if a field is invalid or contradicts another."""
@@ -288,15 +286,14 @@ class MultiLabelConfig(PushedInParts, BertConfig):
         _check_version(self.bert_multilabel_version)
 
     def _check_label_token_ids(self, ids: list[int]) -> None:
+        num_labels = len(self.label_names)
         if self.strategy != "label_tokens":
             raise MultiLabelError(f"label_token_ids need strategy 'label_tokens', but strategy is {self.strategy!r}")
-        num_labels = len(self.label_names)
         if not isinstance(ids, list) or not all(type(index) is int for index in ids):
             raise MultiLabelError(f"label_token_ids must be a list of whole numbers, got {ids!r}")
         if len(ids) != num_labels or len(set(ids)) != len(ids):
             raise MultiLabelError(f"label_token_ids must be {num_labels} different ids, one per label, got {ids}")
-        outside = [index for index in ids if not 0 <= index < self.vocab_size]
-        if outside:
+        if outside := [index for index in ids if not 0 <= index < self.vocab_size]:
             raise MultiLabelError(f"label_token_ids {outside} are outside the vocabulary of {self.vocab_size} tokens")
 
     def _check_label_form(self) -> None:
@@ -332,8 +329,7 @@ def check_strategy(strategy: str) -> None:
 def check_new_labels(names: Iterable[str], known: Sequence[str]) -> list[str]:
     """Return the names of labels to add; raise a MultiLabelError if there are none, or one is invalid or exists."""
     new = read_label_names(names, "names")
-    known_already = [name for name in new if name in known]
-    if known_already:
+    if known_already := [name for name in new if name in known]:
         raise MultiLabelError(f"the labels {known_already} exist already: add only new ones")
     return new
 
@@ -356,8 +352,7 @@ def read_label_names(names: Iterable[str], argument: str = "label_names") -> lis
             raise MultiLabelError(f"{argument}[{index}] is {name!r}, not a string: convert it, as to {str(name)!r}")
         if not name.strip():
             raise MultiLabelError(f"{argument}[{index}] is {name!r}: a label name must not be blank")
-    repeated = [name for name, count in Counter(values).items() if count > 1]
-    if repeated:
+    if repeated := [name for name, count in Counter(values).items() if count > 1]:
         raise MultiLabelError(f"{argument} repeats {repeated}: label names must be unique")
     return [str(name) for name in values]  # arrays of numpy hold strings of a type of their own
 

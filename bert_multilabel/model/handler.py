@@ -27,8 +27,7 @@ class EndpointHandler:
         form = 'a request must be {"inputs": ..., "parameters": {...}}'
         if not isinstance(data, dict) or "inputs" not in data:
             raise ValueError(f"{form}, got {_brief(data)}")
-        unknown = sorted(data.keys() - {"inputs", "parameters"})
-        if unknown:
+        if unknown := sorted(data.keys() - {"inputs", "parameters"}):
             raise ValueError(f"{form}, but this one also has {unknown}")
         inputs, parameters = data["inputs"], {} if data.get("parameters") is None else data["parameters"]
         if not isinstance(inputs, (str, dict, list)):

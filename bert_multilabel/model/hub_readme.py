@@ -83,23 +83,22 @@ def make_readme(repo_id: str, files: Collection[str], tags: Collection[str] = ()
     )
     loaded = [name for name in files if "/" not in name]  # folders hold checkpoints
     missing = [part for part, (ending, _) in _PARTS.items() if not any(name.endswith(ending) for name in loaded)]
+    use = f"## Use\n\n{usage(repo_id)}"
+    if missing:
+        calls = "\n".join(f'{_PARTS[part][1]}.push_to_hub("{repo_id}")' for part in missing)
+        what = f"the {' and the '.join(missing)} {'is' if missing == ['tokenizer'] else 'are'} missing"
+        todo = f"This repository does not load as a model yet: {what}. To add what is missing, in Python:"
+        use = f"## What is missing\n\n{todo}\n\n```python\n{calls}\n```"
     sections = [
         f"---\n{metadata.to_yaml()}\n---",
         f"# {repo_id.split('/')[-1]}",
         note,
         "A BERT that predicts any number of labels for each text. `config.json` holds their names and thresholds: a "
         "label is predicted if its probability is at least its threshold.",
-        _what_is_missing(repo_id, missing) if missing else f"## Use\n\n{usage(repo_id)}",
+        use,
         _MARK,
     ]
     return ModelCard("\n\n".join(section for section in sections if section) + "\n")
-
-
-def _what_is_missing(repo_id: str, parts: list[str]) -> str:
-    calls = "\n".join(f'{_PARTS[part][1]}.push_to_hub("{repo_id}")' for part in parts)
-    what = f"the {' and the '.join(parts)} {'is' if parts == ['tokenizer'] else 'are'} missing"
-    todo = f"This repository does not load as a model yet: {what}. To add what is missing, in Python:"
-    return f"## What is missing\n\n{todo}\n\n```python\n{calls}\n```"
 
 
 def usage(name: str, has_pairs: bool = False, where: str = "its name on the Hub") -> str:

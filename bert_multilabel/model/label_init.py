@@ -19,8 +19,7 @@ _BATCH_SIZE = 64  # names or descriptions that are encoded together
 
 def check_label_descriptions(descriptions: Mapping[str, str], names: Sequence[str]) -> None:
     """Raise a MultiLabelError if a description is blank or belongs to none of these labels."""
-    unknown = [name for name in descriptions if name not in names]
-    if unknown:
+    if unknown := [name for name in descriptions if name not in names]:
         raise MultiLabelError(f"Unknown labels in descriptions: {unknown}. Known labels: {list(names)}")
     for name, description in descriptions.items():
         if not isinstance(description, str) or not description.strip():

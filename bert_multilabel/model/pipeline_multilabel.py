@@ -138,7 +138,7 @@ class MultiLabelPipeline(Pipeline):
 
         Args:
             inputs: A text; a pair as `{"text": ..., "text_pair": ...}`; a list, array, column or map-style data set
-                of those; a table with the columns `text` and perhaps `text_pair`; or an iterator or generator.
+                of those; a table with the column `text`, and optionally `text_pair`; or an iterator or generator.
             **arguments: `PipelineArguments`.
 
         Returns:
@@ -180,9 +180,8 @@ class MultiLabelPipeline(Pipeline):
     def preprocess(self, item: Any, number: int = 0) -> tuple[str, str | None]:  # type: ignore[override]
         """Return text and pair of one input; errors name its number."""
         pair = item if isinstance(item, Mapping) else {"text": item}
-        unknown = [key for key in pair if key not in ("text", "text_pair")]
         text, text_pair = pair.get("text"), pair.get("text_pair")
-        if unknown:
+        if unknown := [key for key in pair if key not in ("text", "text_pair")]:
             raise MultiLabelError(f"input {number} has the key {unknown[0]!r}: pass 'text' and 'text_pair' only")
         if not isinstance(text, str) or not isinstance(text_pair, str | None):
             pair_form = '{"text": ..., "text_pair": ...}'
@@ -227,6 +226,5 @@ def _check_is_positive(name: str, value: int | None) -> None:
 
 def _check_names(arguments: Iterable[str]) -> None:
     known = [field.name for field in fields(PipelineArguments)]
-    unknown = [name for name in arguments if name not in known]
-    if unknown:
+    if unknown := [name for name in arguments if name not in known]:
         raise MultiLabelError(f"unknown arguments: {', '.join(unknown)}; this pipeline takes {', '.join(known)}")

@@ -84,7 +84,7 @@ class MultiLabelTokenizer(PushedInParts, BertTokenizer):
         return dict(super().convert_to_native_format(trust_remote_code=trust_remote_code, **kwargs))
 
     def _align_normalizer(self, arguments: dict[str, Any]) -> None:
-        """Set the normalizer to the arguments, and attributes without an argument to what `tokenizer.json` says."""
+        """Set the normalizer to the arguments, and other attributes to the values of `tokenizer.json`."""
         normalizer = self.backend_tokenizer.normalizer
         if isinstance(normalizer, BertNormalizer):
             for argument, field in _NORMALIZER_FIELDS.items():
@@ -139,7 +139,7 @@ class MultiLabelTokenizer(PushedInParts, BertTokenizer):
         )
 
     def __call__(self, text: Any = None, text_pair: Any = None, *targets: Any, **kwargs: Any) -> BatchEncoding:
-        """Tokenize as the base class does, and add `label_mask`; raise a MultiLabelError as the class says."""
+        """Tokenize as the base class does, and add `label_mask`; for errors see the class."""
         options = {**kwargs, **(kwargs.pop("tokenizer_kwargs", None) or {})}
         if options.get("split_special_tokens") is False:
             raise MultiLabelError("split_special_tokens=False would let a text add label tokens: leave it out")
@@ -154,7 +154,7 @@ class MultiLabelTokenizer(PushedInParts, BertTokenizer):
             invalid = next((item for item in _texts_in([text, text_pair]) if _SURROGATE.search(item)), None)
             if invalid is None:
                 raise
-            # The backend says only that it is not a string.
+            # The backend calls it no string.
             raise MultiLabelError(f"a text has a lone surrogate (invalid Unicode): {repr(invalid)[:80]}") from error
         if self.label_token_ids and "input_ids" in encoding:
             self._add_label_mask(encoding)
@@ -202,7 +202,7 @@ class MultiLabelTokenizer(PushedInParts, BertTokenizer):
         encoding["label_mask"] = mask
 
     def _check_room(self, text: Any, text_pair: Any, options: dict[str, Any]) -> tuple[Any, Any]:
-        """Refuse a `max_length` without room for text; return text and pair, cut if they are far too long."""
+        """Check that `max_length` leaves room for text; return text and pair, cut if they are far too long."""
         truncation, max_length = options.get("truncation"), options.get("max_length")
         if truncation is None:  # as the base class understands it
             truncation = max_length is not None and options.get("padding", False) is False
@@ -230,7 +230,7 @@ class MultiLabelTokenizer(PushedInParts, BertTokenizer):
         if isinstance(text, str) or are_words and not isinstance(text[0], (list, tuple)):
             return self._cut_pair(text, text_pair, max_length)
         if len(text) != len(text_pair):
-            return text, text_pair  # the base class refuses them
+            return text, text_pair  # the base class raises an error
         pairs = [self._cut_pair(*pair, max_length) for pair in zip(text, text_pair, strict=True)]
         return [first for first, _ in pairs], [second for _, second in pairs]
 

@@ -73,7 +73,8 @@ class Windows:
         self.check_room(tokenizer, max_length)
         cut_ids, cut_types, counts = [], [], []
         for row, (ids, types) in enumerate(zip(input_ids, token_type_ids, strict=True)):
-            end = _end_of_text(ids, tokenizer)
+            first_sep = ids.index(tokenizer.sep_token_id)  # no text has the id of [SEP] or of a label token
+            end = first_sep if first_sep < len(ids) - 1 else first_sep - len(tokenizer.label_token_ids)
             spans = [(1, end)] if len(ids) <= max_length else self._spans(row, ids, end, tokenizer, max_length)
             for start, stop in spans:
                 cut_ids.append([*ids[:1], *ids[start:stop], *ids[end:]])
@@ -129,10 +130,3 @@ class Windows:
         # The log-odds of the mean: log of the sum of p, minus log of the sum of 1 - p. Logs do not underflow.
         scaled = logits / temperature  # (w, L)
         return (logsigmoid(scaled).logsumexp(0) - logsigmoid(-scaled).logsumexp(0)) * temperature  # (L,)
-
-
-def _end_of_text(ids: Sequence[int], tokenizer: MultiLabelTokenizer) -> int:
-    """Return the end of the text that starts after [CLS]; no text has the id of [SEP] or of a label token."""
-    first_sep = ids.index(tokenizer.sep_token_id)
-    is_pair = first_sep < len(ids) - 1
-    return first_sep if is_pair else first_sep - len(tokenizer.label_token_ids)

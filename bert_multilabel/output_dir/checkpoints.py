@@ -65,8 +65,7 @@ def read_history(output_dir: Path) -> list[dict[str, float]]:
     checkpoints = sort_checkpoints(str(output_dir))
     if not checkpoints or not (state_file := Path(checkpoints[-1]) / TRAINER_STATE_NAME).is_file():
         return []
-    history: list[dict[str, float]] = read_record(state_file, "log_history")["log_history"]
-    return history
+    return list(read_record(state_file, "log_history")["log_history"])
 
 
 def describe_damage(checkpoint: Path) -> str | None:

@@ -25,9 +25,6 @@ def check_installed(asked: str, extra: str, packages: Sequence[str] | None = Non
         extra: One of `EXTRAS`.
         packages: By default all packages of the extra.
     """
-    missing = [package for package in packages or EXTRAS[extra] if find_spec(package) is None]
-    if missing:
-        noun = "package" if len(missing) == 1 else "packages"
-        raise MissingDependencyError(
-            f"{asked} needs the {noun} {', '.join(missing)}: pip install 'bert-multilabel[{extra}]'"
-        )
+    if missing := [package for package in packages or EXTRAS[extra] if find_spec(package) is None]:
+        needed = f"{'package' if len(missing) == 1 else 'packages'} {', '.join(missing)}"
+        raise MissingDependencyError(f"{asked} needs the {needed}: pip install 'bert-multilabel[{extra}]'")

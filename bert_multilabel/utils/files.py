@@ -156,8 +156,7 @@ def verify_checksums(folder: Path) -> str | None:
         checksums = dict(json.loads(path.read_text(encoding="utf-8")))
     except (ValueError, TypeError) as error:
         return f"{path.name}: {error}"
-    missing = [name for name in checksums if not (folder / name).is_file()]
-    if missing:
+    if missing := [name for name in checksums if not (folder / name).is_file()]:
         return f"missing {', '.join(missing)}"
     changed = [name for name, expected in checksums.items() if sha256(folder / name) != expected]
     return f"changed since it was saved: {', '.join(changed)}" if changed else None

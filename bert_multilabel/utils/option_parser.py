@@ -61,7 +61,7 @@ class OptionParser(HfArgumentParser):
         names = tuple(name for name in names if "-" not in name.lstrip("-"))
         text, default = str(settings.get("help")), settings.get("default")
         if settings.get("action") == "store_false":
-            settings["help"] = argparse.SUPPRESS  # `--no_x` says what `--x false` says
+            settings["help"] = argparse.SUPPRESS  # `--no_x` means `--x false`
         elif "default" not in text.lower() and default not in (None, False, "", argparse.SUPPRESS):
             settings["help"] = f"{text} Default: {str(default).replace('%', '%%')}."
         group = self._group_of.get(names[0].lstrip("-"))

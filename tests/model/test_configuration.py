@@ -66,7 +66,7 @@ def test_saving_stamps_the_version_of_the_code_that_writes(tmp_path):
         ({"num_labels": 4}, "num_labels is 4 but there are 3 label names"),
         ({"id2label": {0: "x", 1: "y", 2: "z"}}, r"id2label names \['x', 'y', 'z'\] but label_names are"),
         ({"id2label": {0: "good value", 2: "gift"}}, r"id2label must have the keys 0 to 1, got \[0, 2\]"),
-        ({"label2id": {"good value": 1, "too expensive": 0, "gift": 2}}, "but the order of label_names says"),
+        ({"label2id": {"good value": 1, "too expensive": 0, "gift": 2}}, "but the order of label_names is"),
         ({"threshold": 1.5}, "threshold must be a number from 0 to 1, got 1.5"),
         ({"threshold": float("nan")}, "threshold must be a number from 0 to 1, got nan"),
         ({"threshold": [0.5, 0.5]}, "threshold lists 2 values for 3 labels"),
