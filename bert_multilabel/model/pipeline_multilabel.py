@@ -6,7 +6,7 @@ Shapes: N texts, L labels.
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
-from functools import cached_property, partial
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -127,11 +127,15 @@ class MultiLabelPipeline(Pipeline):
         # The base class would make a data loader of them.
         PipelineArguments(**{name: kwargs.pop(name) for name in ("batch_size", "num_workers") if name in kwargs})
         super().__init__(model=model, tokenizer=tokenizer, **kwargs)
+        self._scored_by: tuple[Any, MultiLabelScorer] | None = None
 
-    @cached_property
+    @property
     def scorer(self) -> MultiLabelScorer:
-        """Computes the logits."""
-        return MultiLabelScorer(self.model, self.tokenizer)
+        """What scores texts with the pipeline's model and tokenizer."""
+        current = (self.model, self.tokenizer)
+        if self._scored_by is None or self._scored_by[0] != current:
+            self._scored_by = current, MultiLabelScorer(self.model, self.tokenizer)
+        return self._scored_by[1]
 
     def __call__(self, inputs: Any, **arguments: Any) -> Any:  # type: ignore[override]  # it batches by itself
         """Predict the labels of texts.

@@ -104,6 +104,16 @@ def test_changes_of_the_model_are_seen(built):
     torch.testing.assert_close(changed, one_by_one(model, tokenizer), atol=1e-5, rtol=0)
 
 
+def test_a_pipeline_scores_with_the_model_that_it_has(built):
+    model, tokenizer = built
+    classify = pipeline("multilabel-classification", model=model, tokenizer=tokenizer)
+    before = classify("gift")["scores"]
+    classify.model = copy.deepcopy(model)
+    with torch.no_grad():
+        classify.model.label_bias.add_(1)
+    assert all(classify("gift")["scores"][name] > score for name, score in before.items())
+
+
 def test_added_labels_are_scored(built):
     model, tokenizer = built
     scorer = MultiLabelScorer(model, tokenizer)
