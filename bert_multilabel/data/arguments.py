@@ -32,11 +32,7 @@ class ColumnArguments:
         check_at_least_one("max_seq_length", self.max_seq_length)
 
     def spec(self, label_names: list[str] | None) -> DataSpec:
-        """Return these arguments as a `DataSpec` with the label names of the model, if it has some.
-
-        Raises:
-            DataError: If a names file cannot be read, or names or delimiter are invalid.
-        """
+        """Return these arguments as a `DataSpec` with the label names of the model, if it has some."""
         values = {field.name: getattr(self, field.name, None) for field in fields(DataSpec)}
         return DataSpec(**values | {"label_names": label_names})
 

@@ -69,10 +69,7 @@ class Columns:
     """The columns in use.
 
     Attributes:
-        text: Column of the text.
-        pair: Column of the second text.
         labels: The label column, or the 0/1 columns; empty without labels.
-        id: Column of identifiers.
         one_per_label: Whether `labels` are 0/1 columns, one per label.
     """
 
@@ -99,11 +96,6 @@ def find_columns(table: Table, spec: DataSpec, labels_needed: bool = True) -> Co
     columns are 0/1 columns, one per label; so is a single one that holds only 0 and 1, unless the label names say
     otherwise. Without a named column and a common name, the labels are the columns with the label names, or if these
     are unknown, all remaining columns if they hold only 0 and 1.
-
-    Args:
-        table: The rows of one split.
-        spec: The named columns and labels.
-        labels_needed: Whether missing labels are an error.
 
     Raises:
         DataError: If a column is missing or named twice, or several columns have a common name.
@@ -188,11 +180,7 @@ def _find_labels(table: Table, spec: DataSpec, others: set[str | None], needed: 
 
 
 def columns_in_split(split: str, table: Table, columns: Columns, spec: DataSpec) -> Columns:
-    """Return the columns of one split; it may lack the id, and in test all labels.
-
-    Raises:
-        DataError: If the split lacks another column.
-    """
+    """Return the columns of one split; it may lack the id, and in test all labels, but no other column."""
     _check_columns(table, "text", [columns.text])
     _check_columns(table, "pair", [] if columns.pair is None else [columns.pair])
     labels = columns.labels

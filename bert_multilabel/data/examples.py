@@ -27,7 +27,6 @@ from .streaming import ExampleStream, UnchangedExamples
 
 logger = logging.get_logger(__name__)
 
-_LABELS_LOGGED = 30
 _ID_TYPES = {str: "string", int: "int64", float: "float64"}
 
 
@@ -127,7 +126,6 @@ def load_splits(
 
 
 def _find_columns_of_splits(tables: dict[str, Table], spec: DataSpec) -> dict[str, Columns]:
-    """Find the columns in the first split, and return those of each split."""
     first, last = next(iter(tables)), list(tables)[-1]
     columns = find_columns(tables[first], spec, labels_needed=first != "test")
     warn_of_guesses(tables[first], columns, spec)
@@ -173,7 +171,7 @@ def label_frequencies(examples: Dataset | ExampleStream) -> LabelFrequencies:
 def _log_labels(label_names: list[str], frequencies: LabelFrequencies) -> None:
     """Log the labels, the rarest first, since misspelt ones are rare."""
     counts = frequencies.positives.astype(np.int64)  # (L,)
-    shown = [f"{label_names[i]} {counts[i]}" for i in np.argsort(counts, kind="stable")[:_LABELS_LOGGED]]
+    shown = [f"{label_names[i]} {counts[i]}" for i in np.argsort(counts, kind="stable")[:30]]
     more = f", and {len(label_names) - len(shown)} more" if len(label_names) > len(shown) else ""
     logger.info("%d labels with their training rows, the rarest first: %s%s", len(label_names), ", ".join(shown), more)
 
@@ -203,7 +201,7 @@ class _Cleaner:
                 "source": self._table.digest(),
                 "split": self._split,
                 "columns": asdict(self._columns),
-                "parser": None if self._parser is None else asdict(self._parser),
+                "parser": self._parser and asdict(self._parser),
                 "id_names": self._id_names,
             }
         features = Features({name: kind for name, (kind, _) in self._fields().items()})
@@ -259,13 +257,12 @@ def _in_columns(examples: Iterator[dict[str, Any]], names: list[str]) -> Iterato
 
 def _clean_text(values: dict[str, Any], column: str, needed: bool) -> str:
     text = values.get(column)
-    if text is None or isinstance(text, str) and not text.strip():
-        if needed:
-            raise BadValue(f"the text is missing ({text!r}); write one or remove the row", column)
-        return ""
-    if problem := text_problem(text):
+    is_missing = text is None or isinstance(text, str) and not text.strip()
+    if is_missing and needed:
+        raise BadValue(f"the text is missing ({text!r}); write one or remove the row", column)
+    if not is_missing and (problem := text_problem(text)):
         raise BadValue(problem, column)
-    return str(text)
+    return "" if is_missing else str(text)
 
 
 def _clean_id(row_id: Any, column: str, id_type: type) -> Any:
@@ -274,10 +271,11 @@ def _clean_id(row_id: Any, column: str, id_type: type) -> Any:
         return None
     # By type and not by isinstance, which takes True for a number.
     if type(row_id) is not id_type or id_type not in _ID_TYPES:
-        kind = type(row_id).__name__
-        raise BadValue(f"{shorten(row_id)} is of type {kind}; ids must be all text or all numbers", column)
-    if isinstance(row_id, int) and not -(2**63) <= row_id < 2**63:
-        raise BadValue(f"{shorten(row_id)} is too large a number for an id; write the ids as text", column)
-    if isinstance(row_id, str) and (problem := text_problem(row_id)):
+        problem = f"{shorten(row_id)} is of type {type(row_id).__name__}; ids must be all text or all numbers"
+    elif isinstance(row_id, int) and not -(2**63) <= row_id < 2**63:
+        problem = f"{shorten(row_id)} is too large a number for an id; write the ids as text"
+    else:
+        problem = text_problem(row_id) if isinstance(row_id, str) else ""
+    if problem:
         raise BadValue(problem, column)
     return row_id

@@ -11,11 +11,9 @@ from .reading import Row, Table, check_is_file, describe_problem, parse_json, ra
 
 
 def read_label_descriptions(path: str, label_names: list[str]) -> dict[str, str]:
-    """Read label descriptions: a JSON object, or rows with the columns `label` and `description`.
+    """Read descriptions of some labels: a json file with one object such as `{"gift": "The buyer ..."}`, or rows.
 
-    Args:
-        path: A json file with one object such as `{"gift": "The buyer ..."}`, or csv, tsv, jsonl or parquet.
-        label_names: All label names; a label need not have a description.
+    Rows are csv, tsv, jsonl or parquet with the columns `label` and `description`.
 
     Raises:
         DataError: If the file cannot be read or lacks a column, or rows are bad; lists all bad rows.
@@ -27,7 +25,8 @@ def read_label_descriptions(path: str, label_names: list[str]) -> dict[str, str]
     descriptions: dict[str, str] = {}
     problems = []
     for row in table:
-        name, description = (_clean(row.values.get(column)) for column in ("label", "description"))
+        cells = (row.values.get(column) for column in ("label", "description"))
+        name, description = (cell.strip() if isinstance(cell, str) else "" for cell in cells)
         if problem := row.problem or _find_problem(name, description, label_names, descriptions):
             problems.append(describe_problem(path, row, problem))
         else:
@@ -57,7 +56,3 @@ def _find_problem(name: str, description: str, label_names: list[str], before: C
     if not description:
         return f"label {name!r} has a blank description, or one that is not text; write one, or remove the row"
     return ""
-
-
-def _clean(cell: object) -> str:
-    return cell.strip() if isinstance(cell, str) else ""

@@ -10,7 +10,8 @@ import json
 import math
 import re
 import sys
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Collection, Container, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cached_property
@@ -75,11 +76,7 @@ class LabelParser:
 
     @classmethod
     def of_columns(cls, columns: list[str], label_names: list[str] | None = None) -> "LabelParser":
-        """Make the parser for one 0/1 column per label; the order is that of the label names, if they are known.
-
-        Raises:
-            DataError: If names and columns are not the same.
-        """
+        """Make the parser for one 0/1 column per label, in the order of the label names, if they are known."""
         names = label_names or columns
         if set(names) != set(columns):
             lacking, unknown = sorted(set(names) - set(columns)), sorted(set(columns) - set(names))
@@ -108,24 +105,19 @@ class LabelParser:
             DataError: If the label names are unknown or too many, or the lists are multi-hot vectors.
         """
         known = label_names or []
-        facts = _LabelFacts(known)
-        for split, values in values_by_split.items():
-            for value in values:
-                facts.update(split, value, column)
-        if facts.format in (LabelFormat.IDS, LabelFormat.ONE_ID) and not known:
+        label_format, found, are_multi_hot = _find_format(column, values_by_split, frozenset(known))
+        if label_format in (LabelFormat.IDS, LabelFormat.ONE_ID) and not known:
             raise DataError(f"column {column!r} holds ids without names: pass the label names")
-        if facts.format is LabelFormat.IDS and facts.is_multi_hot:
-            raise DataError(
-                f"column {column!r} holds lists of {len(known)} zeros and ones, probably multi-hot vectors and not "
-                "ids; write the names or ids of the labels, or one 0/1 column per label"
-            )
-        delimiter = (delimiter or facts.delimiter) if facts.format is LabelFormat.TEXT else None
-        parser = cls(facts.format, [column], known, delimiter)
+        if label_format is LabelFormat.IDS and are_multi_hot:
+            advice = "write the names of the labels, or one 0/1 column per label"
+            raise DataError(f"column {column!r} holds lists of {len(known)} zeros and ones: {advice}")
+        delimiter = (delimiter or found) if label_format is LabelFormat.TEXT else None
+        parser = cls(label_format, [column], known, delimiter)
         names, repeated = _names_in_values(parser, values_by_split)
         if not known and len(names) > _MOST_NAMES_FOUND:
+            number, advice = len(names), "pass another column, or the label names"
             raise DataError(
-                f"column {column!r} holds {len(names)} different labels, such as {shorten(names[0])}: pass another "
-                "column, or the label names"
+                f"column {column!r} holds {number} different labels, such as {shorten(names[0])}: {advice}"
             )
         return replace(parser, label_names=known or names, repeated=repeated)
 
@@ -134,14 +126,9 @@ class LabelParser:
         return frozenset(self.label_names)
 
     def parse(self, values: dict[str, Any], id_names: list[str] | None = None) -> list[float]:
-        """Parse the labels of one row.
+        """Parse the labels in a row's values by column into L floats; NaN means "not annotated".
 
-        Args:
-            values: The values of the row by column; a missing column counts as null.
-            id_names: The names of the ids, by position; default: the label names.
-
-        Returns:
-            L floats in the order of `label_names`: 1.0, 0.0, or NaN if a 0/1 column says "not annotated".
+        Ids are positions in `id_names`, by default in the label names.
 
         Raises:
             BadValue: If a value has another format than the dataset, or an unknown label.
@@ -182,47 +169,44 @@ def zero_one(value: object) -> float | None:
     return _ZERO_ONE.get(_as_text(value))
 
 
-@dataclass
 class ColumnFacts:
-    """What the cells of a column have in common. Pass each cell to `update`.
+    """What the cells of a column have in common, and as `example` the first one that is not empty.
 
-    Attributes:
-        is_zero_one: All cells are 0, 1 or "not annotated".
-        is_annotated: At least one cell is 0 or 1.
-        is_all_missing: All cells are empty, null, NaN, or the -1 and -100 that hide the labels of test sets.
-        is_numeric: All cells that are not empty are numbers, or text that spells one.
-        example: The first cell that is not empty.
+    Pass each cell to `update`.
     """
 
-    is_zero_one: bool = True
-    is_annotated: bool = False
-    is_all_missing: bool = True
-    is_numeric: bool = True
-    example: Any = None
+    def __init__(self) -> None:
+        self.example: Any = None
+        self._kinds: set[str] = set()
+
+    @property
+    def is_all_missing(self) -> bool:
+        """Whether all cells are empty, null, NaN, or the -1 and -100 that hide the labels of test sets."""
+        return self._kinds <= {"missing", "hidden"}
 
     @property
     def holds_zero_one(self) -> bool:
-        """Whether this is a 0/1 column."""
-        return self.is_zero_one and self.is_annotated
+        """Whether this is a 0/1 column; some cells may be missing."""
+        return "0/1" in self._kinds and self._kinds <= {"missing", "0/1"}
 
     @property
     def holds_numbers(self) -> bool:
-        """Whether this is a column of numbers."""
-        return self.is_numeric and self.example is not None
+        """Whether this is a column of numbers; some cells may be missing."""
+        return self.example is not None and "other" not in self._kinds
 
     def update(self, cell: object) -> None:
         """Take one more cell into account."""
-        if not (self.is_zero_one or self.is_all_missing or self.is_numeric):
+        if "other" in self._kinds:
             return  # nothing can change any more
         text = _as_text(cell)
-        number = _ZERO_ONE.get(text)
-        is_missing = number is not None and math.isnan(number)
-        self.is_zero_one = self.is_zero_one and number is not None
-        self.is_annotated = self.is_annotated or (number is not None and not is_missing)
-        self.is_all_missing = self.is_all_missing and (is_missing or text == "-1")
-        if text and cell != []:
-            self.is_numeric = self.is_numeric and (number is not None or is_number(text))
-            self.example = cell if self.example is None else self.example
+        if (number := _ZERO_ONE.get(text)) is not None:
+            self._kinds.add("missing" if math.isnan(number) else "0/1")
+        elif text == "-1":
+            self._kinds.add("hidden")
+        else:
+            self._kinds.add("number" if cell == [] or is_number(text) else "other")
+        if self.example is None and text and cell != []:
+            self.example = cell
 
 
 def is_number(text: str) -> bool:
@@ -231,9 +215,7 @@ def is_number(text: str) -> bool:
 
 
 def _as_text(cell: object) -> str:
-    if cell is None:
-        return ""
-    return "[...]" if isinstance(cell, (list, dict)) else str(cell).strip().lower()
+    return "[...]" if isinstance(cell, (list, dict)) else str("" if cell is None else cell).strip().lower()
 
 
 def shorten(value: object, width: int = 80) -> str:
@@ -303,16 +285,13 @@ def _format_of(cell: Any, column: str, known: Container[str]) -> tuple[LabelForm
 
 def _parse_list(text: str, column: str) -> Any:
     """Parse a text in square brackets as a JSON list, else as a Python one."""
-    try:
+    with suppress(ValueError, RecursionError):
         return json.loads(text)
-    except (ValueError, RecursionError):
-        pass
     # Python concatenates adjacent strings: a printed array, ['a' 'b'], would become the one label 'ab'.
     if not _ADJACENT_STRINGS.search(text):
-        try:
+        # The last two: nested too deeply.
+        with suppress(ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
             return ast.literal_eval(text)
-        except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):  # the last two: nested too deeply
-            pass
     raise BadValue(f'{shorten(text)} looks like a list but cannot be read; write it like ["a", "b"]', column)
 
 
@@ -328,51 +307,33 @@ def _name_of_id(item: int, id_names: list[str], column: str) -> str:
 
 def _clean_name(item: str, cell: object, column: str) -> str:
     name = item.strip()
-    if not name:
-        raise BadValue(f"{shorten(cell)} holds an empty label; remove it", column)
-    if problem := text_problem(name):
+    if problem := text_problem(name) if name else f"{shorten(cell)} holds an empty label; remove it":
         raise BadValue(problem, column)
     return name
 
 
-class _LabelFacts:
-    """What the values of a label column have in common."""
-
-    def __init__(self, known: list[str]) -> None:
-        self._known = frozenset(known)
-        self._first_format: LabelFormat | None = None
-        self._first_label_format: LabelFormat | None = None
-        self._are_vectors, self._repeats = True, False
-        self._delimiters: dict[str, set[str]] = {}  # by split, in order
-
-    def update(self, split: str, value: Any, column: str) -> None:
-        try:
-            label_format, items = _format_of(value, column, self._known)
-        except BadValue:
-            return  # reported when the rows are parsed
-        self._first_format = self._first_format or label_format
-        if items:
-            self._first_label_format = self._first_label_format or label_format
-        self._are_vectors = self._are_vectors and len(items) == len(self._known) and set(items) <= {0, 1}
-        self._repeats = self._repeats or len(set(items)) < len(self._known)
-        found = self._delimiters.setdefault(split, set())
-        if label_format is LabelFormat.TEXT and items and items[0] not in self._known:  # a name may hold a delimiter
-            found.update(delimiter for delimiter in DELIMITERS if delimiter in items[0])
-
-    @property
-    def format(self) -> LabelFormat:
-        """The format of the first value with a label; without one, that of the first value."""
-        return self._first_label_format or self._first_format or LabelFormat.NAMES
-
-    @property
-    def is_multi_hot(self) -> bool:
-        """Whether all values are vectors of zeros and ones that, as ids, would repeat labels."""
-        return self._are_vectors and self._repeats
-
-    @property
-    def delimiter(self) -> str | None:
-        """The first of `DELIMITERS` in the first split that has one."""
-        return next((min(found, key=DELIMITERS.index) for found in self._delimiters.values() if found), None)
+def _find_format(
+    column: str, values_by_split: Mapping[str, Iterable[Any]], known: Collection[str]
+) -> tuple[LabelFormat, str | None, bool]:
+    """Return the format and delimiter of the labels, and whether they are multi-hot vectors: ids would not repeat."""
+    first: LabelFormat | None = None
+    first_with_labels: LabelFormat | None = None
+    are_vectors, repeats = True, False
+    delimiters: dict[str, set[str]] = {split: set() for split in values_by_split}
+    for split, values in values_by_split.items():
+        for value in values:
+            try:
+                label_format, items = _format_of(value, column, known)
+            except BadValue:
+                continue  # reported when the rows are parsed
+            first = first or label_format
+            first_with_labels = first_with_labels or (label_format if items else None)
+            are_vectors = are_vectors and len(items) == len(known) and set(items) <= {0, 1}
+            repeats = repeats or len(set(items)) < len(known)
+            if label_format is LabelFormat.TEXT and items and items[0] not in known:  # a name may hold a delimiter
+                delimiters[split].update(delimiter for delimiter in DELIMITERS if delimiter in items[0])
+    delimiter = next((min(found, key=DELIMITERS.index) for found in delimiters.values() if found), None)
+    return first_with_labels or first or LabelFormat.NAMES, delimiter, are_vectors and repeats
 
 
 def _names_in_values(parser: LabelParser, values_by_split: Mapping[str, Iterable[Any]]) -> tuple[list[str], int]:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,10 +33,8 @@ _ESCAPED_BYTE = re.compile("[\udc80-\udcff]")
 # Parquet files can be bombs: a few bytes that expand to gigabytes. Rows of text expand 10 times, or 50 times if many
 # are equal. More is refused if it also exceeds these numbers of bytes.
 _MOST_TIMES_LARGER = 200
-_SMALL_GROUP = 2**22
-_SMALL_FILE = 2**27
-# Read at a time: few, since each may hold the same cell of `_SMALL_GROUP` bytes, which is stored only once.
-_PARQUET_ROWS = 64
+_SMALL_GROUP, _SMALL_FILE = 2**22, 2**27
+_PARQUET_ROWS = 64  # read at a time: few, since each may hold the same cell of `_SMALL_GROUP` bytes
 _BYTES_PER_ROW = 100  # of memory in Python, without its cells
 
 
@@ -71,9 +70,6 @@ class Table:
         read: Begins a pass over the rows, including unreadable ones.
         digest: Returns a digest of the rows; None if they may change.
         features: The types of the columns, if they are known.
-
-    Raises:
-        DataError: If there are no readable rows.
     """
 
     def __init__(
@@ -137,10 +133,9 @@ def read_rows(path: str) -> Iterator[Row]:
         DataError: If the file is missing or has another extension; during iteration, if reading cannot continue.
     """
     check_is_file(path)
-    extension = Path(path).suffix.lower()
-    if extension not in _READERS:
+    if (read := _READERS.get(Path(path).suffix.lower())) is None:
         raise DataError(f"cannot read {path!r}: its extension must be one of {', '.join(_READERS)}")
-    return _READERS[extension](path)
+    return read(path)
 
 
 def read_label_names(path: str) -> list[str]:
@@ -151,12 +146,9 @@ def read_label_names(path: str) -> list[str]:
     """
     check_is_file(path)
     line_of: dict[str, int] = {}
-    for number, line in enumerate(read_lines(path), 1):
-        name = line.strip()
-        if name in line_of:
-            raise DataError(f"{path}, line {number}: label {name!r} is on line {line_of[name]} already; remove one")
-        if name:
-            line_of[name] = number
+    for number, name in enumerate(map(str.strip, read_lines(path)), 1):
+        if name and number != (before := line_of.setdefault(name, number)):
+            raise DataError(f"{path}, line {number}: label {name!r} is on line {before} already; remove one")
     if not line_of:
         raise DataError(f"{path} holds no label name; write one per line")
     return list(line_of)
@@ -175,27 +167,17 @@ def raise_problems(source: str, problems: list[str]) -> None:
 
 
 def _listed(source: str, problems: list[str]) -> str:
-    count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
-    lines = [f"{count} in {source}:", *problems[:PROBLEMS_SHOWN]]
-    if len(problems) > PROBLEMS_SHOWN:
-        lines.append(f"... and {len(problems) - PROBLEMS_SHOWN} more")
-    return "\n".join(lines)
+    heading = f"{len(problems)} problem{'s' * (len(problems) > 1)} in {source}:"
+    more = [f"... and {len(problems) - PROBLEMS_SHOWN} more"] if len(problems) > PROBLEMS_SHOWN else []
+    return "\n".join([heading, *problems[:PROBLEMS_SHOWN], *more])
 
 
 def read_files(files: dict[str, str]) -> dict[str, Table]:
-    """Read the file of each split.
-
-    Raises:
-        DataError: If a file cannot be read.
-        MultiLabelError: If there is no file, or a split has another name than train, validation and test.
-    """
+    """Read the file of each split: one or more of train, validation and test."""
     if not files or not set(files) <= set(SPLITS):
         raise MultiLabelError(f"files must be passed by split name ({', '.join(SPLITS)}), got {files!r}")
-    tables = {
-        split: Table(path, partial(read_rows, path), partial(_file_digest, path))
-        for split in SPLITS
-        if (path := files.get(split)) is not None
-    }
+    paths = [(split, files[split]) for split in SPLITS if split in files]
+    tables = {split: Table(path, partial(read_rows, path), partial(_file_digest, path)) for split, path in paths}
     for table in tables.values():
         if Path(table.source).suffix.lower() == ".parquet":
             table.features = _parquet_features(table.source)
@@ -209,14 +191,9 @@ def read_dataset(
     train_too: bool = False,
     streaming: bool = False,
 ) -> dict[str, Table]:
-    """Read splits of a dataset of the datasets library.
+    """Read the wanted splits that a dataset of the datasets library has, and perhaps its training split too.
 
-    Args:
-        name: Name or local folder for `datasets.load_dataset`.
-        config_name: Configuration of that dataset.
-        wanted: The splits to read; those that the dataset lacks are left out.
-        train_too: Read the training split even if it is not wanted.
-        streaming: Read the rows from their source at each pass, instead of storing them here first.
+    With `streaming`, rows are read from their source at each pass, instead of being stored here first.
 
     Raises:
         DataError: If there is no such dataset, or it has no wanted split.
@@ -226,9 +203,7 @@ def read_dataset(
         raise MultiLabelError(f"wanted splits must be among {', '.join(SPLITS)}, got {wanted!r}")
     try:
         dataset = load_dataset(name, config_name, streaming=streaming)
-    except FileNotFoundError as error:
-        raise DataError(f"there is no dataset {name!r}: {error}") from error
-    except (OSError, ValueError) as error:  # the Hub cannot be reached, or there is no such configuration
+    except (OSError, ValueError) as error:  # no such dataset or configuration, or the Hub cannot be reached
         raise DataError(f"cannot load the dataset {name!r}: {error}") from error
     wanted = [split for split in SPLITS if split in wanted]
     if not set(wanted) & set(dataset):
@@ -269,11 +244,7 @@ def check_is_file(path: str) -> None:
 
 
 def read_lines(path: str) -> Iterator[str]:
-    """Yield the lines of a UTF-8 file with their ends.
-
-    Raises:
-        DataError: During iteration, if the file is not UTF-8 or holds a NUL byte.
-    """
+    """Yield the lines of a UTF-8 file with their ends; raise `DataError` at a bad byte."""
     # Invalid bytes are decoded as lone surrogates: an error of open itself would not name the line.
     with _reading(path), open(path, encoding="utf-8", errors="surrogateescape", newline="") as file:
         for number, line in enumerate(file, 1):
@@ -306,20 +277,17 @@ def _csv_records(path: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
     csv.field_size_limit(2**31 - 1)  # the default, 131,072 characters, is too low for documents
     # If not strict, the csv module guesses at bad quoting and loses rows.
     reader = csv.reader(read_lines(path), delimiter=delimiter, strict=True)
-    number = 0
-    while True:
-        line = reader.line_num + 1
-        try:
-            fields = next(reader)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            place = f"{path}, {f'row {number}' if number else 'header'} (line {line})"
-            advice = "close each quote at the end of its field and double the quotes inside"
-            raise DataError(f"{place}: broken quoting ({error}); {advice}") from error
-        if fields:
-            yield line, fields
-            number += 1
+    number, line = 0, 1
+    try:
+        for fields in reader:
+            if fields:
+                yield line, fields
+                number += 1
+            line = reader.line_num + 1
+    except csv.Error as error:
+        place = f"{path}, {f'row {number}' if number else 'header'} (line {line})"
+        advice = "close each quote at the end of its field and double the quotes inside"
+        raise DataError(f"{place}: broken quoting ({error}); {advice}") from error
 
 
 def _check_header(path: str, header: list[str]) -> None:
@@ -344,22 +312,16 @@ def _read_json(path: str) -> Iterator[Row]:
 
 
 def _read_json_lines(path: str) -> Iterator[Row]:
-    number = 0
-    for line, text in enumerate(read_lines(path), 1):
-        if text.strip():
-            number += 1
-            try:
-                yield _object_row(number, line, parse_json(text))
-            except ValueError as error:
-                yield Row(number, line, {}, f"broken JSON: {error}")
+    lines = ((line, text) for line, text in enumerate(read_lines(path), 1) if text.strip())
+    for number, (line, text) in enumerate(lines, 1):
+        try:
+            yield _object_row(number, line, parse_json(text))
+        except ValueError as error:
+            yield Row(number, line, {}, f"broken JSON: {error}")
 
 
 def parse_json(text: str, **options: Any) -> Any:
-    """Parse JSON as `json.loads` does.
-
-    Raises:
-        ValueError: If it is broken or nested too deeply.
-    """
+    """Parse JSON as `json.loads` does; a text that is nested too deeply is a `ValueError`, too."""
     try:
         return json.loads(text, **options)
     except RecursionError as error:
@@ -377,7 +339,7 @@ def _read_parquet(path: str) -> Iterator[Row]:
         with pq.ParquetFile(path) as file:
             _check_header(path, file.schema_arrow.names)
             _check_compression(path, file.metadata)
-            yield from _batch_rows(_limited(path, map(_decoded, file.iter_batches(_PARQUET_ROWS))))
+            yield from _batch_rows(_limited(path, file.iter_batches(_PARQUET_ROWS)))
     except DataError:
         raise
     # Names that are not UTF-8, and times that Python cannot represent, raise other errors than those of Arrow.
@@ -397,19 +359,14 @@ def _check_compression(path: str, metadata: pq.FileMetaData) -> None:
         )
 
 
-def _decoded(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """Decode columns that are stored as indices into a dictionary, as pandas stores categories."""
-    columns = [
-        cells.dictionary_decode() if isinstance(cells, pa.DictionaryArray) else cells for cells in batch.columns
-    ]
-    return pa.RecordBatch.from_arrays(columns, batch.schema.names)
-
-
 def _limited(path: str, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     """Yield batches until they are far larger than their file: a cell that many rows share is stored once."""
     size, file_size = 0, Path(path).stat().st_size
     limit = max(_SMALL_FILE, _MOST_TIMES_LARGER * file_size)
     for batch in batches:
+        # As pandas stores categories: indices into a dictionary.
+        cells = [x.dictionary_decode() if isinstance(x, pa.DictionaryArray) else x for x in batch.columns]
+        batch = pa.RecordBatch.from_arrays(cells, batch.schema.names)
         size += batch.nbytes + _BYTES_PER_ROW * batch.num_rows
         if size > limit:
             advice = "if this is intended, write the rows as jsonl"
@@ -431,13 +388,12 @@ def _parquet_features(path: str) -> Features:
 
 
 def _batch_rows(batches: Iterable[Any]) -> Iterator[Row]:
-    number = 0
+    numbers = count(1)
     for batch in batches:
         # The datasets library and pandas read an empty csv cell as null.
         texts = [field.name for field in batch.schema if field.type in (pa.string(), pa.large_string())]
         for values in batch.to_pylist():
-            number += 1
-            yield Row(number, None, values | {name: "" for name in texts if values[name] is None})
+            yield Row(next(numbers), None, values | {name: "" for name in texts if values[name] is None})
 
 
 _READERS: dict[str, Callable[[str], Iterator[Row]]] = {

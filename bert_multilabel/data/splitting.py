@@ -24,11 +24,9 @@ def split_validation(
 ) -> tuple[Dataset, Dataset]:
     """Split examples into training and validation so that each label keeps its share on both sides.
 
-    Examples with the same text and pair go to the same side. Every label keeps at least one group of them in training,
-    so validation may be smaller than requested if labels are rare. "Not annotated" counts as 0.
-
     Iterative stratification: Sechidis, Tsoumakas and Vlahavas (2011), On the Stratification of Multi-Label Data,
-    algorithm 1, on groups of examples with the same text.
+    algorithm 1, on groups of examples with the same text and pair. Every label keeps at least one group in training,
+    so validation may be smaller than requested if labels are rare. "Not annotated" counts as 0.
 
     Args:
         dataset: N examples with a column `labels`: L floats, 1.0, 0.0 or NaN; perhaps also `text` and `pair`.
@@ -57,14 +55,18 @@ def split_validation(
     in_validation = np.zeros(len(sizes), dtype=np.bool_)  # (G,)
     if len(sizes) > 1:
         in_validation = _stratify(labels, min(max(round(fraction * len(sizes)), 1), len(sizes) - 1), seed)
-        _keep_labels_in_training(labels, in_validation)
+        lost = ~labels[~in_validation].any(axis=0)  # (L,)
+        in_validation &= ~(labels & lost).any(axis=1)  # each label keeps an example in training
         _fit_size(labels, sizes, in_validation, size, seed)
     if not in_validation.any():
         raise MultiLabelError(
             f"none of the {len(dataset)} rows can go into validation: each is the only one of a label, or shares its "
             "text with too many others; pass more rows or a validation file"
         )
-    _log_rare_labels(labels, label_names)
+    rare = np.flatnonzero(labels.sum(axis=0) < 2)
+    if len(rare):
+        names = [label_names[position] if label_names else str(position) for position in rare]
+        logger.warning("labels with fewer than 2 rows are only in training: %s", ", ".join(names))
     of_rows = in_validation[groups]  # (N,)
     return dataset.select(np.flatnonzero(~of_rows)), dataset.select(np.flatnonzero(of_rows))
 
@@ -80,14 +82,12 @@ def _group_equal_texts(dataset: Dataset) -> NDArray[np.int64]:
         return np.arange(len(dataset))
     texts = dataset.select_columns([name for name in ("text", "pair") if name in dataset.column_names])
     # Digests, since the texts may not fit into memory.
-    digests = np.array([_digest(**row) for row in texts], dtype=np.uint64)  # (N,)
-    groups: NDArray[np.int64] = pd.factorize(digests)[0]  # numbered in the order of their first example
+    keys = (repr(text_key(**row)).encode() for row in texts)
+    digests = [int.from_bytes(hashlib.blake2b(key, digest_size=8).digest()) for key in keys]
+    groups: NDArray[np.int64] = pd.factorize(np.array(digests, np.uint64))[
+        0
+    ]  # numbered in the order of their first example
     return groups
-
-
-def _digest(text: str, pair: str = "") -> int:
-    key = repr(text_key(text, pair)).encode()
-    return int.from_bytes(hashlib.blake2b(key, digest_size=8).digest())
 
 
 def _stratify(labels: NDArray[np.bool_], size: int, seed: int) -> NDArray[np.bool_]:
@@ -99,12 +99,6 @@ def _stratify(labels: NDArray[np.bool_], size: int, seed: int) -> NDArray[np.boo
     in_validation = np.zeros(len(labels), dtype=np.bool_)
     in_validation[validation] = True
     return in_validation
-
-
-def _keep_labels_in_training(labels: NDArray[np.bool_], in_validation: NDArray[np.bool_]) -> None:
-    """Move groups back to training, in place, if one of their labels would have none there."""
-    lost = ~labels[~in_validation].any(axis=0)  # (L,)
-    in_validation &= ~(labels & lost).any(axis=1)
 
 
 def _fit_size(
@@ -128,10 +122,3 @@ def _fit_size(
             in_validation[group] = True
             in_training -= labels[group]
             surplus += sizes[group]
-
-
-def _log_rare_labels(labels: NDArray[np.bool_], label_names: list[str] | None) -> None:
-    rare = np.flatnonzero(labels.sum(axis=0) < 2)
-    if len(rare):
-        names = [label_names[position] if label_names else str(position) for position in rare]
-        logger.warning("labels with fewer than 2 rows are only in training: %s", ", ".join(names))

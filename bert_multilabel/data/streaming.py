@@ -20,12 +20,7 @@ Example = dict[str, Any]
 
 
 class UnchangedExamples:
-    """Examples that are read from their source several times, and must be the same each time.
-
-    Args:
-        source: The name in messages.
-        read: Begins a pass over the examples; the first must end before the second begins.
-    """
+    """Examples that are read several times, one pass after the other, and must be the same each time."""
 
     def __init__(self, source: str, read: Callable[[], Iterable[Example]]) -> None:
         self._source, self._read = source, read
@@ -55,11 +50,7 @@ class ExampleStream(IterableDataset[Example]):
     """Clean examples (`text`, `labels`, perhaps `pair` and `id`) that are read again in each epoch.
 
     Their order depends only on the seed and the epoch, so that training can resume at any step. The workers of a data
-    loader share the examples.
-
-    Args:
-        read: Begins a pass over the examples, in the order of their source; picklable.
-        frequencies: Label frequencies over all examples.
+    loader share the examples; `read` begins a pass over them, and must be picklable.
     """
 
     def __init__(self, read: Callable[[], Iterable[Example]], frequencies: LabelFrequencies) -> None:
@@ -69,13 +60,10 @@ class ExampleStream(IterableDataset[Example]):
         self._is_shuffled, self._group_size, self._seed, self._epoch = False, 1, 0, 0
 
     def ordered(self, strategy: str, batch_size: int, seed: int) -> "ExampleStream":
-        """Return the same examples in an order for training.
+        """Return the same examples in an order for training, as Trainer's `train_sampling_strategy` says.
 
-        Args:
-            strategy: Trainer's `train_sampling_strategy`: `"sequential"` keeps the order of the source, `"random"`
-                draws from a buffer of `SHUFFLE_BUFFER` examples, `"group_by_length"` also sorts some batches together.
-            batch_size: Examples per training step.
-            seed: Seeds the draws, with the epoch.
+        `"sequential"` keeps the order of the source, `"random"` draws from a buffer of `SHUFFLE_BUFFER` examples,
+        seeded with the epoch too, and `"group_by_length"` also sorts the examples of some batches together by length.
         """
         stream = copy.copy(self)
         stream._is_shuffled = strategy != "sequential"

@@ -23,15 +23,10 @@ _FEATURES = {"input_ids": List(Value("int32")), "token_type_ids": List(Value("in
 
 
 def encode_rows(rows: Dataset, tokenizer: MultiLabelTokenizer, max_length: int | None = None) -> Dataset:
-    """Tokenize and truncate the texts of a dataset; the result is cached on disk.
-
-    Args:
-        rows: Columns `text`, and `pair` if there are pairs; all others are kept.
-        tokenizer: The tokenizer of the model.
-        max_length: Longest input in tokens, including label tokens; default: the model's limit.
+    """Tokenize the columns `text` and, if there are pairs, `pair`; truncate them to at most `max_length` tokens.
 
     Returns:
-        The columns `input_ids`, `token_type_ids`, `length` (in tokens), and the kept ones.
+        `input_ids`, `token_type_ids`, `length` (in tokens) and the other columns, cached on disk.
 
     Raises:
         MultiLabelError: If `max_length` exceeds the model's limit, or leaves no room for text.
@@ -56,15 +51,7 @@ def encode_rows(rows: Dataset, tokenizer: MultiLabelTokenizer, max_length: int |
 
 
 class Collator:
-    """Collates examples into a batch, after tokenizing them if necessary.
-
-    Args:
-        tokenizer: The tokenizer of the model.
-        max_length: Longest input in tokens; default: the model's limit.
-
-    Raises:
-        MultiLabelError: If `max_length` exceeds the model's limit.
-    """
+    """Collates examples into a batch, after tokenizing them to at most `max_length` tokens if necessary."""
 
     def __init__(self, tokenizer: MultiLabelTokenizer, max_length: int | None = None) -> None:
         self.tokenizer = tokenizer
@@ -107,7 +94,6 @@ def longest_first(encoded_rows: Dataset) -> np.ndarray:
 def _encode(
     tokenizer: MultiLabelTokenizer, texts: list[str], pairs: list[str] | None, max_length: int
 ) -> dict[str, list[list[int]]]:
-    """Return `input_ids` and `token_type_ids` of texts."""
     encoded = tokenizer(texts, pairs, return_attention_mask=False, **cutting(max_length))
     return {name: encoded[name] for name in ("input_ids", "token_type_ids")}
 

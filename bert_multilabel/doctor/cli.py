@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from bert_multilabel.data.arguments import DataArguments
+from bert_multilabel.data.reading import check_is_file
 from bert_multilabel.errors import MultiLabelError
 from bert_multilabel.loading import read_config, read_tokenizer
 from bert_multilabel.output_dir.checkpoints import trained_pair_column
@@ -18,34 +19,24 @@ from .examine import Examination, LoadModel, examine
 from .findings import Finding, Severity, counted, rows_text
 from .label_checks import LabelCount
 
-# The options of run_multilabel.py that the doctor takes too.
+# The options that the doctor shares with run_multilabel.py.
 _OPTIONS: dict[type, str] = {
     DataArguments: "validation_file test_file text_column text_pair_column label_column id_column label_names_file "
     "label_delimiter validation_fraction max_seq_length",
     ModelArguments: "strategy label_attention label_layers",
     MultiLabelTrainingArguments: "seed",
 }
-# These need a model.
-_MODEL_OPTIONS = ("strategy", "label_attention", "label_layers", "max_seq_length")
-
+_MODEL_OPTIONS = ("strategy", "label_attention", "label_layers", "max_seq_length")  # need a model
 WIDTH = 80
 LABELS_SHOWN = 10  # the most frequent, and as many of the rarest
-PAIRS_SHOWN = 10
-EXAMPLES_SHOWN = 3
-PROBLEMS_SHOWN = 20
+PAIRS_SHOWN, EXAMPLES_SHOWN, PROBLEMS_SHOWN = 10, 3, 20
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Examine the files named on the command line, and print the results.
-
-    Args:
-        arguments: Command line without the program name; default: `sys.argv[1:]`.
+    """Examine the files named on the command line, by default `sys.argv[1:]`, and print the results.
 
     Returns:
-        1 if there are errors in the data, else 0.
-
-    Raises:
-        SystemExit: From argparse, for `--help` (0) and wrong arguments (2).
+        1 if there are errors in the data, else 0; argparse exits with 2 for wrong arguments.
     """
     parser = _parser()
     data, model, training, other = parser.parse(arguments)
@@ -76,8 +67,7 @@ def _parser() -> OptionParser:
     parser = OptionParser(
         [_options(group, names.split()) for group, names in _OPTIONS.items()],
         prog="bert-multilabel doctor",
-        description="Examine data before training: labels, texts, lengths, duplicates, leaks between splits. "
-        "Nothing is changed.",
+        description="Examine labels, texts, lengths, duplicates, and leaks between splits. Nothing is changed.",
         epilog="Exit code: 0 without errors in the data, 1 with errors, 2 for wrong arguments.",
     )
     model = "A BERT checkpoint or a trained model: lengths are counted in its tokens. Default: in words."
@@ -98,8 +88,7 @@ def _files(data_args: DataArguments) -> dict[str, str]:
     paths = {"train": data_args.train_file, "validation": data_args.validation_file, "test": data_args.test_file}
     files = {split: path for split, path in paths.items() if path is not None}
     for path in files.values():
-        if not Path(path).is_file():
-            raise MultiLabelError(f"there is no file {path!r}")
+        check_is_file(path)
     return files
 
 
@@ -125,10 +114,7 @@ def render(result: Examination) -> Iterator[str]:
 
 
 def _render_splits(result: Examination) -> Iterator[str]:
-    yield "Rows"
-    for split in result.summaries:
-        yield f"  {split.split}: {split.source}"
-    yield ""
+    yield from ("Rows", *(f"  {split.split}: {split.source}" for split in result.summaries), "")
     rows = []
     for split in result.summaries:
         unlabelled = "-" if split.unlabelled is None else f"{split.unlabelled:,}"

@@ -33,8 +33,6 @@ class Summary:
 
     Attributes:
         split: train, validation, test or `SPLIT_OFF`.
-        source: The file.
-        rows: Number of rows.
         texts: Number of different texts (and pairs), ignoring case and spaces.
         with_pair: Number of rows with a second text.
         unlabelled: Number of rows without labels; None if the file has no labels.
@@ -74,10 +72,8 @@ class Examination:
     """All results; only findings if the rows could not be read.
 
     Attributes:
-        summaries: The size of each split.
-        labels: The frequency of each label, the most frequent first.
-        pairs: The pairs of labels that occur together, the strongest first, at most `PAIRS_LISTED`.
-        lengths: The lengths of the inputs of each file.
+        labels: The most frequent first.
+        pairs: The strongest first, at most `PAIRS_LISTED`.
         label_tokens: Number of label tokens in each input.
         findings: The most severe first.
     """
@@ -106,15 +102,10 @@ def examine(
     load_model: LoadModel | None = None,
     max_length: int | None = None,
 ) -> Examination:
-    """Examine data before training.
+    """Examine the files of the splits: train, and perhaps validation and test.
 
-    Args:
-        spec: The known columns and labels.
-        files: Path of the file of each split: train, and perhaps validation and test.
-        fraction: Share of the training rows that training would split off without a validation file.
-        seed: Seed of that split.
-        load_model: Returns configuration and tokenizer for the label names; default: lengths in words.
-        max_length: Longest input in tokens; default: the model's limit.
+    Without a validation file, `fraction` of the training rows is split off with the seed, as in training.
+    `load_model` returns configuration and tokenizer for label names; without it, lengths are counted in words.
 
     Raises:
         MultiLabelError: If the model cannot be built for these labels, or cannot take inputs of that length.

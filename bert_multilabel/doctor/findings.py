@@ -57,8 +57,6 @@ class Split:
     """The N examples of one file, or of a part of it.
 
     Attributes:
-        name: train, validation or test.
-        source: The file.
         numbers: Row number in the file of each example, from 1, (N,).
         pairs: The second texts, "" for none.
         labels: (N, L), 1, 0 or NaN for "not annotated"; None if the file has no labels.

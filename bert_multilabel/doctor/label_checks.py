@@ -60,15 +60,12 @@ def count_labels(splits: list[Split], label_names: list[str]) -> list[LabelCount
     labelled = {split.name: split.labels for split in splits if split.labels is not None}
     positives = {name: (labels == 1).sum(axis=0) for name, labels in labelled.items()}  # (L,) each
     annotated = {name: (~np.isnan(labels)).sum(axis=0) for name, labels in labelled.items()}  # (L,) each
-    counts = [
-        LabelCount(
-            label=label,
-            positives={name: int(positives[name][i]) for name in labelled},
-            shares={name: float(positives[name][i] / max(annotated[name][i], 1)) for name in labelled},
-            annotated={name: float(annotated[name][i] / len(labels)) for name, labels in labelled.items()},
-        )
-        for i, label in enumerate(label_names)
-    ]
+    counts = []
+    for i, label in enumerate(label_names):
+        rows = {name: int(positives[name][i]) for name in labelled}
+        shares = {name: float(rows[name] / max(annotated[name][i], 1)) for name in labelled}
+        known = {name: float(annotated[name][i] / len(labels)) for name, labels in labelled.items()}
+        counts.append(LabelCount(label, rows, shares, known))
     return sorted(counts, key=lambda item: -item.positives[splits[0].name])
 
 
@@ -86,12 +83,7 @@ def _check_frequencies(split: Split, labels: NDArray[np.float32], label_names: l
     for kind, chosen, what, advice in (
         ("no-positives", positives == 0, "no row at all", "add rows with them, or leave the labels out"),
         ("few-positives", rare, f"fewer than {FEW_ROWS} rows", "add rows, or merge them into broader labels"),
-        (
-            "always-on",
-            always,
-            "all annotated rows",
-            "a model cannot learn them: add rows without them, or leave them out",
-        ),
+        ("always-on", always, "all annotated rows", "they cannot be learned: add rows without them"),
     ):
         names = [label_names[i] for i in np.argsort(positives, kind="stable") if chosen[i]]
         yield from split.about_labels(Severity.WARNING, kind, names, f"label has|labels have {what}", advice)
@@ -108,7 +100,8 @@ def _check_names(split: Split, labels: NDArray[np.float32], label_names: list[st
         rarer, other = sorted(positives[name] for name in pair)
         return rarer <= MUCH_RARER * other
 
-    same = _pairs_with_a_common_key({name: {_squeeze(name)} for name in label_names})
+    # C++ and C# are not C.
+    same = _pairs_with_a_common_key({x: {re.sub(r"[^\w+#]|_", "", x.casefold()) or x} for x in label_names})
     near = _pairs_with_a_common_key({name: set(_one_letter_less(name)) for name in label_names}) - same
     near = {pair for pair in near if re.sub(r"\D", "", pair[0]) == re.sub(r"\D", "", pair[1])}
     misspelt = set(filter(is_misspelling, near))
@@ -120,10 +113,6 @@ def _check_names(split: Split, labels: NDArray[np.float32], label_names: list[st
         message, names = f"pair|pairs of label names {what}", sorted({name for pair in pairs for name in pair})
         examples = sorted(map(quote, pairs))[:EXAMPLES]
         yield from split.report(severity, kind, len(pairs), message, advice, labels=names, examples=examples)
-
-
-def _squeeze(name: str) -> str:
-    return re.sub(r"[^\w+#]|_", "", name.casefold()) or name  # C++ and C# are not C
 
 
 def _one_letter_less(name: str) -> Iterator[str]:

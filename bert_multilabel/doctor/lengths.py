@@ -20,7 +20,6 @@ class Lengths:
     """The lengths of the inputs of one split.
 
     Attributes:
-        split: train, validation or test.
         unit: "words" or "tokens".
         limit: Longest input that is read completely; None for words.
         over: Number of inputs that exceed the limit and would be truncated.
@@ -38,10 +37,6 @@ class Lengths:
 
 class LengthProfiler:
     """Measures inputs in the tokens of a model, or in words without one.
-
-    Args:
-        model: Configuration and tokenizer of the model.
-        max_length: Longest input in tokens; default: the model's limit.
 
     Raises:
         MultiLabelError: If `max_length` exceeds the model's limit, or leaves no room for text.

@@ -21,44 +21,19 @@ SPELLED_SHARE, SPELLED_ROWS = 0.8, 10
 # Chinese and Japanese are written without spaces: each character counts as a word.
 _WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]|[^\W\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]+")
 _TAGS = "a|b|body|br|code|div|em|font|h[1-6]|head|html|i|img|li|ol|p|pre|script|span|strong|table|td|tr|u|ul"
-# Patterns that should not occur in a text: severity, kind, search, message, advice.
-_PATTERNS: list[tuple[Severity, str, Callable[[str], re.Match[str] | None], str, str]] = [
-    (
-        Severity.WARNING,
-        "replacement-characters",
-        re.compile("\ufffd").search,
-        "contain U+FFFD, which replaces lost characters",
-        "read the source again in its own encoding and save it as UTF-8",
-    ),
-    (
-        Severity.WARNING,
-        "mojibake",
-        # UTF-8 that was decoded as Latin-1 or Windows-1252.
-        re.compile("[\u00c2\u00c3\u00d0\u00d1][\u0080-\u00bf]|\u00e2\u20ac|\u00ef\u00bb\u00bf").search,
-        "contain characters like 'Ã©', the result of a wrong encoding",
-        "read the source again as UTF-8",
-    ),
-    (
-        Severity.WARNING,
-        "markup",
-        re.compile(rf"</?(?:{_TAGS})(?:\s[^<>]*)?/?>|&(?:[a-z]{{2,8}}|#\d+|#x[0-9a-f]+);", re.IGNORECASE).search,
-        "contain HTML tags or entities",
-        "convert the markup to plain text, unless the texts to predict contain it too",
-    ),
-    (
-        Severity.NOTE,
-        "control-characters",
-        re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]").search,
-        "contain control characters, which BERT ignores",
-        "replace them if they have a meaning",
-    ),
-    (
-        Severity.WARNING,
-        "links-only",
-        re.compile(r"\s*(?:(?:https?://|www\.)\S+\s*)+").fullmatch,
-        "contain nothing but links",
-        "remove the rows, or insert the text of the linked pages",
-    ),
+# UTF-8 that was decoded as Latin-1 or Windows-1252.
+_MOJIBAKE = re.compile("[\u00c2\u00c3\u00d0\u00d1][\u0080-\u00bf]|\u00e2\u20ac|\u00ef\u00bb\u00bf")
+_MARKUP = re.compile(rf"</?(?:{_TAGS})(?:\s[^<>]*)?/?>|&(?:[a-z]{{2,8}}|#\d+|#x[0-9a-f]+);", re.IGNORECASE)
+_CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
+_LINKS = re.compile(r"\s*(?:(?:https?://|www\.)\S+\s*)+")
+_DECODE = "read the source again in its own encoding and save it as UTF-8"
+# What should not occur in a text: kind, search, what is found, advice.
+_PATTERNS: list[tuple[str, Callable[[str], re.Match[str] | None], str, str]] = [
+    ("replacement-characters", re.compile("\ufffd").search, "U+FFFD, which replaces lost characters", _DECODE),
+    ("mojibake", _MOJIBAKE.search, "characters like 'Ã©', the result of a wrong encoding", _DECODE),
+    ("markup", _MARKUP.search, "HTML tags or entities", "convert them to plain text, unless new texts have them too"),
+    ("control-characters", _CONTROL.search, "control characters", "BERT ignores them: replace them if they matter"),
+    ("links-only", _LINKS.fullmatch, "nothing but links", "remove the rows, or insert the text of the linked pages"),
 ]
 
 
@@ -72,10 +47,11 @@ def check_texts(split: Split) -> Iterator[Finding]:
     empty = [position for position, text in enumerate(split.texts) if not text]
     advice = "they are predicted like any other row"
     yield from split.about_rows(Severity.NOTE, "empty-texts", empty, "text is|texts are empty", advice, examples=[])
-    for severity, kind, find, what, advice in _PATTERNS:
+    for kind, find, what, advice in _PATTERNS:
+        severity = Severity.NOTE if kind == "control-characters" else Severity.WARNING
         matches = {i: match for i, text in enumerate(split.texts) if (match := find(text) or find(split.pairs[i]))}
         examples = [_quote_match(split, i, match) for i, match in islice(matches.items(), EXAMPLES)]
-        yield from split.about_rows(severity, kind, matches, f"row|rows {what}", advice, examples)
+        yield from split.about_rows(severity, kind, matches, f"row contains|rows contain {what}", advice, examples)
     words = count_words(split.texts)  # (N,)
     short = [position for position, text in enumerate(split.texts) if text and words[position] <= 1]
     message, advice = "text has|texts have at most one word", "check whether they are enough to recognize a label"
@@ -92,7 +68,6 @@ def check_texts(split: Split) -> Iterator[Finding]:
 
 
 def _quote_match(split: Split, position: int, match: re.Match[str]) -> str:
-    """Quote an example around a match."""
     start = max(match.start() - QUOTED // 2, 0)
     return f"row {split.numbers[position]}: {shorten('…' * bool(start) + match.string[start:], QUOTED)}"
 

@@ -65,17 +65,10 @@ def predict_split(
 ) -> dict[str, float]:
     """Write the predictions of a model to `predictions.jsonl`. All processes of a run call this and share the work.
 
+    `examples` are clean: `text`, and `pair`, `labels` and `id` if there are any; `source` names them in messages.
     Each process scores every k-th shard of the examples. Shards that a killed call has finished are reused. Batches
     are formed within a shard, so logits do not depend on the number of processes. Memory does not grow with the number
     of examples if they are memory-mapped and not labelled: metrics need all logits and labels at once.
-
-    Args:
-        model: The same model in all processes.
-        tokenizer: The tokenizer of the model.
-        examples: N clean examples: columns `text`, and `pair`, `labels` and `id` if there are any.
-        source: Name of the examples in messages.
-        output_dir: The directory that all processes write to.
-        options: How examples are scored.
 
     Returns:
         In all processes, metrics with the prefix `test_`: the speed, and scores and loss if there are labels.

@@ -23,13 +23,9 @@ _AGAIN = "run the same command again"
 
 
 class Shards:
-    """The shards of the predictions of a dataset; `len()` gives their number.
+    """The shards of the predictions of a dataset, in a folder that all processes see; `len()` gives their number.
 
-    Args:
-        folder: Holds the shards until they are merged. All processes must see it.
-        examples: N clean examples; their columns `text`, `pair` and `id` determine the predictions.
-        shard_size: Number of examples in a shard; the last one may have fewer.
-        settings: Everything else that determines the predictions.
+    The columns `text`, `pair` and `id` of the examples, and the settings, must determine the predictions.
     """
 
     def __init__(self, folder: Path, examples: Dataset, shard_size: int, settings: str) -> None:
@@ -51,7 +47,7 @@ class Shards:
         return columns
 
     def is_done(self, index: int) -> bool:
-        """Whether a shard is written, by this call or by an earlier one with the same examples and settings."""
+        """Whether a shard is written, perhaps by an earlier call with the same examples and settings."""
         return self.path(index).is_file()
 
     def unstarted_first(self) -> list[int]:
@@ -60,11 +56,7 @@ class Shards:
         return sorted(range(len(self)), key=lambda index: f"part-{index:06}" in started)
 
     def write(self, index: int, records: Iterable[Any], logits: torch.Tensor | None) -> None:
-        """Write the predictions of a shard, and its logits (shard size, L) if there will be metrics.
-
-        Raises:
-            FileError: If they cannot be written.
-        """
+        """Write the predictions of a shard, and if there will be metrics its logits, (shard size, L)."""
         path = self.path(index)
         with explain_write_errors(path):
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -74,11 +66,7 @@ class Shards:
         write_json_lines(path, records)  # last: a shard with this file is complete
 
     def merge(self, target: Path) -> None:
-        """Write the lines of all shards, in order, into one file that replaces `target` when it is complete.
-
-        Raises:
-            FileError: If a shard is missing or incomplete, or `target` cannot be written.
-        """
+        """Write the lines of all shards, in order, into a file that replaces `target` when it is complete."""
         if missing := [index for index in range(len(self)) if not self.is_done(index)]:
             raise FileError(
                 f"{len(missing)} of {len(self)} shards are missing in {self.folder}, the first is {missing[0]}. "
@@ -99,11 +87,7 @@ class Shards:
                 raise FileError(f"{path} has {count} lines for {expected} examples. Remove it and {_AGAIN}")
 
     def logits(self) -> torch.Tensor:
-        """Return the logits of all shards, (N, L), float32.
-
-        Raises:
-            FileError: If the logits of a shard cannot be read.
-        """
+        """Return the logits of all shards, (N, L), float32; raise `FileError` if a file is damaged."""
         logits = []
         for index in range(len(self)):
             path = self.path(index).with_suffix(".safetensors")

@@ -354,7 +354,7 @@ def test_wanted_splits_go_by_name(three_splits, wanted):
 
 
 def test_data_sets_that_cannot_be_used(save_dataset, tmp_path):
-    with pytest.raises(DataError, match="there is no dataset"):
+    with pytest.raises(DataError, match="cannot load the dataset"):
         read_dataset(str(tmp_path / "nowhere"), None)
     with pytest.raises(DataError, match="cannot load the dataset 'nobody/nothing'"):
         read_dataset("nobody/nothing", None)  # without the Hub
