@@ -136,8 +136,7 @@ def read_tokenizer(
 ) -> tuple[MultiLabelConfig, MultiLabelTokenizer]:
     """Return configuration and tokenizer of the model that `from_backbone` builds, without loading weights.
 
-    For a BERT checkpoint, the configuration does not have `label_token_ids` yet. Arguments and errors are those of
-    `from_backbone`.
+    For a BERT checkpoint, the configuration has no `label_token_ids` yet. Arguments and errors as in `from_backbone`.
     """
     label_names = read_label_names(label_names)
     source = _read_source(path, strategy, config)

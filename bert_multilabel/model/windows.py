@@ -14,6 +14,7 @@ from .errors import MultiLabelError
 from .tokenization_multilabel import MultiLabelTokenizer
 
 POOLINGS = ("max", "mean")
+_Ids = Sequence[Sequence[int]]
 
 
 class NoRoom(MultiLabelError):
@@ -48,11 +49,7 @@ class Windows:
             raise MultiLabelError(f"pooling must be one of {', '.join(map(repr, POOLINGS))}, got {self.pooling!r}")
 
     def cut(
-        self,
-        input_ids: Sequence[Sequence[int]],
-        token_type_ids: Sequence[Sequence[int]],
-        tokenizer: MultiLabelTokenizer,
-        max_length: int,
+        self, input_ids: _Ids, token_type_ids: _Ids, tokenizer: MultiLabelTokenizer, max_length: int
     ) -> tuple[list[list[int]], list[list[int]], list[int]]:
         """Cut tokenized texts into windows.
 

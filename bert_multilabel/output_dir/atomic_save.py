@@ -43,9 +43,7 @@ def lock_output_dir(output_dir: Path) -> Iterator[None]:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
-                message = (
-                    f"another run is writing into {output_dir}: wait until it ends, or choose another --output_dir"
-                )
+                message = f"another run is writing into {output_dir}: wait until it ends, or choose another directory"
                 raise FileError(message) from error
         yield
     finally:

@@ -4,7 +4,7 @@ import argparse
 import inspect
 import sys
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import field, fields
 from functools import cached_property
 from typing import Any, TypeVar
@@ -23,33 +23,19 @@ class OptionParser(HfArgumentParser):
 
     Args:
         groups: One or more dataclasses.
-        prog: The command, for the usage line.
-        description: As in `argparse.ArgumentParser`.
-        epilog: As in `argparse.ArgumentParser`.
-        usage: As in `argparse.ArgumentParser`.
+        epilog: Last paragraph of the help.
         subjects: Names of options by subject, in the order of `--help`; a name that comes twice belongs to the last.
+        **options: `prog`, `usage` and `description` of `argparse.ArgumentParser`.
     """
 
     def __init__(
-        self,
-        groups: Any,
-        prog: str,
-        description: str | None = None,
-        epilog: str = "",
-        usage: str | None = None,
-        subjects: Mapping[str, Iterable[str]] | None = None,
+        self, groups: Any, epilog: str = "", subjects: Mapping[str, Iterable[str]] | None = None, **options: Any
     ) -> None:
         self._subjects = subjects or {}
         switch = f"Set {TRACEBACK}=1 in the environment to see where in the code an error message comes from."
-        super().__init__(
-            groups,
-            prog=prog,
-            usage=usage,
-            description=description,
-            epilog=textwrap.fill(f"{epilog} {switch}".strip(), 80),
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-            allow_abbrev=False,
-        )
+        options["epilog"] = textwrap.fill(f"{epilog} {switch}".strip(), 80)
+        options["formatter_class"] = argparse.RawDescriptionHelpFormatter
+        super().__init__(groups, allow_abbrev=False, **options)
 
     @cached_property
     def _group_of(self) -> dict[str, Any]:
@@ -67,9 +53,7 @@ class OptionParser(HfArgumentParser):
         group = self._group_of.get(names[0].lstrip("-"))
         return super().add_argument(*names, **settings) if group is None else group.add_argument(*names, **settings)
 
-    def parse_known_args(  # type: ignore[override]
-        self, args: Sequence[str] | None = None, namespace: Any = None
-    ) -> tuple[argparse.Namespace, list[str]]:
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Parse a command line whose options may be written with hyphens."""
         words = sys.argv[1:] if args is None else args
         return super().parse_known_args([_with_underscores(word) for word in words], namespace)
