@@ -120,16 +120,13 @@ def warn_of_guesses(table: Table, columns: Columns, spec: DataSpec) -> None:
     found = {role: names for role, names in by_role.items() if names and not getattr(spec, _OPTIONS[role])}
     if not found:
         return
-    guesses = [
-        f"{role} {_few(names)} (e.g. {shorten(table.facts(names[0]).example)})" for role, names in found.items()
-    ]
+    examples = {role: shorten(table.facts(names[0]).example) for role, names in found.items()}
+    guesses = [f"{role} {_few(names)} (e.g. {examples[role]})" for role, names in found.items()]
     used = set(chain.from_iterable(by_role.values()))
     unused = [column for column in table.columns if column not in used]
     rest = f"; not used: {_few(unused)}" if unused else ""
-    logger.warning(
-        f"{table.source}: columns recognized by their names: {', '.join(guesses)}{rest}. Check them; name others with "
-        + ", ".join(_OPTIONS[role] for role in found)
-    )
+    advice = f"Check them; name others with {', '.join(_OPTIONS[role] for role in found)}"
+    logger.warning(f"{table.source}: columns recognized by their names: {', '.join(guesses)}{rest}. {advice}")
 
 
 def _find_column(table: Table, role: str, named: str | None, spec: DataSpec) -> str | None:

@@ -236,8 +236,7 @@ class _Cleaner:
     def _fields(self) -> dict[str, tuple[Any, Callable[[dict[str, Any]], Any]]]:
         """Return the type of each field of an example, and the function that computes it from a row's values."""
         columns, parser, id_names = self._columns, self._parser, self._id_names
-        needed = self._split != "test"
-        text = Value("string")
+        text, needed = Value("string"), self._split != "test"
         fields: dict[str, Any] = {"text": (text, lambda values: _clean_text(values, columns.text, needed))}
         if (pair := columns.pair) is not None:
             fields["pair"] = (text, lambda values: _clean_text(values, pair, needed=False))

@@ -315,7 +315,7 @@ def _clean_name(item: str, cell: object, column: str) -> str:
 def _find_format(
     column: str, values_by_split: Mapping[str, Iterable[Any]], known: Collection[str]
 ) -> tuple[LabelFormat, str | None, bool]:
-    """Return the format and delimiter of the labels, and whether they are multi-hot vectors: ids would not repeat."""
+    """Return format and delimiter of the labels, and whether they are multi-hot vectors: as ids they repeat."""
     first: LabelFormat | None = None
     first_with_labels: LabelFormat | None = None
     are_vectors, repeats = True, False

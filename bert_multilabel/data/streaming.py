@@ -13,14 +13,14 @@ from bert_multilabel.errors import DataError
 
 from .label_frequencies import LabelFrequencies
 
-SHUFFLE_BUFFER = 10_000  # the next example is drawn from so many: shuffle a file that is sorted by label before
-_BATCHES_GROUPED = 50  # the examples of so many batches are sorted by length together, as in Transformers
+SHUFFLE_BUFFER = 10_000  # the next example is drawn from this many: shuffle a file that is sorted by label
+_BATCHES_GROUPED = 50  # the examples of this many batches are sorted by length together, as in Transformers
 
 Example = dict[str, Any]
 
 
 class UnchangedExamples:
-    """Examples that are read several times, one pass after the other, and must be the same each time."""
+    """Examples that are read several times, the first time to the end, and must be the same each time."""
 
     def __init__(self, source: str, read: Callable[[], Iterable[Example]]) -> None:
         self._source, self._read = source, read

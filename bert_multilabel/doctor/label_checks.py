@@ -19,7 +19,7 @@ MUCH_RARER = 0.1  # of two similar names, one this much rarer is taken for a mis
 EQUIVALENT = 0.9  # rows with both of two labels, as a share of the rows with either
 IMPLIED = 0.98  # rows with both of two labels, as a share of the rows with the first
 SHARE_DIFFERS = 0.25  # of a label in two splits, relative to training, ...
-ROWS_EXPECTED = 5  # ... if at least so many rows are expected
+ROWS_EXPECTED = 5  # ... if at least this many rows are expected
 
 
 @dataclass(frozen=True)
@@ -205,9 +205,7 @@ def check_shares(train: Split, validation: Split, label_names: list[str]) -> Ite
     ):
         found = np.flatnonzero(chosen)
         worst = found[np.argsort(-np.abs(positives - expected)[found], kind="stable")]
-        examples = [
-            f"{label_names[i]!r}: {counted(int(positives[i]), 'row|rows')}, {expected[i]:.1f} expected"
-            for i in worst[:EXAMPLES]
-        ]
         names = [label_names[i] for i in worst]
+        rows = [f"{counted(int(positives[i]), 'row|rows')}, {expected[i]:.1f} expected" for i in worst]
+        examples = [f"{name!r}: {text}" for name, text in zip(names, rows, strict=True)][:EXAMPLES]
         yield from validation.about_labels(severity, kind, names, f"label has|labels have {what}", advice, examples)

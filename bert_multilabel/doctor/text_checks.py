@@ -154,10 +154,8 @@ def check_leaks(splits: list[Split]) -> Iterator[Finding]:
         leaked = [i for i, key in enumerate(later.keys) if key in known and key != ("", "")]
         share = len(leaked) / len(later)
         severity = Severity.ERROR if share > LEAK_ERROR_SHARE else Severity.WARNING
-        examples = [
-            f"{later.quote(i)} is row {earlier.numbers[known[later.keys[i]][0]]} of {earlier.name}"
-            for i in leaked[:EXAMPLES]
-        ]
+        firsts = {i: earlier.numbers[known[later.keys[i]][0]] for i in leaked[:EXAMPLES]}
+        examples = [f"{later.quote(i)} is row {number} of {earlier.name}" for i, number in firsts.items()]
         message = f"row|rows of {later.name} ({share:.2%}) with a text of {earlier.name}"
         advice = f"remove them from one of the two: scores on texts seen in {earlier.name} are too high"
         yield from later.about_rows(severity, "leaks", leaked, message, advice, examples)

@@ -46,7 +46,7 @@ class PredictionOptions:
         precision: Precision of the encoder's matrix products.
         max_length: Longest input in tokens; default: the model's limit.
         windows: How longer texts are read; default: truncated.
-        top_scores: Write only so many of the highest scores; default: all.
+        top_scores: Write only this many of the highest scores; default: all.
     """
 
     precision: str = "float32"
