@@ -1,9 +1,9 @@
 """The options that say how the decisions of a model are fitted."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from bert_multilabel.errors import MultiLabelError
-from bert_multilabel.utils.option_parser import document_fields
+from bert_multilabel.utils.option_parser import document_fields, option
 
 from .thresholds import Goal
 
@@ -17,35 +17,26 @@ CALIBRATIONS = ("keep", "global", "per_label")
 class DecisionArguments:
     """How logits become labels: what is fitted on validation data after training, and stored with the model."""
 
-    threshold_goal: str = field(
-        default="hamming_score",
-        metadata={
-            "help": "What thresholds are fitted for: hamming_score, micro_f1 or macro_f1, or a bound such as "
-            "precision=0.9 or recall=0.8."
-        },
+    threshold_goal: str = option(
+        "What thresholds are fitted for: hamming_score, micro_f1 or macro_f1, or a bound such as precision=0.9 or "
+        "recall=0.8.",
+        "hamming_score",
     )
-    thresholds: str = field(
-        default="per_label",
-        metadata={
-            "help": "One threshold for all labels (global), or one per label if that scores better on examples it "
-            "was not fitted on (per_label), or those of the model (keep: 0.5 if it is new).",
-            "choices": list(THRESHOLDS),
-        },
+    thresholds: str = option(
+        "One threshold for all labels (global), or one per label if that scores better on examples it was not fitted "
+        "on (per_label), or those of the model (keep: 0.5 if it is new).",
+        "per_label",
+        choices=THRESHOLDS,
     )
-    calibration: str = field(
-        default="global",
-        metadata={
-            "help": "Divide logits by a temperature under which the labels are likeliest: one for all (global), "
-            "one per label (per_label), or that of the model (keep: 1 if it is new).",
-            "choices": list(CALIBRATIONS),
-        },
+    calibration: str = option(
+        "Divide logits by a temperature under which the labels are likeliest: one for all (global), one per label "
+        "(per_label), or that of the model (keep: 1 if it is new).",
+        "global",
+        choices=CALIBRATIONS,
     )
-    min_labels: int | None = field(
-        default=None,
-        metadata={
-            "help": "Predict at least this many labels for each example, the most probable ones first. Default: that "
-            "of the model, 0 if it is new."
-        },
+    min_labels: int | None = option(
+        "Predict at least this many labels for each example, the most probable ones first. Default: that of the "
+        "model, 0 if it is new."
     )
 
     def __post_init__(self) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from bert_multilabel.loading import load_trained
 from bert_multilabel.utils.files import write_json
-from bert_multilabel.utils.option_parser import OptionParser
+from bert_multilabel.utils.option_parser import OptionParser, option
 
 from .explainer import STEPS, Explainer, Explanation, LabelExplanation
 
@@ -30,17 +30,12 @@ class ExplainArguments:
     """What to explain."""
 
     text: str = field(metadata={"help": "The text."})
-    pair: str | None = field(default=None, metadata={"help": "The second text, for a model trained on pairs."})
-    labels: list[str] | None = field(
-        default=None,
-        metadata={
-            "help": "Labels to explain. Default: the predicted ones, or the most probable one if there are none."
-        },
+    pair: str | None = option("The second text, for a model trained on pairs.")
+    labels: list[str] | None = option(
+        "Labels to explain. Default: the predicted ones, or the most probable one if there are none."
     )
-    steps: int = field(
-        default=STEPS, metadata={"help": "Number of gradients per label: more are slower and more exact."}
-    )
-    json: str | None = field(default=None, metadata={"help": "Also write the explanation to this JSON file."})
+    steps: int = option("Number of gradients per label: more are slower and more exact.", STEPS)
+    json: str | None = option("Also write the explanation to this JSON file.")
 
 
 def render(explanation: Explanation, colour: bool = False) -> Iterator[str]:

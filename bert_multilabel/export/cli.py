@@ -22,7 +22,7 @@ from bert_multilabel.model.tokenization_multilabel import MultiLabelTokenizer
 from bert_multilabel.output_dir.checkpoints import trained_pair_column
 from bert_multilabel.utils.extras import check_installed
 from bert_multilabel.utils.files import atomic_folder, write_json
-from bert_multilabel.utils.option_parser import OptionParser
+from bert_multilabel.utils.option_parser import OptionParser, option
 
 from .parity import Parity, Sample, compare, made_up_sample, original_logits
 
@@ -39,28 +39,20 @@ class ExportArguments(ColumnArguments):
     """What to write, and the examples to compare on."""
 
     output: str = field(metadata={"help": "Folder to write; it must not exist, or be empty."})
-    file: str | None = field(
-        default=None,
-        metadata={
-            "help": "csv, tsv, json, jsonl or parquet file of examples to compare on, with or without labels. "
-            "Default: made-up texts, which only test the arithmetic."
-        },
+    file: str | None = option(
+        "csv, tsv, json, jsonl or parquet file of examples to compare on, with or without labels. Default: made-up "
+        "texts, which only test the arithmetic."
     )
-    quantize: str | None = field(
-        default=None,
-        metadata={
-            "help": "Compute most matrix products with 8-bit integers: smaller and faster, but some predictions "
-            "change, which --file measures. Default: float32.",
-            "choices": ["int8"],
-        },
+    quantize: str | None = option(
+        "Compute most matrix products with 8-bit integers: smaller and faster, but some predictions change, which "
+        "--file measures. Default: float32.",
+        choices=["int8"],
     )
-    allow_changes: bool = field(
-        default=False,
-        metadata={
-            "help": "Write a quantized model although it was not measured (no --file), or more than "
-            f"{1 - LEAST_EQUAL_ROWS:.0%}% of the examples get other labels, or the hamming score falls by more than "
-            f"{LARGEST_SCORE_LOSS}."
-        },
+    allow_changes: bool = option(
+        "Write a quantized model although it was not measured (no --file), or more than "
+        f"{1 - LEAST_EQUAL_ROWS:.0%}% of the examples get other labels, or the hamming score falls by more than "
+        f"{LARGEST_SCORE_LOSS}.",
+        False,
     )
 
     def __post_init__(self) -> None:

@@ -5,13 +5,13 @@ that support and oppose it; upload a file and download its predictions. Two mode
 leaves this machine. With --space the page is written to a folder, to push as a Hugging Face Space.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bert_multilabel.errors import MultiLabelError
 from bert_multilabel.utils.extras import check_installed
-from bert_multilabel.utils.option_parser import OptionParser
+from bert_multilabel.utils.option_parser import OptionParser, option
 
 from .model import PageModel
 from .space import write_space
@@ -24,12 +24,9 @@ if TYPE_CHECKING:  # takes seconds to import, and is only installed with the ext
 class PageArguments:
     """Where to show the page."""
 
-    host: str = field(default="127.0.0.1", metadata={"help": "Address to listen on; 0.0.0.0: all addresses."})
-    port: int = field(default=7860, metadata={"help": "Port to listen on."})
-    space: str | None = field(
-        default=None,
-        metadata={"help": "Write the page to this new folder, to push as a Space, instead of opening it."},
-    )
+    host: str = option("Address to listen on; 0.0.0.0: all addresses.", "127.0.0.1")
+    port: int = option("Port to listen on.", 7860)
+    space: str | None = option("Write the page to this new folder, to push as a Space, instead of opening it.")
 
     def __post_init__(self) -> None:
         """Raise a MultiLabelError if the port is out of range."""

@@ -8,13 +8,13 @@ connections, answers the requests it has accepted, and ends.
 import logging
 import signal
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from bert_multilabel.errors import MultiLabelError
 from bert_multilabel.model.scoring import PRECISIONS
 from bert_multilabel.utils.extras import check_installed
-from bert_multilabel.utils.option_parser import OptionParser
+from bert_multilabel.utils.option_parser import OptionParser, option
 
 from .engines import is_export, load_engine
 
@@ -25,28 +25,16 @@ SECONDS_TO_END = 300  # to answer the accepted requests; a client that never end
 class ServeArguments:
     """How to serve a model."""
 
-    host: str = field(default="127.0.0.1", metadata={"help": "Address to listen on; 0.0.0.0: all addresses."})
-    port: int = field(default=8000, metadata={"help": "Port to listen on; 0: any free port."})
-    max_batch_size: int = field(
-        default=32, metadata={"help": "Maximum number of requests that go through the model together; 1: no batching."}
+    host: str = option("Address to listen on; 0.0.0.0: all addresses.", "127.0.0.1")
+    port: int = option("Port to listen on; 0: any free port.", 8000)
+    max_batch_size: int = option("Maximum number of requests that go through the model together; 1: no batching.", 32)
+    batch_timeout: float = option("Seconds that a request waits for others; 0: no waiting.", 0.0)
+    max_waiting: int = option("Maximum number of accepted texts without an answer; more are refused (503).", 1024)
+    max_request_bytes: int = option("Maximum size of a request in bytes; longer ones are refused (413).", 1_000_000)
+    precision: str | None = option(
+        "Precision of the matrix products of the encoder; not for an export. Default: float32.", choices=PRECISIONS
     )
-    batch_timeout: float = field(
-        default=0.0, metadata={"help": "Seconds that a request waits for others; 0: no waiting."}
-    )
-    max_waiting: int = field(
-        default=1024, metadata={"help": "Maximum number of accepted texts without an answer; more are refused (503)."}
-    )
-    max_request_bytes: int = field(
-        default=1_000_000, metadata={"help": "Maximum size of a request in bytes; longer ones are refused (413)."}
-    )
-    precision: str | None = field(
-        default=None,
-        metadata={
-            "help": "Precision of the matrix products of the encoder; not for an export. Default: float32.",
-            "choices": list(PRECISIONS),
-        },
-    )
-    threads: int | None = field(default=None, metadata={"help": "Number of threads. Default: one per core."})
+    threads: int | None = option("Number of threads. Default: one per core.")
 
     def __post_init__(self) -> None:
         """Raise a MultiLabelError if a number is out of range."""

@@ -389,7 +389,7 @@ def test_a_private_repository_is_not_there_for_others_and_a_wrong_token_is_named
 
 
 def test_a_push_without_training_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="--push_to_hub pushes what was trained: add --do_train"):
+    with pytest.raises(ValueError, match="--push_to_hub needs --do_train"):
         parse_arguments(f"--model_name_or_path x --output_dir {tmp_path} --do_predict --push_to_hub".split())
 
 

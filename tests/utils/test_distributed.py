@@ -239,7 +239,7 @@ def test_batches_that_one_process_lacks_are_refused(found):
     _, one, first, second = found
     assert one["refuse_uneven"] is None
     for several in (first, second):
-        assert "5 examples in batches of 2 cannot be distributed evenly over 2 processes" in several["refuse_uneven"]
+        assert "5 examples in batches of 2 do not divide evenly among 2 processes" in several["refuse_uneven"]
 
 
 @pytest.mark.parametrize("count", ["1", "2"])
