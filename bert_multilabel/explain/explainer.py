@@ -40,30 +40,18 @@ class Word:
 
 @dataclass(frozen=True)
 class LabelExplanation:
-    """The words that support and oppose one label.
-
-    Attributes:
-        name: Name of the label.
-        given: Whether the model predicts the label.
-        probability: Probability of the label, after the temperature.
-        logit: Logit of the label.
-        baseline_logit: Its logit with [PAD] in place of every word piece.
-        attributions: How much each of the W words raises (> 0, supports) or lowers (< 0, opposes) the logit.
-        attention: Attention of the label token to each of the W words in the last layer, the mean over the heads; None
-            without label tokens.
-        error: The sum of the attributions minus `logit - baseline_logit`.
-        relative_error: Absolute value of `error` divided by this difference; None if it is 0.
-    """
+    """The words that support and oppose one label."""
 
     name: str
-    given: bool
-    probability: float
+    given: bool  # whether the model predicts the label
+    probability: float  # after the temperature
     logit: float
-    baseline_logit: float
-    attributions: list[float]
+    baseline_logit: float  # the logit with [PAD] in place of every word piece
+    attributions: list[float]  # how much each of the W words raises (> 0, supports) or lowers (< 0, opposes) the logit
+    # Attention of the label token to each of the W words in the last layer, mean of the heads; None for `cls`.
     attention: list[float] | None
-    error: float
-    relative_error: float | None
+    error: float  # the sum of the attributions minus `logit - baseline_logit`
+    relative_error: float | None  # the absolute error divided by this difference; None if it is 0
 
     @property
     def shares(self) -> list[float]:

@@ -32,7 +32,7 @@ def write_graph(path: Path, model: MultiLabelPreTrainedModel, tokenizer: MultiLa
     Args:
         path: The file to write.
         model: A model in evaluation mode; afterwards it no longer returns hidden states or attentions.
-        tokenizer: `scoring_tokenizer(tokenizer, config)`, whose `model_max_length` is stored.
+        tokenizer: `scoring_tokenizer(tokenizer, config)`; its `model_max_length` is stored.
     """
     batch = tokenizer(_EXAMPLES, padding=True, return_tensors="pt")
     inputs = {name: batch[name] for name in ("input_ids", "attention_mask", "token_type_ids")}  # (B, T) each
@@ -70,14 +70,10 @@ def write_graph(path: Path, model: MultiLabelPreTrainedModel, tokenizer: MultiLa
 
 
 def quantize(path: Path, model: MultiLabelPreTrainedModel) -> None:
-    """Replace a graph by one with 8-bit weights and integer matrix products.
+    """Replace the graph that `write_graph` wrote for a model by one with 8-bit weights and integer matrix products.
 
     Weights are quantized per output, to 7 bits: sums then do not overflow on processors without VNNI, and no more
     decisions change. Activations are quantized dynamically, so the logits of a text depend a little on its batch.
-
-    Args:
-        path: A file that `write_graph` wrote.
-        model: The model in it.
     """
     graph = onnx.load(path)
     # The shapes are inferred again: before onnxruntime 1.30, transposed weights keep the old ones.

@@ -59,14 +59,7 @@ def original_logits(model: MultiLabelPreTrainedModel, tokenizer: MultiLabelToken
 
 
 def compare(config: MultiLabelConfig, before: torch.Tensor, exported: "OnnxModel", sample: Sample) -> Parity:
-    """Compare an exported model with its original.
-
-    Args:
-        config: Configuration of the original, which decides on its logits.
-        before: Logits of the original, (N, L), from `original_logits`.
-        exported: The exported model.
-        sample: The N examples.
-    """
+    """Compare an exported model with its original, which has the configuration and the logits `before`, (N, L)."""
     after = exported.logits(sample.texts, sample.pairs)  # (N, L)
     old_probabilities, old = (result.numpy() for result in config.decide(before))  # (N, L) each
     new_probabilities, new = exported.decide(after)  # (N, L) each

@@ -50,13 +50,7 @@ def is_export(folder: Path) -> bool:
 
 
 def load_engine(folder: Path, device: str, precision: str | None, threads: int | None) -> Engine:
-    """Load a model or an export.
-
-    Args:
-        folder: A model directory, or the folder of an export.
-        device: Device of a model; an export runs on the CPU.
-        precision: One of `PRECISIONS`; None: float32, or that of the export.
-        threads: Number of threads; None: one per core.
+    """Load a model, or an export, which always runs on the CPU in its own precision.
 
     Raises:
         MissingDependencyError: If the folder is an export and onnxruntime is not installed.
