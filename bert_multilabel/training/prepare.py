@@ -137,7 +137,7 @@ def prepare_run(arguments: RunArguments) -> tuple[Prepared, MultiLabelTrainer]:
     prepared = Prepared(
         arguments=arguments,
         plan=plan,
-        data=replace(data, splits={name: rows for name, rows in data.splits.items() if name != "train"}),
+        data=replace(data, splits={name: split for name, split in data.splits.items() if name != "train"}),
         frequencies=frequencies,
         encoded=encoded,
         order=order,
@@ -312,8 +312,8 @@ def _encode(
         # Refuse them now, and not after training.
         arguments.training.windows.check_room(reader, max_seq_length or reader.model_max_length)
     encoded = {
-        name: encode_rows(rows, reader, max_seq_length)
-        for name, rows in data.splits.items()
+        name: encode_rows(split, reader, max_seq_length)
+        for name, split in data.splits.items()
         if name != "test"  # tokenized while they are scored
     }
     if "validation" not in encoded:

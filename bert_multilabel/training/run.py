@@ -150,13 +150,13 @@ def _write_report(prepared: Prepared, trainer: MultiLabelTrainer, tuned: Tuned, 
 
 def _predict(prepared: Prepared, trainer: MultiLabelTrainer, model: MultiLabelPreTrainedModel) -> dict[str, float]:
     _, data_args, args, _ = prepared.arguments
-    rows = prepared.data.splits["test"]
+    examples = prepared.data.splits["test"]
     options = PredictionOptions(
         str(args.predict_precision), data_args.max_seq_length, args.windows, data_args.top_scores
     )
     source = data_args.test_file or f"{data_args.dataset_name}, split 'test'"
-    metrics = predict_split(model, prepared.tokenizer, rows, source, Path(str(args.output_dir)), options)
-    return _report(trainer, "test", {**metrics, "test_samples": len(rows)})
+    metrics = predict_split(model, prepared.tokenizer, examples, source, Path(str(args.output_dir)), options)
+    return _report(trainer, "test", {**metrics, "test_samples": len(examples)})
 
 
 def _report(trainer: MultiLabelTrainer, split: str, metrics: dict[str, float]) -> dict[str, float]:

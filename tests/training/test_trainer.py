@@ -75,7 +75,7 @@ def make_trainer(backbone, folder, words, labels=PARTLY, form="cls", **more):
 
 def test_private_methods_of_trainer_are_overridden_as_listed_and_as_they_are():
     own = {name for name in vars(MultiLabelTrainer) if name.startswith("_") and not name.startswith("__")}
-    assert {name for name in own if hasattr(Trainer, name)} == {*PRIVATE_HOOKS}
+    assert {name for name in own if hasattr(Trainer, name)} == {*PRIVATE_HOOKS} and len(PRIVATE_HOOKS) <= 3
     for name in PRIVATE_HOOKS:
         base, override = (list(signature(getattr(of, name)).parameters) for of in (Trainer, MultiLabelTrainer))
         assert override == base, name
