@@ -35,4 +35,4 @@ def run(data: bytes) -> None:
         message = describe([{**problem, "loc": ("body", *problem["loc"])} for problem in error.errors()])
         assert 0 < len(message.encode()) <= LONGEST_MESSAGE
     else:
-        assert request.examples and all((text + (pair or "")).encode() is not None for text, pair in request.rows)
+        assert request.examples and all((text + (pair or "")).encode() is not None for text, pair in request.examples)
