@@ -118,7 +118,7 @@ def test_zero_stage_3_is_refused(monkeypatch, tmp_path):
     launched_as("deepspeed.yaml", monkeypatch, "--zero_stage", "3")
     args.deepspeed_plugin = DeepSpeedPlugin()  # which Transformers makes only where DeepSpeed is installed
     with pytest.raises(ValueError, match=r"ZeRO stage 3 shards the weights .* examples/accelerate/deepspeed.yaml"):
-        args._check_deepspeed()
+        args._check_integrations()
 
 
 @pytest.fixture(scope="module")
