@@ -107,7 +107,7 @@ def test_a_full_disk_is_named_and_the_run_goes_on_when_there_is_room(backbone, f
     run_script(**common, output_dir=tmp_path / "alone")
     full = tmp_path / "full"
     limit_files(200_000)  # holds the weights, and not the state of the optimizer
-    with pytest.raises(FileError, match=f"{full}/checkpoint-2 could not be written: .*run the same command again"):
+    with pytest.raises(FileError, match=f"{full}/checkpoint-2 could not be written: .*run the command again"):
         run_script(**common, output_dir=full)
     assert [path.name for path in full.iterdir()] == ["training_run.json"]
     limit_files(resource.RLIM_INFINITY)
