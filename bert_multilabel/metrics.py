@@ -1,7 +1,8 @@
 """Scores of 0/1 decisions against the truth, first of all the hamming score, and what a Trainer asks for.
 
-Legend: N samples, L labels, E annotated entries. Predictions and references are (N, L) arrays of 0/1. A reference of
-NaN or -100 means "not annotated": such an entry counts in no score, nor does a sample or a label of such entries only.
+Legend: N samples, L labels, E annotated entries. Predictions are (N, L), of 0/1 or bool. Probabilities are (N, L),
+from 0 to 1. References are (N, L), of 0/1 or bool, NaN or -100 where not annotated. An entry without annotation
+counts in no score, nor does a sample or a label of such entries only.
 
 The scores are computed here and not by scikit-learn, which takes a single column for a two-class problem and cannot
 leave out single entries. The tests compare the two wherever both are defined.
@@ -32,13 +33,12 @@ def hamming_score(predictions: ArrayLike, references: ArrayLike, zero_division: 
     `jaccard_score(average="samples")` wherever that is defined.
 
     Args:
-        predictions: (N, L) of 0/1 or bool.
-        references: (N, L) of 0/1 or bool, NaN or -100 where not annotated.
+        predictions: (N, L).
+        references: (N, L).
         zero_division: What a sample scores when both of its sets are empty; 1.0, for the prediction is exactly right.
 
     Raises:
-        MultiLabelError: If the arrays are not 2-D, differ in shape, are empty or hold anything else, or if no entry of
-            the references is annotated.
+        MultiLabelError: If the arrays are not 2-D, differ in shape, are empty, hold other values or no annotation.
 
     Example:
         Two of three labels are shared, where plain accuracy would be 0.8:
@@ -53,20 +53,10 @@ def hamming_score(predictions: ArrayLike, references: ArrayLike, zero_division: 
 def sample_hamming_scores(
     predictions: ArrayLike, references: ArrayLike, zero_division: float = 1.0
 ) -> NDArray[np.float64]:
-    """Score each sample; the mean is `hamming_score`.
-
-    Args:
-        predictions: (N, L) of 0/1 or bool.
-        references: (N, L) of 0/1 or bool, NaN or -100 where not annotated.
-        zero_division: What a sample scores when both of its sets are empty.
-
-    Returns:
-        (N,), NaN where no entry is annotated.
-
-    Raises:
-        MultiLabelError: As `hamming_score`.
-    """
-    return _sample_hamming_scores(_as_sets(predictions, references), zero_division)
+    """Score each sample, see `hamming_score`: (N,), NaN where no entry is annotated."""
+    sets = _as_sets(predictions, references)
+    hits, predicted, true = _count(sets, axis=1)  # (N,) each
+    return np.where(sets.annotated.any(axis=1), _ratio(hits, predicted + true - hits, zero_division), np.nan)
 
 
 def multilabel_scores(predictions: ArrayLike, references: ArrayLike, probabilities: ArrayLike) -> dict[str, float]:
@@ -82,12 +72,12 @@ def multilabel_scores(predictions: ArrayLike, references: ArrayLike, probabiliti
     - `mean_average_precision`: mean over the labels with at least one positive; 0.0 if there is none.
 
     Args:
-        predictions: (N, L) of 0/1 or bool.
-        references: (N, L) of 0/1 or bool, NaN or -100 where not annotated.
+        predictions: (N, L).
+        references: (N, L).
         probabilities: (N, L) in [0, 1]; only their order within a label matters, for the average precision.
 
     Raises:
-        MultiLabelError: As `hamming_score`, and if the probabilities differ in shape, are NaN or lie outside [0, 1].
+        MultiLabelError: As `hamming_score`, and if the probabilities differ in shape or are not from 0 to 1.
     """
     likely = _as_probabilities(probabilities, np.shape(references))
     sets = _as_sets(predictions, references)
@@ -95,15 +85,7 @@ def multilabel_scores(predictions: ArrayLike, references: ArrayLike, probabiliti
 
 
 def decision_scores(predictions: ArrayLike, references: ArrayLike) -> dict[str, float]:
-    """Those of `multilabel_scores` that look at decisions alone.
-
-    Args:
-        predictions: (N, L) of 0/1 or bool.
-        references: (N, L) of 0/1 or bool, NaN or -100 where not annotated.
-
-    Raises:
-        MultiLabelError: As `hamming_score`.
-    """
+    """Those of `multilabel_scores` that need no probabilities. It raises as `hamming_score`."""
     return _decision_scores(_as_sets(predictions, references))
 
 
@@ -113,11 +95,6 @@ def expected_calibration_error(probabilities: ArrayLike, references: ArrayLike, 
     Entries are put into bins of equal width by their probability. In each bin, the mean probability is compared with
     the share of true entries; the differences are averaged, weighted by the number of entries. Guo, Pleiss, Sun and
     Weinberger (2017), "On Calibration of Modern Neural Networks", equation 3, for the probability of a label.
-
-    Args:
-        probabilities: (N, L) in [0, 1].
-        references: (N, L) of 0/1, NaN or -100 where not annotated.
-        bins: Number of bins, at least 1.
 
     Raises:
         MultiLabelError: As `multilabel_scores`.
@@ -131,16 +108,8 @@ def calibration_bins(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Put annotated entries into bins of equal width by their probability.
 
-    Args:
-        probabilities: (N, L) in [0, 1].
-        references: (N, L) of 0/1, NaN or -100 where not annotated.
-        bins: Number of bins, at least 1.
-
     Returns:
         Of each bin the sum of its probabilities, the number of its true entries, and of all its entries: (bins,) each.
-
-    Raises:
-        MultiLabelError: As `multilabel_scores`.
     """
     totals = np.zeros((3, bins))
     for likely, true in _annotated_entries(probabilities, references):  # (E,), (E,)
@@ -153,10 +122,6 @@ def calibration_bins(
 
 def brier_score(probabilities: ArrayLike, references: ArrayLike) -> float:
     """Mean squared difference of probability and truth over all annotated entries (Brier, 1950, halved for 2 classes).
-
-    Args:
-        probabilities: (N, L) in [0, 1].
-        references: (N, L) of 0/1, NaN or -100 where not annotated.
 
     Raises:
         MultiLabelError: As `multilabel_scores`.
@@ -184,8 +149,8 @@ def per_label_scores(
     """Precision, recall, F1 and support (annotated positives) of each label, by name.
 
     Args:
-        predictions: (N, L) of 0/1 or bool.
-        references: (N, L) of 0/1 or bool, NaN or -100 where not annotated.
+        predictions: (N, L).
+        references: (N, L).
         label_names: Names of the L columns.
         zero_division: What a score of 0/0 becomes.
 
@@ -193,31 +158,24 @@ def per_label_scores(
         MultiLabelError: As `hamming_score`, and if the names are not L different ones.
     """
     sets = _as_sets(predictions, references)
-    predicted, true, _ = sets
-    num_labels = true.shape[1]
+    num_labels = sets.true.shape[1]
     if not len(label_names) == len(set(label_names)) == num_labels:
-        raise MultiLabelError(
-            f"label_names must be {num_labels} different names, one per column, got {list(label_names)}"
-        )
-    hits = (predicted & true).sum(axis=0)  # (L,)
+        raise MultiLabelError(f"label_names must be {num_labels} different names, got {list(label_names)}")
+    hits, predicted, true = _count(sets, axis=0)  # (L,) each
     columns = {
-        "precision": _ratio(hits, predicted.sum(axis=0), zero_division),
-        "recall": _ratio(hits, true.sum(axis=0), zero_division),
-        "f1": _f1(sets, axis=0, zero_division=zero_division),
-        "support": true.sum(axis=0),
+        "precision": _ratio(hits, predicted, zero_division),
+        "recall": _ratio(hits, true, zero_division),
+        "f1": _ratio(2 * hits, predicted + true, zero_division),
+        "support": true,
     }
+    scores = zip(*columns.values(), strict=True)
     return {
-        name: {score: float(values[label]) for score, values in columns.items()}
-        for label, name in enumerate(label_names)
+        name: dict(zip(columns, map(float, row), strict=True)) for name, row in zip(label_names, scores, strict=True)
     }
 
 
 def multilabel_confusion(predictions: ArrayLike, references: ArrayLike) -> NDArray[np.int64]:
     """Confusion matrix of each label over its annotated entries, laid out as scikit-learn does it.
-
-    Args:
-        predictions: (N, L) of 0/1 or bool.
-        references: (N, L) of 0/1 or bool, NaN or -100 where not annotated.
 
     Returns:
         (L, 2, 2), per label [[true negatives, false positives], [false negatives, true positives]].
@@ -242,11 +200,8 @@ def compute_metrics(eval_prediction: EvalPrediction) -> dict[str, float]:
         eval_prediction: `predictions` are the logits (N, L), or a tuple that begins with them; `label_ids` are the
             references (N, L), or the tuple (label_mask, labels) that a `Trainer` collects if not told its label names.
 
-    Returns:
-        `multilabel_scores`, the hamming score first.
-
     Raises:
-        MultiLabelError: If the references do not have the logits' shape; and as `multilabel_scores`.
+        MultiLabelError: As `multilabel_scores`, and if logits and references differ in shape.
     """
     return _score_logits(eval_prediction, _decide_at_half)
 
@@ -256,9 +211,6 @@ def make_compute_metrics(config: MultiLabelConfig) -> Callable[[EvalPrediction],
 
     Args:
         config: Read at every evaluation, so that thresholds which change later count from then on.
-
-    Returns:
-        The function to give to a `Trainer`; it takes and raises the same as `compute_metrics`.
     """
 
     def compute_metrics_as_configured(eval_prediction: EvalPrediction) -> dict[str, float]:
@@ -268,12 +220,7 @@ def make_compute_metrics(config: MultiLabelConfig) -> Callable[[EvalPrediction],
 
 
 def evaluate(prediction: EvalPrediction, config: MultiLabelConfig) -> dict[str, float]:
-    """Score the decisions and probabilities of a model as its configuration has them: see `score_decisions`.
-
-    Args:
-        prediction: Logits (N, L) and labels (N, L).
-        config: Decides.
-    """
+    """Score what a configuration makes of logits (N, L), against labels (N, L): see `score_decisions`."""
     logits, references = logits_and_references(prediction)
     probabilities, decisions = config.decide(torch.tensor(logits))  # (N, L), (N, L)
     return score_decisions(logits, references, probabilities.numpy(), decisions.numpy())
@@ -282,13 +229,7 @@ def evaluate(prediction: EvalPrediction, config: MultiLabelConfig) -> dict[str, 
 def score_decisions(
     logits: NDArray[Any], references: NDArray[Any], probabilities: NDArray[Any], decisions: NDArray[Any]
 ) -> dict[str, float]:
-    """Score decisions beside what threshold 0.5 would have made of the logits, and probabilities beside raw ones.
-
-    Args:
-        logits: (N, L).
-        references: (N, L) of 0/1, NaN or -100 where not annotated.
-        probabilities: (N, L), calibrated.
-        decisions: (N, L) of 0/1 or bool.
+    """Score decisions (N, L) and calibrated probabilities (N, L), and the same without tuning, from the logits (N, L).
 
     Returns:
         `multilabel_scores`, each score of decisions once more as `..._at_half`; and `expected_calibration_error` and
@@ -321,33 +262,19 @@ def _decide_at_half(logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def check_scorable(probabilities: ArrayLike, references: ArrayLike) -> None:
-    """Refuse what no score takes.
-
-    Args:
-        probabilities: (N, L) in [0, 1].
-        references: (N, L) of 0/1, NaN or -100 where not annotated.
-
-    Raises:
-        MultiLabelError: As `multilabel_scores`.
-    """
+    """Refuse probabilities and references that cannot be scored."""
     _as_probabilities(probabilities, np.shape(references))
     _as_truth(references)
 
 
 def logits_and_references(eval_prediction: EvalPrediction) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Take the logits (N, L) and the references (N, L) out of what a `Trainer` evaluated.
-
-    Raises:
-        MultiLabelError: If they differ in shape.
-    """
+    """Return the logits (N, L) and the references (N, L) that a `Trainer` evaluated. They must agree in shape."""
     predictions, label_ids = eval_prediction.predictions, eval_prediction.label_ids
     logits = np.asarray(predictions[0] if isinstance(predictions, tuple) else predictions)
     references = np.asarray(label_ids[-1] if isinstance(label_ids, tuple) else label_ids)
     if logits.shape != references.shape:
-        raise MultiLabelError(
-            f"the logits have the shape {logits.shape}, the labels {references.shape}: "
-            'set label_names=["labels"] in TrainingArguments, so that Trainer takes nothing else for labels'
-        )
+        shapes = f"the logits have the shape {logits.shape}, the labels {references.shape}"
+        raise MultiLabelError(f'{shapes}: set label_names=["labels"] in TrainingArguments')
     return logits, references
 
 
@@ -411,30 +338,26 @@ def _check_entries(name: str, matrix: NDArray[Any], good: Flags, expected: str) 
 
 
 def _decision_scores(sets: _Sets) -> dict[str, float]:
-    predicted, true, annotated = sets
-    samples, labels = annotated.any(axis=1), annotated.any(axis=0)  # (N,), (L,)
-    wrong, hits = predicted != true, (predicted & true).sum()  # (N, L), ()
+    samples, labels = sets.annotated.any(axis=1), sets.annotated.any(axis=0)  # (N,), (L,)
+    hits, predicted, true = _count(sets, axis=0)  # (L,) each
+    sample_hits, sample_predicted, sample_true = _count(sets, axis=1)  # (N,) each
+    sizes = sample_predicted + sample_true  # (N,)
+    wrong = sizes - 2 * sample_hits  # (N,)
     return {
-        "hamming_score": float(_sample_hamming_scores(sets, 1.0)[samples].mean()),
-        "subset_accuracy": float(1 - wrong.any(axis=1).mean(where=samples)),
-        "micro_f1": float(_f1(sets, axis=None, zero_division=0.0)),
-        "micro_precision": float(_ratio(hits, predicted.sum(), 0.0)),
-        "micro_recall": float(_ratio(hits, true.sum(), 0.0)),
-        "macro_f1": float(_f1(sets, axis=0, zero_division=0.0).mean(where=labels)),
-        "samples_f1": float(_f1(sets, axis=1, zero_division=1.0).mean(where=samples)),
-        "hamming_loss": float(wrong.sum() / annotated.sum()),
+        "hamming_score": float(_ratio(sample_hits, sizes - sample_hits, 1.0)[samples].mean()),
+        "subset_accuracy": float(1 - (wrong > 0).mean(where=samples)),
+        "micro_f1": float(_ratio(2 * hits.sum(), predicted.sum() + true.sum(), 0.0)),
+        "micro_precision": float(_ratio(hits.sum(), predicted.sum(), 0.0)),
+        "micro_recall": float(_ratio(hits.sum(), true.sum(), 0.0)),
+        "macro_f1": float(_ratio(2 * hits, predicted + true, 0.0).mean(where=labels)),
+        "samples_f1": float(_ratio(2 * sample_hits, sizes, 1.0).mean(where=samples)),
+        "hamming_loss": float(wrong.sum() / sets.annotated.sum()),
     }
 
 
-def _sample_hamming_scores(sets: _Sets, zero_division: float) -> NDArray[np.float64]:
-    shared, united = (sets.predicted & sets.true).sum(axis=1), (sets.predicted | sets.true).sum(axis=1)  # (N,) each
-    return np.where(sets.annotated.any(axis=1), _ratio(shared, united, zero_division), np.nan)
-
-
-def _f1(sets: _Sets, axis: int | None, zero_division: float) -> NDArray[np.float64]:
-    """F1 along an axis, written as 2 |predicted AND true| / (|predicted| + |true|)."""
-    hits = (sets.predicted & sets.true).sum(axis=axis)
-    return _ratio(2 * hits, sets.predicted.sum(axis=axis) + sets.true.sum(axis=axis), zero_division)
+def _count(sets: _Sets, axis: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Count the entries that are both predicted and true, those that are predicted, and those that are true."""
+    return (sets.predicted & sets.true).sum(axis=axis), sets.predicted.sum(axis=axis), sets.true.sum(axis=axis)
 
 
 def _ratio(numerator: NDArray[np.int64], denominator: NDArray[np.int64], zero_division: float) -> NDArray[np.float64]:

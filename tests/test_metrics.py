@@ -127,7 +127,7 @@ class TestRefusals:
 
     @pytest.mark.parametrize("names", [["a", "b"], ["a", "b", "b"]])
     def test_bad_names(self, names: list[str]) -> None:
-        with pytest.raises(ValueError, match=r"label_names must be 3 different names, one per column, got \['a', 'b'"):
+        with pytest.raises(ValueError, match=r"label_names must be 3 different names, got \['a', 'b'"):
             per_label_scores(PREDICTIONS, REFERENCES, names)
 
 

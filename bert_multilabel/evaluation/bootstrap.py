@@ -57,14 +57,7 @@ def bootstrap_interval(example_scores: ArrayLike) -> tuple[float, float]:
 
 
 def resampled_sums(values: ArrayLike) -> NDArray[np.float64]:
-    """Sum over the examples what each adds, once for each resample: for scores that are no mean over examples.
-
-    Args:
-        values: (N, S), mostly 0.
-
-    Returns:
-        (R, S).
-    """
+    """Sum values (N, S), mostly 0, over the examples of each resample, for scores that are no means: (R, S)."""
     sparse = csr_array(values)
     num_examples, num_sums = sparse.shape
     rng, sums = np.random.default_rng(_SEED), np.empty((RESAMPLES, num_sums))
@@ -74,6 +67,6 @@ def resampled_sums(values: ArrayLike) -> NDArray[np.float64]:
 
 
 def percentile_interval(resampled: NDArray[np.float64]) -> tuple[float, float]:
-    """Find the interval that holds 95% of the R resampled values of a score, (R,)."""
+    """Find the interval that holds 95% of the resampled values of a score, (R,)."""
     low, high = np.quantile(resampled, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     return float(low), float(high)

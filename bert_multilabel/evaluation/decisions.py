@@ -19,13 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit, logit
 from transformers import EvalPrediction
 
-from bert_multilabel.metrics import (
-    Flags,
-    check_scorable,
-    decision_scores,
-    logits_and_references,
-    score_decisions,
-)
+from bert_multilabel.metrics import Flags, check_scorable, decision_scores, logits_and_references, score_decisions
 from bert_multilabel.model.configuration_multilabel import MultiLabelConfig
 
 from .arguments import THRESHOLDS, DecisionArguments
@@ -54,18 +48,14 @@ class Decisions:
         return cls(config.threshold, config.temperature, config.min_labels)
 
     def store(self, config: MultiLabelConfig) -> None:
-        """Write them into a configuration.
-
-        Raises:
-            MultiLabelError: If they do not fit its labels.
-        """
+        """Write them into a configuration. They must fit its labels."""
         config.threshold, config.temperature, config.min_labels = self.threshold, self.temperature, self.min_labels
         config.validate_multilabel()
 
     def decide(self, config: MultiLabelConfig, logits: NDArray[Any]) -> tuple[NDArray[Any], Flags]:
         """Decide as the configuration would with these: probabilities and decisions, (N, L) each."""
         own = copy.copy(config)
-        self.store(own)
+        own.threshold, own.temperature, own.min_labels = self.threshold, self.temperature, self.min_labels
         probabilities, decisions = own.decide(torch.as_tensor(logits))
         return probabilities.numpy(), decisions.numpy()
 
@@ -74,25 +64,17 @@ class Decisions:
 class Tuned:
     """The result of tuning on N examples.
 
-    Attributes:
-        decisions: To be stored; the stored ones where there were too few examples.
-        scores: Those of `predicted`, by the names of `metrics.evaluate`.
-        logits: The model's, (N, L).
-        probabilities: By a temperature that was fitted on the other folds, (N, L); by `decisions` if none was fitted.
-        predicted: The labels by a fit on the other folds, (N, L); by `decisions` if nothing was fitted.
-        labels: The true ones, (N, L), 0 or 1; NaN or -100 where not annotated.
-        scope: The one of `THRESHOLDS` that was kept; None if there were too few examples.
-        arguments: What was asked for.
+    `probabilities` and `predicted` are by a fit on the other folds, or by `decisions` if nothing was fitted.
     """
 
-    decisions: Decisions
-    scores: dict[str, float]
-    logits: NDArray[Any]
-    probabilities: NDArray[Any]
-    predicted: Flags
-    labels: NDArray[Any]
-    scope: str | None
-    arguments: DecisionArguments
+    decisions: Decisions  # the fitted ones; the stored ones if there were too few examples
+    scores: dict[str, float]  # of `predicted`, by the names of `metrics.evaluate`
+    logits: NDArray[Any]  # (N, L)
+    probabilities: NDArray[Any]  # (N, L)
+    predicted: Flags  # (N, L)
+    labels: NDArray[Any]  # (N, L), 0 or 1; NaN or -100 where not annotated
+    scope: str | None  # the one of `THRESHOLDS` that was kept; None if there were too few examples
+    arguments: DecisionArguments  # as requested
 
     @property
     def is_cross_fitted(self) -> bool:
@@ -100,25 +82,20 @@ class Tuned:
         return self.scope not in (None, "keep")
 
     def warnings(self) -> list[str]:
-        """Say what was asked for and not reached."""
+        """Say which request was not met."""
         if self.scope is None:
-            return [
-                f"the thresholds stay as they are: a fit needs at least {MIN_EXAMPLES} examples, some with labels and "
-                f"some without, but there are {len(self.labels)} examples with {int((self.labels == 1).sum())} labels"
-            ]
+            found = f"there are {len(self.labels)} examples with {int((self.labels == 1).sum())} labels"
+            needed = f"a fit needs at least {MIN_EXAMPLES} examples, some with labels and some without"
+            return [f"the thresholds stay as they are: {needed}, but {found}"]
         goal = Goal.parse(self.arguments.threshold_goal)
         reached = self.scores.get(f"micro_{goal.score}", 0.0)
         if goal.floor is None or reached >= goal.floor:
             return []
         cause = ""
         if goal.score == "precision" and self.decisions.min_labels:
-            cause = (
-                f"; min_labels {self.decisions.min_labels} predicts labels below their thresholds, so lower it to 0"
-            )
-        return [
-            f"the goal {self.arguments.threshold_goal} was not reached: {goal.score} over all labels is {reached:.3f} "
-            f"on examples that the thresholds were not fitted on{cause}"
-        ]
+            cause = f"; min_labels {self.decisions.min_labels} predicts labels below their thresholds: lower it to 0"
+        result = f"{goal.score} over all labels is {reached:.3f} on examples that the thresholds were not fitted on"
+        return [f"the goal {self.arguments.threshold_goal} was not reached: {result}{cause}"]
 
 
 @dataclass
@@ -126,8 +103,8 @@ class TunedMetrics:
     """A `compute_metrics` that tunes decisions to the examples that it scores.
 
     While training, it fits one threshold and one temperature for all labels, so `metric_for_best_model` and early
-    stopping choose an epoch by its score at a common threshold. What `arguments` ask for per label is fitted once, in
-    the evaluation after `is_final` was set.
+    stopping choose an epoch by its score at a common threshold. Fits per label are done once, in the evaluation after
+    `is_final` was set.
 
     Args:
         config: The model's; it is not changed.
@@ -143,12 +120,9 @@ class TunedMetrics:
         """Score (N, L) logits by the names of `metrics.evaluate`."""
         arguments = self.arguments
         if not self.is_final:
-            common = {"per_label": "global"}
-            arguments = replace(
-                arguments,
-                thresholds=common.get(arguments.thresholds, arguments.thresholds),
-                calibration=common.get(arguments.calibration, arguments.calibration),
-            )
+            options = {"thresholds": arguments.thresholds, "calibration": arguments.calibration}
+            per_label = {name: "global" for name, scope in options.items() if scope == "per_label"}
+            arguments = replace(arguments, **per_label)
         self.tuned = tune(*logits_and_references(prediction), self.config, arguments)
         return self.tuned.scores
 
@@ -170,9 +144,6 @@ def tune(logits: ArrayLike, labels: ArrayLike, config: MultiLabelConfig, argumen
         config: The model's; it is not changed.
         arguments: What to tune, and for which goal.
 
-    Returns:
-        The decisions, fitted on all examples, and their cross-fitted scores.
-
     Raises:
         MultiLabelError: As `metrics.multilabel_scores`, and if there are fewer labels than `min_labels`.
     """
@@ -180,6 +151,7 @@ def tune(logits: ArrayLike, labels: ArrayLike, config: MultiLabelConfig, argumen
     stored = Decisions.of(config)
     if arguments.min_labels is not None:
         stored = replace(stored, min_labels=arguments.min_labels)
+    stored.store(copy.copy(config))  # refuses a wrong min_labels
     probabilities, predicted = stored.decide(config, values)  # (N, L) each
     check_scorable(probabilities, truth)
     decisions = stored
@@ -190,16 +162,9 @@ def tune(logits: ArrayLike, labels: ArrayLike, config: MultiLabelConfig, argumen
         else:
             best, probabilities, predicted = _choose_scope(values, truth, config, stored, arguments)
             decisions, scope = _fit(values, truth, stored, arguments, [best])[best], best
-    return Tuned(
-        decisions=decisions,
-        scores=score_decisions(values, truth, probabilities, predicted),
-        logits=values,
-        probabilities=probabilities,
-        predicted=predicted,
-        labels=truth,
-        scope=scope,
-        arguments=arguments,
-    )
+    scores = score_decisions(values, truth, probabilities, predicted)
+    arrays = {"logits": values, "probabilities": probabilities, "predicted": predicted, "labels": truth}
+    return Tuned(decisions=decisions, scores=scores, scope=scope, arguments=arguments, **arrays)
 
 
 def fingerprint(labels: NDArray[Any]) -> str:

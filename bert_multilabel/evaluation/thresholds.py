@@ -20,17 +20,17 @@ Integers = NDArray[np.int64]
 Flags = NDArray[np.bool_]
 
 # The thresholds to choose from, as logits: evenly spaced, because probabilities of rare labels differ by orders of
-# magnitude. They are no round numbers, as logits of 16 bits are: rounding would put these on either side. (G,)
+# magnitude. Unlike logits of 16 bits they are not round numbers, so that no logit equals a threshold. (G,)
 _STEP = 0.05
 _GRID = np.linspace(-9, 9, 361) + 0.0123
-# Thresholds of a block of labels move at the same time. A block holds a 64th of the labels, so that an example rarely
-# has two of one block; up to 64 labels move one by one. It holds no more entries than fit the memory.
+# The thresholds of a block of labels move together. A block has a 64th of the labels, so that an example rarely has
+# two of them, and no more entries than fit the memory. Up to 64 labels move one by one.
 _BLOCKS = 64
 _BLOCK_ENTRIES = 4_000_000
 # Gains change with the other labels' thresholds; two or three rounds settle them.
 _ROUNDS = 3
 _CHUNK = 512  # examples whose scores at all thresholds are in memory together
-_CACHED_ENTRIES = 200_000  # entries that are looked at together: what is computed of them stays in the cache
+_CACHED_ENTRIES = 200_000  # entries at a time, to stay in the processor's cache
 
 SCORES = ("hamming_score", "micro_f1", "macro_f1")
 BOUNDS = ("precision", "recall")
@@ -45,11 +45,7 @@ class Goal:
 
     @classmethod
     def parse(cls, text: str) -> "Goal":
-        """Read "hamming_score", "micro_f1", "macro_f1", "precision=0.9" or "recall=0.8".
-
-        Raises:
-            MultiLabelError: If it is none of these.
-        """
+        """Read "hamming_score", "micro_f1", "macro_f1", "precision=0.9" or "recall=0.8"; refuse other texts."""
         name, is_bound, number = text.partition("=")
         try:
             floor = float(number) if is_bound else None
@@ -59,10 +55,8 @@ class Goal:
             return cls(name)
         if name in BOUNDS and floor is not None and 0 < floor <= 1:
             return cls(name, floor)
-        raise MultiLabelError(
-            f"the goal of thresholds must be {', '.join(SCORES)}, or a bound such as precision=0.9 or recall=0.8 "
-            f"(above 0, at most 1), got {text!r}"
-        )
+        known = f"{', '.join(SCORES)}, or a bound such as precision=0.9 or recall=0.8 (above 0, at most 1)"
+        raise MultiLabelError(f"the goal of thresholds must be {known}, got {text!r}")
 
 
 def fit_thresholds(
@@ -101,11 +95,7 @@ def fit_thresholds(
 class ThresholdFit:
     """The thresholds of a goal, the common one and those per label, from one look at the examples.
 
-    Args:
-        logits: (N, L), already divided by the temperature.
-        labels: (N, L), 0 or 1; NaN or -100 means "not annotated".
-        goal: What the thresholds are for.
-        min_labels: The least number of labels that is predicted for an example.
+    See `fit_thresholds` for the arguments.
     """
 
     def __init__(self, logits: NDArray[Any], labels: NDArray[Any], goal: Goal, min_labels: int = 0) -> None:
@@ -114,24 +104,23 @@ class ThresholdFit:
 
     def common(self) -> float:
         """Return the probability that serves the goal best as the threshold of all labels."""
-        if self._goal.score == "hamming_score":
-            index = self._common_hamming_index
-        elif self._goal.floor is None:
-            index = _f1_indices(self._entries, self._goal.score, per_label=False)
-        else:
-            index = _bound_indices(self._entries, self._goal.score, self._goal.floor, per_label=False)
-        return float(_probabilities(index))
+        hamming = self._goal.score == "hamming_score"
+        return float(_probabilities(self._common_hamming_index if hamming else self._indices(per_label=False)))
 
     def per_label(self) -> list[float]:
         """Return a probability for each label: (L,)."""
         if self._goal.score == "hamming_score":
             indices = _hamming_indices(self._entries, int(self._common_hamming_index))
-        elif self._goal.floor is None:
-            indices = _f1_indices(self._entries, self._goal.score, per_label=True)
         else:
-            indices = _bound_indices(self._entries, self._goal.score, self._goal.floor, per_label=True)
+            indices = self._indices(per_label=True)
         values: list[float] = _probabilities(indices).tolist()
         return values
+
+    def _indices(self, per_label: bool) -> Integers:
+        """Threshold indices of a goal other than the hamming score: (L,), or () for one for all labels."""
+        if self._goal.floor is None:
+            return _f1_indices(self._entries, self._goal.score, per_label)
+        return _bound_indices(self._entries, self._goal.score, self._goal.floor, per_label)
 
     @cached_property
     def _common_hamming_index(self) -> Integers:
@@ -144,15 +133,10 @@ def _probabilities(indices: Integers) -> Floats:
 
 
 class _Entries:
-    """What a fit sees of the (N, L) entries: which thresholds of the grid each reaches, and which of them are special.
+    """The (N, L) entries: how many thresholds of the grid each reaches, and which of them are special.
 
     Most entries are plain: annotated, not true, and not among the `min_labels` likeliest of their example. The E
     others are listed, label by label.
-
-    Args:
-        logits: (N, L).
-        labels: (N, L), NaN or -100 where not annotated.
-        min_labels: The least number of labels that is predicted for an example.
     """
 
     def __init__(self, logits: NDArray[Any], labels: NDArray[Any], min_labels: int) -> None:
@@ -164,18 +148,15 @@ class _Entries:
         if min_labels:
             top = torch.from_numpy(np.ascontiguousarray(logits)).topk(min_labels, dim=1).indices.numpy()
             np.put_along_axis(likeliest, top, True, axis=1)
-        is_plain = (labels == 0) & ~likeliest
-        self.labels, self.examples = np.divmod(np.flatnonzero(~is_plain.T), len(logits))  # (E,) each, sorted by label
+        examples, of_labels = np.divmod(np.flatnonzero((labels != 0) | likeliest), self.num_labels)  # (E,) each
+        by_label = np.argsort(of_labels, kind="stable")  # (E,)
+        self.labels, self.examples = of_labels[by_label], examples[by_label]
         values = labels[self.examples, self.labels]  # (E,)
         self.true = values == 1  # (E,)
+        self.num_true = int(self.true.sum())
         self.annotated = self.true | (values == 0)  # (E,)
         self.likeliest = likeliest[self.examples, self.labels]  # (E,)
         self.special_reached = self.reached[self.labels, self.examples]  # (E,)
-
-    @property
-    def num_true(self) -> int:
-        """How many entries are true."""
-        return int(self.true.sum())
 
     def blocks(self) -> list[slice]:
         """Divide the labels into blocks whose thresholds move at the same time."""
@@ -206,11 +187,9 @@ def _sums_at_thresholds(
 ) -> Floats:
     """Sum the weights, by default 1, of the entries of each group that reach each threshold: (groups, G)."""
     width = len(_GRID) + 1
-    sums = np.bincount(
-        (groups * width + reached).ravel(),
-        None if weights is None else weights.ravel(),
-        minlength=num_groups * width,
-    ).reshape(num_groups, width)  # by the number of thresholds that are reached
+    cells = (groups * width + reached).ravel()
+    sums = np.bincount(cells, None if weights is None else weights.ravel(), num_groups * width)
+    sums = sums.reshape(num_groups, width)  # by the number of thresholds that are reached
     reaching: Floats = sums[:, :0:-1].cumsum(axis=1)[:, ::-1]
     return reaching  # an entry that reaches k thresholds reaches those with the indices 0 to k - 1
 
@@ -256,7 +235,7 @@ def _chunk_scores(entries: _Entries, chunk: slice, special: Integers) -> Floats:
 
     passing = _sums_at_thresholds(reached, np.arange(size), size)  # (n, G)
     is_lacking = passing < entries.min_labels  # (n, G)
-    # The likeliest include whatever passes.
+    # The likeliest include all that pass.
     hits = np.where(is_lacking, total(entries.likeliest & entries.true), count(entries.true))
     likeliest = total(entries.likeliest & entries.annotated)
     predicted = np.where(is_lacking, likeliest, passing - count(~entries.annotated))
@@ -264,12 +243,7 @@ def _chunk_scores(entries: _Entries, chunk: slice, special: Integers) -> Floats:
 
 
 class _Predicted:
-    """What is predicted at some thresholds, to see what one label more or less does to an example's hamming score.
-
-    Args:
-        entries: The examples.
-        start: Index of the threshold that all labels have at first.
-    """
+    """Predictions at thresholds that change, first `start` for all labels, and how each changes the hamming scores."""
 
     def __init__(self, entries: _Entries, start: int) -> None:
         self.entries = entries
@@ -279,19 +253,19 @@ class _Predicted:
         # How many labels count as predicted and how many of them are true: where enough labels pass, and where the
         # likeliest are added. (2, 2, N)
         self.counts = np.zeros((2, 2, entries.num_examples), dtype=np.int64)
-        self.counts[1] = [
-            self._count(slice(None), entries.likeliest & flags) for flags in (entries.annotated, entries.true)
-        ]
+        for part, flags in enumerate((entries.annotated, entries.true)):
+            self.counts[1, part] = self._count(slice(None), entries.likeliest & flags)
         for block in entries.blocks():
             self.move(block, np.full(block.stop - block.start, start))
 
     def move(self, block: slice, indices: Integers) -> None:
         """Choose other thresholds, (B,), for a block of labels."""
+        if (indices == self.indices[block]).all():
+            return
         entries, special = self.entries, self._special(block)
-        before, after = (
-            entries.reached[block] > chosen[:, None] for chosen in (self.indices[block], indices)
-        )  # (B, N)
-        num_passing = (after.view(np.int8) - before.view(np.int8)).sum(axis=0, dtype=np.int64)  # (N,)
+        reached = entries.reached[block]  # (B, N)
+        before, after = (reached > chosen[:, None] for chosen in (self.indices[block], indices))  # (B, N) each
+        num_passing = (after.view(np.int8) - before.view(np.int8)).sum(axis=0, dtype=np.int32)  # (N,)
         self.num_passing += num_passing
         self.counts[:, 0] += num_passing
         labels, examples = entries.labels[special] - block.start, entries.examples[special]

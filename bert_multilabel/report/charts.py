@@ -1,10 +1,8 @@
 """The charts of a report, as SVG for a page that sets the colours.
 
-Charts are drawn by matplotlib in placeholder colours, which are replaced by the text colour of the page and its CSS
-variables `--grid`, `--one` and `--other`. So one drawing works in light mode, in dark mode and on paper.
-
-The curve and the histogram of a label are drawn without axes, as a layer over axes that all labels share: so each of
-260 labels takes milliseconds and kilobytes.
+matplotlib draws in placeholder colours. They are replaced by the page's text colour and its CSS variables `--grid`,
+`--one` and `--other`, so one drawing works in light mode, in dark mode and on paper. The curve and the histogram of a
+label are a layer over axes that all labels share, which keeps the page small.
 """
 
 import io
@@ -51,6 +49,13 @@ _LABEL_AXES = (0.16, 0.15, 0.73, 0.72)  # left, bottom, width, height, as shares
 _NAME_LENGTH = 24
 _PERCENT = FuncFormatter(lambda share, _: f"{100 * share:.3g}%")
 _COUNTS = StrMethodFormatter("{x:,.0f}")
+# matplotlib has no option against these: style rules, which would apply to the page, ids that repeat in it, fonts.
+_CLEANING = {
+    r"<defs>\s*<style.*?</style>\s*</defs>": "",
+    r"<g id=\"[^\"]*\"": "<g",
+    r"font-family: [^;\"]*;": "",
+    r"\s*\n\s*": "\n",
+}
 _LEAST_BAR = 0.7  # where logarithmic bars begin, so that one row still shows
 
 
@@ -84,7 +89,7 @@ def histogram_axes(most_rows: int) -> Markup:
 
 @_styled
 def label_layers(labels: Sequence[dict[str, Any]], most_rows: int) -> list[tuple[Markup, Markup]]:
-    """Draw of each label what is laid over `curve_axes` and over `histogram_axes` of the same `most_rows`."""
+    """Draw the layers of each label, for `curve_axes` and for `histogram_axes` of the same `most_rows`."""
     # Axes are most of the work, so all labels are drawn on the same.
     (curve_figure, curve_axes), (histogram_figure, histogram_axes) = _label_figure(), _label_figure(most_rows)
     curve_axes.set_axis_off()
@@ -97,12 +102,8 @@ def label_layers(labels: Sequence[dict[str, Any]], most_rows: int) -> list[tuple
         _draw_curve(curve_axes, label["curve"])
         _draw_histogram(histogram_axes, label["histogram"], label["threshold"])
         titles = f"Precision-recall curve of {label['label']}", f"Probabilities and threshold of {label['label']}"
-        layers.append(
-            (
-                _svg(curve_figure, f"curve-{index}", titles[0]),
-                _svg(histogram_figure, f"histogram-{index}", titles[1]),
-            )
-        )
+        curve = _svg(curve_figure, f"curve-{index}", titles[0])
+        layers.append((curve, _svg(histogram_figure, f"histogram-{index}", titles[1])))
     return layers
 
 
@@ -131,7 +132,7 @@ def matrix(name: str, shares: NDArray[np.float64], most: float, labels: list[str
         name: Of the chart, among all.
         shares: (S, S), from 0 to 1; NaN stays empty.
         most: The share that has the full shade.
-        labels: Names of rows and columns.
+        labels: Names of rows and columns, S.
         titles: Of the columns, the rows and the shares.
     """
     side = 2.0 + 0.165 * max(len(labels), 8)  # inches
@@ -143,7 +144,7 @@ def matrix(name: str, shares: NDArray[np.float64], most: float, labels: list[str
     axes.set_yticks(range(len(labels)), short)
     axes.set(xlabel=titles[0], ylabel=titles[1])
     axes.tick_params(length=0, labelsize=9)
-    # Lines stand between the cells and not on them.
+    # Lines between the cells.
     between = np.arange(len(labels) + 1) - 0.5
     axes.set_xticks(between, minor=True)
     axes.set_yticks(between, minor=True)
@@ -235,7 +236,9 @@ def _svg(figure: Figure, name: str, description: str) -> Markup:
     with matplotlib.rc_context({"svg.hashsalt": name}), warnings.catch_warnings():
         # The browser has the glyphs that matplotlib's own font lacks.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-        figure.savefig(file, format="svg", transparent=True, metadata=dict.fromkeys(_METADATA))
+        figure.savefig(
+            file, format="svg", transparent=True, metadata=dict.fromkeys(("Creator", "Date", "Format", "Type"))
+        )
     width, height = 72 * figure.get_size_inches()  # points
     content = re.sub(r"^.*?<svg[^>]*>|</svg>\s*$", "", file.getvalue(), flags=re.DOTALL)
     for pattern, replacement in _CLEANING.items():
@@ -245,13 +248,3 @@ def _svg(figure: Figure, name: str, description: str) -> Markup:
     content = re.sub("|".join(_COLOURS), lambda colour: _COLOURS[colour[0]], content)
     box = f"0 0 {width:g} {height:g}"
     return Markup(f'<svg role="img" aria-label="{escape(description)}" viewBox="{box}">{content}</svg>')
-
-
-_METADATA = ("Creator", "Date", "Format", "Type")
-# matplotlib has no option against these: style rules, which would apply to the page, ids that repeat in it, fonts.
-_CLEANING = {
-    r"<defs>\s*<style.*?</style>\s*</defs>": "",
-    r"<g id=\"[^\"]*\"": "<g",
-    r"font-family: [^;\"]*;": "",
-    r"\s*\n\s*": "\n",
-}

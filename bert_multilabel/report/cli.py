@@ -19,11 +19,7 @@ from .html import write_report
 
 def main(arguments: list[str] | None = None) -> None:
     """Score the examples of a file, and write the report."""
-    parser = OptionParser(
-        LabelledFile,
-        prog="bert-multilabel report",
-        description=__doc__,
-    )
+    parser = OptionParser(LabelledFile, prog="bert-multilabel report", description=__doc__)
     parser.add_argument("model_dir", type=Path, help="Folder of the trained model.")
     parser.add_argument("--output_dir", type=Path, help="Where the report goes. Default: into the model's folder.")
     source, others = parser.parse(arguments)

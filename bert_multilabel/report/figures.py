@@ -37,23 +37,14 @@ _SCORES = (
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What a report is about.
-
-    Attributes:
-        config: Names the labels.
-        tuned: Logits, predictions and true labels of N examples.
-        rows: The rows, in the order of `tuned`: columns `text`, and `pair` and `id` if there are any.
-        numbers: Numbers of the rows in their source, N, from 1.
-        source: Name of the file or data set that they are from.
-        history: What Trainer logged in training; nothing if that is not known.
-    """
+    """The content of a report."""
 
     config: MultiLabelConfig
-    tuned: Tuned
-    rows: Dataset
-    numbers: Sequence[int]
-    source: str
-    history: list[dict[str, float]]
+    tuned: Tuned  # with logits, predictions and true labels of N examples
+    rows: Dataset  # the N examples, in that order: columns `text`, and `pair` and `id` if there are any
+    numbers: Sequence[int]  # of the N examples in their source, from 1
+    source: str  # name of the file or data set
+    history: list[dict[str, float]]  # what Trainer logged in training; empty if unknown
 
 
 def gather_figures(evaluation: Evaluation) -> dict[str, Any]:
@@ -130,7 +121,7 @@ def _label_scores(evaluation: Evaluation, likely: NDArray[Any], annotated: Flags
         labels.append(
             {
                 "label": name,
-                **{score: _number(value) for score, value in scores[name].items()},
+                **{score: None if np.isnan(value) else value for score, value in scores[name].items()},
                 "support": int(scores[name]["support"]),
                 "predicted": int((tuned.predicted[:, label] & rows).sum()),
                 "threshold": float(thresholds[label]),
@@ -140,8 +131,8 @@ def _label_scores(evaluation: Evaluation, likely: NDArray[Any], annotated: Flags
                 else None,
                 "curve": _curve(probabilities, true, float(thresholds[label])),
                 "histogram": {
-                    "with": _histogram(probabilities[true]),
-                    "without": _histogram(probabilities[~true]),
+                    kind: np.histogram(probabilities[rows_of], HISTOGRAM_BINS, range=(0, 1))[0].tolist()
+                    for kind, rows_of in (("with", true), ("without", ~true))
                 },
             }
         )
@@ -164,29 +155,14 @@ def _curve(likely: NDArray[Any], true: Flags, threshold: float) -> dict[str, Any
     }
 
 
-def _histogram(likely: NDArray[Any]) -> list[int]:
-    counts: list[int] = np.histogram(likely, HISTOGRAM_BINS, range=(0, 1))[0].tolist()
-    return counts
-
-
 def count_substitutions(predicted: Flags, true: Flags, annotated: Flags) -> NDArray[np.int64]:
-    """Count which labels are predicted in place of which: (L, L).
-
-    Args:
-        predicted: (N, L), within `annotated`.
-        true: (N, L), within `annotated`.
-        annotated: (N, L).
-
-    Returns:
-        In row i and column j the number of examples that have label i, where label j is predicted instead.
-    """
-    missed, wrong = true & ~predicted, predicted & ~true & annotated  # (N, L) each
-    return pairs_of(missed, wrong)
+    """Count the examples, (N, L) each, that have label i, where label j is predicted instead: [i, j] of (L, L)."""
+    return _count_pairs(true & ~predicted, predicted & ~true & annotated)
 
 
-def pairs_of(one: Flags, other: Flags) -> NDArray[np.int64]:
-    """Count rows with label i of one and label j of the other, (N, L) each: (L, L)."""
-    # In floating point, for only that is multiplied fast; counts are exact in it.
+def _count_pairs(one: Flags, other: Flags) -> NDArray[np.int64]:
+    """Count the examples with label i in one and label j in the other, (N, L) each: (L, L)."""
+    # Only floating point is multiplied fast. It is exact for counts.
     counts: NDArray[np.int64] = np.rint(one.T.astype(np.float64) @ other.astype(np.float64)).astype(np.int64)
     return counts
 
@@ -209,7 +185,7 @@ def _confusion(predicted: Flags, true: Flags, annotated: Flags, names: list[str]
 
 def _cooccurrence(predicted: Flags, true: Flags, names: list[str]) -> dict[str, Any]:
     """Count which labels come together in the truth and in the predictions."""
-    together = {"true": pairs_of(true, true), "predicted": pairs_of(predicted, predicted)}  # (L, L) each
+    together = {"true": _count_pairs(true, true), "predicted": _count_pairs(predicted, predicted)}  # (L, L) each
     apart = np.triu(np.abs(together["predicted"] - together["true"]), k=1)  # (L, L)
     pairs = [
         {"labels": [names[i], names[j]], **{kind: int(counts[i, j]) for kind, counts in together.items()}}
@@ -279,17 +255,13 @@ def _notable_rows(evaluation: Evaluation, likely: NDArray[Any], annotated: Flags
     loss = losses.sum(axis=1, where=annotated)  # (N,)
     worst = [int(row) for row in np.lexsort((-loss, scores))[:ROWS_SHOWN] if scores[row] < 1]
     issues = find_label_issues(likely, tuned.labels)
-    shown = []
-    for issue in issues[:ROWS_SHOWN]:
+    shown, names = [], evaluation.config.label_names
+    for index, labels in ((issue.example, issue.labels) for issue in issues[:ROWS_SHOWN]):
         doubts = [
-            {
-                "label": evaluation.config.label_names[label],
-                "has": bool(tuned.labels[issue.example, label] == 1),
-                "probability": float(likely[issue.example, label]),
-            }
-            for label in issue.labels
+            {"label": names[i], "has": bool(tuned.labels[index, i] == 1), "probability": float(likely[index, i])}
+            for i in labels
         ]
-        shown.append({**_row(evaluation, likely, issue.example), "doubts": doubts})
+        shown.append({**_row(evaluation, likely, index), "doubts": doubts})
     return {
         "worst_rows": [
             {**_row(evaluation, likely, row), "hamming_score": float(scores[row]), "loss": float(loss[row])}
@@ -321,7 +293,3 @@ def _row(evaluation: Evaluation, likely: NDArray[Any], index: int) -> dict[str, 
 def _cut(text: str) -> str:
     more = len(text) - CHARACTERS_SHOWN
     return text if more <= 0 else f"{text[:CHARACTERS_SHOWN]} … ({more:,} characters more)"
-
-
-def _number(value: float) -> float | None:
-    return None if np.isnan(value) else value

@@ -1,4 +1,4 @@
-"""The page of a report: figures in, one HTML file out that needs nothing beside itself.
+"""The page of a report: figures in, one HTML file out that needs no other file.
 
 Drawing and writing take the packages of the extra `report`, which are imported where they are used.
 """
@@ -21,16 +21,7 @@ _HERE = Path(__file__).parent
 
 
 def write_report(folder: Path, name: str, evaluation: Evaluation) -> list[Path]:
-    """Write `report.html` and `report.json`.
-
-    Args:
-        folder: Where to; it is made if need be.
-        name: Of the model, for the title.
-        evaluation: What the report is about.
-
-    Returns:
-        The paths of the two files.
-    """
+    """Write `report.html` and `report.json` of the model `name` into a folder, and return their paths."""
     figures = {"model": name, **gather_figures(evaluation)}
     page = render(figures)
     with explain_write_errors(folder):
@@ -43,23 +34,16 @@ def write_report(folder: Path, name: str, evaluation: Evaluation) -> list[Path]:
 
 
 def render(figures: dict[str, Any]) -> str:
-    """Write the page of a report's figures.
-
-    Args:
-        figures: As `gather_figures` has them, and the `model`'s name.
-    """
+    """Return the page for the figures of `gather_figures` and the name of the `model`."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 
     script = (_HERE / "report.js").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    # All is escaped but what is marked as our own markup: a text that looks like markup is shown as it is.
+    # Everything is escaped except our own markup: a text that looks like markup is shown as it is.
+    loader = FileSystemLoader(_HERE)
     templates = Environment(
-        loader=FileSystemLoader(_HERE),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
+        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     templates.filters |= {"figure": _figure, "title": _title}
     return templates.get_template("report.html.jinja").render(

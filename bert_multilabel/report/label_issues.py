@@ -17,17 +17,11 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class LabelIssue:
-    """An example whose annotation looks wrong.
+    """An example whose annotation looks wrong."""
 
-    Attributes:
-        example: Its index among the N examples.
-        labels: Indices of the labels that look wrong, the least likely annotation first.
-        quality: The probability of that annotation: the lower, the more suspect.
-    """
-
-    example: int
-    labels: list[int]
-    quality: float
+    example: int  # its index among the N examples
+    labels: list[int]  # indices of the labels that look wrong, the least likely annotation first
+    quality: float  # the probability of that annotation: the lower, the more suspect
 
 
 def find_label_issues(probabilities: NDArray[Any], labels: NDArray[Any]) -> list[LabelIssue]:

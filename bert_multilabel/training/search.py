@@ -55,7 +55,7 @@ def search(
 
     Args:
         make_trainer: Makes a trainer of `args` and `model_init`.
-        model: What every trial starts from a copy of.
+        model: Every trial starts from a copy.
         args: `hyperparameter_search` says how many trials; the first takes the values of `args`.
         path: File of the trials and the best values; read if it exists.
 
@@ -78,15 +78,7 @@ def search(
 
 
 def suggest(trial: "BaseTrial", center: MultiLabelTrainingArguments) -> dict[str, float]:
-    """Choose the values of a trial.
-
-    Args:
-        trial: Optuna's.
-        center: The arguments around whose values to search.
-
-    Returns:
-        Values by the names of the arguments; all others keep their value.
-    """
+    """Choose the values of a trial around those of `center`, by their names; other arguments keep their values."""
     values: dict[str, float] = {}
     for name, factor in _FACTORS.items():
         value = getattr(center, name)
@@ -152,12 +144,10 @@ def _try_values(
         write_json(path, {"metric": metric, "trials": _as_records(study.trials)})
     remove_unfinished(path.parent)
     if not study.get_trials(states=[TrialState.COMPLETE]):
-        raise DivergedError(
-            f"the model diverged in all trials ({path}): search around a lower --learning_rate and "
-            "--head_learning_rate, with --overwrite_output_dir"
-        )
-    trials = _as_records(study.trials)
-    record = {"metric": metric, "best": study.best_params, "best_score": study.best_value, "trials": trials}
+        hint = "lower --learning_rate and --head_learning_rate, and add --overwrite_output_dir"
+        raise DivergedError(f"the model diverged in all trials ({path}): {hint}")
+    best = {"best": study.best_params, "best_score": study.best_value}
+    record = {"metric": metric, **best, "trials": _as_records(study.trials)}
     write_json(path, record)
     return record
 
@@ -174,11 +164,7 @@ def _as_records(trials: "list[FrozenTrial]") -> list[dict[str, Any]]:
 
 
 def _read(path: Path, args: MultiLabelTrainingArguments) -> "tuple[dict[str, Any], list[FrozenTrial]]":
-    """Read a record, and its trials as Optuna's.
-
-    Raises:
-        FileError: If it is damaged.
-    """
+    """Read a record, and its trials as Optuna's."""
     from optuna.trial import FixedTrial, TrialState, create_trial
 
     record, trials = read_record(path, "trials"), []
@@ -192,7 +178,7 @@ def _read(path: Path, args: MultiLabelTrainingArguments) -> "tuple[dict[str, Any
             state = TrialState.FAIL if score is None else TrialState.COMPLETE
             trials.append(create_trial(state=state, value=score, params=values, distributions=chosen.distributions))
         if "best" in record and record["best"] not in [trial.params for trial in trials]:
-            raise MultiLabelError("the best is none of the trials")
+            raise MultiLabelError("the best values are of no trial")
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise damaged_record_error(path, error) from error
     return record, trials

@@ -64,12 +64,12 @@ class TunedFolder:
 def tune_folder(model_dir: Path, source: LabelledFile, wanted: DecisionArguments) -> TunedFolder:
     """Tune a trained model and store the result in its folder.
 
-    Stored decisions that were fitted on the same examples would beat whatever is fitted on a part of them, so the fit
+    Stored decisions that were fitted on the same examples would beat any that are fitted on a part of them. The fit
     then starts from those of a new model.
 
     Args:
         model_dir: A folder that the script trained, or that `save_pretrained` wrote.
-        source: Where the labeled examples are, and how to read them.
+        source: The labeled examples.
         wanted: What to tune, and for which goal.
 
     Raises:
@@ -88,20 +88,15 @@ def tune_folder(model_dir: Path, source: LabelledFile, wanted: DecisionArguments
         Decisions.of(MultiLabelConfig(min_labels=config.min_labels)).store(start)
     tuned = tune(scored.logits, scored.labels, start, wanted)
     tuned.decisions.store(config)
-    after = tuned.scores
-    if is_in_sample:
-        after = evaluate(EvalPrediction(scored.logits, scored.labels), config)
+    after = evaluate(EvalPrediction(scored.logits, scored.labels), config) if is_in_sample else tuned.scores
     if run is not None and tuned.is_cross_fitted:
         add_to_run(model_dir, **{TUNED_ON: examples})
-    _write(model_dir, config, tuned, {"loss": scored.metrics["loss"], **tuned.scores, "samples": len(scored.rows)})
-    _write_card(model_dir / "README.md", config, tuned, Path(source.file).name)
-    return TunedFolder(scored.metrics, after, is_in_sample, tuned)
-
-
-def _write(model_dir: Path, config: MultiLabelConfig, tuned: Tuned, scores: dict[str, float]) -> None:
     path = model_dir / "config.json"
     write_json(path, {**json.loads(path.read_text(encoding="utf-8")), **asdict(tuned.decisions)})
+    scores = {"loss": scored.metrics["loss"], **tuned.scores, "samples": len(scored.rows)}
     write_results(model_dir, "eval", {f"eval_{name}": value for name, value in scores.items()})
+    _write_card(model_dir / "README.md", config, tuned, Path(source.file).name)
+    return TunedFolder(scored.metrics, after, is_in_sample, tuned)
 
 
 def _write_card(path: Path, config: MultiLabelConfig, tuned: Tuned, source: str) -> None:
@@ -109,10 +104,7 @@ def _write_card(path: Path, config: MultiLabelConfig, tuned: Tuned, source: str)
     if facts is not None:
         write_model_card(path, config, facts, tuned, source)
     elif path.is_file():
-        logger.warning(
-            f"{path} was not changed, because the folder has no record of the training: its thresholds and scores are "
-            "those of before"
-        )
+        logger.warning(f"{path} keeps its old thresholds and scores: the folder has no record of the training")
 
 
 def main(arguments: list[str] | None = None) -> None:
