@@ -308,7 +308,7 @@ def fill_disk(run: Run) -> bool:
     if not is_there or process.exitcode == 0:
         return False
     log = run.logs[-1]
-    check("could not be written" in log and "run the same command again" in log, "the disk is not named", run.logs)
+    check("could not be written" in log and "MB are free" in log, "the disk is not named", run.logs)
     check("Traceback" not in log and process.exitcode == 1, f"exit code {process.exitcode}", run.logs)
     return True
 

@@ -120,9 +120,12 @@ class TunedMetrics:
         """Score (N, L) logits by the names of `metrics.evaluate`."""
         arguments = self.arguments
         if not self.is_final:
-            options = {"thresholds": arguments.thresholds, "calibration": arguments.calibration}
-            per_label = {name: "global" for name, scope in options.items() if scope == "per_label"}
-            arguments = replace(arguments, **per_label)
+            common = {"per_label": "global"}
+            arguments = replace(
+                arguments,
+                thresholds=common.get(arguments.thresholds, arguments.thresholds),
+                calibration=common.get(arguments.calibration, arguments.calibration),
+            )
         self.tuned = tune(*logits_and_references(prediction), self.config, arguments)
         return self.tuned.scores
 

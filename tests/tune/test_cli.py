@@ -155,7 +155,7 @@ def test_what_cannot_be_done_is_said_and_nothing_is_changed(model_dir, rows, wor
 
 
 def test_a_plain_backbone_is_refused(checkpoints, rows):
-    with pytest.raises(ValueError, match="is a 'bert' model without labels: pass the directory"):
+    with pytest.raises(ValueError, match="is a 'bert' model without labels"):
         tune(checkpoints["uncased"], "--file", rows)
 
 
