@@ -51,11 +51,6 @@ from .cpu import cpu_training
 from .losses import Loss, make_loss, positive_weights
 from .progress import ShortPrinter, ShortProgress
 
-# Private methods of Trainer that are overridden, and why no public one will do.
-PRIVATE_HOOKS = {
-    "_save_checkpoint": "a checkpoint is moved into place when all of it is written; `on_save` comes too late",
-}
-
 
 class EpochSeededLengthSampler(LengthGroupedSampler):
     """Groups examples of similar length in an order that depends on the seed and the epoch alone.
