@@ -14,7 +14,7 @@ COMMANDS = {
     "export": ("bert_multilabel.export.cli", "write a trained model as ONNX"),
     "serve": ("bert_multilabel.serve.cli", "serve a trained model over HTTP"),
     "report": ("bert_multilabel.report.cli", "show how a model does on labelled examples, as a page of HTML"),
-    "explain": ("bert_multilabel.explain.cli", "show which words of a text speak for and against a label"),
+    "explain": ("bert_multilabel.explain.cli", "show which words of a text support or oppose a label"),
     "page": ("bert_multilabel.page.cli", "open a page on which to try a trained model"),
 }
 
