@@ -270,7 +270,10 @@ def _check_length(checkpoint: Path, run: dict[str, Any], arguments: dict[str, An
     name, counter = ("max_steps", "global_step") if arguments["max_steps"] > 0 else ("num_train_epochs", "epoch")
     asked, done = arguments[name], state[counter]
     if run["finished"]:
-        done = max(done, run["arguments"][name])
+        # Its last steps may have no checkpoint. If it had --max_steps, its number of epochs meant nothing.
+        before, steps = run["arguments"], run["arguments"]["max_steps"]
+        is_in_steps = name == "num_train_epochs" and steps > 0
+        done = max(done, done * steps / state["global_step"] if is_in_steps else before[name])
     if asked < done or (asked == done and run["finished"]):
         raise MultiLabelError(
             f"--{name} {asked:g} is too few: the run in {checkpoint.parent} has trained for {done:g}. Ask for more"

@@ -265,6 +265,16 @@ def test_a_finished_run_can_become_longer(tmp_path, longer):
     assert start_or_resume(tmp_path, {**arguments, **longer}) == tmp_path / "checkpoint-6"  # after an interruption
 
 
+def test_a_run_of_so_many_steps_becomes_longer_in_epochs(tmp_path):
+    arguments = finished_run(tmp_path, max_steps=7)  # 3.5 epochs; the default of 3 had no effect
+    with pytest.raises(ValueError, match="--num_train_epochs 3 is too few: .* has trained for 3.5"):
+        plan_run(tmp_path, {**arguments, "max_steps": -1})
+    longer = {**arguments, "max_steps": -1, "num_train_epochs": 4.0}
+    assert plan_run(tmp_path, longer).checkpoint == tmp_path / "checkpoint-6"
+    shorter = finished_run(tmp_path / "short", {"epoch": 2.0}, max_steps=6)
+    assert plan_run(tmp_path / "short", {**shorter, "max_steps": -1}).checkpoint == tmp_path / "short" / "checkpoint-6"
+
+
 def test_a_run_becomes_longer_from_a_checkpoint_elsewhere(tmp_path):
     arguments = finished_run(tmp_path / "one")
     named = tmp_path / "one" / "checkpoint-4"
