@@ -161,6 +161,8 @@ class MultiLabelPipeline(Pipeline):
         if isinstance(inputs, (str, Mapping)) or not (can_be_indexed or isinstance(inputs, Iterable)):
             return next(self._answers([inputs], 1, asked, config))
         if can_be_indexed and hasattr(inputs, "__len__"):
+            if not isinstance(inputs, Iterable):  # Python would read it until an IndexError, which need not come
+                inputs = map(inputs.__getitem__, range(len(inputs)))
             return list(self._answers(inputs, TEXTS_AT_A_TIME, asked, config))
         return self._answers(inputs, READ_AHEAD, asked, config)
 

@@ -73,6 +73,17 @@ def test_one_text_gives_one_answer_and_a_list_a_list(pipe):
     assert pipe([]) == []
 
 
+def test_a_data_set_is_read_as_far_as_its_length(pipe):
+    class Unbounded(torch.utils.data.Dataset):
+        def __len__(self):
+            return 3
+
+        def __getitem__(self, index):
+            return {0: "gift", 1: "price", 2: "value"}[index]  # raises a KeyError, not an IndexError
+
+    assert pipe(Unbounded()) == pipe(["gift", "price", "value"])
+
+
 def test_texts_with_and_without_a_pair_can_be_mixed(pipe):
     mixed = [TEXTS[0], BOTH[0], {"text": TEXTS[0], "text_pair": None}, {"text": TEXTS[0], "text_pair": ""}, TEXTS[1]]
     answers = pipe(mixed)
