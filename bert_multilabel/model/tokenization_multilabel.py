@@ -169,14 +169,20 @@ class MultiLabelTokenizer(PushedInParts, BertTokenizer):
         return self(text, pair, add_special_tokens=add_special_tokens, **kwargs).tokens()
 
     def pad(  # type: ignore[override]  # the other options pass through
-        self, encoded_inputs: Any, padding: Any = True, padding_side: str | None = None, **kwargs: Any
+        self,
+        encoded_inputs: Any,
+        padding: Any = True,
+        max_length: int | None = None,
+        pad_to_multiple_of: int | None = None,
+        padding_side: str | None = None,
+        **kwargs: Any,
     ) -> BatchEncoding:
         """Pad as the base class does, and add or pad `label_mask`."""
         if isinstance(encoded_inputs, (list, tuple)) and encoded_inputs and isinstance(encoded_inputs[0], Mapping):
             encoded_inputs = {name: [row[name] for row in encoded_inputs] for name in encoded_inputs[0]}
         inputs = dict(encoded_inputs)
         masks = inputs.pop("label_mask", None) if self.label_token_ids else None
-        padded = super().pad(inputs, padding, padding_side=padding_side, **kwargs)
+        padded = super().pad(inputs, padding, max_length, pad_to_multiple_of, padding_side, **kwargs)
         if self.label_token_ids:
             self._add_label_mask(padded, masks, padding_side or self.padding_side)
         return padded

@@ -223,6 +223,13 @@ def test_collators_get_the_mask_through_pad(backbone, side, with_mask):
     assert batch["labels"].dtype == torch.float32
 
 
+def test_pad_takes_its_arguments_in_the_order_of_the_base_class(label_tokenizer):
+    rows = [label_tokenizer("gift"), label_tokenizer("not good")]
+    padded = label_tokenizer.pad(rows, "max_length", 12, None, "left")
+    assert padded == label_tokenizer.pad(rows, padding="max_length", max_length=12, padding_side="left")
+    assert {len(row) for row in padded["label_mask"]} == {12} and not padded["label_mask"][0][0]
+
+
 def test_pad_keeps_a_mask_that_was_given(label_tokenizer):
     row = dict(label_tokenizer("good")) | {"label_mask": [0, 0, 0, 1, 0, 0]}
     assert label_tokenizer.pad(row, padding="max_length", max_length=8)["label_mask"] == [0, 0, 0, 1, 0, 0, 0, 0]
