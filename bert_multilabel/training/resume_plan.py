@@ -39,6 +39,8 @@ LENGTH = ("num_train_epochs", "max_steps")
 # Options that name a file. Its content decides, not its path, so the record also holds its SHA-256.
 _FILES = ("train_file", "validation_file", "label_names_file", "label_descriptions")
 CONTENT = " (SHA-256)"
+# Options that may name a folder, which can be spelled in several ways.
+_FOLDERS = ("model_name_or_path", "dataset_name")
 # Options that decide the result of training: a resumed run must have the same ones.
 _DECIDING = (
     # the model
@@ -232,7 +234,12 @@ def _find_changes(run: dict[str, Any], arguments: dict[str, Any]) -> list[str]:
         # Records of other versions may have other names.
         for name in sorted((before.keys() & now.keys()) - free)
         if before[name] != now[name] and not (name + CONTENT in before and name + CONTENT in now)
+        if not (name in _FOLDERS and _is_same_place(before[name], now[name]))
     ]
+
+
+def _is_same_place(one: str | None, other: str | None) -> bool:
+    return one is not None and other is not None and Path(one).resolve() == Path(other).resolve()
 
 
 def _changes_length(run: dict[str, Any], arguments: dict[str, Any]) -> bool:

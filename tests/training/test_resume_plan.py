@@ -45,6 +45,15 @@ def test_an_unfinished_run_goes_on_from_its_newest_checkpoint(tmp_path):
     assert start_or_resume(tmp_path, ARGUMENTS) == newest
 
 
+@pytest.mark.parametrize("name", ["model_name_or_path", "dataset_name"])
+def test_a_folder_may_be_spelled_in_another_way(tmp_path, name):
+    start_or_resume(tmp_path, {**ARGUMENTS, name: "bert"})
+    checkpoint = save_whole(tmp_path / "checkpoint-2")
+    assert start_or_resume(tmp_path, {**ARGUMENTS, name: "./bert/"}) == checkpoint
+    with pytest.raises(MultiLabelError, match=f"{name} was './bert/', now"):
+        start_or_resume(tmp_path, {**ARGUMENTS, name: "other" if name == "model_name_or_path" else None})
+
+
 def cut(path):
     path.write_bytes(path.read_bytes()[:-20])
 
