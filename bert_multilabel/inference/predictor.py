@@ -19,7 +19,7 @@ from bert_multilabel.errors import DataError, MultiLabelError
 from bert_multilabel.loading import load_trained
 from bert_multilabel.model.output_format import prediction_records
 from bert_multilabel.model.pipeline_multilabel import CallArguments
-from bert_multilabel.model.scoring import PRECISIONS, MultiLabelScorer
+from bert_multilabel.model.scoring import PRECISIONS, MultiLabelScorer, store_in_bfloat16
 from bert_multilabel.model.windows import NoRoom
 from bert_multilabel.output_dir.checkpoints import trained_pair_column
 from bert_multilabel.utils.files import sha256
@@ -154,6 +154,8 @@ def _load_scorer(
     if device is None and torch.accelerator.is_available():
         device = str(torch.accelerator.current_accelerator())
     model.to(device or "cpu")  # type: ignore[arg-type]  # the declared type of this method has lost its self
+    if precision == "bfloat16":
+        store_in_bfloat16(model)
     return MultiLabelScorer(model, tokenizer, precision, max_length)
 
 

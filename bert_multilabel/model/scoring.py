@@ -163,6 +163,16 @@ class MultiLabelScorer:
             start += size
 
 
+def store_in_bfloat16(model: nn.Module) -> None:
+    """Cast the weights of linear layers, so that no call of a scorer in bfloat16 has to: for models that only predict.
+
+    The logits are those of `torch.autocast` with the float32 weights.
+    """
+    for module in model.modules():
+        if isinstance(module, nn.Linear):
+            module.to(torch.bfloat16)
+
+
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
     """Put a model into evaluation mode, and each of its modules back into training mode that was in it."""

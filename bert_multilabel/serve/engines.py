@@ -12,7 +12,7 @@ import torch
 from bert_multilabel.errors import MultiLabelError
 from bert_multilabel.loading import load_trained
 from bert_multilabel.model.configuration_multilabel import MultiLabelConfig
-from bert_multilabel.model.scoring import PRECISIONS, MultiLabelScorer
+from bert_multilabel.model.scoring import PRECISIONS, MultiLabelScorer, store_in_bfloat16
 from bert_multilabel.utils.extras import check_installed
 
 
@@ -65,4 +65,6 @@ def load_engine(folder: Path, device: str, precision: str | None, threads: int |
         torch.set_num_threads(threads)
     model, tokenizer = load_trained(folder)
     model = model.to(device)  # type: ignore[arg-type]  # its declared type lacks self
+    if precision == "bfloat16":
+        store_in_bfloat16(model)
     return MultiLabelScorer(model, tokenizer, precision or PRECISIONS[0])

@@ -8,7 +8,7 @@ from transformers import pipeline
 
 from bert_multilabel import from_backbone
 from bert_multilabel.model import scoring
-from bert_multilabel.model.scoring import MultiLabelScorer
+from bert_multilabel.model.scoring import MultiLabelScorer, store_in_bfloat16
 from tests import hostile
 from tests.conftest import LABELS
 
@@ -104,6 +104,14 @@ def test_changes_of_the_model_are_seen(built):
     changed = scorer.logits(TEXTS)
     assert (changed - before).abs().max() > 0.1
     torch.testing.assert_close(changed, one_by_one(model, tokenizer), atol=1e-5, rtol=0)
+
+
+def test_weights_stored_in_bfloat16_give_the_logits_of_autocast(built):
+    model, tokenizer = built
+    expected = MultiLabelScorer(model, tokenizer, "bfloat16").logits(TEXTS)
+    store_in_bfloat16(model)
+    assert model.bert.encoder.layer[0].output.dense.weight.dtype == torch.bfloat16
+    assert torch.equal(MultiLabelScorer(model, tokenizer, "bfloat16").logits(TEXTS), expected)
 
 
 def test_a_pipeline_scores_with_the_model_that_it_has(built):
