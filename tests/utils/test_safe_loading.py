@@ -6,6 +6,7 @@ import os
 import pickle
 import shutil
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 import torch
@@ -218,8 +219,10 @@ LOADERS = [
 @pytest.mark.parametrize("model_type", ["evil", None, "bert", "bert_multilabel"])
 def test_code_of_a_folder_is_never_run(folder, tmp_path, monkeypatch, load, model_type):
     marker = tmp_path / "ran"
-    (folder / "evil.py").write_text(f"import pathlib\npathlib.Path({str(marker)!r}).touch()\n")
-    auto_map = {"AutoConfig": "evil.Config", "AutoModel": "evil.Model", "AutoTokenizer": ["evil.Tokenizer", None]}
+    evil = f"evil_{uuid4().hex}"  # Transformers runs a module once in a process
+    (folder / f"{evil}.py").write_text(f"import pathlib\npathlib.Path({str(marker)!r}).touch()\n")
+    auto_map = {"AutoConfig": f"{evil}.Config", "AutoModel": f"{evil}.Model"}
+    auto_map["AutoTokenizer"] = [f"{evil}.Tokenizer", None]
     write(folder, "config.json", auto_map=auto_map, model_type=model_type)
     write(folder, "tokenizer_config.json", auto_map=auto_map, tokenizer_class="Tokenizer")
     monkeypatch.setattr("sys.stdin", io.StringIO("y\n" * 20))  # to each question whether to run it
