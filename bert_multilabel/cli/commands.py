@@ -27,13 +27,25 @@ def start(main: Callable[[], int | None]) -> NoReturn:
     except KeyboardInterrupt as error:
         if os.environ.get("RANK", "0") == "0":  # one of several processes is enough
             print(str(error) or "interrupted: start the same command again", file=sys.stderr)
-        sys.exit(INTERRUPTED)
+        _exit(INTERRUPTED)
     except (MultiLabelError, OtherProcessError) as error:
         _show_traceback(error)
-        sys.exit(str(error))
+        _exit(str(error))
     except SystemExit as error:  # the parser has shown a message
         _show_traceback(error.__context__)
         raise
+
+
+def _exit(status: int | str) -> NoReturn:
+    """Exit as `sys.exit` does, but at once if a process group is left: gloo's threads could abort a slow exit."""
+    distributed = sys.modules.get("torch.distributed")  # it is slow to import, and most commands need no group
+    if distributed is not None and distributed.is_available() and distributed.is_initialized():
+        if isinstance(status, str):
+            print(status, file=sys.stderr)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(1 if isinstance(status, str) else status)
+    sys.exit(status)
 
 
 def _show_traceback(error: BaseException | None) -> None:

@@ -134,6 +134,32 @@ def test_a_model_is_trained_and_predicts_by_the_console_command(backbone, files,
     assert run(["predict", str(model), "--output_dir", str(out)]) == 2
 
 
+# Ends as a process of a group does: the threads of gloo may abort a process whose interpreter shuts down.
+ENDS_IN_A_GROUP = """
+import atexit
+from torch import distributed
+from bert_multilabel.cli.commands import start
+from bert_multilabel.errors import DataError
+
+def main():
+    distributed.init_process_group("gloo", store=distributed.HashStore(), rank=0, world_size=1)
+    atexit.register(print, "shuts down")
+    print("said before")
+    raise {error}
+
+start(main)
+"""
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"), [("KeyboardInterrupt", 130, "interrupted"), ("DataError('no')", 1, "no")]
+)
+def test_a_process_of_a_group_exits_without_the_shutdown_that_may_abort_it(error, code, said):
+    command = [sys.executable, "-c", ENDS_IN_A_GROUP.format(error=error)]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert (ended.returncode, ended.stdout) == (code, "said before\n") and said in ended.stderr
+
+
 @pytest.mark.skipif(os.name != "posix", reason="signals")
 @pytest.mark.parametrize("processes", [1, 2])
 def test_interrupted_training_says_that_the_same_command_goes_on(backbone, files, tmp_path, processes):
