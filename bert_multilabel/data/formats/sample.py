@@ -1,0 +1,135 @@
+"""Opens files, whatever their compression and encoding, and takes a sample from which their format is recognized."""
+
+import codecs
+import io
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import IO
+
+import fsspec
+
+from bert_multilabel.data.spec import DataSpec
+from bert_multilabel.errors import DataError
+
+SAMPLE_SIZE = 2**18  # characters
+_COMPRESSIONS = {".gz": "gzip", ".bz2": "bz2", ".xz": "xz", ".zst": "zstd", ".zip": "zip"}
+_MARKS = {codecs.BOM_UTF8: "utf-8", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The beginning of a file.
+
+    Attributes:
+        path: Of the file.
+        suffix: The extension in lower case, without that of a compression: ".csv" of "a.csv.gz".
+        magic: The first bytes, decompressed.
+        encoding: Of its text.
+        lines: The first lines with their ends, at most about `SAMPLE_SIZE` characters; none of a binary file.
+    """
+
+    path: str
+    suffix: str
+    magic: bytes
+    encoding: str
+    lines: list[str]
+
+    @property
+    def first(self) -> str:
+        """The first line that is not blank, without surrounding blanks."""
+        return next((line.strip() for line in self.lines if line.strip()), "")
+
+
+def take_sample(path: str, spec: DataSpec) -> Sample:
+    """Read the beginning of a file.
+
+    Raises:
+        DataError: If there is no such file, it cannot be read, or its text has another encoding.
+    """
+    check_is_file(path)
+    suffixes = Path(path).suffixes
+    if suffixes and suffixes[-1].lower() in _COMPRESSIONS:
+        suffixes.pop()
+    suffix = suffixes[-1].lower() if suffixes else ""
+    with open_bytes(path) as file:
+        head = file.read(4096)
+    encoding = spec.encoding or next((name for mark, name in _MARKS.items() if head.startswith(mark)), "utf-8")
+    is_binary = head.startswith((b"PAR1", b"ARROW1", b"PK\x03\x04", b"\xff\xff\xff\xff"))
+    lines = [] if is_binary else list(_first(read_lines(path, encoding)))
+    return Sample(path, suffix, head[:16], encoding, lines)
+
+
+def check_is_file(path: str) -> None:
+    """Raise a DataError if there is no such file."""
+    if not Path(path).is_file():
+        raise DataError(f"there is no file {path!r}")
+
+
+@contextmanager
+def open_bytes(path: str) -> Iterator[IO[bytes]]:
+    """Open a file, decompressed; errors of the operating system become a `DataError` that names the file."""
+    compression = _COMPRESSIONS.get(Path(path).suffix.lower())
+    try:
+        if compression == "zip":
+            names = [name for name in zipfile.ZipFile(path).namelist() if not name.endswith("/")]
+            if len(names) != 1:
+                raise DataError(f"{path} holds {len(names)} files: unpack it, and pass one of them")
+        with fsspec.open(path, "rb", compression=compression) as file:
+            yield file
+    except DataError:
+        raise
+    except (OSError, EOFError, zipfile.BadZipFile) as error:
+        raise DataError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
+    except ValueError as error:
+        if compression is None or isinstance(error, UnicodeError):
+            raise
+        raise DataError(f"{path} cannot be decompressed: {error}") from error
+
+
+def read_lines(path: str, encoding: str = "utf-8") -> Iterator[str]:
+    """Yield the lines of a text file with their ends, decompressed and without a byte order mark.
+
+    Raises:
+        DataError: At a byte that the encoding does not know, and at a NUL.
+    """
+    number = 0
+    try:
+        with open_bytes(path) as raw, io.TextIOWrapper(raw, encoding=encoding, newline="") as file:
+            for number, line in enumerate(file, 1):
+                if number == 1:
+                    line = line.removeprefix("\ufeff")  # not "utf-8-sig": it reads a part of the mark as an empty file
+                if "\0" in line:
+                    raise DataError(f"{path}, line {number}: a NUL byte; this is not a text file, or not {encoding}")
+                yield line
+    except UnicodeError as error:
+        raise DataError(_bad_byte(path, encoding, error)) from error
+    except LookupError as error:
+        raise DataError(f"{error}: pass another encoding, such as cp1252") from error
+
+
+def _bad_byte(path: str, encoding: str, error: UnicodeError) -> str:
+    """Say which byte of which line cannot be decoded; the decoder reads ahead of the lines."""
+    advice = "save the file as UTF-8, or pass its encoding, such as --encoding cp1252"
+    with open_bytes(path) as file:
+        for number, line in enumerate(file, 1):
+            try:
+                line.decode(encoding)
+            except UnicodeDecodeError as found:
+                byte = line[found.start]
+                return f"{path}, line {number}: byte 0x{byte:02x} is not {encoding.upper()}; {advice}"
+            if encoding.startswith("utf-16"):
+                break  # its lines do not end at bytes
+    return f"{path} is not {encoding.upper()} ({error}); {advice}"
+
+
+def _first(lines: Iterator[str]) -> Iterator[str]:
+    size = 0
+    for line in islice(lines, 1000):
+        yield line
+        size += len(line)
+        if size > SAMPLE_SIZE:
+            return

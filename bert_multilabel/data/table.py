@@ -1,0 +1,128 @@
+"""Tables of raw values: read in batches of columns, at each pass from their source, with positions for messages."""
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
+
+from datasets import ClassLabel, Features
+
+from bert_multilabel.errors import DataError
+
+PROBLEMS_SHOWN = 20  # in the message, of each source
+BATCH_SIZE = 1000
+
+
+class BadRows(DataError):
+    """Rows that cannot be used: all problems by source; the message shows `PROBLEMS_SHOWN` of each source."""
+
+    def __init__(self, problems: dict[str, list[str]]) -> None:
+        super().__init__("\n".join(_listed(source, listed) for source, listed in problems.items()))
+        self.problems = problems
+
+
+class Batch(NamedTuple):
+    """Some rows, by column.
+
+    Attributes:
+        numbers: Positions of B rows among all rows of the source, from 1. Judgements of several annotators on one
+            text are rows with the same number.
+        columns: The B values of each column; None where a row lacks it.
+        problems: Why other rows of this part of the source could not be read, by number.
+        left_out: Number of rows that the source itself marks as not to be used.
+    """
+
+    numbers: Sequence[int]
+    columns: dict[str, list[Any]]
+    problems: Mapping[int, str] = {}
+    left_out: int = 0
+
+
+class Reader(Protocol):
+    """Reads the rows of one source, as often as `batches` is called. It can be pickled.
+
+    Attributes:
+        features: The types of the columns, as far as they are known.
+        said: What was recognized, for the user: "csv separated by ';'".
+    """
+
+    features: Features
+    said: str
+
+    def batches(self) -> Iterator[Batch]:
+        """Begin a pass over the rows."""
+
+    def lines(self, numbers: Collection[int]) -> Mapping[int, int]:
+        """Return the lines of the file on which rows start, from 1; none where there are no lines."""
+
+
+@dataclass
+class RowsReader:
+    """Reads rows that are held in memory.
+
+    Attributes:
+        rows: The values of each row by column.
+    """
+
+    rows: Sequence[Mapping[str, Any]]
+    features: Features = field(default_factory=Features)
+    said: str = "rows"
+
+    def batches(self) -> Iterator[Batch]:
+        """Begin a pass over the rows."""
+        yield from rows_in_batches(enumerate(self.rows, 1))
+
+    def lines(self, numbers: Collection[int]) -> Mapping[int, int]:
+        """Return no lines."""
+        return {}
+
+
+def rows_in_batches(rows: Iterable[tuple[int, Mapping[str, Any] | str]]) -> Iterator[Batch]:
+    """Turn numbered rows into batches of columns; a text in place of a row is the problem of that row."""
+    numbers: list[int] = []
+    values: list[Mapping[str, Any]] = []
+    problems: dict[int, str] = {}
+    for number, row in rows:
+        if isinstance(row, str):
+            problems[number] = row
+        else:
+            numbers.append(number)
+            values.append(row)
+        if len(values) + len(problems) >= BATCH_SIZE:
+            yield Batch(numbers, _in_columns(values), problems)
+            numbers, values, problems = [], [], {}
+    if values or problems:
+        yield Batch(numbers, _in_columns(values), problems)
+
+
+def _in_columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    names = dict.fromkeys(name for row in rows for name in row)
+    return {name: [row.get(name) for row in rows] for name in names}
+
+
+def id_names(features: Features, column: str) -> list[str] | None:
+    """Return the names of the ids in a column, if it is a ClassLabel or a list of them."""
+    feature = features.get(column)
+    feature = getattr(feature, "feature", feature)  # the type of the items of a list
+    return list(feature.names) if isinstance(feature, ClassLabel) else None
+
+
+def located(source: str, reader: Reader, problems: Iterable[tuple[int, str]]) -> list[str]:
+    """Return problems of rows, each with source, row number and line."""
+    problems = sorted(problems, key=lambda problem: problem[0])
+    lines = reader.lines({number for number, _ in problems})
+    return [
+        f"{source}, row {number}{f' (line {lines[number]})' if number in lines else ''}, {problem}"
+        for number, problem in problems
+    ]
+
+
+def raise_problems(source: str, problems: list[str]) -> None:
+    """Raise `BadRows` if a source has problems."""
+    if problems:
+        raise BadRows({source: problems})
+
+
+def _listed(source: str, problems: list[str]) -> str:
+    heading = f"{len(problems)} problem{'s' * (len(problems) > 1)} in {source}:"
+    more = [f"... and {len(problems) - PROBLEMS_SHOWN} more"] if len(problems) > PROBLEMS_SHOWN else []
+    return "\n".join([heading, *problems[:PROBLEMS_SHOWN], *more])

@@ -1,0 +1,76 @@
+"""Quotes and checks single values, for messages and for the choice of columns. It knows no files."""
+
+import difflib
+import math
+import re
+import sys
+
+from bert_multilabel.errors import DataError
+
+_ZERO_ONE = {"0": 0.0, "0.0": 0.0, "false": 0.0, "1": 1.0, "1.0": 1.0, "true": 1.0} | dict.fromkeys(
+    ("", "nan", "-100", "-100.0"), math.nan
+)
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_NUMBER = re.compile(r"[-+]?[$€£¥]?\d[\d.,' _]*(e[-+]?\d+)?[%$€£¥]?|nan|[-+]?inf", re.IGNORECASE)
+
+
+class BadValue(DataError):
+    """A bad value and its column; the caller adds row and line."""
+
+    def __init__(self, message: str, column: str) -> None:
+        super().__init__(message)
+        self.column = column
+
+
+def zero_one(value: object) -> float | None:
+    """Parse a value of a 0/1 column: 0.0, 1.0, NaN for "not annotated" (empty, null, NaN, -100), else None."""
+    return _ZERO_ONE.get(_as_text(value))
+
+
+def is_number(text: str) -> bool:
+    """Whether a text is a number, such as "0.83", "1,200", "4 %" or "$5"."""
+    return _NUMBER.fullmatch(text.strip()) is not None
+
+
+def _as_text(cell: object) -> str:
+    return "[...]" if isinstance(cell, (list, dict)) else str("" if cell is None else cell).strip().lower()
+
+
+def shorten(value: object, width: int = 80) -> str:
+    """Quote a value for a message, shortened to about `width` characters."""
+    try:
+        text = repr(value)
+    except RecursionError:
+        return "a value that is nested too deeply"
+    except ValueError:  # Python's limit on digits
+        return f"a number of more than {sys.get_int_max_str_digits()} digits"
+    return text if len(text) <= width else f"{text[: width - 4]}...{text[-1]}"
+
+
+def unknown_label(name: str, label_names: list[str]) -> str:
+    """Return the message for an unknown label, with a suggestion."""
+    by_lower = {known.lower(): known for known in label_names}
+    # A text much longer than every label is not a misspelling, and comparing a document takes seconds.
+    is_short = len(name) <= 3 * max(map(len, by_lower), default=0)
+    close = difflib.get_close_matches(name.lower(), by_lower, n=1) if is_short else []
+    hint = f"did you mean {shorten(by_lower[close[0]])}?" if close else f"the labels are {shorten(label_names)}"
+    return f"unknown label {shorten(name)}; {hint}"
+
+
+def has_lone_surrogate(text: str) -> bool:
+    r"""Whether a text holds half of a UTF-16 pair (JSON's "\ud800"), which UTF-8 cannot store."""
+    return _SURROGATE.search(text) is not None
+
+
+def text_problem(value: object) -> str:
+    """Say why a value cannot be used as text; "" if it can.
+
+    Example:
+        >>> text_problem("good"), text_problem(7)
+        ('', '7 is not text but of type int; write it as text')
+    """
+    if not isinstance(value, str):
+        return f"{shorten(value)} is not text but of type {type(value).__name__}; write it as text"
+    if has_lone_surrogate(value):
+        return f"{shorten(value)} holds a lone surrogate, which is not valid text; remove it"
+    return ""
