@@ -4,12 +4,15 @@ import difflib
 import math
 import re
 import sys
+from collections.abc import Hashable
 
 from bert_multilabel.errors import DataError
 
+_NOT_ANNOTATED = ("", "nan", "none", "null", "n/a", "-1", "-1.0", "-100", "-100.0")
 _ZERO_ONE = {"0": 0.0, "0.0": 0.0, "false": 0.0, "1": 1.0, "1.0": 1.0, "true": 1.0} | dict.fromkeys(
-    ("", "nan", "-100", "-100.0"), math.nan
+    _NOT_ANNOTATED, math.nan
 )
+_MARKS = dict.fromkeys(("no", "n", "f"), 0.0) | dict.fromkeys(("yes", "y", "t", "x", "✓", "✔"), 1.0)
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _NUMBER = re.compile(r"[-+]?[$€£¥]?\d[\d.,' _]*(e[-+]?\d+)?[%$€£¥]?|nan|[-+]?inf", re.IGNORECASE)
 
@@ -23,8 +26,19 @@ class BadValue(DataError):
 
 
 def zero_one(value: object) -> float | None:
-    """Parse a value of a 0/1 column: 0.0, 1.0, NaN for "not annotated" (empty, null, NaN, -100), else None."""
+    """Parse a value of a 0/1 column: 0.0, 1.0, NaN for "not annotated" (empty, null, NaN, -1, -100), else None."""
     return _ZERO_ONE.get(_as_text(value))
+
+
+def mark(value: object) -> float | None:
+    """Parse a value of one of several 0/1 columns as `zero_one` does, or a word such as yes, no and x."""
+    text = _as_text(value)
+    return _ZERO_ONE.get(text, _MARKS.get(text))
+
+
+def key_of(value: object) -> Hashable:
+    """Return a key that differs for different values, which may be lists; 1, True and "1" are different."""
+    return value if type(value) is str else (type(value), repr(value))
 
 
 def is_number(text: str) -> bool:

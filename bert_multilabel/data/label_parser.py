@@ -1,0 +1,481 @@
+"""Decides what a whole column of labels means, and parses its cells into multi-hot vectors.
+
+The form is determined once per dataset, over all cells of the column; then every row must have it. What could mean two
+things is refused with the option that decides. This module knows values and columns, not files: the caller adds row
+and line to a message.
+"""
+
+import math
+import re
+from collections import Counter
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from transformers.utils import logging
+
+from bert_multilabel.errors import DataError
+
+from .label_cells import Cell, Kind, is_null_word, read_cell
+from .label_suspicions import check_names
+from .spec import DataSpec
+from .values import BadValue, key_of, mark, shorten, text_problem, unknown_label
+
+logger = logging.get_logger(__name__)
+
+Cells = Sequence[tuple[Any, int]]  # each different cell of a column, and its number of rows
+
+CERTAIN_DELIMITERS = ("|", ";")  # taken by themselves
+# Taken if all parts are labels by themselves elsewhere in the column.
+DELIMITERS = ("\n", ",", "#", "/", "&", "+", "\t")
+_ESCAPES = {"\\n": "\n", "\\t": "\t"}  # as they are written on a command line
+_BITS = re.compile(r"[01]{2,}")
+_SPACED_BITS = re.compile(r"[01](?:\.0*)?(?:\s*[,;| ]\s*[01](?:\.0*)?)+")
+_JOINED_IDS = re.compile(r"\d+(?:\s*[,;| ]\s*\d+)*")
+_VOTES = re.compile(r"votes\s*>=\s*(\d+(?:\.\d+)?)")
+_MOST_REMEMBERED = 100_000  # parsed cells
+
+
+class LabelForm(StrEnum):
+    """The forms of labels, as messages call them."""
+
+    NAMES = "a list of names"
+    IDS = "a list of ids"
+    ONE_ID = "a single id"
+    TEXT = "a text"
+    JOINED_IDS = "ids in a text"
+    CHOICES = "a name or an object with choices"
+    VECTOR = "a vector with a number per label"
+    MAPPING = "numbers by name"
+    COLUMNS = "one 0/1 column per label"
+    NAME_COLUMNS = "one name per column"
+
+
+_FORM_OF_KIND = {
+    Kind.NAMES: LabelForm.NAMES,
+    Kind.IDS: LabelForm.IDS,
+    Kind.ONE_ID: LabelForm.ONE_ID,
+    Kind.TEXT: LabelForm.TEXT,
+    Kind.CHOICES: LabelForm.CHOICES,
+    Kind.VECTOR: LabelForm.VECTOR,
+    Kind.MAPPING: LabelForm.MAPPING,
+}
+# Kinds of cells that a form takes, besides cells without labels.
+_KINDS_OF_FORM = {
+    LabelForm.NAMES: (Kind.NAMES,),
+    LabelForm.IDS: (Kind.IDS,),
+    LabelForm.ONE_ID: (Kind.ONE_ID,),
+    LabelForm.TEXT: (Kind.TEXT,),
+    LabelForm.JOINED_IDS: (Kind.TEXT,),
+    LabelForm.CHOICES: (Kind.TEXT, Kind.CHOICES),
+    LabelForm.VECTOR: (Kind.VECTOR, Kind.IDS, Kind.TEXT),
+    LabelForm.MAPPING: (Kind.MAPPING,),
+}
+
+
+def count_cells(values: Iterable[Any]) -> Cells:
+    """Return each different value and how often it occurs, in the order of their first occurrence."""
+    counts: dict[Hashable, list[Any]] = {}
+    for value in values:
+        counts.setdefault(key_of(value), [value, 0])[1] += 1
+    return [(value, count) for value, count in counts.values()]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelParser:
+    """Parses the labels of rows that all have the same form.
+
+    Attributes:
+        form: The form that every row must have.
+        columns: The label columns: one, or several with `LabelForm.COLUMNS` and `LabelForm.NAME_COLUMNS`.
+        label_names: All L names, in the order of the multi-hot vector.
+        label_ids: The id of each name, where ids are not the positions of the names.
+        delimiter: Separates the labels in a text; None: each text is one label.
+        votes: With `LabelForm.COLUMNS`, the number of votes from which on a label is positive.
+        are_shares: With `LabelForm.COLUMNS`, whether the numbers are shares from 0 to 1.
+        blank_is_zero: Columns without a single 0, where a blank cell cannot mean "not annotated".
+        missing_is_zero: With `LabelForm.MAPPING`, whether names that a row lacks are negative.
+        repeated: Number of rows that name a label more than once.
+
+    Example:
+        >>> cells = {"train": count_cells(["price|quality", "", "gift"])}
+        >>> parser = LabelParser.of_cells("labels", cells, DataSpec())
+        >>> parser.label_names, str(parser)
+        (['gift', 'price', 'quality'], "a text, split at '|'")
+        >>> parser.parse({"labels": "quality|price"})
+        [0.0, 1.0, 1.0]
+    """
+
+    form: LabelForm
+    columns: list[str]
+    label_names: list[str]
+    label_ids: list[int] | None = None
+    delimiter: str | None = None
+    votes: float | None = None
+    are_shares: bool = False
+    blank_is_zero: list[str] = field(default_factory=list)
+    missing_is_zero: bool = False
+    repeated: int = 0
+
+    @classmethod
+    def of_columns(cls, columns: list[str], spec: DataSpec, blank_is_zero: Iterable[str] = ()) -> "LabelParser":
+        """Make the parser for one 0/1 column per label, in the order of the label names, if they are known."""
+        names = spec.label_names or columns
+        if set(names) != set(columns):
+            lacking, unknown = sorted(set(names) - set(columns)), sorted(set(columns) - set(names))
+            raise DataError(
+                f"The 0/1 columns must be the label names. Without a column: {lacking}, not a label name: {unknown}"
+            )
+        votes = _VOTES.fullmatch(spec.label_values or "")
+        if spec.label_values not in (None, "shares") and votes is None:
+            advice = "pass shares, or votes>=K such as votes>=2"
+            raise DataError(f"label_values {spec.label_values!r} is not known: {advice}")
+        return cls(
+            form=LabelForm.COLUMNS,
+            columns=columns,
+            label_names=names,
+            votes=float(votes[1]) if votes else None,
+            are_shares=spec.label_values == "shares",
+            blank_is_zero=list(blank_is_zero),
+        )
+
+    @classmethod
+    def of_name_columns(
+        cls, columns: list[str], cells: Mapping[str, Mapping[str, Cells]], spec: DataSpec
+    ) -> "LabelParser":
+        """Make the parser for several columns that hold one name each, or nothing.
+
+        Args:
+            columns: The columns.
+            cells: The cells of each split and column.
+            spec: The known label names.
+        """
+        parser = cls(form=LabelForm.NAME_COLUMNS, columns=columns, label_names=spec.label_names or [])
+        if spec.label_names:
+            return parser
+        counts: Counter[str] = Counter()
+        for column in columns:
+            for cell, count in cells["train"][column] if "train" in cells else ():
+                counts.update(dict.fromkeys(parser._names_in({column: cell}, [column]), count))
+        check_names(counts, ", ".join(map(repr, columns)), sum(counts.values()), spec)
+        return replace(parser, label_names=sorted(counts))
+
+    @classmethod
+    def of_cells(
+        cls, column: str, cells: Mapping[str, Cells], spec: DataSpec, id_names: list[str] | None = None
+    ) -> "LabelParser":
+        """Determine form, delimiter and label names of labels in one column.
+
+        Args:
+            column: The label column.
+            cells: The different cells of each split; the first split with information decides.
+            spec: Label names in their order, by default all in the training split, sorted; delimiter and the like.
+            id_names: The names of the ids in the column, if the dataset tells them.
+
+        Raises:
+            DataError: If the label names are unknown or suspicious, or cells may mean two things.
+        """
+        known = spec.label_names or id_names or []
+        read = {split: _read_cells(column, listed, frozenset(known)) for split, listed in cells.items()}
+        form, delimiter = _find_form(column, read, spec, known)
+        if not known and form in (LabelForm.IDS, LabelForm.ONE_ID, LabelForm.JOINED_IDS):
+            raise DataError(f"column {column!r} holds ids without names: pass --label_names_file with the label names")
+        ids = spec.label_ids if spec.label_names else None
+        parser = cls(form=form, columns=[column], label_names=known, label_ids=ids, delimiter=delimiter)
+        if form is LabelForm.MAPPING:
+            numbers = (number for listed in read.values() for cell, _ in listed for _, number in cell.items)
+            parser = replace(parser, missing_is_zero=not any(number == 0 for number in numbers))
+        counts, repeated = _count_names(parser, read)
+        if not known:
+            if "train" not in cells:
+                raise DataError("The label names are unknown: pass them, or a training split to take them from")
+            rows = sum(count for _, count in cells["train"])
+            check_names(counts, f"column {column!r}", rows, spec)
+        _say_null_words(column, cells, known)
+        return replace(parser, label_names=known or sorted(counts), repeated=repeated)
+
+    def parse(self, values: Mapping[str, Any], id_names: list[str] | None = None) -> list[float]:
+        """Parse the labels in a row's values by column into L floats; NaN means "not annotated".
+
+        Ids are positions in `id_names`, by default in the label names.
+
+        Raises:
+            BadValue: If a value has another form than the dataset, or an unknown label.
+        """
+        if self.form is LabelForm.COLUMNS:
+            return [self._number(values.get(name), name) for name in self.label_names]
+        if self.form is LabelForm.NAME_COLUMNS:
+            return self._multi_hot(self._names_in(values, self.columns))
+        cell = self._read(values.get(self.columns[0]))
+        if self.form is LabelForm.VECTOR:
+            return self._vector(cell)
+        if self.form is LabelForm.MAPPING:
+            return self._mapping(cell)
+        return self._multi_hot(self.names_in(cell, id_names))
+
+    def parse_batch(
+        self, columns: Mapping[str, list[Any]], size: int, id_names: list[str] | None = None
+    ) -> tuple[NDArray[np.float32], dict[int, BadValue]]:
+        """Parse B rows, given by column.
+
+        Returns:
+            The labels (B, L), and why rows could not be parsed, by their index in the batch.
+        """
+        vectors = np.zeros((size, len(self.label_names)), np.float32)
+        problems: dict[int, BadValue] = {}
+        cells = [columns.get(name) or [None] * size for name in self.columns]
+        for index, row in enumerate(zip(*cells, strict=True)):
+            key = tuple(map(key_of, row))
+            if (parsed := self._parsed.get(key)) is None:
+                try:
+                    parsed = np.array(self.parse(dict(zip(self.columns, row, strict=True)), id_names), np.float32)
+                except BadValue as error:
+                    problems[index] = error
+                    continue
+                if len(self._parsed) < _MOST_REMEMBERED:
+                    self._parsed[key] = parsed
+            vectors[index] = parsed
+        return vectors, problems
+
+    def names_in(self, cell: Cell, id_names: list[str] | None = None) -> list[str]:
+        """Return the label names in a cell that was read, known or not; raises as `parse`."""
+        column = self.columns[0]
+        names = id_names or self.label_names
+        if self.form in (LabelForm.IDS, LabelForm.ONE_ID):
+            return [self._name_of_id(item, names) for item in cell.items]
+        items = cell.items
+        if self.form is LabelForm.JOINED_IDS:
+            return [self._name_of_id(int(item), names) for item in re.findall(r"\d+", items[0] if items else "")]
+        if self.form is LabelForm.MAPPING:
+            return [_clean_name(name, name, column) for name, _ in items]
+        if cell.kind is Kind.TEXT and items and self.delimiter is not None and items[0] not in self._known:
+            items = items[0].split(self.delimiter)
+        return [_clean_name(item, cell.items, column) for item in items]
+
+    def __str__(self) -> str:
+        if self.form is LabelForm.COLUMNS and self.votes is not None:
+            return f"{self.form}, positive from {self.votes:g} votes on"
+        if self.form is not LabelForm.TEXT:
+            return str(self.form)
+        return "a text, one label each" if self.delimiter is None else f"a text, split at {self.delimiter!r}"
+
+    @cached_property
+    def _known(self) -> frozenset[str]:
+        return frozenset(self.label_names)
+
+    @cached_property
+    def _parsed(self) -> dict[Hashable, NDArray[np.float32]]:
+        return {}
+
+    def _read(self, value: Any) -> Cell:
+        """Read a cell and check its form; a cell without labels may have any."""
+        column = self.columns[0]
+        cell = read_cell(value, column, self._known)
+        if cell.items and cell.kind not in _KINDS_OF_FORM[self.form]:
+            problem = f"{shorten(value)} is {cell.kind}, but other rows hold {self.form}"
+            raise BadValue(f"{problem}; write all rows alike", column)
+        return cell
+
+    def _multi_hot(self, names: list[str]) -> list[float]:
+        for name in names:
+            if name not in self._known:
+                raise BadValue(unknown_label(name, self.label_names), self.columns[0])
+        present = set(names)
+        return [float(name in present) for name in self.label_names]
+
+    def _vector(self, cell: Cell) -> list[float]:
+        items, column, expected = cell.items, self.columns[0], len(self.label_names)
+        if cell.kind is Kind.TEXT and items:
+            text = items[0]
+            parts = list(text) if _BITS.fullmatch(text) else re.findall(r"[01](?:\.0*)?", text)
+            if not (_BITS.fullmatch(text) or _SPACED_BITS.fullmatch(text)):
+                raise BadValue(f"{shorten(text)} is {cell.kind}, but other rows hold {self.form}", column)
+            items = [float(part) for part in parts]
+        if items and len(items) != expected:
+            raise BadValue(f"{shorten(items)} has {len(items)} numbers, but there are {expected} labels", column)
+        if bad := [item for item in items if not (0 <= item <= 1 or math.isnan(item))]:
+            raise BadValue(f"{shorten(bad[0])} is not a number from 0 to 1", column)
+        return [float(item) for item in items] or [0.0] * expected
+
+    def _mapping(self, cell: Cell) -> list[float]:
+        numbers = {_clean_name(name, name, self.columns[0]): number for name, number in cell.items}
+        self._multi_hot(list(numbers))  # all must be known
+        missing = 0.0 if self.missing_is_zero or not numbers else math.nan
+        found = (numbers.get(name, missing) for name in self.label_names)
+        return [math.nan if number is None else float(number) for number in found]
+
+    def _number(self, value: Any, column: str) -> float:
+        number = mark(value)
+        if number is not None and math.isnan(number):
+            return 0.0 if column in self.blank_is_zero else number
+        if self.votes is None and not self.are_shares:
+            if number is None:
+                raise BadValue(f"{shorten(value)} is not 0 or 1 (leave it empty if it is not annotated)", column)
+            return number
+        try:
+            found = float(value)
+        except (ValueError, TypeError):
+            raise BadValue(f"{shorten(value)} is not a number", column) from None
+        if self.votes is not None and found >= 0:
+            return float(found >= self.votes)
+        if not 0 <= found <= 1:
+            raise BadValue(f"{shorten(value)} is not a {'number of votes' if self.votes else 'share'}", column)
+        return found
+
+    def _name_of_id(self, item: int, names: list[str]) -> str:
+        column = self.columns[0]
+        if self.label_ids is not None and names is self.label_names:
+            if item not in self.label_ids:
+                raise BadValue(f"id {shorten(item)} is none of {shorten(self.label_ids)}", column)
+            return names[self.label_ids.index(item)]
+        if not 0 <= item < len(names):
+            raise BadValue(f"id {shorten(item)} is out of range; ids run from 0 to {len(names) - 1}", column)
+        return names[item]
+
+    def _names_in(self, values: Mapping[str, Any], columns: list[str]) -> list[str]:
+        names = []
+        for column in columns:
+            value = values.get(column)
+            if value is None or is_null_word(value, self._known):
+                continue
+            if not isinstance(value, str):
+                raise BadValue(f"{shorten(value)} is not the name of a label but {type(value).__name__}", column)
+            names += [name] if (name := value.strip()) else []
+        return names
+
+
+def _read_cells(column: str, cells: Cells, known: frozenset[str]) -> list[tuple[Cell, int]]:
+    read = []
+    for value, count in cells:
+        try:
+            read.append((read_cell(value, column, known), count))
+        except BadValue:
+            continue  # reported when the rows are parsed
+    return read
+
+
+def _find_form(
+    column: str, read: Mapping[str, list[tuple[Cell, int]]], spec: DataSpec, known: list[str]
+) -> tuple[LabelForm, str | None]:
+    """Return form and delimiter of the labels: of the first cell with a label, or of the first."""
+    cells = [cell for listed in read.values() for cell, _ in listed]
+    with_labels = [cell for cell in cells if cell.items]
+    kind = next((cell.kind for cell in [*with_labels, *cells]), Kind.NAMES)
+    if any(cell.kind is Kind.CHOICES for cell in with_labels) and kind is Kind.TEXT:
+        kind = Kind.CHOICES
+    if kind is Kind.VECTOR or kind is Kind.IDS and _are_vectors([c.items for c in with_labels if c.kind is kind], known):
+        return LabelForm.VECTOR, _check_vectors(column, [cell.items for cell in with_labels], known)
+    if kind is not Kind.TEXT:
+        return _FORM_OF_KIND[kind], None
+    texts = [cell.items[0] for cell in with_labels if cell.kind is Kind.TEXT and cell.items[0] not in known]
+    if not spec.labels_as_they_are and spec.label_delimiter is None and texts:
+        if _is_text_of_bits(texts, known):
+            return LabelForm.VECTOR, _check_vectors(column, [re.findall("[01]", texts[0])], known)
+        if known and all(_JOINED_IDS.fullmatch(text) for text in texts):
+            return LabelForm.JOINED_IDS, None
+    delimiter = spec.label_delimiter and _ESCAPES.get(spec.label_delimiter, spec.label_delimiter)
+    return LabelForm.TEXT, delimiter or _find_delimiter(column, texts, spec, known)
+
+
+def _are_vectors(lists: list[list[int]], known: list[str]) -> bool:
+    """Whether lists of whole numbers are vectors of zeros and ones: as ids they would repeat."""
+    sizes = {len(items) for items in lists}
+    if len(sizes) != 1 or not all(set(items) <= {0, 1} for items in lists):
+        return False
+    repeats = any(len(set(items)) < len(items) for items in lists)
+    return repeats or sizes == {2} and len(known) == 2
+
+
+def _is_text_of_bits(texts: list[str], known: list[str]) -> bool:
+    """Whether all texts are zeros and ones, as many in each."""
+    if all(map(_SPACED_BITS.fullmatch, texts)):
+        sizes = {len(re.findall("[01]", text.replace(".0", ""))) for text in texts}
+        # Two numbers may also be ids.
+        return len(sizes) == 1 and (sizes != {2} or len(known) == 2 or any(text[0] == text[-1] for text in texts))
+    return all(map(_BITS.fullmatch, texts)) and len(set(map(len, texts))) == 1
+
+
+def _check_vectors(column: str, vectors: list[list[Any]], known: list[str]) -> None:
+    size = len(vectors[0])
+    if not known:
+        raise DataError(
+            f"column {column!r} holds vectors of {size} numbers without names: pass --label_names_file with {size} "
+            "names in their order"
+        )
+    if size != len(known):
+        raise DataError(
+            f"column {column!r} holds vectors of {size} numbers, but there are {len(known)} label names: pass those of "
+            f"the {size} numbers, in their order"
+        )
+
+
+def _find_delimiter(column: str, texts: list[str], spec: DataSpec, known: list[str]) -> str | None:
+    """Return what certainly separates labels in texts, or None if each text is one label.
+
+    Raises:
+        DataError: If a comma or line end may separate labels or may belong to a name.
+    """
+    if spec.labels_as_they_are:
+        return None
+    whole = {*texts, *known}
+    for delimiter in (*CERTAIN_DELIMITERS, *DELIMITERS):
+        joined = [text for text in texts if delimiter in text]
+        if not joined:
+            continue
+        parts = [[part.strip() for part in text.split(delimiter)] for text in joined]
+        if delimiter in CERTAIN_DELIMITERS or all(part in whole for split in parts for part in split):
+            return delimiter
+        if not known and _may_be_joined(delimiter, parts, whole):
+            raise DataError(
+                f"column {column!r}: {shorten(joined[0])} may be one label or several: pass --label_delimiter "
+                f"{delimiter.encode('unicode_escape').decode()!r} to split such texts, or --labels_as_they_are"
+            )
+    return None
+
+
+def _may_be_joined(delimiter: str, parts: list[list[str]], whole: set[str]) -> bool:
+    """Whether a part of a text is a label elsewhere; of what no name would hold, also a part of another text."""
+    if delimiter not in ("\n", ","):
+        return any(all(split) and any(part in whole for part in split) for split in parts)
+    counts = Counter(part for split in parts for part in set(split))
+    return any(count > 1 or part in whole for part, count in counts.items())
+
+
+def _count_names(parser: LabelParser, read: Mapping[str, list[tuple[Cell, int]]]) -> tuple[Counter[str], int]:
+    """Return how often each name occurs in training, and the number of rows of all splits that repeat a label."""
+    counts: Counter[str] = Counter()
+    repeated = 0
+    if parser.form is LabelForm.VECTOR:
+        return counts, repeated
+    for split, listed in read.items():
+        for cell, count in listed:
+            if cell.items and cell.kind not in _KINDS_OF_FORM[parser.form]:
+                continue
+            try:
+                names = parser.names_in(cell)
+            except BadValue:
+                continue  # reported when the rows are parsed
+            repeated += count * (len(set(names)) < len(names))
+            if split == "train":
+                counts.update(dict.fromkeys(names, count))
+    return counts, repeated
+
+
+def _say_null_words(column: str, cells: Mapping[str, Cells], known: list[str]) -> None:
+    words: Counter[str] = Counter()
+    for listed in cells.values():
+        words.update({value.strip(): count for value, count in listed if is_null_word(value, known)})
+    if words:
+        listed_words = ", ".join(f"{word!r} in {count} rows" for word, count in words.items())
+        logger.warning(f"column {column!r}: read as no label: {listed_words}; a names file can make it one")
+
+
+def _clean_name(item: str, cell: object, column: str) -> str:
+    name = item.strip()
+    if problem := text_problem(name) if name else f"{shorten(cell)} holds an empty label; remove it":
+        raise BadValue(problem, column)
+    return name
