@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import Any, NamedTuple, Protocol
 
 from datasets import ClassLabel, Features
@@ -38,15 +39,15 @@ class Batch(NamedTuple):
 
 
 class Reader(Protocol):
-    """Reads the rows of one source, as often as `batches` is called. It can be pickled.
+    """Reads the rows of one source, as often as `batches` is called. It can be pickled."""
 
-    Attributes:
-        features: The types of the columns, as far as they are known.
-        said: What was recognized, for the user: "csv separated by ';'".
-    """
+    @property
+    def features(self) -> Features:
+        """The types of the columns, as far as they are known."""
 
-    features: Features
-    said: str
+    @property
+    def said(self) -> str:
+        """What was recognized, for the user: "csv separated by ';'"."""
 
     def batches(self) -> Iterator[Batch]:
         """Begin a pass over the rows."""
@@ -88,13 +89,17 @@ def rows_in_batches(rows: Iterable[tuple[int, Mapping[str, Any] | str]]) -> Iter
             numbers.append(number)
             values.append(row)
         if len(values) + len(problems) >= BATCH_SIZE:
-            yield Batch(numbers, _in_columns(values), problems)
+            yield Batch(numbers, in_columns(values), problems)
             numbers, values, problems = [], [], {}
     if values or problems:
-        yield Batch(numbers, _in_columns(values), problems)
+        yield Batch(numbers, in_columns(values), problems)
 
 
-def _in_columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+def in_columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    """Return the values of each column; None where a row lacks it."""
+    first = tuple(rows[0]) if rows else ()
+    if len(first) > 1 and {*map(tuple, rows)} == {first}:
+        return dict(zip(first, map(list, zip(*map(itemgetter(*first), rows), strict=True)), strict=True))
     names = dict.fromkeys(name for row in rows for name in row)
     return {name: [row.get(name) for row in rows] for name in names}
 
