@@ -367,7 +367,11 @@ def _find_form(
     kind = next((cell.kind for cell in [*with_labels, *cells]), Kind.NAMES)
     if any(cell.kind is Kind.CHOICES for cell in with_labels) and kind is Kind.TEXT:
         kind = Kind.CHOICES
-    if kind is Kind.VECTOR or kind is Kind.IDS and _are_vectors([c.items for c in with_labels if c.kind is kind], known):
+    if (
+        kind is Kind.VECTOR
+        or kind is Kind.IDS
+        and _are_vectors([c.items for c in with_labels if c.kind is kind], known)
+    ):
         return LabelForm.VECTOR, _check_vectors(column, [cell.items for cell in with_labels], known)
     if kind is not Kind.TEXT:
         return _FORM_OF_KIND[kind], None
