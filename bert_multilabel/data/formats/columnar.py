@@ -114,10 +114,10 @@ def _opened(path: str, form: str) -> Iterator[Any]:
                 yield pa.ipc.open_stream(file) if form == ARROW_STREAM else pa.ipc.open_file(file)
     except DataError:
         raise
-    # Names that are not UTF-8, and times that Python cannot represent, raise other errors than those of Arrow.
-    except (pa.ArrowException, OSError, ValueError, OverflowError, LookupError) as error:
+    # Names that are not UTF-8, times that Python cannot represent, and damaged sizes raise other errors than Arrow's.
+    except (pa.ArrowException, OSError, ValueError, OverflowError, LookupError, MemoryError) as error:
         kind = "parquet" if form == PARQUET else "Arrow"
-        raise DataError(f"{path} cannot be read as {kind}: {error}") from error
+        raise DataError(f"{path} cannot be read as {kind}: {str(error) or type(error).__name__}") from error
 
 
 def _schema(file: Any, form: str) -> pa.Schema:
