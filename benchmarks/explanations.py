@@ -16,9 +16,9 @@ from collections.abc import Sequence
 import torch
 
 from bert_multilabel import Explainer
-from bert_multilabel.data.columns import DataSpec
+from bert_multilabel.data.spec import DataSpec
 from bert_multilabel.data.examples import load_splits
-from bert_multilabel.data.reading import read_label_names
+from bert_multilabel.data.label_names import read_label_names
 from bert_multilabel.explain.explainer import Word
 from bert_multilabel.loading import load_trained
 from bert_multilabel.model.scoring import MultiLabelScorer
@@ -86,7 +86,7 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", required=True)
     parser.add_argument("--rows", type=int, default=200, help="that have five words")
     arguments = parser.parse_args()
-    spec = DataSpec(label_names=read_label_names(arguments.label_names_file))
+    spec = DataSpec(label_names=read_label_names(arguments.label_names_file).names)
     texts = load_splits(spec, {"validation": arguments.file}).splits["validation"]["text"]
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads")
     for folder in arguments.models:

@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 from quality import MODES, PEERS, argument_parser, parse, read_truth, show, show_means, train
 
-from bert_multilabel.data.columns import DataSpec
+from bert_multilabel.data.spec import DataSpec
 from bert_multilabel.data.examples import load_splits
-from bert_multilabel.data.reading import read_label_names
+from bert_multilabel.data.label_names import read_label_names
 
 UNNAMED = "-unnamed"
 
@@ -68,7 +68,7 @@ def main() -> None:
     parser.add_argument("--per_label", type=int, required=True)
     parser.add_argument("--validation_rows", type=int, default=2000)
     arguments, extra = parse(parser)
-    names = read_label_names(arguments.label_names_file)
+    names = read_label_names(arguments.label_names_file).names
     unnamed = [f"L{index:02d}" for index in range(len(names))]
     files = {"train": arguments.train_file, "validation": arguments.validation_file}
     splits = load_splits(DataSpec(label_names=names), files).splits

@@ -17,9 +17,9 @@ from datasets import Dataset
 from stopwatch import seconds_of
 
 from bert_multilabel import from_backbone
-from bert_multilabel.data.columns import DataSpec
+from bert_multilabel.data.spec import DataSpec
 from bert_multilabel.data.examples import load_splits
-from bert_multilabel.data.reading import read_label_names
+from bert_multilabel.data.label_names import read_label_names
 from bert_multilabel.data.tokenizing import Collator, encode_rows
 from bert_multilabel.model.scoring import MultiLabelScorer
 from bert_multilabel.training.cpu import cpu_training
@@ -69,7 +69,7 @@ def main() -> None:
     parser.add_argument("--batch_size", type=int, default=16)
     parser.add_argument("--repeats", type=int, default=5)
     arguments = parser.parse_args()
-    names = read_label_names(arguments.label_names_file)
+    names = read_label_names(arguments.label_names_file).names
     rows = load_splits(DataSpec(label_names=names), {"train": arguments.train_file}).splits["train"]
     rows = rows.shuffle(seed=42).select(range(arguments.batch_size)).select_columns(["text"])
     alone: dict[str, float] = {}

@@ -17,9 +17,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.pipeline import make_pipeline
 
-from bert_multilabel.data.columns import DataSpec
+from bert_multilabel.data.spec import DataSpec
 from bert_multilabel.data.examples import load_splits
-from bert_multilabel.data.reading import read_label_names
+from bert_multilabel.data.label_names import read_label_names
 from bert_multilabel.metrics import multilabel_scores
 
 parser = argparse.ArgumentParser(description=__doc__)
@@ -32,7 +32,7 @@ parser.add_argument("--seed", type=int, default=42)
 arguments = parser.parse_args()
 
 started = time.perf_counter()
-names = None if arguments.label_names_file is None else read_label_names(arguments.label_names_file)
+names = None if arguments.label_names_file is None else read_label_names(arguments.label_names_file).names
 files = {"train": arguments.train_file, "validation": arguments.validation_file}
 data = load_splits(DataSpec(label_names=names), files)
 train, validation = data.splits["train"], data.splits["validation"]

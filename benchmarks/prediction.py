@@ -24,9 +24,9 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipe
 
 from bert_multilabel import MultiLabelTokenizer, hamming_score
 from bert_multilabel.auto import MultiLabelConfig
-from bert_multilabel.data.columns import DataSpec
+from bert_multilabel.data.spec import DataSpec
 from bert_multilabel.data.examples import load_splits
-from bert_multilabel.data.reading import read_label_names
+from bert_multilabel.data.label_names import read_label_names
 from bert_multilabel.model.modeling_multilabel import MODEL_CLASSES
 from bert_multilabel.model.output_format import prediction_records
 from bert_multilabel.model.scoring import PRECISIONS, MultiLabelScorer
@@ -79,7 +79,7 @@ def main() -> None:
     parser.add_argument("--gliclass_python")
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
-    names = read_label_names(arguments.label_names_file)
+    names = read_label_names(arguments.label_names_file).names
     rows = load_splits(DataSpec(label_names=names), {"validation": arguments.file}).splits["validation"]
     rows = rows.select(range(min(arguments.rows, len(rows))))
     texts, truth = list(rows["text"]), torch.tensor(list(rows["labels"]))  # N, (N, L)

@@ -22,9 +22,9 @@ import numpy as np
 import torch
 
 from bert_multilabel import MultiLabelConfig
-from bert_multilabel.data.columns import DataSpec
+from bert_multilabel.data.spec import DataSpec
 from bert_multilabel.data.examples import load_splits
-from bert_multilabel.data.reading import read_label_names
+from bert_multilabel.data.label_names import read_label_names
 from bert_multilabel.evaluation.arguments import DecisionArguments
 from bert_multilabel.evaluation.decisions import tune
 
@@ -135,7 +135,7 @@ def parse(parser: argparse.ArgumentParser) -> tuple[argparse.Namespace, list[str
 def main() -> None:
     """Train all modes with all seeds, seed by seed, and print the scores as they come."""
     arguments, extra = parse(argument_parser(__doc__, [*MODES, *PEERS]))
-    names = read_label_names(arguments.label_names_file)
+    names = read_label_names(arguments.label_names_file).names
     truth = read_truth(arguments.validation_file, names)  # (N, L)
     table: dict[str, list[dict[str, float]]] = {mode: [] for mode in arguments.modes}
     for seed in arguments.seeds:

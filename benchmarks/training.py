@@ -28,9 +28,9 @@ from transformers import (
 )
 
 from bert_multilabel import from_backbone
-from bert_multilabel.data.columns import DataSpec
+from bert_multilabel.data.spec import DataSpec
 from bert_multilabel.data.examples import load_splits
-from bert_multilabel.data.reading import read_label_names
+from bert_multilabel.data.label_names import read_label_names
 from bert_multilabel.data.tokenizing import Collator, encode_rows
 from bert_multilabel.model.scoring import scoring_tokenizer
 from bert_multilabel.training.arguments import parse_arguments
@@ -105,7 +105,7 @@ def main() -> None:
     parser.add_argument("--no_stock", action="store_true", help="compare our modes with each other only")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    names = read_label_names(arguments.label_names_file)
+    names = read_label_names(arguments.label_names_file).names
     rows = load_splits(DataSpec(label_names=names), {"train": arguments.train_file}).splits["train"]
     rows = rows.shuffle(seed=42).select(range(arguments.rows)).select_columns(["text", "labels"])
     print(f"{len(rows)} rows, {len(names)} labels, torch {torch.__version__}, {torch.get_num_threads()} threads")

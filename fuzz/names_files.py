@@ -1,7 +1,7 @@
 """Files of label names: they give unique names that are not blank, or a `DataError`."""
 
-from bert_multilabel.data.columns import DataSpec
-from bert_multilabel.data.reading import read_label_names
+from bert_multilabel.data.spec import DataSpec
+from bert_multilabel.data.label_names import read_label_names
 from bert_multilabel.errors import DataError
 
 from .expectations import check_message, write

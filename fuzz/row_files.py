@@ -1,6 +1,6 @@
 """Files of csv, tsv, json and jsonl: they give every row, in order, or a `DataError`."""
 
-from bert_multilabel.data.columns import DataSpec
+from bert_multilabel.data.spec import DataSpec
 from bert_multilabel.data.examples import load_splits
 from bert_multilabel.data.reading import read_rows
 from bert_multilabel.errors import DataError

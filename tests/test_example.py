@@ -7,9 +7,9 @@ import pytest
 from transformers import AutoTokenizer
 
 from bert_multilabel import MultiLabelTokenizer
-from bert_multilabel.data.columns import DataSpec
+from bert_multilabel.data.spec import DataSpec
 from bert_multilabel.data.examples import load_splits
-from bert_multilabel.data.reading import read_label_names
+from bert_multilabel.data.label_names import read_label_names
 from bert_multilabel.training.arguments import parse_arguments
 from bert_multilabel.training.run import run
 
@@ -19,7 +19,7 @@ CHINESE_LABELS = ["想买", "不会买", "太贵", "划算", "质量好", "质�
 
 @pytest.fixture(scope="module")
 def english():
-    names = read_label_names(str(EXAMPLE / "labels.txt"))
+    names = read_label_names(str(EXAMPLE / "labels.txt")).names
     files = {split: str(EXAMPLE / f"{split}.csv") for split in ("train", "validation", "test")}
     return load_splits(DataSpec(text_pair_column="product", label_names=names), files)
 

@@ -6,8 +6,8 @@ from bert_multilabel.errors import MultiLabelError
 from bert_multilabel.utils.checks import check_at_least_one
 from bert_multilabel.utils.option_parser import document_fields, option
 
-from .columns import DataSpec
-from .reading import read_label_names
+from .label_names import read_label_names
+from .spec import ANNOTATORS, DataSpec
 
 
 @document_fields
@@ -15,14 +15,36 @@ from .reading import read_label_names
 class ColumnArguments:
     """How to read a file."""
 
-    text_column: str | None = option("Column of the text. Default: by common names.")
+    text_column: list[str] | None = option(
+        "Column of the text, or several that are joined in this order. Default: by common names."
+    )
     text_pair_column: str | None = option(
         'Column of the second text; "" for none. Default: as trained, else text_pair or sentence2.'
     )
     label_column: list[str] | None = option(
-        "Column of the labels, or one 0/1 column per label. Default: by common names."
+        "Column of the labels, or several: 0/1 columns, or a name in each. Default: by common names, or all 0/1 columns."
     )
-    label_delimiter: str | None = option("Separates labels in one cell. Default: the first of | ; , that occurs.")
+    label_delimiter: str | None = option(
+        "Separates the labels in one cell, such as ',' or '\\n'. Default: | or ;, or what joins labels that also "
+        "occur by themselves."
+    )
+    label_values: str | None = option(
+        "How numbers in label columns are read: 'shares' from 0 to 1, or 'votes>=2' for at least 2 votes. "
+        "Default: 0 and 1."
+    )
+    name_text_columns: bool = option("Begin each of several joined texts with the name of its column.", False)
+    join_lists: bool = option("Join texts that are lists of texts or words.", False)
+    one_label_per_line: bool = option("Make one example of all rows with the same id, or else the same text.", False)
+    annotators: str | None = option(
+        "How the judgements of several annotators become labels: what most of them say, the share of them, or only "
+        "what all agree on.",
+        choices=ANNOTATORS,
+    )
+    use_suggestions: bool = option("Take the labels that a model suggested where no annotator has answered.", False)
+    labels_as_they_are: bool = option("Accept suspicious labels, and take each text in a label column as one.", False)
+    encoding: str | None = option("Encoding of text files, such as cp1252. Default: UTF-8, or UTF-16 if marked.")
+    column_names: list[str] | None = option("Names of the columns of a csv or tsv file without a header line.")
+    rows_key: str | None = option("Key of the rows in a JSON file with several lists, or sheet of an xlsx file.")
     max_seq_length: int | None = option(
         "Longest input in tokens; label tokens count unless they are encoded separately (isolated, or "
         "only in the last layers). Default: the model's limit."
@@ -30,11 +52,14 @@ class ColumnArguments:
 
     def __post_init__(self) -> None:
         check_at_least_one("max_seq_length", self.max_seq_length)
+        for name in ("text_column", "label_column", "column_names"):  # a file of options may hold one name as a text
+            if isinstance(value := getattr(self, name), str):
+                setattr(self, name, [value])
 
-    def spec(self, label_names: list[str] | None) -> DataSpec:
+    def spec(self, label_names: list[str] | None, label_ids: list[int] | None = None) -> DataSpec:
         """Return these arguments as a `DataSpec` with the label names of the model, if it has some."""
-        values = {field.name: getattr(self, field.name, None) for field in fields(DataSpec)}
-        return DataSpec(**values | {"label_names": label_names})
+        values = {field.name: getattr(self, field.name) for field in fields(DataSpec) if hasattr(self, field.name)}
+        return DataSpec(**values, label_names=label_names, label_ids=label_ids)
 
 
 @document_fields
@@ -42,7 +67,9 @@ class ColumnArguments:
 class DataArguments(ColumnArguments):
     """Where the examples are and how to read them."""
 
-    train_file: str | None = option("csv, tsv, json, jsonl or parquet to train on.")
+    train_file: str | None = option(
+        "csv, tsv, json, jsonl, parquet or another file of examples to train on; a folder or pattern of files."
+    )
     validation_file: str | None = option("File to evaluate on. Default: a stratified part of the training data.")
     test_file: str | None = option("File to predict; its labels are optional.")
     dataset_name: str | None = option("Name or local folder for datasets.load_dataset, instead of the files.")
@@ -50,7 +77,9 @@ class DataArguments(ColumnArguments):
     id_column: str | None = option(
         "Column of identifiers, copied to the predictions. Default: by common names, or none."
     )
-    label_names_file: str | None = option("Label names, one per line, in order. Default: those in the training data.")
+    label_names_file: str | None = option(
+        "Label names: one per line in order, or a table or JSON with ids. Default: those in the training data."
+    )
     validation_fraction: float = option(
         "Share of the training examples split off if there is no validation data.", default=0.1
     )
@@ -67,7 +96,8 @@ class DataArguments(ColumnArguments):
         for name in ("max_train_samples", "top_scores"):
             check_at_least_one(name, getattr(self, name))
 
-    def spec(self, label_names: list[str] | None) -> DataSpec:
+    def spec(self, label_names: list[str] | None, label_ids: list[int] | None = None) -> DataSpec:
         """Return these arguments as a `DataSpec`; a names file takes precedence over `label_names`."""
-        names = read_label_names(self.label_names_file) if self.label_names_file else label_names
-        return super().spec(names)
+        if self.label_names_file is None:
+            return super().spec(label_names, label_ids)
+        return super().spec(*read_label_names(self.label_names_file))

@@ -1,13 +1,16 @@
 """Examples that are computed once and memory-mapped from `HF_DATASETS_CACHE`: there may be more than fit into memory.
 
-The name of their file is a digest of everything that they were computed from. It may be deleted at any time.
+The name of a file is a digest of everything that it was computed from. It may be deleted at any time; files that no run
+has used for `DAYS_KEPT` days are deleted when others are written.
 """
 
 import hashlib
 import json
 import os
 import pickle
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +20,15 @@ from datasets import Dataset, Features
 from filelock import FileLock
 from transformers.utils import logging
 
-from bert_multilabel.utils.files import explain_write_errors, from_source, fsync
+from bert_multilabel.utils.files import atomic_write, explain_write_errors, from_source, fsync
 from bert_multilabel.utils.hashing import json_digest, software_digest
+
+from .table import BATCH_SIZE
 
 logger = logging.get_logger(__name__)
 
 FOLDER = "bert_multilabel"
-BATCH_SIZE = 1000
+DAYS_KEPT = 30
 # Ends an Arrow stream: a length of 0 where the next batch would begin.
 _END_OF_STREAM = b"\xff\xff\xff\xff\x00\x00\x00\x00"
 
@@ -46,15 +51,13 @@ def cached_examples(
     record_batches = (pa.RecordBatch.from_pydict(batch, schema=schema) for batch in batches)
     if computed_from is None:
         return Dataset(pa.Table.from_batches(record_batches, schema))
-    folder = Path(datasets.config.HF_DATASETS_CACHE) / FOLDER
-    path = folder / f"{json_digest({**computed_from, 'software': software_digest()})}.arrow"
-    with explain_write_errors(path):
-        folder.mkdir(parents=True, exist_ok=True)
+    path = _path(computed_from, ".arrow")
     with FileLock(path.with_suffix(".lock")):  # of several processes, one computes the examples
         if path.exists() and not _is_complete(path):
             logger.warning(f"{path} is incomplete: its examples are computed again")
             path.unlink()
         if not path.exists():
+            _remove_unused(path.parent)
             unfinished = path.with_suffix(".unfinished")
             try:
                 with explain_write_errors(path):
@@ -65,7 +68,21 @@ def cached_examples(
                     unfinished.replace(path)
             finally:
                 unfinished.unlink(missing_ok=True)  # after a bad row: the corrected file will have another digest
+        os.utime(path)
     return Dataset.from_file(str(path))
+
+
+def cached_json(computed_from: Mapping[str, Any], compute: Callable[[], Any]) -> Any:
+    """Return a JSON value from the cache, after computing and storing it if it is not there yet."""
+    path = _path(computed_from, ".json")
+    with suppress(OSError, ValueError):  # missing or damaged
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        os.utime(path)
+        return stored
+    value = compute()
+    with explain_write_errors(path), atomic_write(path) as file:
+        json.dump(value, file)
+    return json.loads(json.dumps(value))
 
 
 def reopen_memory_map(dataset: Dataset) -> Dataset:
@@ -85,6 +102,23 @@ def dataset_digest(dataset: Dataset) -> str:
         for batch in table.combine_chunks().to_batches():
             digest.update(batch.serialize())
     return digest.hexdigest()
+
+
+def _path(computed_from: Mapping[str, Any], suffix: str) -> Path:
+    folder = Path(datasets.config.HF_DATASETS_CACHE) / FOLDER
+    path = folder / f"{json_digest({**computed_from, 'software': software_digest()})}{suffix}"
+    with explain_write_errors(path):
+        folder.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def _remove_unused(folder: Path) -> None:
+    """Remove files that were not used for long; a process that still reads them keeps them open."""
+    limit = time.time() - DAYS_KEPT * 86_400
+    for path in folder.iterdir():
+        with suppress(OSError):  # another process removes it, or on Windows reads it
+            if path.stat().st_mtime < limit:
+                path.unlink()
 
 
 def _is_complete(path: Path) -> bool:

@@ -1,198 +1,326 @@
 """Chooses the columns of text, pair, labels and id."""
 
+import re
 from collections import Counter
-from dataclasses import dataclass, replace
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
 from itertools import chain
 
 from transformers.utils import logging
 
 from bert_multilabel.errors import DataError
 
-from .labels import shorten
-from .reading import Table
+from .label_parser import LabelParser
+from .spec import DataSpec
+from .table import Table
+from .values import shorten
 
 logger = logging.get_logger(__name__)
 
 _COLUMNS_SHOWN = 30  # in messages
+_LONG_NAME = 40  # characters: of a column, more likely a text
 
-# Column names that are recognized if no column is named, ignoring case. The first of a role wins; of the others there
-# must be only one. A pair becomes part of the model's input, so only names that can mean nothing else count for it.
+# Column names that are recognized if no column is named, ignoring case, blanks and underscores. The first of a role
+# wins; of the others there must be only one. A pair becomes part of the model's input, so only names that can mean
+# nothing else count for it.
 COMMON_COLUMNS = {
-    "text": "text sentence sentence1 content comment comment_text review body document description tweet utterance "
-    "query title".split(),
+    "text": "text sentence sentence1 content comment comment_text review review_text body body_text document "
+    "description tweet utterance query abstract abstract_text narrative message post question overview".split(),
     "pair": "text_pair sentence2".split(),
-    "labels": "labels label opinions tags categories emotions classes topics genres".split(),
+    "labels": "labels label opinions opinion tags tag categories category emotions emotion classes class topics topic "
+    "genres genre keywords keyword intents intent".split(),
     "id": "id idx row_id uid guid".split(),
 }
+# The text if there is no other.
+_HEADINGS = "title headline subject".split()
+# Columns of 0 and 1 that are no labels.
+_NO_LABELS = "split fold weight index is_train is_test count".split()
+# Columns of 0 and 1 that may say something about the row in place of a label.
+_FLAG = re.compile(
+    r"(is|has|was|needs)[_ ]|(verified|valid|checked|reviewed|duplicate|edited|deleted)$", re.IGNORECASE
+)
 _OPTIONS = {"text": "text_column", "pair": "text_pair_column", "labels": "label_column", "id": "id_column"}
 
 
+class LabelColumns(StrEnum):
+    """What label columns hold."""
+
+    CELLS = "all labels of a row in one cell"
+    ONE_PER_LABEL = "0 or 1, one column per label"
+    NAMES = "one name, or nothing, in each of several columns"
+
+
 @dataclass(frozen=True, kw_only=True)
-class DataSpec:
-    """The columns and labels that are known; None: determined from the data.
-
-    Attributes:
-        text_column: Column of the text.
-        text_pair_column: Column of the second text; "" for none.
-        label_column: Column of the labels, or 0/1 columns, one per label.
-        id_column: Column of identifiers.
-        label_names: The L label names in their order.
-        label_delimiter: Separates the labels in one cell.
-
-    Raises:
-        DataError: If label names are missing, repeated or blank, or the delimiter is empty.
-    """
-
-    text_column: str | None = None
-    text_pair_column: str | None = None
-    label_column: str | list[str] | None = None
-    id_column: str | None = None
-    label_names: list[str] | None = None
-    label_delimiter: str | None = None
-
-    def __post_init__(self) -> None:
-        if self.label_delimiter == "":
-            raise DataError("the label delimiter is empty: leave it out, or pass a character such as '|'")
-        if self.label_names is not None:
-            blank = not self.label_names or not all(name.strip() for name in self.label_names)
-            if blank or len(set(self.label_names)) < len(self.label_names):
-                raise DataError(f"label names must be unique and not blank, got {shorten(self.label_names)}")
-
-    @property
-    def label_columns(self) -> list[str]:
-        """The named label columns: none, one, or several."""
-        return [self.label_column] if isinstance(self.label_column, str) else list(self.label_column or [])
-
-
-@dataclass(frozen=True)
 class Columns:
     """The columns in use.
 
     Attributes:
-        labels: The label column, or the 0/1 columns; empty without labels.
-        one_per_label: Whether `labels` are 0/1 columns, one per label.
+        texts: The columns of the text, joined in this order.
+        pair: The column of the second text.
+        labels: The label columns; empty without labels.
+        id: The column of identifiers.
+        label_columns: What the label columns hold.
+        label_names: The names of `labels` in the first split, where case may differ.
     """
 
-    text: str
-    pair: str | None
-    labels: list[str]
-    id: str | None
-    one_per_label: bool
-
-    def __str__(self) -> str:
-        return ", ".join(f"{role} {_few(names)}" for role, names in self.by_role().items() if names)
+    texts: list[str]
+    pair: str | None = None
+    labels: list[str] = field(default_factory=list)
+    id: str | None = None
+    label_columns: LabelColumns = LabelColumns.CELLS
+    label_names: list[str] = field(default_factory=list)
 
     def by_role(self) -> dict[str, list[str]]:
         """Return the columns of each role; empty if there are none."""
-        found: dict[str, list[str | None]] = {"text": [self.text], "pair": [self.pair], "id": [self.id]}
+        found: dict[str, list[str | None]] = {"text": [*self.texts], "pair": [self.pair], "id": [self.id]}
         found["labels"] = [*self.labels]
         return {role: [name for name in found[role] if name is not None] for role in COMMON_COLUMNS}
 
 
 def find_columns(table: Table, spec: DataSpec, labels_needed: bool = True) -> Columns:
-    """Find the columns in use: the named ones, else by common names, ignoring case.
+    """Find the columns in use: the named ones, else by common names, else by what they hold.
 
     A column of numbers is not recognized as the pair, and as the text only by the name "text". Several named label
-    columns are 0/1 columns, one per label; so is a single one that holds only 0 and 1, unless the label names say
-    otherwise. Without a named column and a common name, the labels are the columns with the label names, or if these
-    are unknown, all remaining columns if they hold only 0 and 1.
+    columns are 0/1 columns, one per label, or hold one name each; a single one that holds only 0 and 1 is a label,
+    unless the label names say otherwise. Without a named column and a common name, the labels are the columns with the
+    label names, or if these are unknown, all remaining columns of 0 and 1, or the only column of lists of names. The
+    text may be the only column of sentences.
 
     Raises:
-        DataError: If a column is missing or named twice, or several columns have a common name.
+        DataError: If a column is missing or named twice, or several columns may be meant.
     """
-    text = _find_column(table, "text", spec.text_column, spec)
+    named = [_find_named(table, "text", name) for name in spec.text_columns]
+    text = None if named else _find_text(table, spec)
     pair = None if spec.text_pair_column == "" else _find_column(table, "pair", spec.text_pair_column, spec)
     row_id = _find_id(table, spec)
-    if text is None:
-        raise DataError(f"{table.source}: no column looks like the text: pass text_column{_listed(table)}")
-    labels, one_per_label = _find_labels(table, spec, {text, pair, row_id}, labels_needed)
+    texts = named or ([text] if text is not None else [])
+    labels, kind = _find_labels(table, spec, {*texts, pair, row_id}, labels_needed)
+    if not texts:
+        texts = _find_sentences(table, {pair, row_id, *labels})
     if labels_needed and not labels:
-        raise DataError(f"{table.source}: no column looks like the labels: pass label_column{_listed(table)}")
-    used = [column for column in (text, pair, row_id, *labels) if column is not None]
+        labels, kind = _find_lists(table, {*texts, pair, row_id}), LabelColumns.CELLS
+    if labels_needed and not labels:
+        offer = _offer_numbers(table, {*texts, pair, row_id}) + _headerless(table)
+        raise DataError(f"{table.source}: no column looks like the labels: pass --label_column{_listed(table)}{offer}")
+    used = [column for column in (*texts, pair, row_id, *labels) if column is not None]
     if repeated := [column for column, times in Counter(used).items() if times > 1]:
         raise DataError(f"{table.source}: column {repeated[0]!r} cannot be two of text, pair, labels and id")
-    return Columns(text, pair, labels, row_id, one_per_label)
-
-
-def warn_of_guesses(table: Table, columns: Columns, spec: DataSpec) -> None:
-    """Log in one line which columns were recognized and not named, with an example of each, and which are unused."""
-    by_role = columns.by_role()
-    found = {role: names for role, names in by_role.items() if names and not getattr(spec, _OPTIONS[role])}
-    if not found:
-        return
-    examples = {role: shorten(table.facts(names[0]).example) for role, names in found.items()}
-    guesses = [f"{role} {_few(names)} (e.g. {examples[role]})" for role, names in found.items()]
-    used = set(chain.from_iterable(by_role.values()))
-    unused = [column for column in table.columns if column not in used]
-    rest = f"; not used: {_few(unused)}" if unused else ""
-    advice = f"Check them; name others with {', '.join(_OPTIONS[role] for role in found)}"
-    logger.warning(f"{table.source}: columns recognized by their names: {', '.join(guesses)}{rest}. {advice}")
-
-
-def _find_column(table: Table, role: str, named: str | None, spec: DataSpec) -> str | None:
-    if named is not None:
-        _check_columns(table, role, [named])
-        return named
-    common = COMMON_COLUMNS[role]
-    taken = {*spec.label_columns, spec.text_column, spec.text_pair_column, spec.id_column}
-    found = [column for name in common for column in table.columns if column.lower() == name and column not in taken]
-    if role in ("text", "pair"):
-        words = [column for column in found if not table.facts(column).holds_numbers]
-        # Without another candidate, "text" may be a column of numbers, but not "review" or "title".
-        found = words or [column for column in found if column.lower() == "text"]
-    best = [column for column in found if column.lower() == common[0]] or found
-    if len(best) > 1 and role != "id":  # an id does not change predictions
-        raise DataError(f"{table.source}: several columns may be the {role}: {_few(best)}; pass {_OPTIONS[role]}")
-    return best[0] if best else None
-
-
-def _find_id(table: Table, spec: DataSpec) -> str | None:
-    if spec.id_column is not None and spec.id_column not in table.columns:
-        return None  # not every split must have it
-    return _find_column(table, "id", spec.id_column, spec)
-
-
-def _is_one_label(table: Table, column: str, spec: DataSpec) -> bool:
-    """Whether a 0/1 column marks one label that has its name, rather than holding the labels "0" and "1"."""
-    if table.id_names(column) is not None or spec.label_names not in (None, [column]):
-        return False
-    return table.facts(column).holds_zero_one
-
-
-def _find_labels(table: Table, spec: DataSpec, others: set[str | None], needed: bool) -> tuple[list[str], bool]:
-    """Return the label columns, and whether they are 0/1 columns, one per label."""
-    columns, existing = spec.label_columns, set(table.columns)
-    if columns:
-        if not needed and existing.isdisjoint(columns):
-            return [], False
-        _check_columns(table, "labels", columns)
-    elif common := _find_column(table, "labels", None, spec):
-        columns = [common]
-    elif spec.label_names is not None:
-        return (list(spec.label_names), True) if existing.issuperset(spec.label_names) else ([], False)
-    else:
-        rest = [column for column in table.columns if column not in others]
-        return (rest, True) if all(table.facts(column).holds_zero_one for column in rest) else ([], False)
-    return columns, len(columns) > 1 or _is_one_label(table, columns[0], spec)
+    return Columns(texts=texts, pair=pair, labels=labels, id=row_id, label_columns=kind, label_names=labels)
 
 
 def columns_in_split(split: str, table: Table, columns: Columns, spec: DataSpec) -> Columns:
     """Return the columns of one split; it may lack the id, and in test all labels, but no other column."""
-    _check_columns(table, "text", [columns.text])
-    _check_columns(table, "pair", [] if columns.pair is None else [columns.pair])
+    texts = [_find_named(table, "text", name) for name in columns.texts]
+    pair = None if columns.pair is None else _find_named(table, "pair", columns.pair)
     labels = columns.labels
-    if labels and split == "test" and all(table.facts(column).is_all_missing for column in labels):
+    if labels and split == "test" and all(table.facts(_in_table(table, x) or x).is_all_missing for x in labels):
         logger.info("%s has no labels", table.source)
         labels = []
-    _check_columns(table, "labels", labels)
-    return replace(columns, labels=labels, id=_find_id(table, spec))
+    labels = [_find_named(table, "labels", name) for name in labels]
+    return replace(columns, texts=texts, pair=pair, labels=labels, id=_find_id(table, spec))
 
 
-def _check_columns(table: Table, role: str, columns: list[str]) -> None:
-    existing = set(table.columns)
-    for column in columns:
-        if column not in existing:
-            raise missing_column(table, role, column)
+def describe_columns(table: Table, columns: Columns, spec: DataSpec, parser: LabelParser | None) -> str:
+    """Return a table of the columns in use: role, form and two examples; and which columns are not used."""
+    by_role = columns.by_role()
+    rows = [("column", "role", "form", "examples")]
+    for role, names in by_role.items():
+        form = {"labels": str(parser), "text": "joined" if len(names) > 1 else "text"}.get(role, "")
+        for name in names[:_COLUMNS_SHOWN]:
+            examples = [cell for cell in table.facts(name).examples if cell not in (None, "", [])][:2]
+            rows.append((name, role, form, " | ".join(shorten(cell, 40) for cell in examples)))
+        if len(names) > _COLUMNS_SHOWN:
+            rows.append((f"... {len(names) - _COLUMNS_SHOWN} more", role, "", ""))
+    widths = [min(max(len(row[i]) for row in rows), 40) for i in range(3)]
+    lines = [f"{table.source}: {table.reader.said}, {table.rows} rows"]
+    if table.left_out:
+        lines[0] += f"; {table.left_out} left out, as their tool marks them"
+    for cells in rows:
+        padded = [cell.ljust(width) for cell, width in zip(cells, widths, strict=False)]
+        lines.append("  ".join(["", *padded, cells[3]]).rstrip())
+    if unused := [column for column in table.columns if column not in set(chain.from_iterable(by_role.values()))]:
+        lines.append(f"  not used: {_few(unused)}")
+    if guessed := [role for role, names in by_role.items() if names and not getattr(spec, _OPTIONS[role])]:
+        options = ", ".join(f"--{_OPTIONS[role]}" for role in guessed)
+        lines.append(
+            f"  {', '.join(guessed)}: recognized by name or content; check them, or name others with {options}"
+        )
+    return "\n".join(lines)
+
+
+def _find_column(table: Table, role: str, named: str | None, spec: DataSpec) -> str | None:
+    if named is not None:
+        return _find_named(table, role, named)
+    found = _by_common_name(table, COMMON_COLUMNS[role], spec)
+    if role == "pair":
+        found = [column for column in found if not table.facts(column).holds_numbers]
+    return _only(table, role, found)
+
+
+def _find_text(table: Table, spec: DataSpec) -> str | None:
+    """Return the text column by its name; a heading is the text only if nothing else is."""
+    for names in (COMMON_COLUMNS["text"], _HEADINGS):
+        found = _by_common_name(table, names, spec)
+        words = [column for column in found if not table.facts(column).holds_numbers]
+        # Without another candidate, "text" may be a column of numbers, but not "review".
+        if text := _only(table, "text", words or [column for column in found if _normal(column) == "text"]):
+            return text
+    return None
+
+
+def _only(table: Table, role: str, found: list[str]) -> str | None:
+    """Return the only column, or the one with the first common name; an id does not change predictions."""
+    best = [column for column in found if _normal(column) == _normal(COMMON_COLUMNS[role][0])] or found
+    if len(best) > 1 and role != "id":
+        option = f"--{_OPTIONS[role]}"
+        joined = f", or --text_column {' '.join(best)} to join them" if role == "text" else ""
+        raise DataError(f"{table.source}: several columns may be the {role}: {_few(best)}; pass {option}{joined}")
+    return best[0] if best else None
+
+
+def _by_common_name(table: Table, names: Iterable[str], spec: DataSpec) -> list[str]:
+    taken = {*spec.label_columns, *spec.text_columns, spec.text_pair_column, spec.id_column}
+    known = [_normal(name) for name in names]
+    return [column for name in known for column in table.columns if _normal(column) == name and column not in taken]
+
+
+def _normal(name: str) -> str:
+    return re.sub(r"[\s_-]", "", name).casefold()
+
+
+def _find_sentences(table: Table, others: set[str | None]) -> list[str]:
+    found = [column for column in table.columns if column not in others and table.facts(column).holds_sentences]
+    if len(found) != 1:
+        what = f"several columns hold sentences: {_few(found)}" if found else "no column looks like the text"
+        raise DataError(f"{table.source}: {what}: pass --text_column{_listed(table)}{_headerless(table)}")
+    return found
+
+
+def _headerless(table: Table) -> str:
+    """Point out a file whose first line seems to be an example in place of a header."""
+    like_data = [name for name in table.columns if len(name.split()) > 3 or len(name) >= _LONG_NAME]
+    is_first_line = any(name.isdigit() for name in table.columns) or like_data
+    return (
+        f"; if {shorten(table.columns[0])} is no header but an example, pass --column_names" if is_first_line else ""
+    )
+
+
+def _find_lists(table: Table, others: set[str | None]) -> list[str]:
+    found = [name for name in table.columns if name not in others and table.facts(name).holds_lists_of_names]
+    return found if len(found) == 1 else []
+
+
+def _offer_numbers(table: Table, others: set[str | None]) -> str:
+    numbers = [name for name in table.columns if name not in others and table.facts(name).holds_shares]
+    if not numbers:
+        return ""
+    return f"; columns of numbers, such as {_few(numbers)}, need --label_values shares or votes>=K with --label_column"
+
+
+def _find_id(table: Table, spec: DataSpec) -> str | None:
+    if spec.id_column is not None and _in_table(table, spec.id_column) is None:
+        return None  # not every split must have it
+    return _find_column(table, "id", spec.id_column, spec)
+
+
+def _find_labels(
+    table: Table, spec: DataSpec, others: set[str | None], needed: bool
+) -> tuple[list[str], LabelColumns]:
+    """Return the label columns, and what they hold."""
+    rest = [column for column in table.columns if column not in others]
+    if spec.label_columns:
+        found = [_in_table(table, name) for name in spec.label_columns]
+        if not needed and not any(found):
+            return [], LabelColumns.CELLS
+        named = [_find_named(table, "labels", name) for name in spec.label_columns]
+        return named, _kind_of(table, named, spec)
+    common = _by_common_name(table, COMMON_COLUMNS["labels"], spec)
+    if not needed and spec.label_names:
+        common = [column for column in common if _has_known_label(table, column, spec.label_names)]
+    if (column := _only(table, "labels", common)) is not None:
+        return [column], _kind_of(table, [column], spec)
+    if len(numbered := [column for column in rest if _is_numbered_label(column)]) > 1:
+        return numbered, _kind_of(table, numbered, spec)
+    if spec.label_names is not None:
+        found = [_in_table(table, name) for name in spec.label_names]
+        return [name for name in found if name] if all(found) else [], LabelColumns.ONE_PER_LABEL
+    if spec.label_values is not None:
+        numbers = [column for column in rest if table.facts(column).holds_numbers]
+        return [column for column in numbers if not _is_no_label(table, column)], LabelColumns.ONE_PER_LABEL
+    return _zero_one_columns(table, rest), LabelColumns.ONE_PER_LABEL
+
+
+def _kind_of(table: Table, columns: list[str], spec: DataSpec) -> LabelColumns:
+    if len(columns) > 1:
+        facts = [table.facts(column) for column in columns]
+        hold_names = not any(fact.holds_marks or fact.holds_numbers for fact in facts) and spec.label_values is None
+        is_text = all(isinstance(cell, str | None) for fact in facts for cell in fact.examples)
+        has_text = any(fact.example is not None for fact in facts)
+        is_numbered = all(map(_is_numbered_label, columns))
+        names = hold_names and is_text and has_text and (is_numbered or _repeat(table, columns))
+        return LabelColumns.NAMES if names else LabelColumns.ONE_PER_LABEL
+    (column,) = columns
+    is_named = spec.label_names in (None, [column]) and table.id_names(column) is None
+    is_number = spec.label_values is not None and table.facts(column).holds_numbers
+    is_one_label = is_named and (table.facts(column).holds_zero_one or is_number)
+    return LabelColumns.ONE_PER_LABEL if is_one_label else LabelColumns.CELLS
+
+
+def _repeat(table: Table, columns: list[str]) -> bool:
+    """Whether columns have names in common, or repeat them."""
+    counts = [fact.cells for fact in map(table.facts, columns)]
+    return all(cells is not None and (len(cells) < 3 or 2 * len(cells) <= table.rows) for cells in counts)
+
+
+def _zero_one_columns(table: Table, rest: list[str]) -> list[str]:
+    """Return the columns of 0 and 1, without those that are written in another way than most of them."""
+    found = [column for column in rest if table.facts(column).holds_marks and not _is_no_label(table, column)]
+    styles = Counter(table.facts(column).style for column in found)
+    found = [column for column in found if table.facts(column).style == styles.most_common(1)[0][0]]
+    flags = [column for column in found if _FLAG.match(column)]
+    if flags and len(flags) < len(found):
+        labels = " ".join(column if column.isidentifier() else repr(column) for column in found if column not in flags)
+        raise DataError(
+            f"{table.source}: 0/1 columns such as {_few(flags)} may be labels or not: pass --label_column {labels}, or "
+            "name all that are labels"
+        )
+    return found
+
+
+def _is_no_label(table: Table, column: str) -> bool:
+    """Whether a column of numbers is an index or a weight: by its name, or since all its rows hold 1."""
+    words = re.split(r"[\s_-]", column.casefold())
+    is_constant = table.rows > 1 and table.facts(column).is_all_one
+    return "id" in words or column.casefold() in _NO_LABELS or is_constant
+
+
+def _is_numbered_label(column: str) -> bool:
+    stem = _normal(column).rstrip("0123456789")
+    return stem != _normal(column) and stem in COMMON_COLUMNS["labels"]
+
+
+def _has_known_label(table: Table, column: str, label_names: list[str]) -> bool:
+    """Whether a column that no option names holds labels of the model; else it is a foreign one."""
+    facts = table.facts(column)
+    if facts.is_all_missing or facts.holds_numbers or facts.holds_zero_one:
+        return True
+    texts = [str(cell) for cell in facts.examples]
+    return any(name in text for name in label_names for text in texts)
+
+
+def _in_table(table: Table, name: str) -> str | None:
+    """Return the column with a name, else the only one that differs just in case and surrounding blanks."""
+    if name in table.columns:
+        return name
+    alike = [column for column in table.columns if column.strip().casefold() == name.strip().casefold()]
+    return alike[0] if len(alike) == 1 else None
+
+
+def _find_named(table: Table, role: str, name: str) -> str:
+    if (column := _in_table(table, name)) is None:
+        raise missing_column(table, role, name)
+    return column
 
 
 def missing_column(table: Table, role: str, column: str) -> DataError:

@@ -1,33 +1,33 @@
-"""Loads clean examples from files and datasets: the entry point of the data layer.
+"""Loads clean examples: the entry point of the data layer.
 
 All sources become a `datasets.Dataset` with the columns `text`, and if there are any `pair`, `labels` (L floats) and
-`id`, stored on disk; or an `ExampleStream`, which reads the same examples again in each epoch. reading.py reads raw
-rows, columns.py chooses the columns, labels.py parses the labels.
+`id`, stored on disk; or an `ExampleStream`, which reads the same examples again in each epoch.
 """
 
-from collections.abc import Callable, Collection, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from itertools import islice
 from typing import Any
 
 import numpy as np
-from datasets import Dataset, Features, List, Value
+from datasets import Dataset
 from numpy.typing import NDArray
 from transformers.utils import logging
 
 from bert_multilabel.errors import DataError, MultiLabelError
 
-from .cache import BATCH_SIZE, cached_examples, reopen_memory_map
-from .columns import Columns, DataSpec, columns_in_split, find_columns, missing_column, warn_of_guesses
+from .cache import cached_examples, cached_json, reopen_memory_map
+from .cleaning import Cleaner
+from .columns import Columns, LabelColumns, columns_in_split, describe_columns, find_columns, missing_column
 from .label_frequencies import LabelFrequencies
-from .labels import BadValue, LabelParser, shorten, text_problem
-from .reading import SPLITS, BadRows, Table, describe_problem, raise_problems, read_dataset, read_files
+from .label_parser import LabelForm, LabelParser
+from .sources import Source, open_dataset, open_files, open_source
+from .spec import DataSpec
 from .streaming import ExampleStream, UnchangedExamples
+from .table import BATCH_SIZE, SPLITS, BadRows, Table, id_names
 
 logger = logging.get_logger(__name__)
-
-_ID_TYPES = {str: "string", int: "int64", float: "float64"}
 
 
 @dataclass(frozen=True)
@@ -72,6 +72,38 @@ class LoadedData:
         return LoadedData(splits, label_names, self.pair_column, stream)
 
 
+def load_examples(data: Any, **known: Any) -> LoadedData:
+    """Load clean examples from whatever holds them.
+
+    Args:
+        data: A path (file, folder or pattern), a pandas DataFrame or a `datasets.Dataset`, all of which are the
+            training split; or a `DatasetDict` or dictionary of these by split (train, validation, test).
+        **known: The attributes of `DataSpec` that are known, such as `label_names` and `text_column`.
+
+    Returns:
+        The examples of each split with `text`, `labels` (L floats) and perhaps `pair` and `id`; and the label names.
+
+    Raises:
+        BadRows: If rows are bad; lists all of them.
+        DataError: If data cannot be read, or could mean two things; says which option decides.
+
+    Example:
+        >>> import pandas as pd
+        >>> loaded = load_examples(pd.DataFrame({"text": ["good", "bad"], "labels": [["price", "gift"], []]}))
+        >>> loaded.label_names, loaded.splits["train"][0]
+        (['gift', 'price'], {'text': 'good', 'labels': [1.0, 1.0]})
+    """
+    names = {field.name for field in fields(DataSpec)}
+    if unknown := sorted(known.keys() - names):
+        raise MultiLabelError(f"load_examples takes no {unknown[0]!r}; it takes {', '.join(sorted(names))}")
+    spec = DataSpec(**known)
+    by_split = data if isinstance(data, Mapping) else {"train": data}
+    if not by_split or not set(by_split) <= set(SPLITS):
+        raise MultiLabelError(f"data must be passed by split name ({', '.join(SPLITS)}), got {list(by_split)}")
+    sources = {split: open_source(by_split[split], spec, split) for split in SPLITS if split in by_split}
+    return load_sources(sources, spec)
+
+
 def load_splits(
     spec: DataSpec,
     files: dict[str, str] | None = None,
@@ -82,7 +114,7 @@ def load_splits(
 ) -> LoadedData:
     """Load clean examples from files, or from a dataset of the datasets library.
 
-    Columns, label format, delimiter and label names are determined once, for all splits. In `test`, the split to
+    Columns, label form, delimiter and label names are determined once, for all splits. In `test`, the split to
     predict, texts may be empty and labels missing.
 
     Args:
@@ -99,43 +131,168 @@ def load_splits(
         MultiLabelError: If not exactly one of `files` and `dataset_name` is passed, or a split has another name.
     """
     if files is not None and dataset_name is None:
-        wanted = SPLITS
-        tables = read_files(files)
-    elif dataset_name is not None and files is None:
+        return load_sources(open_files(files, spec), spec, streaming=streaming)
+    if dataset_name is not None and files is None:
         wanted = SPLITS if wanted is None else wanted
-        tables = read_dataset(dataset_name, dataset_config_name, wanted, spec.label_names is None, streaming)
-    else:
-        raise MultiLabelError(f"Pass either files or dataset_name, got files={files!r}, dataset_name={dataset_name!r}")
-    columns = _find_columns_of_splits(tables, spec)
-    first = next(iter(columns.values()))
-    labelled = {split: table for split, table in tables.items() if columns[split].labels}
-    parser = _label_parser(labelled, first, spec) if labelled else None
-    logger.info("columns in use: %s; labels: %s", first, parser or "none")
-    cleaners = {split: _Cleaner(split, table, columns[split], parser) for split, table in tables.items()}
-    splits, stream = _clean_splits({split: cleaners[split] for split in tables if split in wanted}, streaming)
-    if parser is None:
-        return LoadedData(splits, spec.label_names, first.pair, stream)
-    if not parser.label_names:
-        raise DataError(f"{next(iter(tables.values())).source}: no row has a label in column {parser.columns[0]!r}")
-    if parser.repeated:
-        logger.warning("rows that name a label more than once: %d; it counts once", parser.repeated)
-    loaded = LoadedData(splits, parser.label_names, first.pair, stream)
+        sources = open_dataset(dataset_name, dataset_config_name, wanted, spec.label_names is None, streaming)
+        return load_sources(sources, spec, wanted, streaming)
+    raise MultiLabelError(f"Pass either files or dataset_name, got files={files!r}, dataset_name={dataset_name!r}")
+
+
+def load_sources(
+    sources: dict[str, Source], spec: DataSpec, wanted: Collection[str] = SPLITS, streaming: bool = False
+) -> LoadedData:
+    """Load the wanted splits of some sources; see `load_splits`."""
+    plan = _find_plan(sources, spec)
+    for message in plan.messages:
+        logger.warning(message)
+    cleaners = {split: plan.cleaner(split, source, spec) for split, source in sources.items() if split in wanted}
+    digests = {split: sources[split].digest for split in cleaners}
+    splits, stream = _clean_splits(cleaners, digests, streaming)
+    first = next(iter(plan.columns.values()))
+    pair = first.pair
+    if plan.parser is None:
+        return LoadedData(splits, spec.label_names, pair, stream)
+    if not plan.parser.label_names:
+        source = next(iter(sources.values())).name
+        raise DataError(f"{source}: no row has a label in column {plan.parser.columns[0]!r}")
+    loaded = LoadedData(splits, plan.parser.label_names, pair, stream)
     if spec.label_names is None and (stream is not None or "train" in splits):
-        _log_labels(parser.label_names, loaded.frequencies)
+        _log_labels(plan.parser.label_names, loaded.frequencies)
     return loaded
 
 
-def _find_columns_of_splits(tables: dict[str, Table], spec: DataSpec) -> dict[str, Columns]:
-    first, last = next(iter(tables)), list(tables)[-1]
-    columns = find_columns(tables[first], spec, labels_needed=first != "test")
-    warn_of_guesses(tables[first], columns, spec)
-    in_splits = {split: columns_in_split(split, table, columns, spec) for split, table in tables.items()}
-    if spec.id_column is not None and in_splits[last].id is None:
-        raise missing_column(tables[last], "id", spec.id_column)
-    return in_splits
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """How the rows of all splits become examples; determined once, in one pass over them.
+
+    Attributes:
+        columns: The columns in use, by split.
+        parser: Parses the labels; None without labels.
+        id_types: Name of the type of the ids, by split.
+        messages: What was found out, for the user.
+    """
+
+    columns: dict[str, Columns]
+    parser: LabelParser | None
+    id_types: dict[str, str]
+    messages: list[str]
+
+    @classmethod
+    def make(cls, sources: dict[str, Source], spec: DataSpec) -> "Plan":
+        """Read all sources once, and choose columns and the form of the labels."""
+        tables = {split: Table(source.name, source.reader) for split, source in sources.items()}
+        first, last = next(iter(tables)), list(tables)[-1]
+        columns = find_columns(tables[first], spec, labels_needed=first != "test")
+        in_splits = {split: columns_in_split(split, table, columns, spec) for split, table in tables.items()}
+        if spec.id_column is not None and in_splits[last].id is None:
+            raise missing_column(tables[last], "id", spec.id_column)
+        labelled = {split: table for split, table in tables.items() if in_splits[split].labels}
+        parser = _label_parser(labelled, in_splits, spec) if labelled else None
+        messages = [describe_columns(tables[first], columns, spec, parser)]
+        if parser is not None:
+            messages += parser.notes
+        if message := _repeated_texts(tables[first], in_splits[first], spec):
+            messages.append(message)
+        id_types = {split: _id_type(tables[split], in_splits[split]) for split in tables}
+        return cls(columns=in_splits, parser=parser, id_types=id_types, messages=messages)
+
+    @classmethod
+    def from_json(cls, stored: dict[str, Any]) -> "Plan":
+        """Restore a plan from its `asdict`."""
+        columns = {
+            split: Columns(**values | {"label_columns": LabelColumns(values["label_columns"])})
+            for split, values in stored["columns"].items()
+        }
+        parser = stored["parser"]
+        if parser is not None:
+            parser = LabelParser(**parser | {"form": LabelForm(parser["form"])})
+        return cls(**stored | {"columns": columns, "parser": parser})
+
+    def cleaner(self, split: str, source: Source, spec: DataSpec) -> Cleaner:
+        """Make the cleaner of a split."""
+        columns = self.columns[split]
+        return Cleaner(
+            split=split,
+            source=source.name,
+            reader=source.reader,
+            columns=columns,
+            parser=self.parser,
+            id_names=id_names(source.reader.features, columns.labels[0]) if columns.labels else None,
+            id_type=self.id_types[split],
+            spec=spec,
+        )
 
 
-def _clean_splits(cleaners: dict[str, "_Cleaner"], streaming: bool) -> tuple[dict[str, Dataset], ExampleStream | None]:
+def _find_plan(sources: dict[str, Source], spec: DataSpec) -> Plan:
+    """Return the plan, stored by all that decides it, so that known files are not read again."""
+    digests = {split: source.digest() if source.digest else None for split, source in sources.items()}
+    if None in digests.values():
+        return Plan.make(sources, spec)
+    names = {split: source.name for split, source in sources.items()}  # in messages
+    computed_from = {"plan of": digests, "names": names, "spec": asdict(spec)}
+    return Plan.from_json(cached_json(computed_from, lambda: asdict(Plan.make(sources, spec))))
+
+
+def _label_parser(tables: dict[str, Table], columns: dict[str, Columns], spec: DataSpec) -> LabelParser:
+    first = next(iter(tables))
+    names, kind = columns[first].label_names, columns[first].label_columns
+    in_split = {split: dict(zip(names, columns[split].labels, strict=True)) for split in tables}
+    if kind is LabelColumns.ONE_PER_LABEL:
+        return LabelParser.of_columns(names, spec, _without_zero(tables, in_split))
+    if kind is LabelColumns.NAMES:
+        cells = {
+            split: {name: table.cells(in_split[split][name]) for name in names} for split, table in tables.items()
+        }
+        return LabelParser.of_name_columns(names, cells, spec)
+    cells_of_one = {split: table.cells(in_split[split][names[0]]) for split, table in tables.items()}
+    given = (table.id_names(in_split[split][names[0]]) for split, table in tables.items())
+    return LabelParser.of_cells(names[0], cells_of_one, spec, next(filter(None, given), None))
+
+
+def _without_zero(tables: dict[str, Table], in_split: dict[str, dict[str, str]]) -> list[str]:
+    """Return the 0/1 columns that have no 0 in the first split, where blank cells cannot mean "not annotated".
+
+    Raises:
+        DataError: If such a column holds -1, which may mean either.
+    """
+    first = next(iter(tables))
+    found = []
+    for name, column in in_split[first].items():
+        facts = tables[first].facts(column)
+        if facts.holds_marks and not facts.has_zero:
+            if facts.has_hidden:
+                raise DataError(
+                    f"{tables[first].source}: column {column!r} holds 1 and -1 but no 0: write 0 where -1 means no, "
+                    "and leave the cell empty where it means not annotated"
+                )
+            found.append(name)
+    return found
+
+
+def _repeated_texts(table: Table, columns: Columns, spec: DataSpec) -> str:
+    """Point out a table that may have one line per text and label."""
+    cells = table.facts(columns.texts[0]).cells
+    if spec.one_label_per_line or spec.annotators or cells is None or not columns.labels or table.rows < 4:
+        return ""
+    if 3 * len(cells) > 2 * table.rows:
+        return ""
+    return (
+        f"{table.source}: {table.rows} rows hold {len(cells)} different texts; if each line has one label of its text, "
+        "pass --one_label_per_line, and if it has the judgement of one annotator, --annotators"
+    )
+
+
+def _id_type(table: Table, columns: Columns) -> str:
+    if columns.id is None:
+        return "str"
+    found = next((value for value in table.facts(columns.id).examples if value is not None), "")
+    return type(found).__name__
+
+
+def _clean_splits(
+    cleaners: dict[str, Cleaner], digests: dict[str, Any], streaming: bool
+) -> tuple[dict[str, Dataset], ExampleStream | None]:
     """Clean the rows of all splits, and report the bad ones of all together."""
     splits: dict[str, Dataset] = {}
     problems: dict[str, list[str]] = {}
@@ -144,15 +301,29 @@ def _clean_splits(cleaners: dict[str, "_Cleaner"], streaming: bool) -> tuple[dic
         try:
             if streaming and split == "train":
                 examples = UnchangedExamples(cleaner.source, cleaner.examples)
-                batches = _in_columns(examples.read(), ["labels"])
-                stream = ExampleStream(examples.read, LabelFrequencies.of(batch["labels"] for batch in batches))
+                stream = ExampleStream(examples.read, LabelFrequencies.of(_label_batches(examples.read())))
             else:
-                splits[split] = cleaner.cached()
+                splits[split] = _cached(cleaner, digests[split])
         except BadRows as error:
             problems |= error.problems
     if problems:
         raise BadRows(problems)
     return splits, stream
+
+
+def _cached(cleaner: Cleaner, digest: Any) -> Dataset:
+    """Return all clean examples, stored on disk by all that decides them."""
+    computed_from = None
+    if digest is not None:
+        decided = {field.name: getattr(cleaner, field.name) for field in fields(cleaner)}
+        parts = {name: decided[name] for name in ("split", "id_names", "id_type")}
+        parsed = {name: decided[name] and asdict(decided[name]) for name in ("columns", "parser", "spec")}
+        computed_from = {"source": digest(), **parts, **parsed}
+    examples = cached_examples(computed_from, cleaner.batches(), cleaner.features)
+    batches = reopen_memory_map(examples).select_columns("text").iter(batch_size=BATCH_SIZE)
+    if empty := sum(batch["text"].count("") for batch in batches):
+        logger.warning("%s: rows with an empty text: %d", cleaner.source, empty)
+    return examples
 
 
 def multi_hot(examples: Dataset) -> NDArray[np.float32]:
@@ -176,105 +347,6 @@ def _log_labels(label_names: list[str], frequencies: LabelFrequencies) -> None:
     logger.info("%d labels with their training rows, the rarest first: %s%s", len(label_names), ", ".join(shown), more)
 
 
-def _label_parser(tables: dict[str, Table], columns: Columns, spec: DataSpec) -> LabelParser:
-    if columns.one_per_label:
-        return LabelParser.of_columns(columns.labels, spec.label_names)
-    column = columns.labels[0]
-    values = {split: table.values(column) for split, table in tables.items()}
-    id_names = next((table.id_names(column) for table in tables.values() if table.id_names(column)), None)
-    return LabelParser.of_values(column, values, spec.label_names or id_names, spec.label_delimiter)
-
-
-class _Cleaner:
-    """Turns the rows of one split into clean examples."""
-
-    def __init__(self, split: str, table: Table, columns: Columns, parser: LabelParser | None) -> None:
-        self.source = table.source
-        self._split, self._table, self._columns = split, table, columns
-        self._parser = parser if columns.labels else None
-
-    def cached(self) -> Dataset:
-        """Return all clean examples, stored on disk; raises as `examples`."""
-        computed_from = None
-        if self._table.digest is not None:
-            computed_from = {
-                "source": self._table.digest(),
-                "split": self._split,
-                "columns": asdict(self._columns),
-                "parser": self._parser and asdict(self._parser),
-                "id_names": self._id_names,
-            }
-        features = Features({name: kind for name, (kind, _) in self._fields().items()})
-        examples = cached_examples(computed_from, _in_columns(self.examples(), list(features)), features)
-        batches = reopen_memory_map(examples).select_columns("text").iter(batch_size=BATCH_SIZE)
-        if empty := sum(batch["text"].count("") for batch in batches):
-            logger.warning("%s: rows with an empty text: %d", self.source, empty)
-        return examples
-
-    def examples(self) -> Iterator[dict[str, Any]]:
-        """Yield the clean examples, and raise `BadRows` at the end, with all bad rows."""
-        fields = {name: clean for name, (_, clean) in self._fields().items()}
-        problems = []
-        for row in self._table:
-            if row.problem:
-                problems.append(describe_problem(self.source, row, row.problem))
-                continue
-            example = {}
-            for name, clean in fields.items():
-                try:
-                    example[name] = clean(row.values)
-                except BadValue as error:
-                    problems.append(describe_problem(self.source, row, f"column {error.column!r}: {error}"))
-            if len(example) == len(fields):
-                yield example
-        raise_problems(self.source, problems)
-
-    @property
-    def _id_names(self) -> list[str] | None:
-        return None if self._parser is None else self._table.id_names(self._columns.labels[0])
-
-    def _fields(self) -> dict[str, tuple[Any, Callable[[dict[str, Any]], Any]]]:
-        """Return the type of each field of an example, and the function that computes it from a row's values."""
-        columns, parser, id_names = self._columns, self._parser, self._id_names
-        text, needed = Value("string"), self._split != "test"
-        fields: dict[str, Any] = {"text": (text, lambda values: _clean_text(values, columns.text, needed))}
-        if (pair := columns.pair) is not None:
-            fields["pair"] = (text, lambda values: _clean_text(values, pair, needed=False))
-        if parser is not None:
-            fields["labels"] = (List(Value("float32")), lambda values: parser.parse(values, id_names))
-        if (column := columns.id) is not None:
-            id_type = next((type(value) for value in self._table.values(column) if value is not None), str)
-            kind = Value(_ID_TYPES.get(id_type, "string"))
-            fields["id"] = (kind, lambda values: _clean_id(values.get(column), column, id_type))
-        return fields
-
-
-def _in_columns(examples: Iterator[dict[str, Any]], names: list[str]) -> Iterator[dict[str, list[Any]]]:
-    while batch := list(islice(examples, BATCH_SIZE)):
-        yield {name: [example[name] for example in batch] for name in names}
-
-
-def _clean_text(values: dict[str, Any], column: str, needed: bool) -> str:
-    text = values.get(column)
-    is_missing = text is None or isinstance(text, str) and not text.strip()
-    if is_missing and needed:
-        raise BadValue(f"the text is missing ({text!r}); write one or remove the row", column)
-    if not is_missing and (problem := text_problem(text)):
-        raise BadValue(problem, column)
-    return "" if is_missing else str(text)
-
-
-def _clean_id(row_id: Any, column: str, id_type: type) -> Any:
-    """Return the id unchanged; all ids of a split must have the type of the first."""
-    if row_id is None:
-        return None
-    # By type and not by isinstance, which takes True for a number.
-    if type(row_id) is not id_type or id_type not in _ID_TYPES:
-        problem = f"{shorten(row_id)} is of type {type(row_id).__name__}; ids must be all text or all numbers"
-    elif isinstance(row_id, int) and not -(2**63) <= row_id < 2**63:
-        problem = f"{shorten(row_id)} is too large a number for an id; write the ids as text"
-    else:
-        problem = text_problem(row_id) if isinstance(row_id, str) else ""
-    if problem:
-        raise BadValue(problem, column)
-    return row_id
+def _label_batches(examples: Iterator[dict[str, Any]]) -> Iterator[list[Any]]:
+    while batch := [example["labels"] for example in islice(examples, BATCH_SIZE)]:
+        yield batch

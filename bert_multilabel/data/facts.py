@@ -104,6 +104,11 @@ class ColumnFacts:
         return "numbers" if all(map(is_number, words)) else "words"
 
     @property
+    def is_all_one(self) -> bool:
+        """Whether each cell is a 1 or a word for it."""
+        return bool(self._all_kinds) and self._all_kinds <= {"one", "yes"}
+
+    @property
     def has_hidden(self) -> bool:
         """Whether a cell is -1 or -100."""
         return "hidden" in self._all_kinds

@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from transformers.utils import logging
 
 from bert_multilabel.errors import DataError
 
@@ -24,8 +23,6 @@ from .label_cells import Cell, Kind, is_null_word, read_cell
 from .label_suspicions import check_names
 from .spec import DataSpec
 from .values import BadValue, key_of, mark, shorten, text_problem, unknown_label
-
-logger = logging.get_logger(__name__)
 
 Cells = Sequence[tuple[Any, int]]  # each different cell of a column, and its number of rows
 
@@ -99,7 +96,7 @@ class LabelParser:
         are_shares: With `LabelForm.COLUMNS`, whether the numbers are shares from 0 to 1.
         blank_is_zero: Columns without a single 0, where a blank cell cannot mean "not annotated".
         missing_is_zero: With `LabelForm.MAPPING`, whether names that a row lacks are negative.
-        repeated: Number of rows that name a label more than once.
+        notes: What was found out, for the user.
 
     Example:
         >>> cells = {"train": count_cells(["price|quality", "", "gift"])}
@@ -119,7 +116,7 @@ class LabelParser:
     are_shares: bool = False
     blank_is_zero: list[str] = field(default_factory=list)
     missing_is_zero: bool = False
-    repeated: int = 0
+    notes: list[str] = field(default_factory=list)
 
     @classmethod
     def of_columns(cls, columns: list[str], spec: DataSpec, blank_is_zero: Iterable[str] = ()) -> "LabelParser":
@@ -134,13 +131,15 @@ class LabelParser:
         if spec.label_values not in (None, "shares") and votes is None:
             advice = "pass shares, or votes>=K such as votes>=2"
             raise DataError(f"label_values {spec.label_values!r} is not known: {advice}")
+        blank = sorted(blank_is_zero)
         return cls(
             form=LabelForm.COLUMNS,
             columns=columns,
             label_names=names,
             votes=float(votes[1]) if votes else None,
             are_shares=spec.label_values == "shares",
-            blank_is_zero=list(blank_is_zero),
+            blank_is_zero=blank,
+            notes=[f"no 0 in {', '.join(map(repr, blank))}: blank cells are read as 0"] if blank else [],
         )
 
     @classmethod
@@ -195,8 +194,9 @@ class LabelParser:
                 raise DataError("The label names are unknown: pass them, or a training split to take them from")
             rows = sum(count for _, count in cells["train"])
             check_names(counts, f"column {column!r}", rows, spec)
-        _say_null_words(column, cells, known)
-        return replace(parser, label_names=known or sorted(counts), repeated=repeated)
+        notes = [f"rows that name a label more than once: {repeated}; it counts once"] if repeated else []
+        notes += _null_words(column, cells, known)
+        return replace(parser, label_names=known or sorted(counts), notes=notes)
 
     def parse(self, values: Mapping[str, Any], id_names: list[str] | None = None) -> list[float]:
         """Parse the labels in a row's values by column into L floats; NaN means "not annotated".
@@ -469,13 +469,12 @@ def _count_names(parser: LabelParser, read: Mapping[str, list[tuple[Cell, int]]]
     return counts, repeated
 
 
-def _say_null_words(column: str, cells: Mapping[str, Cells], known: list[str]) -> None:
+def _null_words(column: str, cells: Mapping[str, Cells], known: list[str]) -> list[str]:
     words: Counter[str] = Counter()
     for listed in cells.values():
         words.update({value.strip(): count for value, count in listed if is_null_word(value, known)})
-    if words:
-        listed_words = ", ".join(f"{word!r} in {count} rows" for word, count in words.items())
-        logger.warning(f"column {column!r}: read as no label: {listed_words}; a names file can make it one")
+    found = ", ".join(f"{word!r} in {count} rows" for word, count in words.items())
+    return [f"column {column!r}: read as no label: {found}; --label_names_file can make it one"] if words else []
 
 
 def _clean_name(item: str, cell: object, column: str) -> str:

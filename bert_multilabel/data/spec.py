@@ -20,9 +20,10 @@ class DataSpec:
         id_column: Column of identifiers.
         label_names: The L label names in their order.
         label_ids: The id of each label name, where ids are not the positions of the names.
-        label_delimiter: Separates the labels in one cell; "" for one label per cell.
+        label_delimiter: Separates the labels in one cell; such as "|" or "\\n".
         label_values: How numbers in columns of labels are read: "shares", "votes>=K", or None for 0 and 1.
         name_text_columns: Whether each of several joined texts begins with the name of its column.
+        join_lists: Whether texts that are lists are joined.
         one_label_per_line: Whether rows with the same id, or else the same text, are one example.
         annotators: How the judgements of several annotators on one text become its labels: one of `ANNOTATORS`.
         use_suggestions: Whether labels that a model suggested are taken where no annotator has answered.
@@ -44,6 +45,7 @@ class DataSpec:
     label_delimiter: str | None = None
     label_values: str | None = None
     name_text_columns: bool = False
+    join_lists: bool = False
     one_label_per_line: bool = False
     annotators: str | None = None
     use_suggestions: bool = False

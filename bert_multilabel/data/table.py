@@ -1,6 +1,6 @@
 """Tables of raw values: read in batches of columns, at each pass from their source, with positions for messages."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import itemgetter
 from typing import Any, NamedTuple, Protocol
@@ -9,7 +9,12 @@ from datasets import ClassLabel, Features
 
 from bert_multilabel.errors import DataError
 
+from .facts import ColumnFacts
+from .label_parser import Cells, count_cells
+
+SPLITS = ("train", "validation", "test")
 PROBLEMS_SHOWN = 20  # in the message, of each source
+ROWS_NAMED = 3  # of many with the same problem
 BATCH_SIZE = 1000
 
 
@@ -77,7 +82,7 @@ class RowsReader:
         return {}
 
 
-def rows_in_batches(rows: Iterable[tuple[int, Mapping[str, Any] | str]]) -> Iterator[Batch]:
+def rows_in_batches(rows: Iterable[tuple[int, Mapping[str, Any] | str]], size: int = BATCH_SIZE) -> Iterator[Batch]:
     """Turn numbered rows into batches of columns; a text in place of a row is the problem of that row."""
     numbers: list[int] = []
     values: list[Mapping[str, Any]] = []
@@ -88,7 +93,7 @@ def rows_in_batches(rows: Iterable[tuple[int, Mapping[str, Any] | str]]) -> Iter
         else:
             numbers.append(number)
             values.append(row)
-        if len(values) + len(problems) >= BATCH_SIZE:
+        if len(values) + len(problems) >= size:
             yield Batch(numbers, in_columns(values), problems)
             numbers, values, problems = [], [], {}
     if values or problems:
@@ -112,13 +117,23 @@ def id_names(features: Features, column: str) -> list[str] | None:
 
 
 def located(source: str, reader: Reader, problems: Iterable[tuple[int, str]]) -> list[str]:
-    """Return problems of rows, each with source, row number and line."""
-    problems = sorted(problems, key=lambda problem: problem[0])
-    lines = reader.lines({number for number, _ in problems})
-    return [
-        f"{source}, row {number}{f' (line {lines[number]})' if number in lines else ''}, {problem}"
-        for number, problem in problems
-    ]
+    """Return problems of rows, each with source, row number and line; the same problem of many rows is one."""
+    by_problem: dict[str, list[int]] = {}
+    for number, problem in sorted(problems, key=lambda found: found[0]):
+        by_problem.setdefault(problem, []).append(number)
+    lines = reader.lines({number for numbers in by_problem.values() for number in numbers[:ROWS_NAMED]})
+
+    def place(number: int) -> str:
+        return f"row {number}{f' (line {lines[number]})' if number in lines else ''}"
+
+    told = []
+    for problem, numbers in by_problem.items():
+        if len(numbers) <= ROWS_NAMED:
+            told += [(number, f"{source}, {place(number)}, {problem}") for number in numbers]
+        else:
+            named = ", ".join(map(place, numbers[:ROWS_NAMED]))
+            told.append((numbers[0], f"{source}, {named} and {len(numbers) - ROWS_NAMED} more rows, {problem}"))
+    return [text for _, text in sorted(told, key=lambda found: found[0])]
 
 
 def raise_problems(source: str, problems: list[str]) -> None:
@@ -131,3 +146,49 @@ def _listed(source: str, problems: list[str]) -> str:
     heading = f"{len(problems)} problem{'s' * (len(problems) > 1)} in {source}:"
     more = [f"... and {len(problems) - PROBLEMS_SHOWN} more"] if len(problems) > PROBLEMS_SHOWN else []
     return "\n".join([heading, *problems[:PROBLEMS_SHOWN], *more])
+
+
+class Table:
+    """The raw rows of one split. They are read once when it is made, to find the columns and what they have in common.
+
+    Args:
+        source: The name in messages: a path, or a dataset and its split.
+        reader: Reads the rows.
+        digest: Returns a digest of the rows; None if they may change.
+
+    Raises:
+        DataError: If there is no readable row.
+    """
+
+    def __init__(self, source: str, reader: Reader, digest: Callable[[], str] | None = None) -> None:
+        self.source, self.reader, self.digest = source, reader, digest
+        self.rows, self.left_out = 0, 0
+        self._facts: dict[str, ColumnFacts] = {}
+        problems: list[tuple[int, str]] = []
+        for batch in reader.batches():
+            problems += batch.problems.items()
+            self.rows += len(batch.numbers)
+            self.left_out += batch.left_out
+            for column, cells in batch.columns.items():
+                if column not in self._facts:
+                    self._facts[column] = ColumnFacts()
+                self._facts[column].update(cells)
+        if not self._facts:
+            raise_problems(source, located(source, reader, problems))
+            raise DataError(f"{source} has no rows")
+        self.columns = list(self._facts)
+
+    def facts(self, column: str) -> ColumnFacts:
+        """Return what the values of a column have in common; a missing column has only missing values."""
+        return self._facts.get(column, ColumnFacts())
+
+    def cells(self, column: str) -> Cells:
+        """Return the different values of a column with their number of rows."""
+        if (counted := self.facts(column).cells) is not None:
+            return counted
+        batches = (batch for batch in self.reader.batches())
+        return count_cells(cell for batch in batches for cell in batch.columns.get(column) or ())
+
+    def id_names(self, column: str) -> list[str] | None:
+        """Return the names of the ids in a column, if it is a ClassLabel or a list of them."""
+        return id_names(self.reader.features, column)

@@ -15,7 +15,8 @@ from bert_multilabel.model.scoring import cutting, pad_batch
 from bert_multilabel.model.tokenization_multilabel import MultiLabelTokenizer
 from bert_multilabel.utils.hashing import json_digest
 
-from .cache import BATCH_SIZE, cached_examples, dataset_digest, reopen_memory_map
+from .cache import cached_examples, dataset_digest, reopen_memory_map
+from .table import BATCH_SIZE
 
 logger = logging.get_logger(__name__)
 

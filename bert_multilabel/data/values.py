@@ -83,6 +83,8 @@ def text_problem(value: object) -> str:
         >>> text_problem("good"), text_problem(7)
         ('', '7 is not text but of type int; write it as text')
     """
+    if isinstance(value, list) and all(isinstance(item, str) for item in value):
+        return f"{shorten(value)} is not text but of type list; write it as text, or pass --join_lists"
     if not isinstance(value, str):
         return f"{shorten(value)} is not text but of type {type(value).__name__}; write it as text"
     if has_lone_surrogate(value):

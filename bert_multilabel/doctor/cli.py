@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from bert_multilabel.data.arguments import DataArguments
-from bert_multilabel.data.reading import check_is_file
+from bert_multilabel.data.formats.sample import check_is_file
 from bert_multilabel.errors import MultiLabelError
 from bert_multilabel.loading import read_config, read_tokenizer
 from bert_multilabel.output_dir.checkpoints import trained_pair_column

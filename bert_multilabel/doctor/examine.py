@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from bert_multilabel.data.columns import DataSpec
 from bert_multilabel.data.examples import load_splits
-from bert_multilabel.data.reading import BadRows
+from bert_multilabel.data.spec import DataSpec
 from bert_multilabel.data.splitting import split_validation
+from bert_multilabel.data.table import BadRows
 from bert_multilabel.errors import DataError, MultiLabelError
 from bert_multilabel.model.configuration_multilabel import MultiLabelConfig
 from bert_multilabel.model.tokenization_multilabel import MultiLabelTokenizer

@@ -10,8 +10,8 @@ from datasets import Dataset
 from numpy.typing import NDArray
 
 from bert_multilabel.data.examples import multi_hot
-from bert_multilabel.data.labels import shorten
 from bert_multilabel.data.splitting import text_key
+from bert_multilabel.data.values import shorten
 
 EXAMPLES = 20  # kept with a finding
 QUOTED = 100  # characters of a text

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bert_multilabel.data.cache import BATCH_SIZE
+from bert_multilabel.data.table import BATCH_SIZE
 from bert_multilabel.data.tokenizing import check_max_length
 from bert_multilabel.model.configuration_multilabel import MultiLabelConfig
 from bert_multilabel.model.scoring import scoring_tokenizer

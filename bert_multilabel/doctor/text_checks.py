@@ -8,7 +8,7 @@ from itertools import combinations, islice
 import numpy as np
 from numpy.typing import NDArray
 
-from bert_multilabel.data.labels import is_number, shorten
+from bert_multilabel.data.values import is_number, shorten
 
 from .findings import EXAMPLES, QUOTED, Finding, Severity, Split, rows_text
 

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from tokenizers import Encoding
 
-from bert_multilabel.data.labels import has_lone_surrogate, shorten, unknown_label
+from bert_multilabel.data.values import has_lone_surrogate, shorten, unknown_label
 from bert_multilabel.errors import MultiLabelError
 from bert_multilabel.model.modeling_multilabel import MultiLabelPreTrainedModel
 from bert_multilabel.model.scoring import num_late_label_tokens, scoring_tokenizer

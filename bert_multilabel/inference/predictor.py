@@ -14,7 +14,7 @@ import pandas as pd
 import pyarrow as pa
 import torch
 
-from bert_multilabel.data.labels import shorten, text_problem
+from bert_multilabel.data.values import shorten, text_problem
 from bert_multilabel.errors import DataError, MultiLabelError
 from bert_multilabel.loading import load_trained
 from bert_multilabel.model.output_format import prediction_records

@@ -8,8 +8,8 @@ from pathlib import Path
 import torch
 from huggingface_hub import ModelCard
 
-from bert_multilabel.data.columns import DataSpec
 from bert_multilabel.data.examples import load_splits
+from bert_multilabel.data.spec import DataSpec
 from bert_multilabel.errors import MultiLabelError
 from bert_multilabel.explain.explainer import Explainer, check_text
 from bert_multilabel.loading import load_trained

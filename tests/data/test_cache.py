@@ -13,7 +13,7 @@ from datasets import Dataset, Features, Value
 import bert_multilabel
 from bert_multilabel import MultiLabelPredictor, MultiLabelTokenizer
 from bert_multilabel.data.cache import FOLDER, cached_examples, dataset_digest, reopen_memory_map
-from bert_multilabel.data.columns import DataSpec
+from bert_multilabel.data.spec import DataSpec
 from bert_multilabel.data.examples import load_splits
 from bert_multilabel.data.reading import BadRows, read_lines
 from bert_multilabel.data.tokenizing import encode_rows

@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader
 
 from bert_multilabel import MultiLabelTokenizer
 from bert_multilabel.data import streaming
-from bert_multilabel.data.columns import DataSpec
+from bert_multilabel.data.spec import DataSpec
 from bert_multilabel.data.examples import label_frequencies, load_splits
 from bert_multilabel.data.label_frequencies import LabelFrequencies
 from bert_multilabel.data.reading import BadRows

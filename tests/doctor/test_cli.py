@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from datasets import Dataset
 
-from bert_multilabel.data.columns import DataSpec
+from bert_multilabel.data.spec import DataSpec
 from bert_multilabel.doctor.cli import WIDTH, main, render
 from bert_multilabel.doctor.examine import SPLIT_OFF, examine
 from bert_multilabel.doctor.findings import Severity, Split

@@ -1,0 +1,107 @@
+"""Recognizes the format of a file by what is in it, and opens it."""
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from itertools import islice
+from types import ModuleType
+from typing import Any
+
+from datasets import Features
+
+from bert_multilabel.data.spec import DataSpec
+from bert_multilabel.data.table import Batch, Reader, rows_in_batches
+from bert_multilabel.data.values import BadValue, shorten
+from bert_multilabel.errors import DataError
+
+from .sample import take_sample
+
+# In the order in which they are tried; the last takes any text with columns.
+CONTAINERS = ("refused", "columnar", "workbook", "fasttext", "json_rows", "libmultilabel", "comprehend", "delimited")
+EXPORTS = ("doccano", "label_studio", "prodigy", "argilla", "spacy_cats", "lighttag", "chat")
+_ROWS_LOOKED_AT = 100
+
+
+@dataclass(frozen=True)
+class ExportReader:
+    """Reads the rows of an annotation tool as plain rows with text and labels.
+
+    Attributes:
+        rows: Reads the rows as they are in the file.
+        export: Name of the module that knows what they mean.
+        spec: What is known about the data.
+        said: What was recognized.
+    """
+
+    rows: Reader
+    export: str
+    spec: DataSpec
+    said: str
+    features: Features = field(default_factory=Features)
+
+    def batches(self) -> Iterator[Batch]:
+        """Begin a pass over the plain rows; those of several annotators have the same number."""
+        read = _module(self.export).read
+        for batch in self.rows.batches():
+            plain: list[tuple[int, Mapping[str, Any] | str]] = list(batch.problems.items())
+            left_out = 0
+            for number, row in zip(batch.numbers, _in_rows(batch), strict=True):
+                try:
+                    judgements = read(row, self.spec)
+                except BadValue as error:
+                    plain.append((number, f"column {error.column!r}: {error}"))
+                    continue
+                left_out += not judgements
+                plain += [(number, judgement) for judgement in judgements]
+            # Judgements on one text stay in one batch.
+            yield next(rows_in_batches(plain, len(plain) + 1), Batch([], {}))._replace(left_out=left_out)
+
+    def lines(self, numbers: Collection[int]) -> Mapping[int, int]:
+        """Return the lines of the file on which rows start."""
+        return self.rows.lines(numbers)
+
+
+def open_file(path: str, spec: DataSpec) -> Reader:
+    """Recognize the format of a file, and return its reader.
+
+    Raises:
+        DataError: If the file cannot be read, or has no known format.
+    """
+    sample = take_sample(path, spec)
+    for name in CONTAINERS:
+        if (container := _module(name)) is None:
+            continue
+        if container.recognizes(sample, spec) is not None:
+            reader: Reader = container.read(sample, spec)
+            return _as_export(reader, spec)
+    raise DataError(
+        f"cannot read {path!r}: it is none of csv, tsv, json, jsonl, parquet, Arrow and xlsx, and no export of an "
+        f"annotation tool; it begins with {shorten(sample.first or sample.magic)}"
+    )
+
+
+def _as_export(reader: Reader, spec: DataSpec) -> Reader:
+    first = next((batch for batch in reader.batches() if batch.numbers), None)
+    rows = [] if first is None else list(islice(_in_rows(first), _ROWS_LOOKED_AT))
+    for name in EXPORTS if rows else ():
+        if (export := _module(name)) is None:
+            continue
+        if (reason := export.recognizes(rows)) is not None:
+            return ExportReader(reader, name, spec, f"{reader.said}, an export of {export.NAME} ({reason})")
+    return reader
+
+
+def _in_rows(batch: Batch) -> Iterator[Any]:
+    """Yield the rows of a batch without missing values; rows that were lists in JSON become lists again."""
+    names = list(batch.columns)
+    are_lists = names == [str(index) for index in range(len(names))]
+    for cells in zip(*batch.columns.values(), strict=True):
+        row = {name: cell for name, cell in zip(names, cells, strict=True) if cell is not None}
+        yield list(cells) if are_lists else row
+
+
+def _module(name: str) -> ModuleType:
+    try:
+        return import_module(f"{__package__}.{name}")
+    except ModuleNotFoundError:
+        return None
