@@ -1,7 +1,9 @@
 """The formats of files, one module each; `registry` tries them in order.
 
 A container says how bytes become rows; it has `recognizes(sample, spec)`, which returns the reason or None, and
-`read(sample, spec)`, which returns a `Reader`. An export says what the rows of an annotation tool mean; it has a `NAME`,
-`recognizes(rows)`, which gets the first rows of the file, and `read(row, spec)`, which turns one row into rows with the
-columns `text`, `labels` and perhaps `id`: none if the tool marks it as not to be used, one per annotator otherwise.
+`read(sample, spec)`, which returns a `Reader`. An export says what the rows of an annotation tool mean; it has a
+`NAME`, `recognizes(rows)`, which gets the first rows of the file, and `read(row, spec)`, which turns one row into rows
+with the columns `text` (or those of the data in the tool), `labels` and perhaps `id`: none if the tool marks it as not
+to be used, one per annotator otherwise. It may have `check(rows, spec)`, which raises a DataError if the first rows
+show that the file needs another option.
 """

@@ -1,0 +1,91 @@
+"""The JSON export of Label Studio. Its JSON-MIN and CSV exports are plain rows, with choices as label cells."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from bert_multilabel.data.spec import DataSpec
+from bert_multilabel.data.values import shorten
+from bert_multilabel.errors import DataError
+
+from .shapes import are_objects, are_objects_in_list, as_name, as_names, as_object, as_objects, as_row, single_values
+
+NAME = "Label Studio"
+_ANNOTATIONS = ("annotations", "completions")  # the second before version 1.0
+
+
+def recognizes(rows: Sequence[Any]) -> str | None:
+    """Return what the first rows of an export have, else None."""
+    if not are_objects(rows, "data") or not all(isinstance(row["data"], dict) for row in rows):
+        return None
+    for key in (*_ANNOTATIONS, "predictions"):
+        lists = [row[key] for row in rows if row.get(key) is not None]
+        if lists and all(are_objects_in_list(items, "result") for items in lists):
+            return f"rows have 'data', and {key!r} with 'result'"
+    return None
+
+
+def check(rows: Sequence[Any], spec: DataSpec) -> None:
+    """Raise a DataError if the first rows have several controls with choices and none is named, or not the named."""
+    controls: set[str] = set()
+    for row in rows:
+        for key in (*_ANNOTATIONS, "predictions") if spec.use_suggestions else _ANNOTATIONS:
+            for judgement in as_objects(as_row(row).get(key), key):
+                controls.update(_choices(judgement)[0])
+    _check_controls(controls, spec)
+    if missing := [name for name in spec.label_columns if name not in controls]:
+        raise DataError(f"no control {missing[0]!r} has choices; those that have are {shorten(sorted(controls))}")
+
+
+def read(row: Any, spec: DataSpec) -> list[dict[str, Any]]:
+    """Return one row per annotation that was not cancelled, with the columns of the data.
+
+    Raises:
+        DataError: If several controls have choices, or only others have values, and no control is named.
+        BadValue: If a value has another form.
+    """
+    row = as_row(row)
+    judgements = [item for key in _ANNOTATIONS for item in as_objects(row.get(key), key)]
+    if not judgements and spec.use_suggestions:
+        judgements = as_objects(row.get("predictions"), "predictions")
+    columns = {key: row[key] for key in ("id",) if key in row} | single_values(as_object(row.get("data"), "data"))
+    return [
+        {**columns, "labels": _labels(judgement, spec)}
+        for judgement in judgements
+        if not judgement.get("was_cancelled") and not judgement.get("skipped")
+    ]
+
+
+def _labels(judgement: dict[str, Any], spec: DataSpec) -> list[str]:
+    choices, others = _choices(judgement)
+    if spec.label_columns:
+        return [name for control in spec.label_columns for name in choices.get(control, [])]
+    _check_controls(choices, spec)
+    if others and not choices:
+        raise DataError(
+            f"an annotation has no choices but values of {shorten(sorted(others))}, which are no labels of a whole "
+            "text: if no choice was made there, name the control that has choices, such as --label_column topic"
+        )
+    return [name for names in choices.values() for name in names]
+
+
+def _check_controls(controls: set[str] | dict[str, list[str]], spec: DataSpec) -> None:
+    if len(controls) > 1 and not spec.label_columns:
+        names = sorted(controls)
+        raise DataError(
+            f"annotators chose in several controls: {shorten(names)}; name the one whose choices are the labels, such "
+            f"as --label_column {names[0]}"
+        )
+
+
+def _choices(judgement: dict[str, Any]) -> tuple[dict[str, list[str]], set[str]]:
+    """Return the choices for the whole text by control, and the controls with other values, such as spans."""
+    choices: dict[str, list[str]] = {}
+    others: set[str] = set()
+    for item in as_objects(judgement.get("result"), "result"):
+        control, value = item.get("from_name"), item.get("value")
+        if isinstance(value, dict) and "choices" in value and "start" not in value:
+            names = choices.setdefault(as_name(control, "from_name"), [])
+            names += as_names(value["choices"], "choices")
+        else:
+            others.add(control if isinstance(control, str) else "relations")
+    return choices, others
