@@ -2,7 +2,9 @@
 
 import codecs
 import io
+import lzma
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +19,7 @@ from bert_multilabel.errors import DataError
 
 SAMPLE_SIZE = 2**18  # characters
 _COMPRESSIONS = {".gz": "gzip", ".bz2": "bz2", ".xz": "xz", ".zst": "zstd", ".zip": "zip"}
+_BROKEN = (zipfile.BadZipFile, zlib.error, lzma.LZMAError)
 _MARKS = {codecs.BOM_UTF8: "utf-8", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 
 
@@ -75,19 +78,28 @@ def open_bytes(path: str) -> Iterator[IO[bytes]]:
     compression = _COMPRESSIONS.get(Path(path).suffix.lower())
     try:
         if compression == "zip":
-            names = [name for name in zipfile.ZipFile(path).namelist() if not name.endswith("/")]
-            if len(names) != 1:
-                raise DataError(f"{path} holds {len(names)} files: unpack it, and pass one of them")
+            _check_zip(path)
         with fsspec.open(path, "rb", compression=compression) as file:
             yield file
     except DataError:
         raise
-    except (OSError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, *_BROKEN) as error:
         raise DataError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
     except ValueError as error:
         if compression is None or isinstance(error, UnicodeError):
             raise
         raise DataError(f"{path} cannot be decompressed: {error}") from error
+
+
+def _check_zip(path: str) -> None:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = [name for name in archive.namelist() if not name.endswith("/")]
+            if len(names) != 1:
+                raise DataError(f"{path} holds {len(names)} files: unpack it, and pass one of them")
+            archive.open(names[0]).close()
+    except (RuntimeError, UnicodeError) as error:  # encrypted, compressed in an unknown way, or a damaged name
+        raise DataError(f"{path} cannot be read: {error}") from error
 
 
 def read_lines(path: str, encoding: str = "utf-8") -> Iterator[str]:
