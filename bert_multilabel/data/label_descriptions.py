@@ -1,13 +1,19 @@
 """Reads label descriptions from a file."""
 
+import json
 from collections.abc import Container, Iterator
-from functools import partial
 from pathlib import Path
+from typing import Any
 
 from bert_multilabel.errors import DataError
 
-from .labels import unknown_label
-from .reading import Row, Table, check_is_file, describe_problem, parse_json, raise_problems, read_lines, read_rows
+from .formats.registry import open_file
+from .formats.sample import check_is_file, read_lines, take_sample
+from .spec import DataSpec
+from .table import Batch, Reader, RowsReader, located, raise_problems
+from .values import unknown_label
+
+_SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".parquet")
 
 
 def read_label_descriptions(path: str, label_names: list[str]) -> dict[str, str]:
@@ -18,34 +24,57 @@ def read_label_descriptions(path: str, label_names: list[str]) -> dict[str, str]
     Raises:
         DataError: If the file cannot be read or lacks a column, or rows are bad; lists all bad rows.
     """
-    read = _object_rows if Path(path).suffix.lower() == ".json" else read_rows
-    table = Table(path, partial(read, path))
-    if not {"label", "description"} <= set(table.columns):
-        raise DataError(f"{path} must have the columns 'label' and 'description', but it has {table.columns}")
+    reader = _open(path)
+    batches = list(reader.batches())
+    _check_columns(path, reader, batches)
     descriptions: dict[str, str] = {}
-    problems = []
-    for row in table:
-        cells = (row.values.get(column) for column in ("label", "description"))
+    problems = [problem for batch in batches for problem in batch.problems.items()]
+    for number, *cells in _rows(batches):
         name, description = (cell.strip() if isinstance(cell, str) else "" for cell in cells)
-        if problem := row.problem or _find_problem(name, description, label_names, descriptions):
-            problems.append(describe_problem(path, row, problem))
+        if problem := _find_problem(name, description, label_names, descriptions):
+            problems.append((number, problem))
         else:
             descriptions[name] = description
-    raise_problems(path, problems)
+    raise_problems(path, located(path, reader, problems))
     return descriptions
 
 
-def _object_rows(path: str) -> Iterator[Row]:
+def _open(path: str) -> Reader:
     check_is_file(path)
+    suffix = Path(path).suffix.lower()
+    if suffix not in _SUFFIXES:
+        raise DataError(f"cannot read {path!r}: its extension must be one of {', '.join(_SUFFIXES)}")
+    return RowsReader(_rows_of_object(path)) if suffix == ".json" else open_file(path, DataSpec())
+
+
+def _rows_of_object(path: str) -> list[dict[str, Any]]:
+    text = "".join(read_lines(path, take_sample(path, DataSpec()).encoding))
     try:
         # As pairs, which keep repeated names.
-        pairs = parse_json("".join(read_lines(path)), object_pairs_hook=tuple)
+        pairs = json.loads(text, object_pairs_hook=tuple)
+    except RecursionError as error:
+        raise DataError(f"{path}: broken JSON: nested too deeply") from error
     except ValueError as error:
         raise DataError(f"{path}: broken JSON: {error}") from error
     if not isinstance(pairs, tuple):
         raise DataError(f'{path} must hold one object such as {{"gift": "..."}}, got a {type(pairs).__name__}')
-    for number, (name, description) in enumerate(pairs, 1):
-        yield Row(number, None, {"label": name, "description": description})
+    return [{"label": name, "description": description} for name, description in pairs]
+
+
+def _check_columns(path: str, reader: Reader, batches: list[Batch]) -> None:
+    columns = list(dict.fromkeys([*reader.features, *(name for batch in batches for name in batch.columns)]))
+    if not columns:
+        raise_problems(path, located(path, reader, [item for batch in batches for item in batch.problems.items()]))
+        raise DataError(f"{path} has no rows")
+    if not {"label", "description"} <= set(columns):
+        raise DataError(f"{path} must have the columns 'label' and 'description', but it has {columns}")
+
+
+def _rows(batches: list[Batch]) -> Iterator[tuple[int, Any, Any]]:
+    for batch in batches:
+        missing = [None] * len(batch.numbers)
+        columns = (batch.columns.get(name, missing) for name in ("label", "description"))
+        yield from zip(batch.numbers, *columns, strict=True)
 
 
 def _find_problem(name: str, description: str, label_names: list[str], before: Container[str]) -> str:
