@@ -1,28 +1,32 @@
 """Files of label descriptions: they give known labels with a text each, or a `DataError`."""
 
+from random import Random
+
 from bert_multilabel.data.label_descriptions import read_label_descriptions
 from bert_multilabel.errors import DataError
 
-from .expectations import check_message, write
+from .inputs import check_message, mutated_bytes, write
 
-_EXTENSIONS = (".json", ".csv", ".jsonl", ".tsv")
 _NAMES = ["price", "quality"]
-SEEDS = [
-    b'\0{"price": "What it costs", "quality": "How good it is"}',
-    b'\0{"price": "a", "price": "b", "": {"a": [1]}}',
-    b"\1label,description\nprice,What it costs\nprise,\n",
-    b'\2{"label": "price", "description": "What it costs"}\n{"label": 7}\n',
-    b"\0" + b'{"a":' * 2000,
-    b"\0[7]",
-]
+SEEDS = {
+    ".json": [
+        b'{"price": "What it costs", "quality": "How good it is"}',
+        b'{"price": "a", "price": "b", "": {"a": [1]}}',
+        b'{"a":' * 2000,
+        b"[7]",
+    ],
+    ".csv": [b"label,description\nprice,What it costs\nprise,\n"],
+    ".tsv": [b"label\tdescription\nprice\tWhat it costs\nprise\t\n"],
+    ".jsonl": [b'{"label": "price", "description": "What it costs"}\n{"label": 7}\n'],
+}
 
 
-def run(data: bytes) -> None:
-    """Read a file whose extension the first byte chooses."""
-    if not data:
-        return
+def run(generator: Random) -> None:
+    """Read a mutated file."""
+    suffix = generator.choice(list(SEEDS))
+    path = write(f"about{suffix}", mutated_bytes(generator, SEEDS[suffix]))
     try:
-        descriptions = read_label_descriptions(write("about" + _EXTENSIONS[data[0] % 4], data[1:]), _NAMES)
+        descriptions = read_label_descriptions(path, _NAMES)
     except DataError as error:
         check_message(error)
     else:

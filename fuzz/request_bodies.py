@@ -1,12 +1,13 @@
 """Bodies of requests to the server: they give texts that a tokenizer accepts, or an error message."""
 
 import json
+from random import Random
 
 from pydantic import ValidationError
 
 from bert_multilabel.serve.request_form import PredictRequest, describe
 
-from .expectations import LONGEST_MESSAGE
+from .inputs import LONGEST_MESSAGE, mutated_bytes, mutated_value
 
 SEEDS = [
     text.encode()
@@ -21,12 +22,16 @@ SEEDS = [
         "[]",
     )
 ]
+_BODIES = [json.loads(seed) for seed in SEEDS]
 
 
-def run(data: bytes) -> None:
+def run(generator: Random) -> None:
     """Check a body as FastAPI does, which parses it by the json module and answers what that refuses."""
     try:
-        body = json.loads(data)
+        if generator.random() < 0.5:
+            body = json.loads(mutated_bytes(generator, SEEDS))
+        else:
+            body = mutated_value(generator, generator.choice(_BODIES))
     except (ValueError, RecursionError):
         return
     try:

@@ -1,98 +1,102 @@
-"""Fuzzes the parsers, guided by code coverage (atheris), and prints a table of the findings.
+"""Fuzzes the parsers with random and mutated inputs, and prints what crashes.
 
-    python -m fuzz.run --seconds 60
+    python -m fuzz.run --inputs 100000
+    python -m fuzz.run --targets container export.prodigy --seed 7
+    python -m fuzz.run --targets names_files --first 4711 --inputs 1
 
-A finding is an exception other than the project's own errors, a wrong answer, an input that takes more than 20
-seconds of the processor, or memory beyond 2 GB (torch and Transformers included). The traceback and the input of each
-are kept in the folder --findings, and the exit code is then 1.
+A crash is an exception other than the project's own errors, a wrong answer, an input that takes more than 20 seconds
+of the processor, or a target that takes more than 2 GB of memory. The inputs of a seed are the same in each run; each
+has a number, with which --first repeats it. Without crashes, only one line is printed. Exit code: 1 with crashes,
+else 0.
 """
 
 import argparse
-import importlib
-import os
-import re
-import subprocess
+import logging
+import resource
+import signal
 import sys
-import tempfile
 import time
 import traceback
-from pathlib import Path
+import warnings
+from collections.abc import Callable
+from contextlib import suppress
+from random import Random
+from typing import Any
 
-TARGETS = ["label_cells", "row_files", "names_files", "description_files", "parquet_files", "request_bodies"]
-# The code whose reach is measured.
-INSTRUMENTED = ["data", "serve.request_form"]
+from . import containers, description_files, exports, label_cells, names_files, request_bodies
+
+# By name: makes one input from a generator and tries it.
+TARGETS: dict[str, Callable[[Random], None]] = {
+    **{f"container.{name}": run for name, run in containers.targets().items()},
+    **{f"export.{name}": run for name, run in exports.targets().items()},
+    "label_cells": label_cells.run,
+    "names_files": names_files.run,
+    "description_files": description_files.run,
+    "request_bodies": request_bodies.run,
+}
 SECONDS_PER_INPUT = 20
-# The clock of libFuzzer goes on while others compute: it is for what never ends.
-OPTIONS = {"timeout": 600, "rss_limit_mb": 2048, "max_len": 20_000}
-
-
-def fuzz(name: str, seconds: int, inputs: int, findings: Path) -> None:
-    """Fuzz one target in this process; libFuzzer ends it."""
-    import atheris
-
-    with atheris.instrument_imports(include=[f"bert_multilabel.{module}" for module in INSTRUMENTED]):
-        target = importlib.import_module(f"fuzz.{name}")
-    seen: set[str] = set()
-
-    def try_one(data: bytes) -> None:
-        # Caught here, so that fuzzing continues after the first finding.
-        try:
-            start = time.process_time()
-            target.run(data)
-            seconds = time.process_time() - start
-            assert seconds < SECONDS_PER_INPUT, f"it took {seconds:.0f} seconds"
-        except Exception as error:
-            frame = traceback.extract_tb(error.__traceback__)[-1]
-            place = f"{type(error).__name__} in {frame.filename}, line {frame.lineno}"
-            if place not in seen:
-                seen.add(place)
-                stem = findings / f"{name}-{len(seen)}"
-                stem.with_suffix(".txt").write_text(traceback.format_exc(), encoding="utf-8", errors="replace")
-                stem.with_suffix(".input").write_bytes(data)
-
-    corpus = tempfile.mkdtemp()
-    for number, seed in enumerate(target.SEEDS):
-        Path(corpus, str(number)).write_bytes(seed)
-    options = {**OPTIONS, "max_total_time": seconds, "runs": inputs, "artifact_prefix": f"{findings}/{name}-"}
-    atheris.Setup([name, *(f"-{option}={value}" for option, value in options.items()), corpus], try_one)
-    atheris.Fuzz()
-
-
-def run_target(name: str, asked: argparse.Namespace) -> int:
-    """Fuzz one target in a new process, print its row of the table, and return the number of findings."""
-    words = ["--fuzz", name, "--seconds", str(asked.seconds), "--inputs", str(asked.inputs)]
-    command = [sys.executable, "-m", "fuzz.run", *words, "--findings", str(asked.findings)]
-    for old in asked.findings.glob(f"{name}[-.]*"):
-        old.unlink()
-    start = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="fuzz-") as scratch:  # libFuzzer ends its process without cleaning up
-        environment = {**os.environ, "TMPDIR": scratch, "HF_DATASETS_CACHE": scratch}
-        done = subprocess.run(command, capture_output=True, text=True, errors="replace", env=environment)
-    ran = re.search(r"Done (\d+) runs", done.stderr)
-    found = len(list(asked.findings.glob(f"{name}-*.txt")))
-    if ran is None:  # a crash, a timeout or too much memory, of which libFuzzer keeps the input
-        found += 1
-        (asked.findings / f"{name}.log").write_text(done.stderr, encoding="utf-8")
-    inputs = f"{int(ran[1]):,}" if ran else "ended early"
-    print(f"| {name} | {inputs} | {found} | {time.monotonic() - start:.0f} |", flush=True)
-    return found
+MEMORY = 2 * 2**20  # kB
+CRASHES_SHOWN = 20  # of each target
 
 
 def main() -> None:
     """Fuzz all targets, or some."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--targets", nargs="+", choices=TARGETS, default=TARGETS, help="Default: all.")
-    parser.add_argument("--seconds", type=int, default=60, help="For each target, at most. Default: 60.")
-    parser.add_argument("--inputs", type=int, default=-1, help="For each target, at most. Default: no limit.")
-    parser.add_argument("--findings", type=Path, default=Path("findings"), help="Folder. Default: findings.")
-    parser.add_argument("--fuzz", choices=TARGETS, help=argparse.SUPPRESS)
+    parser.add_argument("--targets", nargs="+", help=f"Names or their beginnings, of: {' '.join(TARGETS)}.")
+    parser.add_argument("--inputs", type=int, default=100_000, help="For each target. Default: 100000.")
+    parser.add_argument("--first", type=int, default=0, help="Number of the first input. Default: 0.")
+    parser.add_argument("--seed", type=int, default=0, help="Of the inputs. Default: 0.")
+    parser.add_argument("--times", action="store_true", help="Also print the seconds of each target.")
     asked = parser.parse_args()
-    if asked.fuzz:
-        fuzz(asked.fuzz, asked.seconds, asked.inputs, asked.findings)
-        return
-    asked.findings.mkdir(exist_ok=True)
-    print("| target | inputs | findings | seconds |\n|---|---|---|---|", flush=True)
-    sys.exit(1 if sum(run_target(name, asked) for name in asked.targets) else 0)
+    chosen = [name for name in TARGETS if asked.targets is None or name.startswith(tuple(asked.targets))]
+    if not chosen:
+        parser.error(f"no target begins with {' or '.join(asked.targets)}")
+    warnings.simplefilter("ignore")
+    logging.disable()
+    signal.signal(signal.SIGVTALRM, _stop)
+    crashes = sum(fuzz(name, asked) for name in chosen)
+    print(f"{len(chosen)} targets, {asked.inputs:,} inputs each: {crashes} different crashes")
+    sys.exit(1 if crashes else 0)
+
+
+def fuzz(name: str, asked: argparse.Namespace) -> int:
+    """Try the inputs of one target, print each different crash once, and return their number."""
+    generator, places, start = Random(), set[str](), time.process_time()
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for number in range(asked.first, asked.first + asked.inputs):
+        generator.seed(f"{name} {asked.seed} {number}")
+        signal.setitimer(signal.ITIMER_VIRTUAL, SECONDS_PER_INPUT)
+        try:
+            TARGETS[name](generator)
+        except Exception as error:
+            place = _place(error)
+            if place not in places and len(places) < CRASHES_SHOWN:
+                print(f"{name}, input {number}: {place}\n{_shown(error)}", flush=True)
+            places.add(place)
+    signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+    if (grown := resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory) > MEMORY:
+        print(f"{name}: {grown / 2**20:.1f} GB of memory", flush=True)
+        places.add("memory")
+    if asked.times:
+        print(f"{name}: {time.process_time() - start:.0f} s", flush=True)
+    return len(places)
+
+
+def _stop(*arguments: Any) -> None:
+    raise TimeoutError(f"more than {SECONDS_PER_INPUT} seconds")
+
+
+def _place(error: Exception) -> str:
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if "bert_multilabel" in frame.filename or "fuzz" in frame.filename]
+    return f"{type(error).__name__} in {own[-1].filename}, line {own[-1].lineno}"
+
+
+def _shown(error: Exception) -> str:
+    text = "".join(traceback.format_exception(error, limit=-6))
+    with suppress(UnicodeError):
+        text = text.encode("utf-8", "backslashreplace").decode()
+    return text if len(text) <= 4000 else f"{text[:2000]}\n...\n{text[-2000:]}"
 
 
 if __name__ == "__main__":
