@@ -14,6 +14,7 @@ EXTRAS = {
     "ray": ("ray",),
     "report": ("cleanlab", "jinja2", "matplotlib"),
     "serve": ("litserve",),
+    "xlsx": ("openpyxl",),
 }
 
 

@@ -31,7 +31,7 @@ _SMALL_GROUP, _SMALL_FILE = 2**22, 2**27
 _ROWS = 64  # turned into Python values at a time: few, since each may hold the same cell of `_SMALL_GROUP` bytes
 _BYTES_PER_ROW = 100  # of memory in Python, without its cells
 # pandas writes the numbers of rows as columns of these names.
-_INDEX = re.compile(r"__index_level_\d+__|Unnamed: 0(\.\d+)?")
+INDEX_NAME = re.compile(r"__index_level_\d+__|Unnamed: 0(\.\d+)?")
 
 
 def recognizes(sample: Sample, spec: DataSpec) -> str | None:
@@ -54,21 +54,25 @@ def read(sample: Sample, spec: DataSpec) -> Reader:
     with _opened(path, form) as file:
         schema = _schema(file, form)
         _check_names(path, schema.names)
-        return ColumnarReader(path, form, _features(path, schema))
+        wanted = {*spec.text_columns, *spec.label_columns, spec.id_column, spec.text_pair_column}
+        named = [name for name in schema.names if name in wanted]
+        return ColumnarReader(path=path, said=form, named=named, features=_features(path, schema))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ColumnarReader:
     """Reads a parquet file, or an Arrow file or stream.
 
     Attributes:
         path: Of the file.
         said: Its form.
+        named: The columns that the user names.
         features: The types that the datasets library wrote down; none if something else wrote the file.
     """
 
     path: str
     said: str
+    named: list[str]
     features: Features
 
     def batches(self) -> Iterator[Batch]:
@@ -76,7 +80,7 @@ class ColumnarReader:
         with _opened(self.path, self.said) as file:
             start = 1
             for batch in _limited(self.path, _record_batches(self.path, file, self.said)):
-                yield Batch(range(start, start + batch.num_rows), columns_of(batch))
+                yield Batch(range(start, start + batch.num_rows), columns_of(batch, self.named))
                 start += batch.num_rows
 
     def lines(self, numbers: Collection[int]) -> Mapping[int, int]:
@@ -84,10 +88,17 @@ class ColumnarReader:
         return {}
 
 
-def columns_of(table: pa.Table | pa.RecordBatch) -> dict[str, list[Any]]:
-    """Return the columns as Python values, without the index of pandas; a null in a column of texts is ""."""
-    named = zip(table.schema, table.columns, strict=True)
-    return {field.name: _values(field.type, column) for field, column in named if not _INDEX.fullmatch(field.name)}
+def columns_of(table: pa.Table | pa.RecordBatch, named: Collection[str] = ()) -> dict[str, list[Any]]:
+    """Return the columns as Python values; a null in a column of texts is "".
+
+    The index of pandas is left out, unless it is among the columns that the user names.
+    """
+    fields = zip(table.schema, table.columns, strict=True)
+    return {
+        field.name: _values(field.type, column)
+        for field, column in fields
+        if field.name in named or not INDEX_NAME.fullmatch(field.name)
+    }
 
 
 def _values(kind: pa.DataType, column: pa.Array | pa.ChunkedArray) -> list[Any]:

@@ -22,8 +22,8 @@ SPEC = DataSpec()
 ROWS = [{"text": "The breakfast was cold", "labels": ["food"]}, {"text": "Nice rooms", "labels": []}]
 
 
-def open_file(path):
-    return columnar.read(take_sample(str(path), SPEC), SPEC)
+def open_file(path, spec=SPEC):
+    return columnar.read(take_sample(str(path), spec), spec)
 
 
 def rows_in(reader):
@@ -116,6 +116,8 @@ def test_the_index_of_pandas_is_left_out(tmp_path):
     frame.to_parquet(tmp_path / "a.parquet")
     assert pq.read_schema(tmp_path / "a.parquet").names == ["Unnamed: 0", "text", "__index_level_0__"]
     assert rows_in(open_file(tmp_path / "a.parquet")) == [{"text": "good"}, {"text": "bad"}]
+    named = DataSpec(id_column="__index_level_0__")
+    assert [row["__index_level_0__"] for row in rows_in(open_file(tmp_path / "a.parquet", named))] == [7, 9]
 
 
 def test_column_types_of_the_datasets_library_are_kept(tmp_path):
