@@ -170,7 +170,7 @@ class DelimitedReader:
         return Batch(numbers, columns, problems)
 
     def _problem(self, fields: list[str]) -> str:
-        expected = f"the header has {len(self.names)}" if self.has_header else f"{len(self.names)} columns are named"
+        expected = f"the header has {len(self.names)}" if self.has_header else f"other rows have {len(self.names)}"
         return f"{len(fields)} fields where {expected}; quote a field that holds {_spelled(self.dialect.separator)}"
 
 
@@ -219,10 +219,9 @@ def read(sample: Sample, spec: DataSpec) -> DelimitedReader:
     return reader
 
 
-def looks_headerless(sample: Sample, separator: str) -> bool:
-    """Whether the first line of a file holds no usual name of a column."""
-    header = next(_sampled(sample, Dialect(separator=separator)), [])
-    return HEADER_NAMES.isdisjoint(name.strip().lower() for name in header)
+def holds_header_name(fields: Iterable[str]) -> bool:
+    """Whether some field of a first line is a usual name of a column, so that this is no row of data."""
+    return not HEADER_NAMES.isdisjoint(field.strip().lower() for field in fields)
 
 
 def _spelled(separator: str) -> str:
