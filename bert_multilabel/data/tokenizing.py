@@ -2,16 +2,18 @@
 
 import json
 from collections.abc import Iterator
+from itertools import chain
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import torch
 from datasets import Dataset, Features, List, Value
 from numpy.typing import NDArray
 from transformers.utils import logging
 
 from bert_multilabel.errors import MultiLabelError
-from bert_multilabel.model.scoring import cutting, pad_batch
+from bert_multilabel.model.scoring import pad_batch
 from bert_multilabel.model.tokenization_multilabel import MultiLabelTokenizer
 from bert_multilabel.utils.hashing import json_digest
 
@@ -38,10 +40,18 @@ def encode_rows(rows: Dataset, tokenizer: MultiLabelTokenizer, max_length: int |
 
     def encode() -> Iterator[dict[str, Any]]:
         with logging.tqdm(total=len(rows), unit=" rows", desc="Tokenizing") as bar:
-            for part in reopen_memory_map(rows).iter(batch_size=BATCH_SIZE):
-                encoded = _encode(tokenizer, part["text"], part.get("pair"), max_length)
-                lengths = [len(ids) for ids in encoded["input_ids"]]
-                yield {**encoded, "length": lengths, **{name: part[name] for name in passed}}
+            for part in reopen_memory_map(rows).with_format("arrow").iter(batch_size=BATCH_SIZE):
+                # Columns that are passed through stay in Arrow: their values would take longer than the tokens.
+                texts = part["text"].to_pylist()
+                pairs = part["pair"].to_pylist() if "pair" in part.column_names else None
+                ids, types = tokenizer.token_ids(texts, pairs, max_length)
+                lengths = np.fromiter(map(len, ids), np.int32, len(ids))
+                yield {
+                    "input_ids": _lists(ids, lengths, pa.int32()),
+                    "token_type_ids": _lists(types, lengths, pa.int8()),
+                    "length": pa.array(lengths),
+                    **{name: part[name].combine_chunks() for name in passed},
+                }
                 bar.update(len(lengths))
 
     digests = {"examples": dataset_digest(rows), "tokenizer": tokenizer_digest(tokenizer)}
@@ -62,16 +72,22 @@ class Collator:
         """Pad B examples to the longest, and add their `labels` (B, L), float32, if they have some."""
         if "text" in rows[0]:
             pairs = [row["pair"] for row in rows] if "pair" in rows[0] else None
-            encoded = _encode(self.tokenizer, [row["text"] for row in rows], pairs, self.max_length)
-            if any(len(ids) == self.max_length for ids in encoded["input_ids"]):
+            ids, types = self.tokenizer.token_ids([row["text"] for row in rows], pairs, self.max_length)
+            if any(len(row) == self.max_length for row in ids):
                 # Once: their number is unknown before all are read.
                 logger.warning_once(f"some texts fill or exceed {self.max_length} tokens; longer ones are truncated")
         else:
-            encoded = {name: [row[name] for row in rows] for name in ("input_ids", "token_type_ids")}
-        batch = pad_batch(encoded["input_ids"], encoded["token_type_ids"], self.tokenizer.pad_token_id)
+            ids, types = ([row[name] for row in rows] for name in ("input_ids", "token_type_ids"))
+        batch = pad_batch(ids, types, self.tokenizer.pad_token_id)
         if "labels" in rows[0]:
             batch["labels"] = torch.tensor([row["labels"] for row in rows])
         return batch
+
+
+def _lists(rows: list[list[int]], lengths: NDArray[np.int32], kind: pa.DataType) -> pa.ListArray:
+    offsets = np.concatenate([[0], np.cumsum(lengths)], dtype=np.int32)
+    values = np.fromiter(chain.from_iterable(rows), kind.to_pandas_dtype(), int(offsets[-1]))
+    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(values))
 
 
 def tokenizer_digest(tokenizer: MultiLabelTokenizer) -> str:
@@ -90,13 +106,6 @@ def lengths_of(encoded_rows: Dataset) -> NDArray[np.int64]:
 def longest_first(encoded_rows: Dataset) -> np.ndarray:
     """Return the order (N,), int64, by decreasing length: too little memory then shows at once."""
     return np.argsort(-lengths_of(encoded_rows), kind="stable")
-
-
-def _encode(
-    tokenizer: MultiLabelTokenizer, texts: list[str], pairs: list[str] | None, max_length: int
-) -> dict[str, list[list[int]]]:
-    encoded = tokenizer(texts, pairs, return_attention_mask=False, **cutting(max_length))
-    return {name: encoded[name] for name in ("input_ids", "token_type_ids")}
 
 
 def check_max_length(tokenizer: MultiLabelTokenizer, max_length: int | None) -> int:

@@ -6,7 +6,7 @@ Shapes: N texts, B batch, T tokens, L labels.
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import nn
@@ -106,13 +106,7 @@ class MultiLabelScorer:
             Token ids of the N texts, and segment ids of the same tokens.
         """
         self.config.warn_about_pairs(pairs is not None)
-        encoded = self.tokenizer(
-            list(texts),
-            None if pairs is None else list(pairs),
-            return_attention_mask=False,
-            **cutting(self.max_length, windows),
-        )
-        return encoded["input_ids"], encoded["token_type_ids"]
+        return self.tokenizer.token_ids(texts, pairs, None if windows else self.max_length)
 
     def logits_of_tokens(
         self,
@@ -212,12 +206,6 @@ def score_rows(
 def num_late_label_tokens(config: MultiLabelConfig) -> int:
     """Return how many label tokens are added to a text in later layers: its length does not count them."""
     return len(config.label_names) if config.has_late_label_layers and config.label_attention == "full" else 0
-
-
-def cutting(max_length: int, windows: Windows | None = None) -> dict[str, Any]:
-    """Return the tokenizer's arguments for texts that are too long: cut them off, or leave them to the windows."""
-    # A tokenizer would warn of texts longer than the model takes, which windows are not.
-    return {"truncation": True, "max_length": max_length} if windows is None else {"verbose": False}
 
 
 def texts_at_a_time(windows: Windows | None) -> int:

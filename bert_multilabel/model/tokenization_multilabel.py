@@ -4,6 +4,7 @@
 import copy
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import zip_longest
 from typing import Any
 
@@ -148,17 +149,40 @@ class MultiLabelTokenizer(PushedInParts, BertTokenizer):
             text_pair = " "
         if text is not None:
             text, text_pair = self._check_room(text, text_pair, options)
-        try:
+        with _explained_surrogates([text, text_pair]):
             encoding: BatchEncoding = super().__call__(text, text_pair, *targets, **options)
-        except TypeError as error:
-            invalid = next((item for item in _texts_in([text, text_pair]) if _SURROGATE.search(item)), None)
-            if invalid is None:
-                raise
-            # The backend calls it no string.
-            raise MultiLabelError(f"a text has a lone surrogate (invalid Unicode): {repr(invalid)[:80]}") from error
         if self.label_token_ids and "input_ids" in encoding:
             self._add_label_mask(encoding)
         return encoding
+
+    def token_ids(
+        self, texts: Sequence[str], pairs: Sequence[str] | None = None, max_length: int | None = None
+    ) -> tuple[list[list[int]], list[list[int]]]:
+        """Tokenize a batch as a call does, but only into ids: twice as fast.
+
+        Args:
+            texts: B texts.
+            pairs: The second text of each; it may be empty.
+            max_length: Longer inputs are truncated to this number of tokens; default: not truncated.
+
+        Returns:
+            `input_ids` and `token_type_ids` of B texts.
+
+        Raises:
+            MultiLabelError: If `max_length` leaves no room for text, or a text has a lone surrogate.
+        """
+        backend = self.backend_tokenizer
+        backend.no_truncation()
+        if max_length is not None:
+            options = {"truncation": True, "max_length": max_length}
+            texts, pairs = self._check_room(list(texts), pairs if pairs is None else list(pairs), options)
+            backend.enable_truncation(max_length, direction=self.truncation_side)
+        backend.no_padding()
+        backend.encode_special_tokens = self.split_special_tokens
+        inputs = list(texts) if pairs is None else list(zip(texts, pairs, strict=True))
+        with _explained_surrogates(inputs):
+            encodings = backend.encode_batch_fast(inputs)
+        return [encoding.ids for encoding in encodings], [encoding.type_ids for encoding in encodings]
 
     def encode(self, text: Any, text_pair: Any = None, add_special_tokens: bool = True, **kwargs: Any) -> Any:
         """Return the `input_ids` of a call."""
@@ -289,6 +313,18 @@ def check_tokenizer(tokenizer: Any, config: MultiLabelConfig) -> None:
     size = len(tokenizer) if hasattr(tokenizer, "__len__") else 0
     if not size or (size > config.vocab_size and not is_unfinished):
         raise MultiLabelError(f"{_FOREIGN}: it has {size} tokens, the model {config.vocab_size}. {_USE_OWN}")
+
+
+@contextmanager
+def _explained_surrogates(inputs: Any) -> Iterator[None]:
+    """Name the text with half of a UTF-16 pair, which the backend calls no string."""
+    try:
+        yield
+    except TypeError as error:
+        invalid = next((item for item in _texts_in(inputs) if _SURROGATE.search(item)), None)
+        if invalid is None:
+            raise
+        raise MultiLabelError(f"a text has a lone surrogate (invalid Unicode): {repr(invalid)[:80]}") from error
 
 
 def _texts_in(inputs: Any) -> Iterator[str]:
