@@ -22,7 +22,7 @@ class ColumnArguments:
         'Column of the second text; "" for none. Default: as trained, else text_pair or sentence2.'
     )
     label_column: list[str] | None = option(
-        "Column of the labels, or several: 0/1 columns, or a name in each. Default: by common names, or all 0/1 columns."
+        "Column of the labels, or several: 0/1 columns, or a name in each. Default: by common names, else 0/1 columns."
     )
     label_delimiter: str | None = option(
         "Separates the labels in one cell, such as ',' or '\\n'. Default: | or ;, or what joins labels that also "

@@ -1,7 +1,7 @@
 """Examples that are computed once and memory-mapped from `HF_DATASETS_CACHE`: there may be more than fit into memory.
 
-The name of a file is a digest of everything that it was computed from. It may be deleted at any time; files that no run
-has used for `DAYS_KEPT` days are deleted when others are written.
+The name of a file is a digest of everything that it was computed from. It may be deleted at any time; files that no
+run has used for `DAYS_KEPT` days are deleted when others are written.
 """
 
 import hashlib
@@ -9,7 +9,7 @@ import json
 import os
 import pickle
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ import datasets
 import pyarrow as pa
 from datasets import Dataset, Features
 from filelock import FileLock
+from numpy.typing import NDArray
 from transformers.utils import logging
 
 from bert_multilabel.utils.files import atomic_write, explain_write_errors, from_source, fsync
@@ -29,6 +30,7 @@ logger = logging.get_logger(__name__)
 
 FOLDER = "bert_multilabel"
 DAYS_KEPT = 30
+_AT_A_TIME = 10_000  # examples, of one column
 # Ends an Arrow stream: a length of 0 where the next batch would begin.
 _END_OF_STREAM = b"\xff\xff\xff\xff\x00\x00\x00\x00"
 
@@ -93,6 +95,16 @@ def reopen_memory_map(dataset: Dataset) -> Dataset:
     """
     reopened: Dataset = pickle.loads(pickle.dumps(dataset)) if dataset.cache_files else dataset
     return reopened
+
+
+def column_batches(dataset: Dataset, name: str) -> Iterator[NDArray[Any]]:
+    """Yield the numbers of a column in batches: (B,), or (B, L) of lists of equal length."""
+    for table in reopen_memory_map(dataset).select_columns(name).with_format("arrow").iter(batch_size=_AT_A_TIME):
+        values = table[name].combine_chunks()
+        if pa.types.is_list(values.type):
+            yield values.flatten().to_numpy(zero_copy_only=False).reshape(len(values), -1)
+        else:
+            yield values.to_numpy(zero_copy_only=False)
 
 
 def dataset_digest(dataset: Dataset) -> str:

@@ -282,8 +282,8 @@ def _zero_one_columns(table: Table, rest: list[str]) -> list[str]:
     if flags and len(flags) < len(found):
         labels = " ".join(column if column.isidentifier() else repr(column) for column in found if column not in flags)
         raise DataError(
-            f"{table.source}: 0/1 columns such as {_few(flags)} may be labels or not: pass --label_column {labels}, or "
-            "name all that are labels"
+            f"{table.source}: 0/1 columns such as {_few(flags)} may be labels or not: pass --label_column {labels}, "
+            "or name all that are labels"
         )
     return found
 

@@ -17,7 +17,7 @@ from transformers.utils import logging
 
 from bert_multilabel.errors import DataError, MultiLabelError
 
-from .cache import cached_examples, cached_json, reopen_memory_map
+from .cache import cached_examples, cached_json, column_batches, reopen_memory_map
 from .cleaning import Cleaner
 from .columns import Columns, LabelColumns, columns_in_split, describe_columns, find_columns, missing_column
 from .label_frequencies import LabelFrequencies
@@ -278,8 +278,8 @@ def _repeated_texts(table: Table, columns: Columns, spec: DataSpec) -> str:
     if 3 * len(cells) > 2 * table.rows:
         return ""
     return (
-        f"{table.source}: {table.rows} rows hold {len(cells)} different texts; if each line has one label of its text, "
-        "pass --one_label_per_line, and if it has the judgement of one annotator, --annotators"
+        f"{table.source}: {table.rows} rows hold {len(cells)} different texts; if each line has one label of its "
+        "text, pass --one_label_per_line, and if it has the judgement of one annotator, --annotators"
     )
 
 
@@ -328,15 +328,15 @@ def _cached(cleaner: Cleaner, digest: Any) -> Dataset:
 
 def multi_hot(examples: Dataset) -> NDArray[np.float32]:
     """Return the labels of clean examples, (N, L): 1, 0, or NaN for "not annotated"."""
-    return np.asarray(examples.with_format("numpy")["labels"][:], np.float32)
+    batches = [*column_batches(examples, "labels")]
+    return np.concatenate(batches) if batches else np.zeros((0, 0), np.float32)
 
 
 def label_frequencies(examples: Dataset | ExampleStream) -> LabelFrequencies:
     """Count the labels of examples, which need not fit into memory."""
     if isinstance(examples, ExampleStream):
         return examples.frequencies
-    batches = reopen_memory_map(examples).select_columns("labels").with_format("numpy").iter(batch_size=BATCH_SIZE)
-    return LabelFrequencies.of(batch["labels"] for batch in batches)
+    return LabelFrequencies.of(column_batches(examples, "labels"))
 
 
 def _log_labels(label_names: list[str], frequencies: LabelFrequencies) -> None:

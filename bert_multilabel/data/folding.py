@@ -45,7 +45,7 @@ class Rows:
 
 
 def fold_rows(batches: Iterable[Rows], fold: Fold) -> Iterator[Rows]:
-    """Make one row of all rows with the same id, or without ids the same text and pair; they need not be neighbours."""
+    """Make one row of all rows with the same id, or without ids the same text and pair, wherever they are."""
     parts = [part for part in batches if part.numbers]
     if not parts:
         return

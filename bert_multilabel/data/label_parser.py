@@ -412,8 +412,8 @@ def _check_vectors(column: str, vectors: list[list[Any]], known: list[str]) -> N
         )
     if size != len(known):
         raise DataError(
-            f"column {column!r} holds vectors of {size} numbers, but there are {len(known)} label names: pass those of "
-            f"the {size} numbers, in their order"
+            f"column {column!r} holds vectors of {size} numbers, but there are {len(known)} label names: pass those "
+            f"of the {size} numbers, in their order"
         )
 
 

@@ -20,7 +20,7 @@ class DataSpec:
         id_column: Column of identifiers.
         label_names: The L label names in their order.
         label_ids: The id of each label name, where ids are not the positions of the names.
-        label_delimiter: Separates the labels in one cell; such as "|" or "\\n".
+        label_delimiter: Separates the labels in one cell; such as "|".
         label_values: How numbers in columns of labels are read: "shares", "votes>=K", or None for 0 and 1.
         name_text_columns: Whether each of several joined texts begins with the name of its column.
         join_lists: Whether texts that are lists are joined.

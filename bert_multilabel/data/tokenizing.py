@@ -17,7 +17,7 @@ from bert_multilabel.model.scoring import pad_batch
 from bert_multilabel.model.tokenization_multilabel import MultiLabelTokenizer
 from bert_multilabel.utils.hashing import json_digest
 
-from .cache import cached_examples, dataset_digest, reopen_memory_map
+from .cache import cached_examples, column_batches, dataset_digest, reopen_memory_map
 from .table import BATCH_SIZE
 
 logger = logging.get_logger(__name__)
@@ -100,7 +100,7 @@ def tokenizer_digest(tokenizer: MultiLabelTokenizer) -> str:
 
 def lengths_of(encoded_rows: Dataset) -> NDArray[np.int64]:
     """Return the number of tokens of each example, (N,)."""
-    return np.asarray(reopen_memory_map(encoded_rows).with_format("numpy")["length"][:], np.int64)
+    return np.concatenate([np.zeros(0, np.int64), *column_batches(encoded_rows, "length")])
 
 
 def longest_first(encoded_rows: Dataset) -> np.ndarray:

@@ -31,8 +31,8 @@ from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_pt_utils import LengthGroupedSampler
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, TrainOutput, get_last_checkpoint, has_length
 
-from bert_multilabel.data.cache import reopen_memory_map
 from bert_multilabel.data.examples import label_frequencies
+from bert_multilabel.data.tokenizing import lengths_of
 from bert_multilabel.errors import DivergedError, FileError, MultiLabelError
 from bert_multilabel.metrics import logits_and_references
 from bert_multilabel.model.modeling_multilabel import MODEL_CLASSES, MultiLabelPreTrainedModel, multi_label_loss
@@ -172,7 +172,7 @@ class MultiLabelTrainer(Trainer):
             return super().get_train_dataloader()
         with self._with_arguments(train_sampling_strategy="sequential"):
             loader = super().get_train_dataloader()
-        lengths = list(reopen_memory_map(examples)[self.args.length_column_name])
+        lengths = lengths_of(examples).tolist()
         # Groups of a step of all processes: the order does not depend on how many processes there are.
         self._sampler = EpochSeededLengthSampler(self.args.examples_per_step, lengths, self.args.order_seed)
         cast(DataLoaderShard, loader).set_sampler(self._sampler)
