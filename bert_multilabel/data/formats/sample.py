@@ -21,6 +21,10 @@ SAMPLE_SIZE = 2**18  # characters
 _COMPRESSIONS = {".gz": "gzip", ".bz2": "bz2", ".xz": "xz", ".zst": "zstd", ".zip": "zip"}
 _BROKEN = (zipfile.BadZipFile, zlib.error, lzma.LZMAError)
 _MARKS = {codecs.BOM_UTF8: "utf-8", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
+# The first bytes of files that hold no lines of text.
+_PICKLES = tuple(bytes([0x80, protocol]) for protocol in range(2, 6))
+_DATA = (b"PAR1", b"ARROW1", b"\xff\xff\xff\xff", b"\x93NUMPY", b"\x89HDF", b"SQLite format 3", *_PICKLES)
+_ARCHIVES = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0", b"%PDF-", b"\x1f\x8b", b"BZh91AY&SY", b"\xfd7zXZ")
 
 
 @dataclass(frozen=True)
@@ -61,8 +65,7 @@ def take_sample(path: str, spec: DataSpec) -> Sample:
     with open_bytes(path) as file:
         head = file.read(4096)
     encoding = spec.encoding or next((name for mark, name in _MARKS.items() if head.startswith(mark)), "utf-8")
-    is_binary = head.startswith((b"PAR1", b"ARROW1", b"PK\x03\x04", b"\xff\xff\xff\xff"))
-    lines = [] if is_binary else list(_first(read_lines(path, encoding)))
+    lines = [] if head.startswith((*_DATA, *_ARCHIVES)) else list(_first(read_lines(path, encoding)))
     return Sample(path, suffix, head[:16], encoding, lines)
 
 
