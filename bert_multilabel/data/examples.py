@@ -134,7 +134,7 @@ def load_splits(
         return load_sources(open_files(files, spec), spec, streaming=streaming)
     if dataset_name is not None and files is None:
         wanted = SPLITS if wanted is None else wanted
-        sources = open_dataset(dataset_name, dataset_config_name, wanted, spec.label_names is None, streaming)
+        sources = open_dataset(dataset_name, dataset_config_name, spec, wanted, spec.label_names is None, streaming)
         return load_sources(sources, spec, wanted, streaming)
     raise MultiLabelError(f"Pass either files or dataset_name, got files={files!r}, dataset_name={dataset_name!r}")
 

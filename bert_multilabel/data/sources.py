@@ -1,22 +1,30 @@
-"""Opens what people pass as data: files, data frames, and datasets of the datasets library."""
+"""Opens what people pass as data: files, folders, patterns, data frames, and datasets of the datasets library."""
 
+import hashlib
+import pickle
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
+from glob import glob, has_magic
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
-import pyarrow as pa
 from datasets import Dataset, DatasetDict, Features, IterableDataset, load_dataset
+from datasets.exceptions import DatasetsError
 
 from bert_multilabel.errors import DataError, MultiLabelError
 from bert_multilabel.utils.files import sha256
 
 from .cache import dataset_digest
+from .formats.columnar import INDEX_NAME, columns_of
 from .formats.registry import open_file
+from .formats.sample import take_sample
 from .spec import DataSpec
-from .table import BATCH_SIZE, SPLITS, Batch, Reader
+from .table import BATCH_SIZE, SPLITS, Batch, JoinedReader, Reader
+from .values import shorten
 
 
 class Source(NamedTuple):
@@ -39,10 +47,12 @@ class DatasetReader:
 
     Attributes:
         dataset: Stored or streamed.
+        named: The columns that the user names.
         said: What it is.
     """
 
     dataset: Dataset | IterableDataset
+    named: frozenset[str] = frozenset()
     said: str = "dataset"
 
     @property
@@ -55,8 +65,41 @@ class DatasetReader:
         # As Arrow tables: ids stay ids, and columns of images or sound are not decoded.
         start = 1
         for table in self.dataset.with_format("arrow").iter(batch_size=BATCH_SIZE):
-            yield Batch(range(start, start + table.num_rows), _columns_of(table))
+            yield Batch(range(start, start + table.num_rows), columns_of(table, self.named))
             start += table.num_rows
+
+    def lines(self, numbers: Collection[int]) -> Mapping[int, int]:
+        """Return no lines."""
+        return {}
+
+
+@dataclass(frozen=True, eq=False)  # data frames do not compare to true or false
+class FrameReader:
+    """Reads a data frame of pandas.
+
+    Attributes:
+        frame: Its columns are named by different texts.
+        named: The columns that the user names.
+        said: What it is.
+    """
+
+    frame: pd.DataFrame
+    named: frozenset[str] = frozenset()
+    said: str = "data frame"
+
+    @property
+    def features(self) -> Features:
+        """No types: those of a frame say nothing about ids."""
+        return Features()
+
+    def batches(self) -> Iterator[Batch]:
+        """Begin a pass over the rows."""
+        kept = [name for name in self.frame.columns if name in self.named or not INDEX_NAME.fullmatch(name)]
+        texts = {name: _holds_texts(self.frame[name]) for name in kept}
+        for start in range(0, len(self.frame), BATCH_SIZE):
+            part = self.frame.iloc[start : start + BATCH_SIZE]
+            columns = {name: _cells(part[name], "" if is_text else None) for name, is_text in texts.items()}
+            yield Batch(range(start + 1, start + len(part) + 1), columns)
 
     def lines(self, numbers: Collection[int]) -> Mapping[int, int]:
         """Return no lines."""
@@ -70,19 +113,21 @@ def open_source(data: Any, spec: DataSpec, split: str) -> Source:
         DataError: If it cannot be read.
         MultiLabelError: If it is something else.
     """
+    name = f"the {split} data"
     if isinstance(data, str | Path):
         return _open_path(str(data), spec)
     if isinstance(data, pd.DataFrame):
-        data = Dataset.from_pandas(data, preserve_index=False)
+        reader = FrameReader(_with_text_names(name, data), spec.named_columns)
+        return Source(name, reader, partial(_frame_digest, reader))
     if isinstance(data, Dataset | IterableDataset):
-        return _of_dataset(f"the {split} data", data)
+        return _of_dataset(name, data, spec)
     raise MultiLabelError(
         f"cannot read data of type {type(data).__name__}: pass a path, a DataFrame, a Dataset or a DatasetDict"
     )
 
 
 def open_files(files: Mapping[str, str], spec: DataSpec) -> dict[str, Source]:
-    """Open the file of each split: one or more of train, validation and test."""
+    """Open the file, or the folder or pattern of files, of each split: one or more of train, validation and test."""
     if not files or not set(files) <= set(SPLITS):
         raise MultiLabelError(f"files must be passed by split name ({', '.join(SPLITS)}), got {files!r}")
     return {split: _open_path(files[split], spec) for split in SPLITS if split in files}
@@ -91,6 +136,7 @@ def open_files(files: Mapping[str, str], spec: DataSpec) -> dict[str, Source]:
 def open_dataset(
     name: str,
     config_name: str | None,
+    spec: DataSpec,
     wanted: Collection[str] = SPLITS,
     train_too: bool = False,
     streaming: bool = False,
@@ -107,17 +153,67 @@ def open_dataset(
         raise MultiLabelError(f"wanted splits must be among {', '.join(SPLITS)}, got {wanted!r}")
     try:
         dataset: DatasetDict = load_dataset(name, config_name, streaming=streaming)
-    except (OSError, ValueError) as error:  # no such dataset or configuration, or the Hub cannot be reached
+    # No such dataset or configuration, the Hub cannot be reached, or a file is broken.
+    except (OSError, ValueError, DatasetsError) as error:
         raise DataError(f"cannot load the dataset {name!r}: {error}") from error
     wanted = [split for split in SPLITS if split in wanted]
     if not set(wanted) & set(dataset):
         raise DataError(f"dataset {name!r} has none of the splits {', '.join(wanted)}; it has {', '.join(dataset)}")
     chosen = [split for split in SPLITS if split in wanted or train_too and split == "train"]
-    return {split: _of_dataset(f"{name}, split {split!r}", dataset[split]) for split in chosen if split in dataset}
+    return {
+        split: _of_dataset(f"{name}, split {split!r}", dataset[split], spec) for split in chosen if split in dataset
+    }
+
+
+def _of_dataset(name: str, dataset: Dataset | IterableDataset, spec: DataSpec) -> Source:
+    # The source of a stream may change at any time.
+    digest = partial(dataset_digest, dataset) if isinstance(dataset, Dataset) else None
+    return Source(name, DatasetReader(dataset, spec.named_columns), digest)
+
+
+# Files
 
 
 def _open_path(path: str, spec: DataSpec) -> Source:
+    if Path(path).is_dir():
+        if (Path(path) / "state.json").is_file():  # written by Dataset.save_to_disk
+            return _of_dataset(path, _load_saved(path), spec)
+        return _open_several(path, _files_in(path), spec)
+    if has_magic(path) and not Path(path).exists():
+        files = sorted(found for found in glob(path, recursive=True) if Path(found).is_file())
+        return _open_several(path, files, spec)
     return Source(path, open_file(path, spec), partial(_file_digest, path))
+
+
+def _load_saved(path: str) -> Dataset:
+    try:
+        return Dataset.load_from_disk(path)
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise DataError(f"cannot load the dataset saved in {path}: {error}") from error
+
+
+def _files_in(folder: str) -> list[str]:
+    """Return the files in a folder, without hidden ones and those in which Spark notes its progress."""
+    if (Path(folder) / "dataset_dict.json").is_file():
+        advice = "pass the folder of one split, or the dataset by its name"
+        raise DataError(f"{folder} holds the splits of a dataset: {advice}")
+    return sorted(str(path) for path in Path(folder).iterdir() if path.is_file() and path.name[0] not in "._")
+
+
+def _open_several(path: str, files: list[str], spec: DataSpec) -> Source:
+    """Open files of one form as one source."""
+    if not files:
+        raise DataError(f"there is no file in {path!r}" if Path(path).is_dir() else f"there is no file like {path!r}")
+    forms: dict[str, str] = {}
+    for file in files:
+        forms.setdefault(take_sample(file, spec).suffix or "no extension", Path(file).name)
+    if len(forms) > 1:
+        listed = ", ".join(f"{form} ({shorten(name)})" for form, name in forms.items())
+        advice = "pass those of one form, as by 'folder/*.csv'"
+        raise DataError(f"{path} holds files of several forms: {listed}; {advice}")
+    readers = {file: open_file(file, spec) for file in files}
+    said = f"{len(files)} file{'s' * (len(files) > 1)}, the first: {readers[files[0]].said}"
+    return Source(path, JoinedReader(readers, said), partial(_digest_of_files, files))
 
 
 def _file_digest(path: str) -> str:
@@ -127,16 +223,51 @@ def _file_digest(path: str) -> str:
         raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
 
 
-def _of_dataset(name: str, dataset: Dataset | IterableDataset) -> Source:
-    # The source of a stream may change at any time.
-    digest = partial(dataset_digest, dataset) if isinstance(dataset, Dataset) else None
-    return Source(name, DatasetReader(dataset), digest)
+def _digest_of_files(paths: list[str]) -> str:
+    return hashlib.sha256("\n".join(map(_file_digest, paths)).encode()).hexdigest()
 
 
-def _columns_of(table: pa.Table) -> dict[str, list[Any]]:
-    """Return the values of each column; a missing text is empty, as the datasets library and pandas read csv."""
-    columns: dict[str, list[Any]] = table.to_pydict()
-    for field in table.schema:
-        if field.type in (pa.string(), pa.large_string()):
-            columns[field.name] = ["" if cell is None else cell for cell in columns[field.name]]
-    return columns
+# Data frames
+
+
+def _with_text_names(name: str, frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the frame with columns that are named by texts."""
+    names = [column if isinstance(column, str) else str(column) for column in frame.columns]
+    if twice := [column for column, times in Counter(names).items() if times > 1]:
+        raise DataError(f"{name}: column name {shorten(twice[0])} occurs twice; rename one")
+    return frame.set_axis(names, axis="columns")
+
+
+def _holds_texts(column: "pd.Series[Any]") -> bool:
+    return str(pd.api.types.infer_dtype(column, skipna=True)) == "string"
+
+
+def _cells(column: "pd.Series[Any]", missing: str | None) -> list[Any]:
+    """Return values of Python; as from files, a missing text is an empty one."""
+    return [missing if _is_missing(cell) else _plain(cell) for cell in column.tolist()]
+
+
+def _is_missing(cell: Any) -> bool:
+    return cell is None or cell is pd.NA or cell is pd.NaT or isinstance(cell, float) and cell != cell
+
+
+def _plain(cell: Any) -> Any:
+    """Return lists in place of arrays, which pandas reads from lists in parquet files."""
+    if isinstance(cell, np.ndarray):
+        return [_plain(item) for item in cell.tolist()]
+    return cell.item() if isinstance(cell, np.generic) else cell
+
+
+def _frame_digest(reader: FrameReader) -> str:
+    """Return the SHA-256 of all values."""
+    digest = hashlib.sha256()
+    for batch in reader.batches():
+        digest.update(_bytes_of(batch.columns))
+    return digest.hexdigest()
+
+
+def _bytes_of(columns: dict[str, list[Any]]) -> bytes:
+    try:
+        return pickle.dumps(columns)
+    except (pickle.PicklingError, TypeError, AttributeError):
+        return repr(columns).encode(errors="backslashreplace")  # it holds addresses, so nothing else has this digest

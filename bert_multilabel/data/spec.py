@@ -73,3 +73,9 @@ class DataSpec:
     def text_columns(self) -> list[str]:
         """The named text columns: none, one, or several that are joined."""
         return [self.text_column] if isinstance(self.text_column, str) else list(self.text_column or [])
+
+    @property
+    def named_columns(self) -> frozenset[str]:
+        """All columns that are named, whatever their role."""
+        names = [*self.text_columns, *self.label_columns, self.id_column, self.text_pair_column]
+        return frozenset(name for name in names if name)

@@ -1,5 +1,6 @@
 """Tables of raw values: read in batches of columns, at each pass from their source, with positions for messages."""
 
+from bisect import bisect_left
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import itemgetter
@@ -82,6 +83,60 @@ class RowsReader:
         return {}
 
 
+@dataclass(frozen=True)
+class JoinedReader:
+    """Reads several sources one after another. Rows are numbered through, but messages name them by their source.
+
+    Attributes:
+        readers: The reader of each source.
+        said: What was recognized.
+    """
+
+    readers: dict[str, Reader]
+    said: str
+
+    @property
+    def features(self) -> Features:
+        """The types of the columns of all sources; the first source that knows a type decides."""
+        known: dict[str, Any] = {}
+        for reader in self.readers.values():
+            known = dict(reader.features) | known
+        return Features(known)
+
+    def batches(self) -> Iterator[Batch]:
+        """Begin a pass over the rows."""
+        for _, offset, batch in self._parts():
+            numbers = [offset + number for number in batch.numbers]
+            problems = {offset + number: problem for number, problem in batch.problems.items()}
+            yield batch._replace(numbers=numbers, problems=problems)
+
+    def lines(self, numbers: Collection[int]) -> Mapping[int, int]:
+        """Return no lines: `by_source` says where rows are."""
+        return {}
+
+    def by_source(self, problems: Iterable[tuple[int, str]]) -> Iterator[tuple[str, Reader, list[tuple[int, str]]]]:
+        """Yield problems by their source, with its reader; rows are numbered as there."""
+        offsets: dict[str, int] = {}
+        for source, offset, _ in self._parts():
+            offsets.setdefault(source, offset)
+        starts = list(offsets.values())
+        found: dict[str, list[tuple[int, str]]] = {source: [] for source in offsets}
+        for number, problem in problems:
+            source = [*offsets][bisect_left(starts, number) - 1]
+            found[source].append((number - offsets[source], problem))
+        for source, its_problems in found.items():
+            yield source, self.readers[source], its_problems
+
+    def _parts(self) -> Iterator[tuple[str, int, Batch]]:
+        """Yield each batch with its source and the number of rows before the source."""
+        offset = last = 0
+        for source, reader in self.readers.items():
+            for batch in reader.batches():
+                yield source, offset, batch
+                last = max(last, offset + max((*batch.numbers, *batch.problems), default=0))
+            offset = last
+
+
 def rows_in_batches(rows: Iterable[tuple[int, Mapping[str, Any] | str]], size: int = BATCH_SIZE) -> Iterator[Batch]:
     """Turn numbered rows into batches of columns; a text in place of a row is the problem of that row."""
     numbers: list[int] = []
@@ -118,6 +173,8 @@ def id_names(features: Features, column: str) -> list[str] | None:
 
 def located(source: str, reader: Reader, problems: Iterable[tuple[int, str]]) -> list[str]:
     """Return problems of rows, each with source, row number and line; the same problem of many rows is one."""
+    if isinstance(reader, JoinedReader):
+        return [text for part in reader.by_source(problems) for text in located(*part)]
     by_problem: dict[str, list[int]] = {}
     for number, problem in sorted(problems, key=lambda found: found[0]):
         by_problem.setdefault(problem, []).append(number)

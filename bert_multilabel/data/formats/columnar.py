@@ -54,9 +54,7 @@ def read(sample: Sample, spec: DataSpec) -> Reader:
     with _opened(path, form) as file:
         schema = _schema(file, form)
         _check_names(path, schema.names)
-        wanted = {*spec.text_columns, *spec.label_columns, spec.id_column, spec.text_pair_column}
-        named = [name for name in schema.names if name in wanted]
-        return ColumnarReader(path=path, said=form, named=named, features=_features(path, schema))
+        return ColumnarReader(path=path, said=form, named=spec.named_columns, features=_features(path, schema))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +70,7 @@ class ColumnarReader:
 
     path: str
     said: str
-    named: list[str]
+    named: frozenset[str]
     features: Features
 
     def batches(self) -> Iterator[Batch]:
