@@ -4,8 +4,9 @@ All sources become a `datasets.Dataset` with the columns `text`, and if there ar
 `id`, stored on disk; or an `ExampleStream`, which reads the same examples again in each epoch.
 """
 
+import shlex
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from itertools import islice
 from typing import Any
@@ -39,12 +40,14 @@ class LoadedData:
         label_names: The L label names in the order of `labels`; None without labels and names.
         pair_column: The source column of `pair`.
         stream: The training examples, instead of `splits["train"]`, if a stream was requested.
+        options: Words of a command line that name everything that was recognized.
     """
 
     splits: dict[str, Dataset]
     label_names: list[str] | None
     pair_column: str | None
     stream: ExampleStream | None = None
+    options: list[str] = field(default_factory=list)
 
     @property
     def train(self) -> Dataset | ExampleStream:
@@ -69,7 +72,7 @@ class LoadedData:
 
         splits = {split: reordered(examples) for split, examples in self.splits.items()}
         stream = None if self.stream is None else self.stream.with_label_order(order)
-        return LoadedData(splits, label_names, self.pair_column, stream)
+        return replace(self, splits=splits, label_names=label_names, stream=stream)
 
 
 def load_examples(data: Any, **known: Any) -> LoadedData:
@@ -150,13 +153,13 @@ def load_sources(
     digests = {split: sources[split].digest for split in cleaners}
     splits, stream = _clean_splits(cleaners, digests, streaming)
     first = next(iter(plan.columns.values()))
-    pair = first.pair
+    loaded = LoadedData(splits, spec.label_names, first.pair, stream, plan.options(spec))
     if plan.parser is None:
-        return LoadedData(splits, spec.label_names, pair, stream)
+        return loaded
     if not plan.parser.label_names:
         source = next(iter(sources.values())).name
         raise DataError(f"{source}: no row has a label in column {plan.parser.columns[0]!r}")
-    loaded = LoadedData(splits, plan.parser.label_names, pair, stream)
+    loaded = replace(loaded, label_names=plan.parser.label_names)
     if spec.label_names is None and (stream is not None or "train" in splits):
         _log_labels(plan.parser.label_names, loaded.frequencies)
     return loaded
@@ -208,6 +211,29 @@ class Plan:
         if parser is not None:
             parser = LabelParser(**parser | {"form": LabelForm(parser["form"])})
         return cls(**stored | {"columns": columns, "parser": parser})
+
+    def options(self, spec: DataSpec) -> list[str]:
+        """Return the words of a command line that name the columns and all that was set: nothing is left to guess."""
+        columns = next(iter(self.columns.values()))
+        delimiter = spec.label_delimiter or (self.parser.delimiter if self.parser else None)
+        named = {
+            "text_column": columns.texts,
+            "text_pair_column": [columns.pair] if columns.pair else [],
+            "label_column": columns.labels,
+            "id_column": [columns.id] if columns.id else [],
+            "label_delimiter": [delimiter.encode("unicode_escape").decode()] if delimiter else [],
+        }
+        for name, value in asdict(spec).items():
+            if name in named or name in ("label_names", "label_ids") or value in (None, False):
+                continue
+            named[name] = [] if value is True else [*map(str, value)] if isinstance(value, list) else [str(value)]
+        flags = {name for name, value in asdict(spec).items() if value is True}
+        return [
+            word
+            for name, values in named.items()
+            if values or name in flags
+            for word in (f"--{name}", *map(shlex.quote, values))
+        ]
 
     def cleaner(self, split: str, source: Source, spec: DataSpec) -> Cleaner:
         """Make the cleaner of a split."""

@@ -1,12 +1,13 @@
 """The data doctor, `python -m bert_multilabel.doctor FILE`: examines data before training."""
 
+import shlex
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import field, fields, make_dataclass
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from bert_multilabel.data.arguments import DataArguments
+from bert_multilabel.data.arguments import ColumnArguments, DataArguments
 from bert_multilabel.data.formats.sample import check_is_file
 from bert_multilabel.errors import MultiLabelError
 from bert_multilabel.loading import read_config, read_tokenizer
@@ -21,8 +22,8 @@ from .label_checks import LabelCount
 
 # The options that the doctor shares with run_multilabel.py.
 _OPTIONS: dict[type, str] = {
-    DataArguments: "validation_file test_file text_column text_pair_column label_column id_column label_names_file "
-    "label_delimiter validation_fraction max_seq_length",
+    DataArguments: "validation_file test_file id_column label_names_file validation_fraction "
+    + " ".join(field.name for field in fields(ColumnArguments)),
     ModelArguments: "strategy label_attention label_layers",
     MultiLabelTrainingArguments: "seed",
 }
@@ -60,6 +61,8 @@ def main(arguments: list[str] | None = None) -> int:
     except MultiLabelError as error:
         parser.error(str(error))  # in the arguments: problems in the data are findings
     print("\n".join(render(result)))
+    if result.options:
+        print(f"\nTrain on it:\n    {_command(data_args, other, result.options)}")  # one line, to be copied
     return 1 if result.count(Severity.ERROR) else 0
 
 
@@ -71,7 +74,7 @@ def _parser() -> OptionParser:
         epilog="Exit code: 0 without errors in the data, 1 with errors, 2 for wrong arguments.",
     )
     model = "A BERT checkpoint or a trained model: lengths are counted in its tokens. Default: in words."
-    parser.add_argument("file", metavar="FILE", help="csv, tsv, json, jsonl or parquet to train on.")
+    parser.add_argument("file", metavar="FILE", help="csv, tsv, json, jsonl, parquet or an annotation export.")
     parser.add_argument("--model_name_or_path", help=model)
     parser.add_argument("--json", metavar="PATH", help="Also write the results to this JSON file.")
     return parser
@@ -98,6 +101,16 @@ def _model(path: str, options: Mapping[str, Any]) -> tuple[list[str] | None, Loa
     options = {name: value for name, value in options.items() if value is not None}
     strategy = options.pop("strategy", getattr(saved, "strategy", "label_tokens"))
     return getattr(saved, "label_names", None), lambda names: read_tokenizer(path, names, strategy, **options)
+
+
+def _command(data_args: DataArguments, other: Any, options: list[str]) -> str:
+    """Return the command that trains on what was examined, with nothing left to guess."""
+    words = ["bert-multilabel train", shlex.quote(str(data_args.train_file))]
+    words += ["--model_name_or_path", shlex.quote(other.model_name_or_path or "MODEL"), "--output_dir OUT"]
+    for name in ("validation_file", "test_file", "label_names_file"):
+        if (value := getattr(data_args, name)) is not None:
+            words.append(f"--{name} {shlex.quote(value)}")
+    return " ".join([*words, *options])
 
 
 def render(result: Examination) -> Iterator[str]:

@@ -76,6 +76,7 @@ class Examination:
         pairs: The strongest first, at most `PAIRS_LISTED`.
         label_tokens: Number of label tokens in each input.
         findings: The most severe first.
+        options: Words of a command line that name everything that was recognized in the files.
     """
 
     summaries: list[Summary] = field(default_factory=list)
@@ -84,6 +85,7 @@ class Examination:
     lengths: list[Lengths] = field(default_factory=list)
     label_tokens: int = 0
     findings: list[Finding] = field(default_factory=list)
+    options: list[str] = field(default_factory=list)
 
     def count(self, severity: Severity) -> int:
         """Count the findings of one severity."""
@@ -142,6 +144,7 @@ def examine(
         lengths=list(lengths),
         label_tokens=profiler.label_tokens,
         findings=sorted(findings, key=lambda finding: list(Severity).index(finding.severity)),
+        options=loaded.options,
     )
 
 
