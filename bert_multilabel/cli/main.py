@@ -11,6 +11,7 @@ COMMANDS = {
     "predict": ("bert_multilabel.cli.predict", "write the labels of every example of a file"),
     "tune": ("bert_multilabel.tune.cli", "fit the thresholds of a trained model to other examples or another goal"),
     "doctor": ("bert_multilabel.doctor.cli", "examine data before training"),
+    "convert": ("bert_multilabel.convert.cli", "write examples of any form as clean JSON lines"),
     "export": ("bert_multilabel.export.cli", "write a trained model as ONNX"),
     "serve": ("bert_multilabel.serve.cli", "serve a trained model over HTTP"),
     "report": ("bert_multilabel.report.cli", "show how a model does on labelled examples, as a page of HTML"),

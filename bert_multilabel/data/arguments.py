@@ -100,4 +100,4 @@ class DataArguments(ColumnArguments):
         """Return these arguments as a `DataSpec`; a names file takes precedence over `label_names`."""
         if self.label_names_file is None:
             return super().spec(label_names, label_ids)
-        return super().spec(*read_label_names(self.label_names_file))
+        return super().spec(*read_label_names(self.label_names_file, self.encoding, self.labels_as_they_are))

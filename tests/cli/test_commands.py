@@ -108,6 +108,7 @@ def test_the_help_of_training_begins_with_our_subjects(capsys):
     [
         ("tune", ["model", "--file", "rows.csv"]),
         ("doctor", ["rows.csv"]),
+        ("convert", ["rows.csv", "out.jsonl"]),
         ("export", ["model", "--output", "out"]),
         ("serve", ["model"]),
         ("report", ["model", "--file", "rows.csv"]),

@@ -1,0 +1,1 @@
+"""Writes examples of any form as clean rows."""
