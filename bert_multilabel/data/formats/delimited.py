@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import partial
-from itertools import dropwhile, islice, takewhile
+from itertools import chain, dropwhile, islice, takewhile
 from typing import Any, NamedTuple
 
 from datasets import Features, Value
@@ -32,6 +32,7 @@ _LONGEST_FIELD = 2**27  # so that a quote that is never closed does not take the
 _SEPARATOR_LINE = re.compile(r'"?sep=([^\w"\\ ])"?', re.IGNORECASE)
 _INDEX_NAME = re.compile(r"|Unnamed: 0(\.\d+)*|__index_level_\d+__")
 _BACKSLASH = re.compile(r'(\\["\\])|\\')
+_PART_SIZE = 200  # records: of many more lists, the garbage collector would look at each several times
 _ADVICE = "close each quote at the end of its field and double the quotes inside"
 _LINE_END = re.compile("\r\n|\r|\n")
 
@@ -115,18 +116,9 @@ class DelimitedReader:
 
     def batches(self) -> Iterator[Batch]:
         """Begin a pass over the rows."""
-        records = filter(None, self.records())
-        number = 1
-        try:
-            if self.has_header:
-                next(records, None)
-            while chunk := list(islice(records, BATCH_SIZE)):
-                batch = self._batch(chunk, number)
-                yield batch
-                number += len(batch.numbers) + len(batch.problems)
-        except csv.Error:  # `read` finds it, unless the file has no quotes or has changed since
-            deque(self.located(), maxlen=0)
-            raise
+        parts = self._parts()
+        while group := list(islice(parts, BATCH_SIZE // _PART_SIZE)):
+            yield _joined(group)
 
     def lines(self, numbers: Collection[int]) -> Mapping[int, int]:
         """Return the lines of the file on which rows start."""
@@ -156,7 +148,21 @@ class DelimitedReader:
             place = f"{self.path}, {f'row {number}' if number else 'header'} (line {line})"
             raise DataError(f"{place}: broken quoting ({error}); {_ADVICE}") from error
 
-    def _batch(self, records: list[list[str]], first: int) -> Batch:
+    def _parts(self) -> Iterator[Batch]:
+        records = filter(None, self.records())
+        first = 1
+        try:
+            if self.has_header:
+                next(records, None)
+            while chunk := list(islice(records, _PART_SIZE)):
+                part = self._part(chunk, first)
+                yield part
+                first += len(part.numbers) + len(part.problems)
+        except csv.Error:  # `read` finds it, unless the file has no quotes or has changed since
+            deque(self.located(), maxlen=0)
+            raise
+
+    def _part(self, records: list[list[str]], first: int) -> Batch:
         width = len(self.names)
         numbers: Sequence[int] = range(first, first + len(records))
         problems = {}
@@ -172,6 +178,13 @@ class DelimitedReader:
     def _problem(self, fields: list[str]) -> str:
         expected = f"the header has {len(self.names)}" if self.has_header else f"other rows have {len(self.names)}"
         return f"{len(fields)} fields where {expected}; quote a field that holds {_spelled(self.dialect.separator)}"
+
+
+def _joined(parts: list[Batch]) -> Batch:
+    columns = {name: list(chain.from_iterable(part.columns[name] for part in parts)) for name in parts[0].columns}
+    numbers = list(chain.from_iterable(part.numbers for part in parts))
+    problems = {number: problem for part in parts for number, problem in part.problems.items()}
+    return Batch(numbers, columns, problems)
 
 
 def recognizes(sample: Sample, spec: DataSpec) -> str | None:
@@ -377,7 +390,7 @@ def _try_quotes(reader: DelimitedReader) -> _Trial:
     is_uneven = swallows = False
     last_line = 0
     try:
-        while chunk := list(islice(records, BATCH_SIZE)):
+        while chunk := list(islice(records, _PART_SIZE)):
             is_uneven = is_uneven or not {*map(len, chunk)} <= widths
             if records.line_num - last_line > len(chunk):
                 swallows = swallows or any(_swallowed_lines(reader, fields) for fields in chunk)
@@ -406,7 +419,7 @@ def _fits(reader: DelimitedReader) -> bool:
     """Whether each record has the header's number of fields."""
     records, width = reader.records(), len(reader.names)
     try:
-        while chunk := list(islice(records, BATCH_SIZE)):
+        while chunk := list(islice(records, _PART_SIZE)):
             if not {*map(len, chunk)} <= {width, 0}:
                 return False
     except csv.Error:
