@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from bert_multilabel.model.modeling_multilabel import BertForMultiLabelLabelTokens as BertForMultiLabelLabelTokens
     from bert_multilabel.model.tokenization_multilabel import MultiLabelTokenizer as MultiLabelTokenizer
 
+    from .data.examples import load_examples as load_examples
     from .loading import from_backbone as from_backbone
     from .metrics import compute_metrics as compute_metrics
     from .metrics import hamming_score as hamming_score
@@ -29,6 +30,7 @@ _MODULES = {
     "compute_metrics": "metrics",
     "from_backbone": "loading",
     "hamming_score": "metrics",
+    "load_examples": "data.examples",
     "make_compute_metrics": "metrics",
 }
 __all__ = sorted(_MODULES)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from transformers.utils import logging
 
 from bert_multilabel.errors import DataError, MultiLabelError
+from bert_multilabel.metrics import hard_labels
 
 from .cache import cached_examples, cached_json, column_batches, reopen_memory_map
 from .cleaning import Cleaner
@@ -353,9 +354,9 @@ def _cached(cleaner: Cleaner, digest: Any) -> Dataset:
 
 
 def multi_hot(examples: Dataset) -> NDArray[np.float32]:
-    """Return the labels of clean examples, (N, L): 1, 0, or NaN for "not annotated"."""
+    """Return the labels of clean examples, (N, L): 1, 0, or NaN for "not annotated"; soft ones count from 0.5 on."""
     batches = [*column_batches(examples, "labels")]
-    return np.concatenate(batches) if batches else np.zeros((0, 0), np.float32)
+    return hard_labels(np.concatenate(batches)) if batches else np.zeros((0, 0), np.float32)
 
 
 def label_frequencies(examples: Dataset | ExampleStream) -> LabelFrequencies:
