@@ -22,12 +22,14 @@ _SUFFIXES = (".json", *_LINE_SUFFIXES)
 _END = "\n"
 _SPLITS = {"train", "validation", "valid", "val", "dev", "test"}
 _DEPTH = 3  # of keys above the rows
+_ROWS_LOOKED_AT = 100
+_QUOTED = 40  # characters of a text in a message
 _BUFFER_SIZE = 2**16  # characters
 _CUT = 10  # an error closer to the end than this many characters may come from a token that was cut
 _BEGINS_WITH_OBJECT = re.compile(r'[\[\s]*\{\s*"(?:[^"\\]|\\.)*"\s*:')
 _CONSTANTS = {"NaN": None, "Infinity": float("inf"), "-Infinity": float("-inf")}
 _PYTHON_WORD = re.compile(r"None|True|False")
-_GAP = re.compile(r"\s*,?\s*")  # between objects one after another
+_BLANKS = re.compile("[\\s\ufeff\x1e]*")  # also what other tools write between objects
 
 _decoder = json.JSONDecoder(parse_constant=_CONSTANTS.__getitem__)
 
@@ -66,10 +68,11 @@ def read(sample: Sample, spec: DataSpec) -> Reader:
                 said = "JSON lines that end with commas" if has_commas else "JSON lines"
                 return LinesReader(path=path, encoding=encoding, width=_width(parsed), commas=has_commas, said=said)
     if sample.first.startswith("["):
-        return DocumentReader(path=path, encoding=encoding, said="a JSON array")
+        width = _width([value for _, value in islice(_items(path, encoding), _ROWS_LOOKED_AT)])
+        return SequenceReader(path=path, encoding=encoding, is_array=True, width=width)
     documents = [value for _, value in islice(_values(path, encoding), 2)]
     if len(documents) != 1:
-        return ObjectsReader(path=path, encoding=encoding)
+        return SequenceReader(path=path, encoding=encoding, is_array=False)
     if len(texts) == 1 and sample.suffix in _LINE_SUFFIXES and spec.rows_key is None and _has_text(documents[0]):
         return LinesReader(path=path, encoding=encoding)
     said, rows_of = _find_rows(documents[0], path, spec.rows_key)
@@ -121,53 +124,60 @@ class LinesReader:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ObjectsReader:
-    """Reads a file of objects one after another, each over several lines or without a separator.
+class SequenceReader:
+    """Reads a file of one array, or of objects one after another, row by row.
 
     Attributes:
         path: Of the file.
         encoding: Of the file.
+        is_array: Whether the rows are in an array.
+        width: Number of values, if the rows are lists.
     """
 
     path: str
     encoding: str
+    is_array: bool
+    width: int | None = None
     features: Features = field(default_factory=Features)
-    said: str = "JSON objects one after another"
+
+    @property
+    def said(self) -> str:
+        """What was recognized."""
+        return "a JSON array" if self.is_array else "JSON objects one after another"
 
     def batches(self) -> Iterator[Batch]:
         """Begin a pass over the rows."""
-        rows = (_as_row(value, None) for _, value in _values(self.path, self.encoding))
+        rows = (_as_row(value, self.width) for _, value in self._values())
         return rows_in_batches(enumerate(rows, 1))
 
     def lines(self, numbers: Collection[int]) -> Mapping[int, int]:
         """Return the lines on which rows start."""
-        lines = (line for line, _ in _values(self.path, self.encoding))
-        return {number: line for number, line in enumerate(lines, 1) if number in numbers}
+        return {number: line for number, (line, _) in enumerate(self._values(), 1) if number in numbers}
+
+    def _values(self) -> Iterator[tuple[int, Any]]:
+        return (_items if self.is_array else _values)(self.path, self.encoding)
 
 
 @dataclass(frozen=True, kw_only=True)
 class DocumentReader:
-    """Reads a file of one JSON value, which is parsed as a whole at each pass.
+    """Reads a file of one object that holds the rows, which is parsed as a whole at each pass.
 
     Attributes:
         path: Of the file.
         encoding: Of the file.
-        rows_of: Returns the rows in the value.
+        rows_of: Returns the rows in the object.
+        said: What was recognized.
     """
 
     path: str
     encoding: str
-    rows_of: Callable[[Any], Sequence[Any]] = list
+    rows_of: Callable[[Any], Sequence[Any]]
+    said: str
     features: Features = field(default_factory=Features)
-    said: str = "a JSON document"
 
     def batches(self) -> Iterator[Batch]:
         """Begin a pass over the rows."""
-        documents = list(islice(_values(self.path, self.encoding), 2))
-        if len(documents) > 1:
-            advice = "write all rows into one array, or one row per line"
-            raise DataError(f"{self.path}, line {documents[1][0]}: more JSON behind the first array; {advice}")
-        rows = [row for _, document in documents for row in self.rows_of(document)]
+        rows = [row for _, document in _values(self.path, self.encoding) for row in self.rows_of(document)]
         width = _width(rows)
         yield from rows_in_batches((number, _as_row(row, width)) for number, row in enumerate(rows, 1))
 
@@ -221,30 +231,91 @@ def _filled_lines(path: str, encoding: str) -> Iterator[str]:
 
 def _values(path: str, encoding: str) -> Iterator[tuple[int, Any]]:
     """Yield the JSON values of a file one after another, each with the line on which it starts."""
-    pieces = _pieces(path, encoding)
-    next(pieces)
-    text, position, line, is_whole = "", 0, 1, False
-    while True:
-        start = _skip_gap(text, position)
-        line += text.count("\n", position, start)
-        position = start
-        end = None
-        if position < len(text):
+    text = _Text(path, encoding)
+    while text.peek():
+        yield text.line, text.parse()
+        if text.peek() == ",":
+            text.skip()
+
+
+def _items(path: str, encoding: str) -> Iterator[tuple[int, Any]]:
+    """Yield the items of the array in a file, each with the line on which it starts."""
+    text = _Text(path, encoding)
+    text.peek()
+    text.skip()
+    closing = text.peek() == "]"
+    while not closing:
+        yield text.line, text.parse()
+        if not (closing := text.peek() == "]"):
+            text.skip_comma()
+    text.skip()
+    if text.peek():
+        advice = "write all rows into one array, or one row per line"
+        raise DataError(f"{path}, line {text.line}: more JSON behind the first array; {advice}")
+
+
+class _Text:
+    """The text of a file, which is read and parsed piece by piece.
+
+    Attributes:
+        line: The current line, from 1.
+    """
+
+    def __init__(self, path: str, encoding: str) -> None:
+        self.line = 1
+        self._path, self._pieces = path, _pieces(path, encoding)
+        next(self._pieces)
+        self._text, self._position, self._is_whole = "", 0, False
+
+    def peek(self) -> str:
+        """Skip blanks and return the next character; "" at the end."""
+        while True:
+            blanks = _BLANKS.match(self._text, self._position)
+            self._advance(blanks.end() if blanks else self._position)
+            if self._position < len(self._text):
+                return self._text[self._position]
+            if self._is_whole:
+                return ""
+            self._read_more()
+
+    def skip(self) -> None:
+        """Skip the next character."""
+        self._position += 1
+
+    def skip_comma(self) -> None:
+        """Skip the comma before the next item of an array."""
+        if self.peek() != ",":
+            raise self._broken(json.JSONDecodeError("Expecting ',' delimiter", self._text, self._position))
+        self.skip()
+        if self.peek() == "]":
+            raise self._broken(json.JSONDecodeError("Illegal trailing comma", self._text, self._position))
+
+    def parse(self) -> Any:
+        """Parse the value that begins here."""
+        while True:
             try:
-                value, end = _decoder.raw_decode(text, position)
+                value, end = _decoder.raw_decode(self._text, self._position)
             except (ValueError, RecursionError) as error:
-                if is_whole or not _may_be_cut(error, len(text)):
-                    raise _broken(path, line, text, position, error) from error
-        elif is_whole:
-            return
-        if end is None or end == len(text) and not is_whole:
-            # Twice as much at each try: the time stays in proportion to the size of the value.
-            more = pieces.send(len(text) - position)
-            text, position, is_whole = text[position:] + more, 0, not more
-            continue
-        yield line, value
-        line += text.count("\n", position, end)
-        position = end
+                if self._is_whole or not _may_be_cut(error, len(self._text)):
+                    raise self._broken(error) from error
+            else:
+                if end < len(self._text) or self._is_whole:
+                    self._advance(end)
+                    return value
+            self._read_more()
+
+    def _advance(self, position: int) -> None:
+        self.line += self._text.count("\n", self._position, position)
+        self._position = position
+
+    def _read_more(self) -> None:
+        rest = self._text[self._position :]
+        # Twice as much at each try: the time stays in proportion to the size of the value.
+        more = self._pieces.send(len(rest))
+        self._text, self._position, self._is_whole = rest + more, 0, not more
+
+    def _broken(self, error: Exception) -> DataError:
+        return _explain(self._path, self.line, self._text, self._position, error)
 
 
 def _pieces(path: str, encoding: str) -> Generator[str, int, None]:
@@ -263,11 +334,6 @@ def _pieces(path: str, encoding: str) -> Generator[str, int, None]:
         piece = []
 
 
-def _skip_gap(text: str, position: int) -> int:
-    match = _GAP.match(text, position)
-    return position if match is None else match.end()
-
-
 def _may_be_cut(error: Exception, size: int) -> bool:
     """Whether a text of this size could be broken only because the rest of it is not read yet."""
     if not isinstance(error, json.JSONDecodeError):
@@ -275,20 +341,20 @@ def _may_be_cut(error: Exception, size: int) -> bool:
     return error.msg.startswith("Unterminated") or error.pos >= size - _CUT
 
 
-def _broken(path: str, line: int, text: str, start: int, error: Exception) -> DataError:
+def _explain(path: str, line: int, text: str, start: int, error: Exception) -> DataError:
     """Return the error for a value that starts on this line of the file and at this position of the text."""
     if not isinstance(error, json.JSONDecodeError):
         reason = "nested too deeply" if isinstance(error, RecursionError) else str(error)
         return DataError(f"{path}, line {line}: broken JSON: {reason}")
     place = f"{path}, line {line + text.count(_END, start, error.pos)}"
-    rest = text[error.pos : error.pos + 40]
+    rest = text[error.pos : error.pos + _QUOTED]
     if rest.startswith("'") or _PYTHON_WORD.match(rest):
         advice = "print rows by json.dumps(row), not by print(row) or str(row)"
-        return DataError(f"{place}: {shorten(rest, 40)} is Python, not JSON: {advice}")
-    is_closing = rest.startswith(("]", "}")) and text[start : error.pos].rstrip().endswith(",")
+        return DataError(f"{place}: {shorten(rest, _QUOTED)} is Python, not JSON: {advice}")
+    is_closing = rest.startswith(("]", "}")) and text[: error.pos].rstrip().endswith(",")
     if is_closing or error.msg.startswith("Illegal trailing comma"):
-        return DataError(f"{place}: broken JSON: a comma before a closing bracket; remove it, at {shorten(rest, 40)}")
-    return DataError(f"{place}: broken JSON: {error.msg}, at {shorten(rest, 40)}")
+        return DataError(f"{place}: broken JSON: a comma before a closing bracket; remove it")
+    return DataError(f"{place}: broken JSON: {error.msg}, at {shorten(rest, _QUOTED)}")
 
 
 # Where the rows are in one value

@@ -227,8 +227,12 @@ def test_a_broken_line_among_good_ones_is_a_problem_of_its_row(write):
     assert reader.lines([1, 4, 7]) == {1: 1, 4: 5, 7: 8}
 
 
-def test_objects_one_after_another_know_their_lines(write):
-    reader = open_file(write("a.json", '{"text":\n"a"}\n\n{"text": "b"\n}{"text": "c"}'))
+@pytest.mark.parametrize(
+    "content",
+    ['{"text":\n"a"}\n\n{"text": "b"\n}{"text": "c"}', '[{"text":\n"a"}\n,\n{"text": "b"\n},{"text": "c"}\n]'],
+)
+def test_rows_know_the_lines_on_which_they_start(write, content):
+    reader = open_file(write("a.json", content))
     assert [row["text"] for row in rows_in(reader)] == ["a", "b", "c"]
     assert reader.lines([1, 2, 3]) == {1: 1, 2: 4, 3: 5}
 
@@ -245,8 +249,8 @@ def test_a_bad_item_of_an_array_is_a_problem(write):
         (str(ROWS), r"line 1: .* is Python, not JSON: print rows by json.dumps\(row\)"),
         ("\n".join(map(str, ROWS)), "line 1: .* is Python, not JSON"),
         ('[{"text": "good",\n"labels": None}]', "line 2: 'None}]' is Python, not JSON"),
-        ('[{"text": "good"},\n]', "line 2: broken JSON: a comma before a closing bracket; remove it, at ']'"),
-        ('[{"text": "good",}]', "line 1: broken JSON: a comma before a closing bracket; remove it, at '}]'"),
+        ('[{"text": "good"},\n]', "line 2: broken JSON: a comma before a closing bracket; remove it"),
+        ('[{"text": "good",}]', "line 1: broken JSON: a comma before a closing bracket; remove it"),
         ('[{"text": "good"},\n{"text" "bad"}]', """line 2: broken JSON: Expecting ':' delimiter, at '"bad"}]'"""),
         ('{"text": "good"}\n' + '{"text": "bad"\n' * 9, "line 3: broken JSON: Expecting ',' delimiter"),
         ('{"data": [{"text": "never closed"}', "line 1: broken JSON: Expecting ',' delimiter, at ''"),
@@ -254,6 +258,9 @@ def test_a_bad_item_of_an_array_is_a_problem(write):
         ("[" * 100_000, "line 1: broken JSON: nested too deeply"),
         ("\n" + '{"a":' * 100_000, "line 2: broken JSON: nested too deeply"),
         ("[" + "9" * 5000 + "]", "line 1: broken JSON: Exceeds the limit"),
+        ('[{"text": "good"}\n{"text": "bad"}]', "line 2: broken JSON: Expecting ',' delimiter, at '{\"text\""),
+        ('[{"text": "good"},\n', "line 2: broken JSON: Expecting value, at ''"),
+        ('[{"text": "good"}\n', "line 2: broken JSON: Expecting ',' delimiter, at ''"),
         ("[{}]\n\n[{}]{}\n[{}", "line 3: more JSON behind the first array"),
     ],
 )
