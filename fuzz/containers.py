@@ -21,7 +21,7 @@ from bert_multilabel.data.formats.registry import CONTAINERS, open_file
 from bert_multilabel.data.formats.sample import take_sample
 from bert_multilabel.data.spec import DataSpec
 from bert_multilabel.data.table import Reader
-from bert_multilabel.errors import DataError
+from bert_multilabel.errors import DataError, MissingDependencyError
 
 from .exports import ROWS
 from .inputs import check_message, mutated_bytes, write
@@ -176,14 +176,14 @@ def _run_one(name: str, generator: Random) -> None:
         assert reason is None or 0 < len(reason) < 1000
         if reason is not None:
             _read(container.read(sample, spec))
-    except DataError as error:
+    except (DataError, MissingDependencyError) as error:  # without openpyxl
         check_message(error)
 
 
 def _run_any(generator: Random) -> None:
     """Open a file of any format under any name, perhaps compressed."""
     path = _file(generator, SEEDS[generator.choice(list(SEEDS))], _ALL_SUFFIXES)
-    with suppress(DataError):
+    with suppress(DataError, MissingDependencyError):
         _read(open_file(path, generator.choice(_SPECS)))
 
 

@@ -11,7 +11,7 @@ from .formats.registry import open_file
 from .formats.sample import check_is_file, read_lines, take_sample
 from .spec import DataSpec
 from .table import Batch, Reader, RowsReader, located, raise_problems
-from .values import unknown_label
+from .values import shorten, unknown_label
 
 _SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".parquet")
 
@@ -67,7 +67,7 @@ def _check_columns(path: str, reader: Reader, batches: list[Batch]) -> None:
         raise_problems(path, located(path, reader, [item for batch in batches for item in batch.problems.items()]))
         raise DataError(f"{path} has no rows")
     if not {"label", "description"} <= set(columns):
-        raise DataError(f"{path} must have the columns 'label' and 'description', but it has {columns}")
+        raise DataError(f"{path} must have the columns 'label' and 'description', but it has {shorten(columns)}")
 
 
 def _rows(batches: list[Batch]) -> Iterator[tuple[int, Any, Any]]:

@@ -32,7 +32,7 @@ DELIMITERS = ("\n", ",", "#", "/", "&", "+", "\t")
 _ESCAPES = {"\\n": "\n", "\\t": "\t"}  # as they are written on a command line
 _BITS = re.compile(r"[01]{2,}")
 _SPACED_BITS = re.compile(r"[01](?:\.0*)?(?:\s*[,;| ]\s*[01](?:\.0*)?)+")
-_JOINED_IDS = re.compile(r"\d+(?:\s*[,;| ]\s*\d+)*")
+_JOINED_IDS = re.compile(r"\d{1,18}(?:\s*[,;| ]\s*\d{1,18})*")
 _VOTES = re.compile(r"votes\s*>=\s*(\d+(?:\.\d+)?)")
 _MOST_REMEMBERED = 100_000  # parsed cells
 
@@ -186,7 +186,8 @@ class LabelParser:
         ids = spec.label_ids if spec.label_names else None
         parser = cls(form=form, columns=[column], label_names=known, label_ids=ids, delimiter=delimiter)
         if form is LabelForm.MAPPING:
-            numbers = (number for listed in read.values() for cell, _ in listed for _, number in cell.items)
+            mappings = (cell for listed in read.values() for cell, _ in listed if cell.kind is Kind.MAPPING)
+            numbers = (number for cell in mappings for _, number in cell.items)
             parser = replace(parser, missing_is_zero=not any(number == 0 for number in numbers))
         counts, repeated = _count_names(parser, read)
         if not known:
@@ -249,7 +250,7 @@ class LabelParser:
             return [self._name_of_id(item, names) for item in cell.items]
         items = cell.items
         if self.form is LabelForm.JOINED_IDS:
-            return [self._name_of_id(int(item), names) for item in re.findall(r"\d+", items[0] if items else "")]
+            return [self._name_of_id(item, names) for item in _joined_ids(items, column)]
         if self.form is LabelForm.MAPPING:
             return [_clean_name(name, name, column) for name, _ in items]
         if cell.kind is Kind.TEXT and items and self.delimiter is not None and items[0] not in self._known:
@@ -475,6 +476,14 @@ def _null_words(column: str, cells: Mapping[str, Cells], known: list[str]) -> li
         words.update({value.strip(): count for value, count in listed if is_null_word(value, known)})
     found = ", ".join(f"{word!r} in {count} rows" for word, count in words.items())
     return [f"column {column!r}: read as no label: {found}; --label_names_file can make it one"] if words else []
+
+
+def _joined_ids(items: list[str], column: str) -> list[int]:
+    if items and not _JOINED_IDS.fullmatch(items[0]):
+        raise BadValue(
+            f"{shorten(items[0])} is a text, but other rows hold ids in a text; write all rows alike", column
+        )
+    return [int(item) for item in re.findall(r"\d+", items[0] if items else "")]
 
 
 def _clean_name(item: str, cell: object, column: str) -> str:

@@ -375,8 +375,8 @@ def _find_rows(document: Any, path: str, rows_key: str | None) -> tuple[str, Cal
             return said, rows_of
     lists = dict(_lists_of_objects(document))
     if len(lists) > 1:
-        listed = ", ".join(f"{'.'.join(keys)!r} ({len(rows)} rows)" for keys, rows in lists.items())
-        first = ".".join(next(iter(lists)))
+        listed = ", ".join(f"{shorten('.'.join(keys))} ({len(rows)} rows)" for keys, rows in lists.items())
+        first = ".".join(next(iter(lists)))[:80]
         raise DataError(f"{path} holds several lists of rows: {listed}; choose one, such as --rows_key {first}")
     for keys in lists:
         return f"JSON, rows under the key {'.'.join(keys)!r}", partial(_rows_at, keys=keys)
