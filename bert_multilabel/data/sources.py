@@ -165,6 +165,11 @@ def open_dataset(
     }
 
 
+def content_digest(path: str) -> str:
+    """Return the SHA-256 of a file, or a digest of the files that a folder or pattern names, in hexadecimal."""
+    return sha256(Path(path)) if Path(path).is_file() else _digest_of_files(_files_of(path))
+
+
 def _of_dataset(name: str, dataset: Dataset | IterableDataset, spec: DataSpec) -> Source:
     # The source of a stream may change at any time.
     digest = partial(dataset_digest, dataset) if isinstance(dataset, Dataset) else None
@@ -178,10 +183,8 @@ def _open_path(path: str, spec: DataSpec) -> Source:
     if Path(path).is_dir():
         if (Path(path) / "state.json").is_file():  # written by Dataset.save_to_disk
             return _of_dataset(path, _load_saved(path), spec)
-        return _open_several(path, _files_in(path), spec)
-    if has_magic(path) and not Path(path).exists():
-        files = sorted(found for found in glob(path, recursive=True) if Path(found).is_file())
-        return _open_several(path, files, spec)
+    if Path(path).is_dir() or has_magic(path) and not Path(path).exists():
+        return _open_several(path, _files_of(path), spec)
     return Source(path, open_file(path, spec), partial(_file_digest, path))
 
 
@@ -192,12 +195,15 @@ def _load_saved(path: str) -> Dataset:
         raise DataError(f"cannot load the dataset saved in {path}: {error}") from error
 
 
-def _files_in(folder: str) -> list[str]:
-    """Return the files in a folder, without hidden ones and those in which Spark notes its progress."""
-    if (Path(folder) / "dataset_dict.json").is_file():
+def _files_of(path: str) -> list[str]:
+    """Return the files of a pattern, or of a folder without hidden ones and those in which Spark notes its progress."""
+    folder = Path(path)
+    if not folder.is_dir():
+        return sorted(found for found in glob(path, recursive=True) if Path(found).is_file())
+    if (folder / "dataset_dict.json").is_file():
         advice = "pass the folder of one split, or the dataset by its name"
         raise DataError(f"{folder} holds the splits of a dataset: {advice}")
-    return sorted(str(path) for path in Path(folder).iterdir() if path.is_file() and path.name[0] not in "._")
+    return sorted(str(file) for file in folder.iterdir() if file.is_file() and file.name[0] not in "._")
 
 
 def _open_several(path: str, files: list[str], spec: DataSpec) -> Source:

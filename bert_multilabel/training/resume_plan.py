@@ -13,6 +13,7 @@ from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import sort_checkpoints
 from transformers.utils import logging
 
+from bert_multilabel.data.sources import content_digest
 from bert_multilabel.errors import FileError, MultiLabelError
 from bert_multilabel.output_dir.atomic_save import remove_checkpoint, remove_model_files, remove_unfinished
 from bert_multilabel.output_dir.checkpoints import (
@@ -28,7 +29,7 @@ from bert_multilabel.output_dir.checkpoints import (
     read_record,
     read_run,
 )
-from bert_multilabel.utils.files import explain_write_errors, sha256, write_json
+from bert_multilabel.utils.files import explain_write_errors, write_json
 
 from .arguments import RunArguments
 
@@ -48,7 +49,9 @@ _DECIDING = (
     "lora_rank "
     # the data
     "train_file validation_file dataset_name dataset_config_name text_column text_pair_column label_column "
-    "label_delimiter label_names_file max_seq_length max_train_samples do_eval validation_fraction "
+    "label_delimiter label_values name_text_columns join_lists one_label_per_line annotators use_suggestions "
+    "labels_as_they_are encoding column_names rows_key label_names_file max_seq_length max_train_samples do_eval "
+    "validation_fraction "
     # the order of the examples and their batches
     "seed data_seed train_sampling_strategy streaming per_device_train_batch_size processes "
     "gradient_accumulation_steps auto_find_batch_size dataloader_drop_last accelerator_config ignore_data_skip "
@@ -79,7 +82,9 @@ def deciding_arguments(arguments: RunArguments, pair_column: str | None) -> dict
         values |= asdict(group)
     values["processes"] = arguments.training.world_size
     values["text_pair_column"] = pair_column or ""  # as found: `trained_pair_column` reads it
-    hashes = {name + CONTENT: sha256(Path(values[name])) for name in _FILES if values[name] is not None}
+    if len(values["text_column"] or ()) == 1:
+        (values["text_column"],) = values["text_column"]
+    hashes = {name + CONTENT: content_digest(values[name]) for name in _FILES if values[name] is not None}
     return {name: values[name] for name in (*_DECIDING, *LENGTH)} | hashes
 
 
