@@ -6,7 +6,7 @@ import io
 import json
 import lzma
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from functools import partial
 from importlib import import_module
@@ -35,6 +35,13 @@ _SPECS = [
 ]
 
 
+_LABELLED = [
+    (labels, f"The {thing} was as good as we had hoped for")
+    for thing in ("room", "breakfast", "view", "price", "staff")
+    for labels in ("price", "price gift", "gift", "")
+]
+
+
 def targets() -> dict[str, Callable[[Random], None]]:
     """Return a target for each container, and one for all together."""
     return {**{name: partial(_run_one, name) for name in CONTAINERS}, "any": _run_any}
@@ -53,8 +60,11 @@ def _texts() -> dict[str, list[bytes]]:
             b"<rows><row Id='1' Title='So' Tags='&lt;a&gt;'/></rows>",
         ],
         "fasttext": [b"__label__price __label__gift So nice\n__label__gift Too dear\n Nothing\n"],
-        "libmultilabel": [b"0\tprice gift\tSo nice\n1\t\tToo dear\n", b"price gift\tSo nice\nprice\tToo dear\n"],
-        "comprehend": [b'price|gift,"So nice, indeed"\ngift,Too dear\n'],
+        "libmultilabel": [
+            _lines(f"{number}\t{labels}\t{text}" for number, (labels, text) in enumerate(_LABELLED)),
+            _lines(f"{labels}\t{text}" for labels, text in _LABELLED),
+        ],
+        "comprehend": [_lines(f'{labels.replace(" ", "|")},"{text}, again"' for labels, text in _LABELLED)],
         "json_rows": [
             lines,
             json.dumps(objects, indent=1).encode(),
@@ -82,6 +92,10 @@ def _texts() -> dict[str, list[bytes]]:
             b",text,labels\n0,good,a\n1,bad,b\n",
         ],
     }
+
+
+def _lines(lines: Iterable[str]) -> bytes:
+    return "".join(f"{line}\n" for line in lines).encode()
 
 
 def _binary() -> dict[str, list[bytes]]:
@@ -182,9 +196,13 @@ def _run_one(name: str, generator: Random) -> None:
 
 def _run_any(generator: Random) -> None:
     """Open a file of any format under any name, perhaps compressed."""
-    path = _file(generator, SEEDS[generator.choice(list(SEEDS))], _ALL_SUFFIXES)
     with suppress(DataError, MissingDependencyError):
-        _read(open_file(path, generator.choice(_SPECS)))
+        _read(open_file(mutated_file(generator), generator.choice(_SPECS)))
+
+
+def mutated_file(generator: Random) -> str:
+    """Write a file of any format under any name, and return its path."""
+    return _file(generator, SEEDS[generator.choice(list(SEEDS))], _ALL_SUFFIXES)
 
 
 def _file(generator: Random, seeds: list[bytes], suffixes: list[str]) -> str:

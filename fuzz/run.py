@@ -23,12 +23,13 @@ from contextlib import suppress
 from random import Random
 from typing import Any
 
-from . import containers, description_files, exports, label_cells, names_files, request_bodies
+from . import containers, description_files, exports, label_cells, names_files, request_bodies, whole_files
 
 # By name: makes one input from a generator and tries it.
 TARGETS: dict[str, Callable[[Random], None]] = {
     **{f"container.{name}": run for name, run in containers.targets().items()},
     **{f"export.{name}": run for name, run in exports.targets().items()},
+    "whole_files": whole_files.run,
     "label_cells": label_cells.run,
     "names_files": names_files.run,
     "description_files": description_files.run,

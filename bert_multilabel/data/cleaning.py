@@ -146,7 +146,7 @@ class Cleaner:
         columns: dict[str, Any] = dict(rows.columns)
         if rows.labels is not None:
             size, count = rows.labels.shape
-            offsets = pa.array(np.arange(0, (size + 1) * count, count, dtype=np.int32)[: size + 1])
+            offsets = pa.array(np.arange(size + 1, dtype=np.int32) * count)
             columns["labels"] = pa.ListArray.from_arrays(offsets, pa.array(rows.labels.reshape(-1)))
         return {name: columns[name] for name in self.features}
 

@@ -136,6 +136,7 @@ def test_ids_of_labels_become_their_names(write, tmp_path, capsys):
         (["rows.csv", "there.jsonl"], "there.jsonl exists: write another file, or replace it with --overwrite"),
         (["there.jsonl", "there.jsonl", "--overwrite"], "there.jsonl is the file to convert: write another one"),
         (["nowhere.csv", "out.jsonl"], "nowhere.csv"),
+        (["empty.csv", "out.jsonl"], "empty.csv: no row has a label in column 'labels'"),
         (["bad.csv", "out.jsonl"], "bad.csv, row 2 (line 3), 3 fields where the header has 2"),
         (["rows.csv", "missing/out.jsonl"], "missing/out.jsonl could not be written"),
     ],
@@ -146,11 +147,12 @@ def test_what_cannot_be_converted_is_refused_and_nothing_is_written(
     monkeypatch.chdir(tmp_path)
     write("rows.csv", FORMS["a.csv"][0])
     write("bad.csv", "text,labels\ngood,price\nToo, dear,price\n")
+    write("empty.csv", "text,labels\ngood,\nToo dear,\n")
     write("there.jsonl", "mine")
     with pytest.raises(SystemExit, match="2"):
         main(words)
     assert phrase in " ".join(capsys.readouterr().err.split())
-    assert {path.name for path in tmp_path.iterdir()} == {"rows.csv", "bad.csv", "there.jsonl"}
+    assert {path.name for path in tmp_path.iterdir()} == {"rows.csv", "bad.csv", "empty.csv", "there.jsonl"}
     assert (tmp_path / "there.jsonl").read_text() == "mine"
 
 
