@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import partial
-from itertools import chain, dropwhile, islice, takewhile
+from itertools import chain, islice, takewhile
 from typing import Any, NamedTuple
 
 from datasets import Features, Value
@@ -34,6 +34,7 @@ _INDEX_NAME = re.compile(r"|Unnamed: 0(\.\d+)*|__index_level_\d+__")
 _BACKSLASH = re.compile(r'(\\["\\])|\\')
 _PART_SIZE = 200  # records: of many more lists, the garbage collector would look at each several times
 _ADVICE = "close each quote at the end of its field and double the quotes inside"
+_QUOTED = re.compile('"[^"]*"')
 _LINE_END = re.compile("\r\n|\r|\n")
 
 
@@ -94,7 +95,8 @@ class DelimitedReader:
         path: Of the file.
         encoding: Of its text.
         dialect: How its lines become fields.
-        names: The names of all columns; None for the index of pandas, which is left out.
+        names: The names of all columns; None for those that are left out: the index of pandas, and columns behind
+            the last name, which are blank.
         has_header: Whether the first record holds the names.
     """
 
@@ -107,7 +109,7 @@ class DelimitedReader:
     @property
     def said(self) -> str:
         """What was recognized."""
-        return str(self.dialect)
+        return str(self.dialect) + ", index column left out" * (self.names[0] is None)
 
     @property
     def features(self) -> Features:
@@ -163,12 +165,13 @@ class DelimitedReader:
             raise
 
     def _part(self, records: list[list[str]], first: int) -> Batch:
-        width = len(self.names)
         numbers: Sequence[int] = range(first, first + len(records))
         problems = {}
-        if {*map(len, records)} != {width}:
-            numbered = dict(enumerate((fields for fields in records if not _is_blank(fields, width)), first))
-            problems = {number: self._problem(fields) for number, fields in numbered.items() if len(fields) != width}
+        if {*map(len, records)} != {len(self.names)} or self.names[-1] is None:
+            width = len(self.names)
+            filled = (_trimmed(fields, width) for fields in records if not _is_blank(fields, width))
+            numbered = dict(enumerate(filled, first))
+            problems = {number: problem for number, fields in numbered.items() if (problem := self._problem(fields))}
             numbers = [number for number in numbered if number not in problems]
             records = [numbered[number] for number in numbers]
         values = map(list, zip(*records, strict=True)) if records else ([] for _ in self.names)
@@ -176,8 +179,20 @@ class DelimitedReader:
         return Batch(numbers, columns, problems)
 
     def _problem(self, fields: list[str]) -> str:
-        expected = f"the header has {len(self.names)}" if self.has_header else f"other rows have {len(self.names)}"
-        return f"{len(fields)} fields where {expected}; quote a field that holds {_spelled(self.dialect.separator)}"
+        """Say why a row cannot be read; "" if it can."""
+        width = len(self.names)
+        if len(fields) != width:
+            expected = f"the header has {width}" if self.has_header else f"other rows have {width}"
+            return (
+                f"{len(fields)} fields where {expected}; quote a field that holds {_spelled(self.dialect.separator)}"
+            )
+        # From the end, those without a name.
+        for name, field in zip(reversed(self.names), reversed(fields), strict=True):
+            if name is not None:
+                break
+            if field.strip():
+                return f"{shorten(field)} in a column without a name; name it in the header"
+        return ""
 
 
 def _joined(parts: list[Batch]) -> Batch:
@@ -226,9 +241,8 @@ def read(sample: Sample, spec: DataSpec) -> DelimitedReader:
     )
     reader = replace(reader, dialect=_checked_quoting(reader, sample))
     if spec.column_names is None:
-        names = _without_index(next(_sampled(sample, reader.dialect)), spec)
-        reader = replace(reader, names=names)
-    _check_header(sample.path, reader.names)
+        reader = replace(reader, names=_names_in(sample, reader.dialect, spec))
+    _check_names(sample.path, reader.names)
     return reader
 
 
@@ -250,6 +264,11 @@ def _is_blank(fields: list[str], width: int) -> bool:
     return not fields or len(fields) == 1 < width and not fields[0].strip()
 
 
+def _trimmed(fields: list[str], width: int) -> list[str]:
+    """Leave out blank fields behind the columns."""
+    return fields if any(map(str.strip, fields[width:])) else fields[:width]
+
+
 def _sampled(sample: Sample, dialect: Dialect) -> Iterator[list[str]]:
     """Yield the records of a sample, which may end within a quoted field."""
     return filter(None, dialect.records(sample.lines, strict=False))
@@ -259,7 +278,7 @@ def _sampled(sample: Sample, dialect: Dialect) -> Iterator[list[str]]:
 
 
 def _check_number(sample: Sample, dialect: Dialect, fields: list[str], names: list[str]) -> None:
-    if len(fields) != len(names):
+    if len(_trimmed(fields, len(names))) != len(names):
         separated = f"separated by {_spelled(dialect.separator)}, " if dialect.separator else ""
         raise DataError(
             f"{sample.path}, line {dialect.start + 1}: {len(fields)} fields, {separated}where {len(names)} columns "
@@ -267,16 +286,19 @@ def _check_number(sample: Sample, dialect: Dialect, fields: list[str], names: li
         )
 
 
-def _without_index(header: list[str], spec: DataSpec) -> list[str | None]:
-    """Return the names of the columns, None in place of those in which pandas wrote its index."""
-    names = [name.strip() for name in header]
+def _names_in(sample: Sample, dialect: Dialect, spec: DataSpec) -> list[str | None]:
+    """Return the names of the columns; None for those in which pandas wrote its index, and blank ones at the end."""
+    header, *rows = [list(map(str.strip, fields)) for fields in _sampled(sample, dialect)]
     wanted = {*spec.text_columns, *spec.label_columns, spec.id_column, spec.text_pair_column}
-    others = dropwhile(lambda name: _INDEX_NAME.fullmatch(name) and name not in wanted, names)
-    kept = [*others]
-    return [*[None] * (len(names) - len(kept)), *kept] if kept else [*names]
+    start, end = 0, len(header)
+    while end > 1 and not header[end - 1] and not any(any(fields[end - 1 :]) for fields in rows):
+        end -= 1
+    while start + 1 < end and _INDEX_NAME.fullmatch(header[start]) and header[start] not in wanted:
+        start += 1
+    return [None] * start + header[start:end] + [None] * (len(header) - end)
 
 
-def _check_header(path: str, names: list[str | None]) -> None:
+def _check_names(path: str, names: list[str | None]) -> None:
     for position, name in enumerate(names, 1):
         if name is not None and not name.strip():
             raise DataError(f"{path}: column {position} has no name; give it one or remove it")
@@ -312,12 +334,13 @@ def _find_separator(sample: Sample, spec: DataSpec, start: int) -> str:
     lines = sample.lines[start:]
     promised = _BY_EXTENSION.get(sample.suffix)
     order = sorted(SEPARATORS, key=lambda separator: separator != promised)
-    widths = {separator: _width(lines, separator) for separator in order}
+    unquoted = _QUOTED.sub("", lines[0]) if lines else ""
+    widths = {separator: _width(lines, separator) for separator in order if separator in unquoted}
     if spec.column_names is not None:
-        order = [separator for separator in order if widths[separator] == len(spec.column_names)] or order
-    elif promised and widths[promised] > 1:
+        widths = {key: width for key, width in widths.items() if width == len(spec.column_names)} or widths
+    elif promised and widths.get(promised, 0) > 1:
         return promised
-    found = [separator for separator in order if widths[separator] > 1]
+    found = [separator for separator, width in widths.items() if width > 1]
     return max(found, key=partial(_share_that_fits, lines), default="")
 
 
@@ -347,18 +370,15 @@ def _checked_quoting(reader: DelimitedReader, sample: Sample) -> Dialect:
     Raises:
         DataError: If none does.
     """
-    dialect, width = reader.dialect, len(reader.names)
+    dialect = reader.dialect
     trial = _try_quotes(reader) if _has_quotes(reader.path) else _Trial()
-    if (trial.is_broken or trial.is_uneven) and _has_escapes(reader):
-        escaped = replace(reader, dialect=replace(dialect, quoting=Quoting.BACKSLASH))
-        if _fits(escaped):
-            return escaped.dialect
-    # A program that quotes the names of columns closes its quotes; and without separators, each line would fit.
-    header_is_quoted = reader.has_header and '"' in sample.lines[dialect.start]
-    if (trial.is_broken or trial.swallows) and width > 1 and not header_is_quoted:
-        plain = replace(reader, dialect=replace(dialect, quoting=Quoting.NONE))
-        if _fits(plain):
-            return plain.dialect
+    if (trial.is_broken or trial.is_uneven) and (changed := _with_more_rules(reader)):
+        return changed
+    # Without separators, each line would fit.
+    if (trial.is_broken or trial.swallows) and dialect.separator and not _are_quotes_meant(reader, sample):
+        plain = replace(dialect, quoting=Quoting.NONE)
+        if _fits(replace(reader, dialect=plain)):
+            return plain
         if dialect.separator == "\t":
             _refuse_swallowed(reader)
     if trial.is_broken:
@@ -411,8 +431,25 @@ def _swallowed_lines(reader: DelimitedReader, fields: list[str]) -> int:
     return len(lines) if len(lines) >= fewest and all(line.count(separator) == width - 1 for line in lines) else 0
 
 
-def _has_escapes(reader: DelimitedReader) -> bool:
-    return any('\\"' in line for line in read_lines(reader.path, reader.encoding))
+def _with_more_rules(reader: DelimitedReader) -> Dialect | None:
+    """Return the dialect with another rule for quotes, if there are signs of it and the whole file has it."""
+    rules: dict[str, dict[str, Any]] = {
+        '\\"': {"quoting": Quoting.BACKSLASH},
+        f'{reader.dialect.separator} "': {"skips_blanks": True},
+    }
+    for sign, rule in rules.items():
+        if any(sign in line for line in read_lines(reader.path, reader.encoding)):
+            dialect = replace(reader.dialect, **rule)
+            if _fits(replace(reader, dialect=dialect)):
+                return dialect
+    return None
+
+
+def _are_quotes_meant(reader: DelimitedReader, sample: Sample) -> bool:
+    """Whether a program quoted the header, or some field in most rows: then it closed its quotes."""
+    header, *rows = _sampled(sample, replace(reader.dialect, quoting=Quoting.NONE))
+    quoted = sum(any(len(x) > 1 and x[0] == x[-1] == '"' for x in map(str.strip, fields)) for fields in rows)
+    return reader.has_header and '"' in "".join(header) or 2 * quoted > len(rows)
 
 
 def _fits(reader: DelimitedReader) -> bool:

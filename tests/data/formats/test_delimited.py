@@ -71,10 +71,8 @@ def recognized(path, **spec):
             'text, labels\ngood, "price|quality"\nbad, ""\n',
             "csv separated by ',', blanks behind separators left out",
         ),
-        ("index.csv", ",text,labels\n0,good,price|quality\n1,bad,\n", "csv separated by ','"),
-        ("index.csv", "Unnamed: 0,text,labels\n0,good,price|quality\n1,bad,\n", "csv separated by ','"),
-        ("index.tsv", "__index_level_0__\ttext\tlabels\n0\tgood\tprice|quality\n1\tbad\t\n", "csv separated by a tab"),
-        ("twice.csv", ",Unnamed: 0,text,labels\n0,0,good,price|quality\n1,1,bad,\n", "csv separated by ','"),
+        ("a.csv", "text;labels;\ngood;price|quality;\nbad;;\n", "csv separated by ';'"),
+        ("a.csv", "text;labels\ngood;price|quality;\nbad;; ;\n", "csv separated by ';'"),
     ],
 )
 def test_dialects(write, name, content, said):
@@ -82,6 +80,22 @@ def test_dialects(write, name, content, said):
     assert [{name: cell.strip() for name, cell in row.items()} for row in values(reader)] == TWO_VALUES
     assert reader.said == said
     assert list(reader.features) == ["text", "labels"]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        ",text,labels\n0,good,price|quality\n1,bad,\n",
+        "Unnamed: 0,text,labels\n0,good,price|quality\n1,bad,\n",
+        "__index_level_0__;text;labels\n0;good;price|quality\n1;bad;\n",
+        '"","Unnamed: 0","text","labels"\n"0","0","good","price|quality"\n"1","1","bad",""\n',
+    ],
+)
+def test_the_index_of_pandas_is_left_out(write, content):
+    reader = reader_of(write("index.csv", content))
+    assert values(reader) == TWO_VALUES
+    assert list(reader.features) == ["text", "labels"]
+    assert reader.said.endswith(", index column left out")
 
 
 def test_the_extension_decides_where_the_header_has_its_separator(write):
@@ -94,6 +108,8 @@ def test_the_extension_decides_where_the_header_has_its_separator(write):
 def test_a_separator_in_quotes_splits_no_header(write):
     reader = reader_of(write("a.csv", '"text, in full";labels\n"good, cheap";price\n'))
     assert values(reader) == [{"text, in full": "good, cheap", "labels": "price"}]
+    reader = reader_of(write("a.csv", 'labels;"text, in full"\nprice;good, cheap\n'))
+    assert values(reader) == [{"labels": "price", "text, in full": "good, cheap"}]
 
 
 def test_a_file_of_one_column_is_not_split(write):
@@ -138,6 +154,12 @@ def test_quotes_escaped_by_backslashes(write):
         {"text": "C:\\", "labels": "gift"},
     ]
     assert reader.said == "csv separated by ',' with \\\" escaped by a backslash"
+
+
+def test_blanks_before_quotes(write):
+    reader = reader_of(write("a.csv", 'text,labels\ngood, "price,quality"\n"dear, and bad", ""\n'))
+    assert values(reader) == [{"text": "good", "labels": "price,quality"}, {"text": "dear, and bad", "labels": ""}]
+    assert reader.said == "csv separated by ',', blanks behind separators left out"
 
 
 def test_quotes_that_quote_nothing(write):
@@ -194,6 +216,14 @@ def test_rows_with_other_numbers_of_fields_are_problems(write):
         2: "1 fields where the header has 2; quote a field that holds ','",
     }
     assert reader.lines({1, 2, 3}) == {1: 2, 2: 3, 3: 5}
+
+
+def test_a_value_behind_the_last_name_is_a_problem(write):
+    rows = [f"text {number},a," for number in range(1, 1003)]
+    rows[1000] = "text 1001,a,b"
+    reader = reader_of(write("a.csv", "\n".join(["text,labels,", *rows])))
+    assert problems(reader) == {1001: "'b' in a column without a name; name it in the header"}
+    assert len(values(reader)) == 1001
 
 
 def test_numbers_go_on_behind_bad_rows(write):
@@ -254,11 +284,13 @@ def test_named_columns_must_be_all_columns(write):
         ("a.csv", b"\xef\xbb", "line 1: byte 0xef is not UTF-8"),  # a byte order mark that was cut
         ("a.csv", "text,labels\ngo\0od,a\n", "line 2: a NUL byte"),
         ("a.csv", "text,,labels\ngood,1,a\n", "column 2 has no name"),
+        ("a.csv", "text,labels,\ngood,a,1\n", "column 3 has no name"),
         ("a.csv", "text,labels,text\ngood,a,b\n", "column name 'text' occurs twice"),
         ("a.csv", "text,labels, text \ngood,a,b\n", "column name 'text' occurs twice"),
         ("a.csv", 'text,labels\ngood,a\n"never, b\nbad\n', r"row 2 \(line 3\): broken quoting \(unexpected end"),
         ("a.csv", 'text,labels\n"so" good, or not,a\n', r"row 1 \(line 2\): broken quoting .* double the quotes"),
         ("a.csv", '"text","labels"\n"so" good,a\n', r"row 1 \(line 2\): broken quoting"),
+        ("a.csv", 'text,labels\n"so" good,"a"\n"bad","b"\n', r"row 1 \(line 2\): broken quoting"),
         ("a.csv", '"text,labels\ngood,a\n', r"header \(line 1\): broken quoting"),
     ],
 )
