@@ -292,6 +292,8 @@ def _line_entries(rows: list[tuple[int, str]], as_they_are: bool) -> list[_Entry
 
 def _table_entries(rows: list[tuple[int, str]], separator: str) -> list[_Entry]:
     """Return the entries of a table with this separator; none if the rows are something else."""
+    if not all(separator in line for _, line in rows):
+        return []
     records = {number: _fields(line, separator) for number, line in rows}
     if any(len(fields) < 2 for fields in records.values()):
         return []
@@ -307,6 +309,8 @@ def _table_entries(rows: list[tuple[int, str]], separator: str) -> list[_Entry]:
 
 
 def _fields(line: str, separator: str) -> list[str]:
+    if separator not in line and '"' not in line:  # most lines, and csv takes its time
+        return [line.strip()]
     reader = csv.reader([line], delimiter=separator, skipinitialspace=True, strict=True)
     try:
         return [field.strip() for field in next(reader)]
