@@ -23,6 +23,7 @@ _END = "\n"
 _SPLITS = {"train", "validation", "valid", "val", "dev", "test"}
 _DEPTH = 3  # of keys above the rows
 _ROWS_LOOKED_AT = 100
+_NAMES_SHOWN = 10
 _QUOTED = 40  # characters of a text in a message
 _BUFFER_SIZE = 2**16  # characters
 _CUT = 10  # an error closer to the end than this many characters may come from a token that was cut
@@ -365,7 +366,7 @@ def _find_rows(document: Any, path: str, rows_key: str | None) -> tuple[str, Cal
     if rows_key is not None and isinstance(document, dict):
         keys = _keys_of(document, path, rows_key)
         said, rows_of = _find_rows(_value_at(document, keys), path, None)
-        return f"JSON, {said} under the key {rows_key!r}", partial(_rows_at, keys=keys, rows_of=rows_of)
+        return f"JSON, {said} under the key {shorten(rows_key)}", partial(_rows_at, keys=keys, rows_of=rows_of)
     if isinstance(document, list):
         return "an array", list
     if not isinstance(document, dict):
@@ -375,13 +376,19 @@ def _find_rows(document: Any, path: str, rows_key: str | None) -> tuple[str, Cal
             return said, rows_of
     lists = dict(_lists_of_objects(document))
     if len(lists) > 1:
-        listed = ", ".join(f"{shorten('.'.join(keys))} ({len(rows)} rows)" for keys, rows in lists.items())
-        first = ".".join(next(iter(lists)))[:80]
-        raise DataError(f"{path} holds several lists of rows: {listed}; choose one, such as --rows_key {first}")
+        raise _several_lists(path, lists)
     for keys in lists:
-        return f"JSON, rows under the key {'.'.join(keys)!r}", partial(_rows_at, keys=keys)
+        return f"JSON, rows under the key {shorten('.'.join(keys))}", partial(_rows_at, keys=keys)
     _check_lengths(document, path)
     return "one JSON object", _only_row
+
+
+def _several_lists(path: str, lists: dict[tuple[str, ...], list[Any]]) -> DataError:
+    names = {".".join(keys): len(rows) for keys, rows in lists.items()}
+    listed = [f"{shorten(name)} ({size} row{'s' * (size != 1)})" for name, size in names.items()]
+    more = f" and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else ""
+    advice = f"choose one, such as --rows_key {next(iter(names))[:80]}"
+    return DataError(f"{path} holds several lists of rows: {', '.join(listed[:_NAMES_SHOWN])}{more}; {advice}")
 
 
 def _keys_of(document: Any, path: str, rows_key: str) -> tuple[str, ...]:
@@ -389,7 +396,7 @@ def _keys_of(document: Any, path: str, rows_key: str) -> tuple[str, ...]:
     for keys in ((rows_key,), tuple(rows_key.split("."))):
         if _value_at(document, keys) is not None:
             return keys
-    known = ", ".join(shorten(key, 40) for key in list(document)[:10])
+    known = ", ".join(shorten(key, 40) for key in list(document)[:_NAMES_SHOWN])
     raise DataError(f"{path} has no rows under the key {rows_key!r}; its keys are {known}")
 
 
@@ -429,7 +436,7 @@ def _is_list_of(value: Any, kind: type) -> bool:
 def _check_lengths(document: dict[str, Any], path: str) -> None:
     """Refuse columns of different lengths."""
     if len(document) > 1 and all(isinstance(value, list) for value in document.values()):
-        lengths = ", ".join(f"{shorten(key, 40)} {len(value)}" for key, value in list(document.items())[:10])
+        lengths = ", ".join(f"{shorten(key, 40)} {len(value)}" for key, value in list(document.items())[:_NAMES_SHOWN])
         advice = "write one object per row; if this is one row, write it into an array, in [ and ]"
         raise DataError(f"{path} holds columns of different lengths ({lengths}): {advice}")
 

@@ -20,6 +20,7 @@ from bert_multilabel.utils.extras import check_installed
 from .sample import Sample, open_bytes
 
 _SUFFIXES = (".xlsx", ".xlsm")
+_NAMES_SHOWN = 10
 _ZIP = b"PK\x03\x04"
 # A workbook is a zip file, which can be a bomb: sheets shrink 10 to 50 times.
 _MOST_TIMES_LARGER, _SMALL_FILE = 200, 2**27
@@ -68,7 +69,7 @@ class WorkbookReader:
     @property
     def said(self) -> str:
         """What was recognized."""
-        return f"the sheet {self.sheet!r} of a workbook"
+        return f"the sheet {shorten(self.sheet)} of a workbook"
 
     @property
     def features(self) -> Features:
@@ -134,15 +135,20 @@ def _choose_sheet(path: str, book: Any, rows_key: str | None) -> str:
     names: list[str] = [sheet.title for sheet in book.worksheets]
     if rows_key is not None:
         if rows_key not in names:
-            raise DataError(f"{path} has no sheet {rows_key!r}; its sheets are {', '.join(map(shorten, names))}")
+            raise DataError(f"{path} has no sheet {rows_key!r}; its sheets are {_listed(names)}")
         return rows_key
     filled = [name for name in names if next(_filled_rows(book[name]), None) is not None]
     if not filled:
         raise DataError(f"{path} has no rows")
     if len(filled) > 1:
-        listed = ", ".join(map(shorten, filled))
-        raise DataError(f"{path} has several sheets: {listed}; choose one, such as --rows_key {shorten(filled[0])}")
+        advice = f"choose one, such as --rows_key {shorten(filled[0])}"
+        raise DataError(f"{path} has several sheets: {_listed(filled)}; {advice}")
     return filled[0]
+
+
+def _listed(names: list[str]) -> str:
+    more = f" and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else ""
+    return ", ".join(map(shorten, names[:_NAMES_SHOWN])) + more
 
 
 def _filled_rows(sheet: Any) -> Iterator[tuple[int, list[str]]]:

@@ -191,9 +191,16 @@ def test_several_lists_of_rows_are_asked_for(write):
     path = write("a.json", content)
     with pytest.raises(DataError) as caught:
         open_file(path)
-    message = "several lists of rows: 'splits.train' (3 rows), 'splits.test' (1 rows); choose one, such as --rows_key"
+    message = "several lists of rows: 'splits.train' (3 rows), 'splits.test' (1 row); choose one, such as --rows_key"
     assert str(caught.value) == f"{path} holds {message} splits.train"
     assert rows_in(open_file(path, DataSpec(rows_key="splits.test"))) == ROWS[:1]
+
+
+def test_only_the_first_of_many_lists_are_named(write):
+    path = write("a.json", json.dumps({f"{number}{'x' * 500}": ROWS for number in range(500)}))
+    with pytest.raises(DataError, match="several lists of rows: '0xxx.* and 490 more; choose one") as caught:
+        open_file(path)
+    assert len(str(caught.value)) < 1500
 
 
 def test_the_key_may_hold_dots_and_columns(write):
