@@ -5,8 +5,8 @@ from typing import Any, NamedTuple
 
 from bert_multilabel.data.spec import DataSpec
 from bert_multilabel.data.values import BadValue, shorten
-from bert_multilabel.errors import DataError
 
+from .questions import choose_question, with_question
 from .shapes import (
     are_objects,
     are_objects_in_list,
@@ -21,11 +21,13 @@ from .shapes import (
 )
 
 NAME = "Argilla"
-_OLD_STATUS = {"Discarded": "discarded", "Edited": "draft"}  # any other: submitted
+_OLD_STATUS = {"Validated": "submitted", "Default": "submitted", "Edited": "draft", "Discarded": "discarded"}
 _THRESHOLD = 0.5  # above it, old versions took a label as predicted
+_KIND = "question"
 _SINGLE_QUESTION = "annotation"  # of old records
 _FLAT_ENDS = (".responses", ".suggestion")
 _SURE_ENDS = (".responses.status", ".suggestion.agent", ".suggestion.score")
+_SUGGESTED = "-suggestion"
 _OF_THE_TOOL = {"status", "_server_id", "external_id", "inserted_at", "updated_at", "score"}
 
 
@@ -44,27 +46,27 @@ class _Record(NamedTuple):
 
 
 def recognizes(rows: Sequence[Any]) -> str | None:
-    """Return what the first rows of an export have, else None."""
-    if are_objects(rows, "annotation", "prediction", "multi_label"):
-        return "rows have 'annotation', 'prediction' and 'multi_label'" if all(map(_is_old, rows)) else None
-    if are_objects(rows, "fields", "responses"):
-        return "rows have 'fields' and 'responses'" if all(map(_is_nested, rows)) else None
+    """Return what the first rows of an export have, else None; keys of rows may be missing where there is no value."""
     if not are_objects(rows):
         return None
-    if all(map(_flat_questions, rows)) and any(key.endswith(_SURE_ENDS) for row in rows for key in row):
-        return f"rows have {next(key for key in rows[0] if key.endswith(_FLAT_ENDS))!r}"
-    questions = set.intersection(*(_asked(row) for row in rows))
-    asked = next((key for key in rows[0] if key in questions and any(row[key] for row in rows)), None)
-    return None if asked is None else f"rows have {asked!r} with 'user_id', 'value' and 'status'"
+    if all(map(_is_old, rows)):
+        key = next((key for key in (_SINGLE_QUESTION, "prediction") for row in rows if key in row), None)
+        return None if key is None else f"rows have {key!r}, 'multi_label' and 'status'"
+    if are_objects(rows, "fields", "responses"):
+        return "rows have 'fields' and 'responses'" if all(map(_is_nested, rows)) else None
+    return _recognize_flat(rows) or _recognize_listed(rows)
 
 
-def check(rows: Sequence[Any], spec: DataSpec) -> None:
-    """Raise a DataError if the first rows have several questions and none is named, or not the named."""
+def prepare(rows: Sequence[Any], spec: DataSpec) -> DataSpec:
+    """Return the spec with the question whose answers are the labels.
+
+    Raises:
+        DataError: If the first rows have several questions and none is named, or not the named one.
+    """
     records = [_parse(as_row(row)) for row in rows]
-    questions = {name for record in records for name in [*record.responses, *record.suggestions]}
-    named = _named(questions, spec)
-    if named is not None and questions and named not in questions:
-        raise DataError(f"there is no question {named!r}; the questions are {shorten(sorted(questions))}")
+    return with_question(
+        {name for record in records for name in (*record.responses, *record.suggestions)}, spec, _KIND
+    )
 
 
 def read(row: Any, spec: DataSpec) -> list[dict[str, Any]]:
@@ -75,7 +77,7 @@ def read(row: Any, spec: DataSpec) -> list[dict[str, Any]]:
         BadValue: If a value has another form.
     """
     record = _parse(as_row(row))
-    question = _named({*record.responses, *record.suggestions}, spec)
+    question = choose_question({*record.responses, *record.suggestions}, spec, _KIND)
     if question is None:
         return []
     responses = record.responses.get(question, [])
@@ -87,21 +89,8 @@ def read(row: Any, spec: DataSpec) -> list[dict[str, Any]]:
     return [{**record.columns, "labels": as_names(value, question)} for value in values]
 
 
-def _named(questions: set[str], spec: DataSpec) -> str | None:
-    """Return the question whose answers are the labels, None if the record has none."""
-    if questions == {_SINGLE_QUESTION}:
-        return _SINGLE_QUESTION
-    names = spec.label_columns or sorted(questions)
-    if len(names) > 1:
-        raise DataError(
-            f"there are several questions: {shorten(names)}; name the one whose answers are the labels, such as "
-            f"--label_column {names[0]}"
-        )
-    return names[0] if names else None
-
-
 def _parse(row: dict[str, Any]) -> _Record:
-    if "multi_label" in row and _SINGLE_QUESTION in row:
+    if _is_old(row):
         return _parse_old(row)
     if "fields" in row and "responses" in row:
         return _parse_nested(row)
@@ -153,6 +142,12 @@ def _suggestions(suggestions: Any) -> dict[str, Any]:
 # Keys such as "topic.responses"
 
 
+def _recognize_flat(rows: Sequence[dict[str, Any]]) -> str | None:
+    key = next((key for row in rows for key in row if key.endswith(_SURE_ENDS)), None)
+    are_records = all(_flat_questions(row) or row.get("status") in ("pending", "completed") for row in rows)
+    return f"rows have {key!r}" if key is not None and are_records else None
+
+
 def _flat_questions(row: dict[str, Any]) -> list[str]:
     return list(dict.fromkeys(key.rpartition(".")[0] for key in row if key.endswith(_FLAT_ENDS)))
 
@@ -174,22 +169,26 @@ def _parse_flat(row: dict[str, Any]) -> _Record:
 # Data sets of version 1: answers under the names of the questions
 
 
-def _asked(row: dict[str, Any]) -> set[str]:
-    """Return the keys that are questions: lists of answers, or empty and with a key for what a model suggested."""
-    return {
-        key
-        for key, value in row.items()
-        if (are_objects_in_list(value, "user_id", "value", "status") if value else f"{key}-suggestion" in row)
-    }
+def _recognize_listed(rows: Sequence[dict[str, Any]]) -> str | None:
+    key = next((key for row in rows for key, value in row.items() if _are_answers(value)), None)
+    if key is None or not all(_are_answers(row[key]) or not row[key] for row in rows if key in row):
+        return None
+    are_records = all(key in row or f"{key}{_SUGGESTED}" in row or "metadata" in row for row in rows)
+    return f"rows have {key!r} with 'user_id', 'value' and 'status'" if are_records else None
+
+
+def _are_answers(value: object) -> bool:
+    return bool(value) and are_objects_in_list(value, "user_id", "value", "status")
 
 
 def _parse_listed(row: dict[str, Any]) -> _Record:
-    questions = _asked(row)
-    suggested = {f"{name}-suggestion{end}" for name in questions for end in ("", "-metadata")}
+    questions = {key for key, value in row.items() if _are_answers(value)}
+    questions |= {key.removesuffix(_SUGGESTED) for key in row if key.endswith(_SUGGESTED)}
+    suggested = {f"{name}{_SUGGESTED}{end}" for name in questions for end in ("", "-metadata")}
     texts = {key: row[key] for key in row.keys() - questions - suggested - _OF_THE_TOOL - {"metadata"}}
     identifier = {"id": row["external_id"]} if "external_id" in row else {}
-    responses = {name: _answers(row[name], name) for name in questions}
-    suggestions = {name: row.get(f"{name}-suggestion") for name in questions}
+    responses = {name: _answers(row.get(name), name) for name in questions}
+    suggestions = {name: row.get(f"{name}{_SUGGESTED}") for name in questions}
     return _Record(identifier | single_values(texts), responses, suggestions)
 
 
@@ -197,17 +196,17 @@ def _parse_listed(row: dict[str, Any]) -> _Record:
 
 
 def _is_old(row: dict[str, Any]) -> bool:
-    return isinstance(row["multi_label"], bool) and isinstance(row[_SINGLE_QUESTION], str | list | None)
+    status = row.get("status")
+    return isinstance(row.get("multi_label"), bool) and isinstance(status, str) and status in _OLD_STATUS
 
 
 def _parse_old(row: dict[str, Any]) -> _Record:
     inputs = row.get("inputs")
     texts = {"text": inputs} if isinstance(inputs, str) else single_values(as_object(inputs or {}, "inputs"))
     columns = {"id": row.get("id")} | texts | ({} if row.get("text") is None else {"text": row["text"]})
-    annotation, status = row[_SINGLE_QUESTION], row.get("status")
-    status = _OLD_STATUS.get(status, "submitted") if isinstance(status, str) else "submitted"
-    predicted = _predicted(row.get("prediction"), row["multi_label"] is True)
-    return _Record(columns, {_SINGLE_QUESTION: [(status, annotation)]}, {_SINGLE_QUESTION: predicted})
+    predicted = _predicted(row.get("prediction"), row["multi_label"])
+    answer = (_OLD_STATUS[row["status"]], row.get(_SINGLE_QUESTION))
+    return _Record(columns, {_SINGLE_QUESTION: [answer]}, {_SINGLE_QUESTION: predicted})
 
 
 def _predicted(prediction: Any, is_multi_label: bool) -> list[str] | None:

@@ -9,6 +9,7 @@ from bert_multilabel.errors import DataError
 from .shapes import are_objects, are_objects_in_list
 
 NAME = "chat data"
+LABEL_COLUMNS = ()  # if one is named, rows are plain
 _TURNS = {"messages": ("role", "content"), "conversations": ("from", "value")}
 _PAIRS = {"instruction": "output", "prompt": "completion"}
 _MORE = {"id", "text", "input", "system", "history"}
@@ -29,8 +30,8 @@ def recognizes(rows: Sequence[Any]) -> str | None:
 def read(row: Any, spec: DataSpec) -> NoReturn:
     """Raise a DataError that names the form and says what to do."""
     raise DataError(
-        f"{_form(row)} are made for chat models and have no labels: write rows with a column of texts and one of "
-        'labels instead, such as {"text": "Fair price", "labels": ["price"]}'
+        f"{_form(row)} are made for chat models: write rows with a column of texts and one of labels instead, such as "
+        '{"text": "Fair price", "labels": ["price"]}, or name them with --text_column and --label_column'
     )
 
 

@@ -13,7 +13,7 @@ from bert_multilabel.errors import DataError
 from .shapes import are_objects, as_objects, as_row
 
 NAME = "doccano"
-_KEYS = ("annotations", "label", "labels", "entities")
+LABEL_COLUMNS = ("annotations", "label", "labels", "entities")
 _IN_PARTS = (
     "{key!r} holds labels of parts of a text, such as {span}, but whole texts are classified here: export a project "
     "for text classification, or write a column 'labels' with the labels of each text"
@@ -24,7 +24,7 @@ def recognizes(rows: Sequence[Any]) -> str | None:
     """Return what the first rows of an old export, or of one with labels of parts of texts, have; else None."""
     if not are_objects(rows, "text"):
         return None
-    for key in _KEYS:
+    for key in LABEL_COLUMNS:
         lists = [_items(row, key) for row in rows]
         if None not in lists and (items := [item for found in lists for item in found or []]):
             return f"rows have {key!r} such as {shorten(items[0])}"
@@ -39,7 +39,7 @@ def read(row: Any, spec: DataSpec) -> list[dict[str, Any]]:
         BadValue: If a value has another form.
     """
     row = as_row(row)
-    for key in _KEYS:
+    for key in LABEL_COLUMNS:
         if spans := [item for item in _items(row, key) or [] if isinstance(item, list) or "start_offset" in item]:
             raise DataError(_IN_PARTS.format(key=key, span=shorten(spans[0])))
     judgements: dict[str, list[str]] = {}

@@ -7,9 +7,11 @@ from bert_multilabel.data.spec import DataSpec
 from bert_multilabel.data.values import shorten
 from bert_multilabel.errors import DataError
 
+from .questions import choose_question, with_question
 from .shapes import are_objects, are_objects_in_list, as_name, as_names, as_object, as_objects, as_row, single_values
 
 NAME = "Label Studio"
+_KIND = "control"
 _ANNOTATIONS = ("annotations", "completions")  # the second before version 1.0
 
 
@@ -24,16 +26,18 @@ def recognizes(rows: Sequence[Any]) -> str | None:
     return None
 
 
-def check(rows: Sequence[Any], spec: DataSpec) -> None:
-    """Raise a DataError if the first rows have several controls with choices and none is named, or not the named."""
+def prepare(rows: Sequence[Any], spec: DataSpec) -> DataSpec:
+    """Return the spec with the control whose choices are the labels.
+
+    Raises:
+        DataError: If the first rows have choices of several controls and none is named, or not the named one.
+    """
     controls: set[str] = set()
     for row in rows:
         for key in (*_ANNOTATIONS, "predictions") if spec.use_suggestions else _ANNOTATIONS:
             for judgement in as_objects(as_row(row).get(key), key):
                 controls.update(_choices(judgement)[0])
-    _check_controls(controls, spec)
-    if missing := [name for name in spec.label_columns if name not in controls]:
-        raise DataError(f"no control {missing[0]!r} has choices; those that have are {shorten(sorted(controls))}")
+    return with_question(controls, spec, _KIND)
 
 
 def read(row: Any, spec: DataSpec) -> list[dict[str, Any]]:
@@ -57,24 +61,13 @@ def read(row: Any, spec: DataSpec) -> list[dict[str, Any]]:
 
 def _labels(judgement: dict[str, Any], spec: DataSpec) -> list[str]:
     choices, others = _choices(judgement)
-    if spec.label_columns:
-        return [name for control in spec.label_columns for name in choices.get(control, [])]
-    _check_controls(choices, spec)
-    if others and not choices:
+    control = choose_question(choices, spec, _KIND)
+    if others and control is None:
         raise DataError(
             f"an annotation has no choices but values of {shorten(sorted(others))}, which are no labels of a whole "
             "text: if no choice was made there, name the control that has choices, such as --label_column topic"
         )
-    return [name for names in choices.values() for name in names]
-
-
-def _check_controls(controls: set[str] | dict[str, list[str]], spec: DataSpec) -> None:
-    if len(controls) > 1 and not spec.label_columns:
-        names = sorted(controls)
-        raise DataError(
-            f"annotators chose in several controls: {shorten(names)}; name the one whose choices are the labels, such "
-            f"as --label_column {names[0]}"
-        )
+    return [] if control is None else choices.get(control, [])
 
 
 def _choices(judgement: dict[str, Any]) -> tuple[dict[str, list[str]], set[str]]:

@@ -10,6 +10,7 @@ from bert_multilabel.errors import DataError
 from .shapes import are_objects, are_objects_in_list, as_name, as_objects, as_row
 
 NAME = "LightTag"
+LABEL_COLUMNS = ("classifications",)
 
 
 def recognizes(rows: Sequence[Any]) -> str | None:
@@ -23,14 +24,19 @@ def recognizes(rows: Sequence[Any]) -> str | None:
     return "rows have 'content', 'classifications' and 'seen_by'" if are_objects(rows, "seen_by") else None
 
 
-def check(rows: Sequence[Any], spec: DataSpec) -> None:
-    """Raise a DataError if the first rows have labels of parts of texts alone."""
+def prepare(rows: Sequence[Any], spec: DataSpec) -> DataSpec:
+    """Return the spec as it is.
+
+    Raises:
+        DataError: If the first rows have labels of parts of texts alone.
+    """
     if are_objects(rows) and not any(row.get("classifications") for row in rows):
         if any(row.get("annotations") for row in rows):
             raise DataError(
                 "'annotations' mark parts of a text, and 'classifications' are empty, but whole texts are classified "
                 "here: export a task that has classes, or write a column 'labels' with the labels of each text"
             )
+    return spec
 
 
 def read(row: Any, spec: DataSpec) -> list[dict[str, Any]]:

@@ -10,6 +10,7 @@ from bert_multilabel.errors import DataError
 from .shapes import are_objects, as_list, as_name, as_objects, as_row
 
 NAME = "Prodigy"
+LABEL_COLUMNS = ("accept", "label")
 _ANSWERS = ("accept", "reject", "ignore")
 
 

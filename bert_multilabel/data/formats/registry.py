@@ -14,6 +14,7 @@ from bert_multilabel.data.table import Batch, Reader, rows_in_batches
 from bert_multilabel.data.values import BadValue, shorten
 from bert_multilabel.errors import DataError
 
+from .questions import LABELS
 from .sample import take_sample
 
 # In the order in which they are tried; the last takes any text with columns.
@@ -22,20 +23,26 @@ EXPORTS = ("doccano", "label_studio", "prodigy", "argilla", "spacy_cats", "light
 _ROWS_LOOKED_AT = 100
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ExportReader:
     """Reads the rows of an annotation tool as plain rows with text and labels.
 
     Attributes:
         rows: Reads the rows as they are in the file.
+        path: Of the file.
         export: Name of the module that knows what they mean.
-        spec: What is known about the data.
+        spec: What is known about the data, and how this export is read.
+        label_column: What the column of the labels is called.
+        kept: Columns of the file that plain rows have, too.
         said: What was recognized.
     """
 
     rows: Reader
+    path: str
     export: str
     spec: DataSpec
+    label_column: str = LABELS
+    kept: tuple[str, ...] = ()
     said: str
     features: Features = field(default_factory=Features)
 
@@ -51,14 +58,20 @@ class ExportReader:
                 except BadValue as error:
                     plain.append((number, f"column {error.column!r}: {error}"))
                     continue
+                except DataError as error:
+                    raise DataError(f"{self.path}, row {number}: {error}") from error
                 left_out += not judgements
-                plain += [(number, judgement) for judgement in judgements]
+                plain += [(number, self._plain_row(row, judgement)) for judgement in judgements]
             # Judgements on one text stay in one batch.
             yield next(rows_in_batches(plain, len(plain) + 1), Batch([], {}))._replace(left_out=left_out)
 
     def lines(self, numbers: Collection[int]) -> Mapping[int, int]:
         """Return the lines of the file on which rows start."""
         return self.rows.lines(numbers)
+
+    def _plain_row(self, row: Any, judgement: dict[str, Any]) -> dict[str, Any]:
+        kept = {name: row[name] for name in self.kept if isinstance(row, dict) and name in row}
+        return kept | {self.label_column if key == LABELS else key: value for key, value in judgement.items()}
 
 
 def open_file(path: str, spec: DataSpec) -> Reader:
@@ -73,22 +86,42 @@ def open_file(path: str, spec: DataSpec) -> Reader:
             continue
         if container.recognizes(sample, spec) is not None:
             reader: Reader = container.read(sample, spec)
-            return _as_export(reader, spec)
+            return _as_export(path, reader, spec)
     raise DataError(
         f"cannot read {path!r}: it is none of csv, tsv, json, jsonl, parquet, Arrow and xlsx, and no export of an "
         f"annotation tool; it begins with {shorten(sample.first or sample.magic)}"
     )
 
 
-def _as_export(reader: Reader, spec: DataSpec) -> Reader:
+def _as_export(path: str, reader: Reader, spec: DataSpec) -> Reader:
     first = next((batch for batch in reader.batches() if batch.numbers), None)
     rows = [] if first is None else list(islice(_in_rows(first), _ROWS_LOOKED_AT))
     for name in EXPORTS if rows else ():
         if (export := _module(name)) is None:
             continue
         if (reason := export.recognizes(rows)) is not None:
-            return ExportReader(reader, name, spec, f"{reader.said}, an export of {export.NAME} ({reason})")
+            if not {*spec.label_columns} <= {LABELS, *getattr(export, "LABEL_COLUMNS", spec.label_columns)}:
+                return reader  # other labels are wanted than those of the tool
+            return ExportReader(
+                rows=reader,
+                path=path,
+                export=name,
+                spec=_prepared(path, export, rows, spec),
+                label_column=next(iter(spec.label_columns), LABELS),
+                kept=(*spec.text_columns, *filter(None, (spec.text_pair_column, spec.id_column))),
+                said=f"{reader.said}, an export of {export.NAME} ({reason})",
+            )
     return reader
+
+
+def _prepared(path: str, export: ModuleType, rows: list[Any], spec: DataSpec) -> DataSpec:
+    if not hasattr(export, "prepare"):
+        return spec
+    try:
+        prepared: DataSpec = export.prepare(rows, spec)
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from error
+    return prepared
 
 
 def _in_rows(batch: Batch) -> Iterator[Any]:

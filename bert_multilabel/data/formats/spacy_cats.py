@@ -9,6 +9,7 @@ from bert_multilabel.data.values import BadValue, shorten
 from .shapes import as_object, as_row, is_number
 
 NAME = "spaCy"
+LABEL_COLUMNS = ("cats",)
 
 
 def recognizes(rows: Sequence[Any]) -> str | None:

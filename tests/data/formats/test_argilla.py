@@ -91,11 +91,11 @@ def labels(row, spec=PLAIN):
 @pytest.mark.parametrize(
     ("row", "reason", "text_column"),
     [
-        (flat([["price", "gift"]], ["submitted"]), "'topic.responses'", "review"),
+        (flat([["price", "gift"]], ["submitted"]), "'topic.responses.status'", "review"),
         (nested(topic=["price", "gift"]), "'fields' and 'responses'", "review"),
         (listed((["price", "gift"], "submitted")), "'topic' with 'user_id', 'value' and 'status'", "review"),
         (feedback((["price", "gift"], "submitted")), "'fields' and 'responses'", "review"),
-        (old(["price", "gift"]), "'annotation', 'prediction' and 'multi_label'", "text"),
+        (old(["price", "gift"]), "'annotation', 'multi_label' and 'status'", "text"),
     ],
 )
 def test_answers_are_labels(row, reason, text_column):
@@ -203,26 +203,37 @@ def test_several_inputs_are_columns():
     ],
 )
 def test_several_questions_are_asked_for(row):
-    with pytest.raises(DataError, match=r"several questions: \['mood', 'topic'\];.* --label_column mood"):
+    with pytest.raises(DataError, match=r"from several questions: \['mood', 'topic'\];.* --label_column mood"):
         argilla.read(row, DataSpec())
     assert labels(row, DataSpec(label_column="mood")) == [["happy"]]
     assert labels(row, DataSpec(label_column="topic")) == [["gift"]]
-    with pytest.raises(DataError, match=r"no question 'moods'; the questions are \['mood', 'topic'\]"):
-        argilla.check([row], DataSpec(label_column="moods"))
+    with pytest.raises(DataError, match=r"no question 'moods' with labels; .*\['mood', 'topic'\]"):
+        argilla.prepare([row], DataSpec(label_column="moods"))
 
 
 def test_several_questions_in_different_rows_are_asked_for():
     rows = [nested(topic=["gift"]), nested(mood="happy")]
     with pytest.raises(DataError, match="several questions"):
-        argilla.check(rows, DataSpec())
-    argilla.check(rows, DataSpec(label_column="mood"))
+        argilla.prepare(rows, DataSpec())
+    argilla.prepare(rows, DataSpec(label_column="mood"))
     assert [labels(row, DataSpec(label_column="mood")) for row in rows] == [[], [["happy"]]]
 
 
-def test_first_rows_without_answers_are_recognized():
-    assert argilla.recognizes([listed(), listed((["gift"], "submitted"))])
-    assert argilla.recognizes([flat(None, None, ["gift"]), flat([["gift"]], ["submitted"])])
-    assert argilla.recognizes([nested(), nested(topic=["gift"])])
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [listed(), listed((["gift"], "submitted"))],
+        [flat(None, None), flat(None, None, ["price"]), flat([["gift"]], ["submitted"])],
+        [nested(), nested(topic=["gift"])],
+        [feedback(), feedback((["gift"], "submitted"))],
+        [old(None, "Default"), old(None, prediction=[["price", 0.9]])],
+    ],
+)
+def test_rows_without_answers_are_recognized_among_others(rows):
+    without_null = [{key: value for key, value in row.items() if value is not None} for row in rows]
+    for first in (rows, rows[::-1], without_null, without_null[::-1]):
+        assert argilla.recognizes(first)
+    assert [labels(row, SUGGESTED) for row in without_null] == [labels(row, SUGGESTED) for row in rows]
 
 
 @pytest.mark.parametrize(
@@ -237,6 +248,7 @@ def test_first_rows_without_answers_are_recognized():
         (feedback(("x", "submitted")) | {"responses": [3]}, "3 is not a JSON object"),
         (feedback() | {"suggestions": [{"value": "x"}]}, "None is not the name"),
         (old(7), "7 is not a list"),
+        (listed() | {"topic": "gift"}, "'gift' is not a list"),
         (old(None, prediction=[["gift"]]), r"\['gift'\] is not a label with a score"),
         (old(None, prediction=[["gift", "high"]]), "is not a label with a score"),
     ],
@@ -251,6 +263,8 @@ def test_values_of_another_form(row, problem):
     [
         [{"text": TEXT, "labels": [], "labels-suggestion": []}],
         [{"text": TEXT, "labels": ["gift"], "labels-suggestion": None}],
+        [{"text": TEXT, "multi_label": True, "status": "Validated"}],
+        [{"text": TEXT, "annotation": ["gift"], "multi_label": True}],
         [{"text": TEXT, "annotation": ["gift"], "status": "Validated"}],
         [{"text": TEXT, "annotation": "['gift']", "prediction": "", "multi_label": "True"}],
         [{"text": TEXT, "topic.responses": ["gift"]}],

@@ -32,7 +32,7 @@ ANSWER = {"role": "assistant", "content": "price, gift"}
 )
 def test_chat_data_is_refused(row, reason, form):
     assert chat.recognizes([row, row]) == f"rows have {reason}"
-    with pytest.raises(DataError, match=f"^{form} are made for chat models and have no labels: write rows") as caught:
+    with pytest.raises(DataError, match=f"^{form} are made for chat models: write rows") as caught:
         chat.read(row, DataSpec())
     assert not isinstance(caught.value, BadValue)
 

@@ -1,11 +1,13 @@
 """What holds for the formats of all annotation tools together."""
 
 import copy
+import json
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bert_multilabel.data.examples import load_examples
 from bert_multilabel.data.formats import argilla, chat, doccano, label_studio, lighttag, prodigy, spacy_cats
 from bert_multilabel.data.spec import DataSpec
 from bert_multilabel.data.values import BadValue
@@ -172,6 +174,159 @@ def test_recognition_quotes_a_column(form):
     assert any(repr(column) in tool.recognizes([row]) for column in columns)
 
 
+# Labels that are written in a form are read back
+
+
+def as_label_studio(text, names):
+    result = [{**_CHOICE, "value": {"choices": names}}] if names else []
+    return {"data": {"text": text}, "annotations": [{"result": result}]}
+
+
+def as_prodigy_choice(text, names):
+    return {"text": text, "options": [{"id": name} for name in _NAMES], "accept": names, "answer": "accept"}
+
+
+def as_doccano(text, names):
+    return {"text": text, "annotations": [{"label": _NAMES.index(name) + 1, "user": 1} for name in names]}
+
+
+def as_argilla_1(text, names):
+    return {"text": text, "topic": [{**_ANSWER, "value": names}], "topic-suggestion": None}
+
+
+def as_argilla_2(text, names):
+    return {"text": text, "topic.responses": [names], "topic.responses.status": ["submitted"]}
+
+
+def as_argilla_fields(text, names):
+    return {"fields": {"text": text}, "responses": {"topic": [{"value": names, "user_id": "u"}]}}
+
+
+def as_spacy(text, names):
+    return [text, {"cats": {name: float(name in names) for name in _NAMES}}]
+
+
+def as_lighttag(text, names):
+    classes = [{"classname": name, "classified_by": [{"annotator": "ann"}]} for name in names]
+    return {"content": text, "seen_by": [{"annotator": "ann"}], "classifications": classes}
+
+
+_NAMES = ["a, b", "price", "it's", '"gift"', "größe|farbe", "[x]", "0"]
+FORMS = {
+    as_label_studio: label_studio,
+    as_prodigy_choice: prodigy,
+    as_doccano: doccano,
+    as_argilla_1: argilla,
+    as_argilla_2: argilla,
+    as_argilla_fields: argilla,
+    as_spacy: spacy_cats,
+    as_lighttag: lighttag,
+}
+
+
+@pytest.mark.parametrize("write_row", FORMS)
+@given(data=st.lists(st.tuples(hostile.texts, st.lists(st.sampled_from(_NAMES), unique=True)), min_size=1))
+def test_labels_are_read_as_they_were_written(write_row, data):
+    tool = FORMS[write_row]
+    rows = json.loads(json.dumps([write_row(text, names) for text, names in data]))
+    assert tool.recognizes(rows) is not None or not any(names for _, names in data)
+    for (text, names), row in zip(data, rows, strict=True):
+        (read,) = tool.read(row, DataSpec(label_names=_NAMES))
+        labels = read["labels"]
+        assert read["text"] == text
+        assert names == labels if isinstance(labels, list) else {*names} == {n for n in labels if labels[n]}
+
+
+# Files of annotation tools
+
+
+@pytest.fixture
+def load(tmp_path):
+    """Load examples from rows that are written to a file: texts with the names of their labels."""
+
+    def load(rows, **known):
+        path = tmp_path / "rows.json"
+        path.write_text(json.dumps(rows), encoding="utf-8")
+        loaded = load_examples(str(path), **known)
+        return [
+            (row["text"], {name for name, value in zip(loaded.label_names, row["labels"], strict=True) if value == 1})
+            for row in loaded.splits["train"]
+        ]
+
+    return load
+
+
+def judged(text, answer, *accepted, **more):
+    options = [{"id": "price", "text": "Price"}, {"id": "gift", "text": "Gift"}]
+    return {"text": text, "options": options, "accept": [*accepted], "answer": answer} | more
+
+
+CHOICES = [
+    judged("A cheap gift", "accept", "price", "gift", title="Soap", topics=["soap"]),
+    judged("It is blue", "ignore", "price", title="Cup", topics=["cup"]),
+    judged("For my aunt", "accept", "gift", title="Hat", topics=["hat"]),
+]
+
+
+@pytest.mark.parametrize("known", [{}, {"label_column": "accept"}, {"label_column": "labels"}])
+def test_a_column_of_the_tool_may_be_named(load, known):
+    assert load(CHOICES, **known) == [("A cheap gift", {"price", "gift"}), ("For my aunt", {"gift"})]
+
+
+def test_another_text_column_may_be_named(load):
+    assert load(CHOICES, text_column="title") == [("Soap", {"price", "gift"}), ("Hat", {"gift"})]
+
+
+def test_another_label_column_makes_rows_plain(load):
+    assert load(CHOICES, label_column="topics") == [
+        ("A cheap gift", {"soap"}),
+        ("It is blue", {"cup"}),
+        ("For my aunt", {"hat"}),
+    ]
+
+
+def test_a_question_is_named_by_the_label_column(load):
+    rows = [
+        {"data": {"review": text}, "annotations": [{"result": [{**_CHOICE, "from_name": "topic"}, _CHOICE]}]}
+        for text in ("Cheap as can be", "It costs very little")
+    ]
+    with pytest.raises(DataError, match=r"rows.json: labels may come from several controls: \['mood', 'topic'\]"):
+        load(rows)
+    assert load(rows, label_column="mood") == [("Cheap as can be", {"price"}), ("It costs very little", {"price"})]
+
+
+def test_instructions_are_plain_rows_if_columns_are_named(load):
+    rows = [
+        {"instruction": "Name the topic", "input": "A cheap one", "output": "price"},
+        {"instruction": "Name the topic", "input": "For my aunt", "output": "gift"},
+    ]
+    with pytest.raises(
+        DataError, match="rows.json, row 1: rows of 'instruction' and 'output' are made for chat models"
+    ):
+        load(rows)
+    assert load(rows, text_column="input", label_column="output") == [
+        ("A cheap one", {"price"}),
+        ("For my aunt", {"gift"}),
+    ]
+
+
+def test_annotators_who_disagree_are_a_problem_without_a_rule(load):
+    def answered(text, *values):
+        answers = [{"user_id": f"u{n}", "value": value, "status": "submitted"} for n, value in enumerate(values)]
+        return {"text": text, "topic": answers, "topic-suggestion": None}
+
+    rows = [
+        answered("A cheap gift", ["price"], ["price", "gift"], ["price"]),
+        answered("For my aunt", ["gift"], ["gift"]),
+    ]
+    with pytest.raises(DataError, match=r"rows.json, row 1.*, its 3 annotators disagree: pass --annotators"):
+        load(rows)
+    assert load(rows, annotators="majority") == [("A cheap gift", {"price"}), ("For my aunt", {"gift"})]
+
+
+# Hostile rows
+
+
 def check_read(tool, row):
     """Read a row: rows of text and labels are the result, or an error that was raised on purpose."""
     for spec in SPECS:
@@ -189,10 +344,10 @@ def check_rows(rows):
     for tool in TOOLS:
         reason = tool.recognizes(rows)
         assert reason is None or isinstance(reason, str) and len(reason) < 200
-        if reason is not None and hasattr(tool, "check"):
+        if reason is not None and hasattr(tool, "prepare"):
             for spec in SPECS:
                 try:
-                    tool.check(rows, spec)
+                    tool.prepare(rows, spec)
                 except DataError:
                     continue
 

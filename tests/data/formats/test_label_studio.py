@@ -61,19 +61,28 @@ def test_exports_before_version_1():
 
 def test_several_controls_are_asked_for():
     row = task([chosen("clean"), chosen("happy", control="mood")], review="Nice")
-    with pytest.raises(DataError, match=r"several controls: \['mood', 'opinion'\];.* --label_column mood"):
+    with pytest.raises(DataError, match=r"from several controls: \['mood', 'opinion'\];.* --label_column mood"):
         label_studio.read(row, DataSpec())
     assert label_studio.read(row, DataSpec(label_column="mood"))[0]["labels"] == ["happy"]
-    assert label_studio.read(row, DataSpec(label_column=["opinion", "mood"]))[0]["labels"] == ["clean", "happy"]
+    with pytest.raises(DataError, match="several controls"):
+        label_studio.read(row, DataSpec(label_column=["opinion", "mood"]))
 
 
 def test_several_controls_in_different_rows_are_asked_for():
     rows = [task([chosen("clean")], review="Nice"), task([chosen("happy", control="mood")], review="Good")]
     with pytest.raises(DataError, match="several controls"):
-        label_studio.check(rows, DataSpec())
-    label_studio.check(rows, DataSpec(label_column="mood"))
-    with pytest.raises(DataError, match=r"no control 'moods' has choices; those that have are \['mood', 'opinion'\]"):
-        label_studio.check(rows, DataSpec(label_column="moods"))
+        label_studio.prepare(rows, DataSpec())
+    spec = label_studio.prepare(rows, DataSpec(label_column="mood"))
+    assert [label_studio.read(row, spec)[0]["labels"] for row in rows] == [[], ["happy"]]
+    with pytest.raises(DataError, match=r"no control 'moods' with labels; .*\['mood', 'opinion'\]"):
+        label_studio.prepare(rows, DataSpec(label_column="moods"))
+
+
+@pytest.mark.parametrize("label_column", [None, "opinion", "labels"])
+def test_the_only_control_of_the_first_rows_is_that_of_all(label_column):
+    spec = label_studio.prepare([task([chosen("clean")], review="Nice")], DataSpec(label_column=label_column))
+    assert label_studio.read(task([chosen("happy", control="mood")], review="Good"), spec)[0]["labels"] == []
+    assert label_studio.read(task([COMMENT], review="Good"), spec)[0]["labels"] == []
 
 
 def test_predictions_are_used_on_request_where_nobody_answered():

@@ -54,8 +54,8 @@ def test_labels_of_parts_of_texts_alone_are_refused():
     rows = [example([ANN]) | {"annotations": [{"tag": "BRAND", "start": 0, "end": 4}]}, example([ANN])]
     assert lighttag.recognizes(rows) == "rows have 'content', 'classifications' and 'seen_by'"
     with pytest.raises(DataError, match="'annotations' mark parts of a text, and 'classifications' are empty"):
-        lighttag.check(rows, DataSpec())
-    lighttag.check([*rows, example([ANN], price=[ANN])], DataSpec())
+        lighttag.prepare(rows, DataSpec())
+    lighttag.prepare([*rows, example([ANN], price=[ANN])], DataSpec())
 
 
 @pytest.mark.parametrize(
