@@ -16,9 +16,9 @@ from collections.abc import Sequence
 import torch
 
 from bert_multilabel import Explainer
-from bert_multilabel.data.spec import DataSpec
 from bert_multilabel.data.examples import load_splits
 from bert_multilabel.data.label_names import read_label_names
+from bert_multilabel.data.spec import DataSpec
 from bert_multilabel.explain.explainer import Word
 from bert_multilabel.loading import load_trained
 from bert_multilabel.model.scoring import MultiLabelScorer

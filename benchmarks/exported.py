@@ -14,8 +14,8 @@ from pathlib import Path
 
 import torch
 
-from bert_multilabel.data.spec import DataSpec
 from bert_multilabel.data.examples import load_splits
+from bert_multilabel.data.spec import DataSpec
 from bert_multilabel.export.onnx_model import OnnxModel
 from bert_multilabel.loading import load_trained
 from bert_multilabel.model.scoring import PRECISIONS, MultiLabelScorer

@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 from quality import MODES, PEERS, argument_parser, parse, read_truth, show, show_means, train
 
-from bert_multilabel.data.spec import DataSpec
 from bert_multilabel.data.examples import load_splits
 from bert_multilabel.data.label_names import read_label_names
+from bert_multilabel.data.spec import DataSpec
 
 UNNAMED = "-unnamed"
 

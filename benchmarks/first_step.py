@@ -3,7 +3,7 @@
 `python benchmarks/first_step.py --backbone DIR --train_file FILE.jsonl [--rows 10000 1000000]`
 
 Real rows are repeated until there are enough of them, and written as csv with the labels joined by "|". Each run is a
-fresh process that stops where the first step would begin: reading, checking, tokenizing and making the model are timed.
+fresh process that stops where the first step would begin: reading, checking, tokenizing and making the model count.
 """
 
 import argparse

@@ -17,9 +17,9 @@ from datasets import Dataset
 from stopwatch import seconds_of
 
 from bert_multilabel import from_backbone
-from bert_multilabel.data.spec import DataSpec
 from bert_multilabel.data.examples import load_splits
 from bert_multilabel.data.label_names import read_label_names
+from bert_multilabel.data.spec import DataSpec
 from bert_multilabel.data.tokenizing import Collator, encode_rows
 from bert_multilabel.model.scoring import MultiLabelScorer
 from bert_multilabel.training.cpu import cpu_training

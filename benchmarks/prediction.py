@@ -24,9 +24,9 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipe
 
 from bert_multilabel import MultiLabelTokenizer, hamming_score
 from bert_multilabel.auto import MultiLabelConfig
-from bert_multilabel.data.spec import DataSpec
 from bert_multilabel.data.examples import load_splits
 from bert_multilabel.data.label_names import read_label_names
+from bert_multilabel.data.spec import DataSpec
 from bert_multilabel.model.modeling_multilabel import MODEL_CLASSES
 from bert_multilabel.model.output_format import prediction_records
 from bert_multilabel.model.scoring import PRECISIONS, MultiLabelScorer

@@ -28,9 +28,9 @@ from transformers import (
 )
 
 from bert_multilabel import from_backbone
-from bert_multilabel.data.spec import DataSpec
 from bert_multilabel.data.examples import load_splits
 from bert_multilabel.data.label_names import read_label_names
+from bert_multilabel.data.spec import DataSpec
 from bert_multilabel.data.tokenizing import Collator, encode_rows
 from bert_multilabel.model.scoring import scoring_tokenizer
 from bert_multilabel.training.arguments import parse_arguments

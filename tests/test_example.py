@@ -7,9 +7,9 @@ import pytest
 from transformers import AutoTokenizer
 
 from bert_multilabel import MultiLabelTokenizer
-from bert_multilabel.data.spec import DataSpec
 from bert_multilabel.data.examples import load_splits
 from bert_multilabel.data.label_names import read_label_names
+from bert_multilabel.data.spec import DataSpec
 from bert_multilabel.training.arguments import parse_arguments
 from bert_multilabel.training.run import run
 

@@ -59,7 +59,7 @@ class Cleaner:
     def batches(self) -> Iterator[dict[str, Any]]:
         """Yield clean examples in batches by column, and raise `BadRows` at the end, with all bad rows."""
         problems: list[tuple[int, str]] = []
-        rows = (self._clean(batch, problems) for batch in self.reader.batches())
+        rows: Iterator[Rows] = (self._clean(batch, problems) for batch in self.reader.batches())
         if self.spec.one_label_per_line or self.spec.annotators is not None:
             rows = fold_rows(rows, Fold(self.spec.annotators or "union"))
         rows = fold_annotators(rows, self.spec.annotators, problems)

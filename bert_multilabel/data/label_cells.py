@@ -150,7 +150,7 @@ def _read_object(value: dict[str, Any], column: str) -> Cell:
 
 
 def _name_in(item: dict[str, Any], column: str) -> str:
-    name = next((item[key] for key in _NAME_KEYS if isinstance(item.get(key), str)), None)
+    name: str | None = next((item[key] for key in _NAME_KEYS if isinstance(item.get(key), str)), None)
     if name is None:
         keys = " nor ".join(map(repr, _NAME_KEYS))
         raise BadValue(f"{shorten(item)} has neither {keys}: write the names of the labels", column)

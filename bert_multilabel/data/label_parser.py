@@ -373,13 +373,15 @@ def _find_form(
         or kind is Kind.IDS
         and _are_vectors([c.items for c in with_labels if c.kind is kind], known)
     ):
-        return LabelForm.VECTOR, _check_vectors(column, [cell.items for cell in with_labels], known)
+        _check_vectors(column, with_labels[0].items, known)
+        return LabelForm.VECTOR, None
     if kind is not Kind.TEXT:
         return _FORM_OF_KIND[kind], None
     texts = [cell.items[0] for cell in with_labels if cell.kind is Kind.TEXT and cell.items[0] not in known]
     if not spec.labels_as_they_are and spec.label_delimiter is None and texts:
         if _is_text_of_bits(texts, known):
-            return LabelForm.VECTOR, _check_vectors(column, [re.findall("[01]", texts[0])], known)
+            _check_vectors(column, re.findall("[01]", texts[0]), known)
+            return LabelForm.VECTOR, None
         if known and all(_JOINED_IDS.fullmatch(text) for text in texts):
             return LabelForm.JOINED_IDS, None
     delimiter = spec.label_delimiter and _ESCAPES.get(spec.label_delimiter, spec.label_delimiter)
@@ -404,8 +406,8 @@ def _is_text_of_bits(texts: list[str], known: list[str]) -> bool:
     return all(map(_BITS.fullmatch, texts)) and len(set(map(len, texts))) == 1
 
 
-def _check_vectors(column: str, vectors: list[list[Any]], known: list[str]) -> None:
-    size = len(vectors[0])
+def _check_vectors(column: str, vector: list[Any], known: list[str]) -> None:
+    size = len(vector)
     if not known:
         raise DataError(
             f"column {column!r} holds vectors of {size} numbers without names: pass --label_names_file with {size} "

@@ -12,7 +12,7 @@ from .values import is_number, shorten
 _FEW_ROWS = 20  # with fewer, the number of labels says nothing
 # A column with more distinct labels holds texts or ids: each row would become a vector of this length.
 _MOST_NAMES_FOUND = 10_000
-_BRACKETS = ("[]", "()", "{}", "<>")
+_BRACKETS = (("[", "]"), ("(", ")"), ("{", "}"), ("<", ">"))
 _QUOTES = "\"'`"
 _JOINS = re.compile(r"[|;,#/&+\n\t: _-]")
 

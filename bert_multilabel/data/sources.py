@@ -196,7 +196,7 @@ def _load_saved(path: str) -> Dataset:
 
 
 def _files_of(path: str) -> list[str]:
-    """Return the files of a pattern, or of a folder without hidden ones and those in which Spark notes its progress."""
+    """Return the files of a pattern, or of a folder: without hidden ones, and Spark's notes of its progress."""
     folder = Path(path)
     if not folder.is_dir():
         return sorted(found for found in glob(path, recursive=True) if Path(found).is_file())

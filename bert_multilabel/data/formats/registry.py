@@ -82,8 +82,7 @@ def open_file(path: str, spec: DataSpec) -> Reader:
     """
     sample = take_sample(path, spec)
     for name in CONTAINERS:
-        if (container := _module(name)) is None:
-            continue
+        container = _module(name)
         if container.recognizes(sample, spec) is not None:
             reader: Reader = container.read(sample, spec)
             return _as_export(path, reader, spec)
@@ -97,8 +96,7 @@ def _as_export(path: str, reader: Reader, spec: DataSpec) -> Reader:
     first = next((batch for batch in reader.batches() if batch.numbers), None)
     rows = [] if first is None else list(islice(_in_rows(first), _ROWS_LOOKED_AT))
     for name in EXPORTS if rows else ():
-        if (export := _module(name)) is None:
-            continue
+        export = _module(name)
         if (reason := export.recognizes(rows)) is not None:
             if not {*spec.label_columns} <= {LABELS, *getattr(export, "LABEL_COLUMNS", spec.label_columns)}:
                 return reader  # other labels are wanted than those of the tool
@@ -134,7 +132,4 @@ def _in_rows(batch: Batch) -> Iterator[Any]:
 
 
 def _module(name: str) -> ModuleType:
-    try:
-        return import_module(f"{__package__}.{name}")
-    except ModuleNotFoundError:
-        return None
+    return import_module(f"{__package__}.{name}")
