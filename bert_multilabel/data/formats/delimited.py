@@ -230,17 +230,19 @@ def read(sample: Sample, spec: DataSpec) -> DelimitedReader:
     header = next(_sampled(sample, dialect), [])
     if not header:
         raise DataError(f"{sample.path} has no rows")
-    if spec.column_names is not None:
-        _check_number(sample, dialect, header, spec.column_names)
+    # The first line may hold just the names that are passed.
+    named = None if spec.column_names == [*map(str.strip, header)] else spec.column_names
+    if named is not None:
+        _check_number(sample, dialect, header, named)
     reader = DelimitedReader(
         path=sample.path,
         encoding=sample.encoding,
         dialect=dialect,
-        names=[*(spec.column_names or header)],
-        has_header=spec.column_names is None,
+        names=[*(named or header)],
+        has_header=named is None,
     )
     reader = replace(reader, dialect=_checked_quoting(reader, sample))
-    if spec.column_names is None:
+    if named is None:
         reader = replace(reader, names=_names_in(sample, reader.dialect, spec))
     _check_names(sample.path, reader.names)
     return reader

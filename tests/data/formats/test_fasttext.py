@@ -112,7 +112,7 @@ def test_any_labels_come_back(tmp_path_factory, rows):
 _PIECES = st.sampled_from(["__label__", "__label__a", " ", "\n", "\t", "\0", ","])
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(content=st.lists(_PIECES.map(str.encode) | hostile.texts.map(str.encode) | st.binary(max_size=4)).map(b"".join))
 def test_any_bytes_are_rows_or_an_error_that_names_the_file(tmp_path_factory, content):
     path = tmp_path_factory.getbasetemp() / "bytes.txt"

@@ -92,7 +92,7 @@ _PIECES = st.sampled_from(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(content=st.lists(_PIECES.map(str.encode) | hostile.texts.map(str.encode) | st.binary(max_size=4)).map(b"".join))
 def test_any_bytes_are_refused_with_a_reason_or_not(tmp_path_factory, content):
     path = tmp_path_factory.getbasetemp() / "bytes.txt"
