@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 from datasets import Dataset, DatasetDict, Features, IterableDataset, load_dataset
 from datasets.exceptions import DatasetsError
 
@@ -19,7 +20,7 @@ from bert_multilabel.errors import DataError, MultiLabelError
 from bert_multilabel.utils.files import sha256
 
 from .cache import dataset_digest
-from .formats.columnar import INDEX_NAME, columns_of
+from .formats.columnar import columns_of, is_kept
 from .formats.registry import open_file
 from .formats.sample import take_sample
 from .spec import DataSpec
@@ -47,30 +48,48 @@ class DatasetReader:
 
     Attributes:
         dataset: Stored or streamed.
+        name: Of the dataset in messages.
         named: The columns that the user names.
-        said: What it is.
     """
 
     dataset: Dataset | IterableDataset
+    name: str = "the dataset"
     named: frozenset[str] = frozenset()
-    said: str = "dataset"
 
     @property
     def features(self) -> Features:
         """The types of the columns; none of a stream that does not tell them."""
         return self.dataset.features or Features()
 
+    @property
+    def said(self) -> str:
+        """What it is."""
+        return "dataset"
+
     def batches(self) -> Iterator[Batch]:
         """Begin a pass over the rows."""
-        # As Arrow tables: ids stay ids, and columns of images or sound are not decoded.
         start = 1
-        for table in self.dataset.with_format("arrow").iter(batch_size=BATCH_SIZE):
-            yield Batch(range(start, start + table.num_rows), columns_of(table, self.named))
-            start += table.num_rows
+        try:
+            for columns in self._columns():
+                size = max(map(len, columns.values()), default=0)
+                yield Batch(range(start, start + size), columns)
+                start += size
+        # Streams read their files only now.
+        except (pa.ArrowException, DatasetsError, OSError, ValueError) as error:
+            raise DataError(f"{self.name} cannot be read: {error}") from error
 
     def lines(self, numbers: Collection[int]) -> Mapping[int, int]:
         """Return no lines."""
         return {}
+
+    def _columns(self) -> Iterator[dict[str, list[Any]]]:
+        if self.dataset.features is None:  # a list that is empty in the first rows would have another type later
+            for columns in self.dataset.with_format(None).iter(batch_size=BATCH_SIZE):
+                yield {name: list(cells) for name, cells in columns.items() if is_kept(name, self.named)}
+            return
+        # As Arrow tables: ids stay ids, and columns of images or sound are not decoded.
+        for table in self.dataset.with_format("arrow").iter(batch_size=BATCH_SIZE):
+            yield columns_of(table, self.named)
 
 
 @dataclass(frozen=True, eq=False)  # data frames do not compare to true or false
@@ -94,7 +113,7 @@ class FrameReader:
 
     def batches(self) -> Iterator[Batch]:
         """Begin a pass over the rows."""
-        kept = [name for name in self.frame.columns if name in self.named or not INDEX_NAME.fullmatch(name)]
+        kept = [name for name in self.frame.columns if is_kept(name, self.named)]
         texts = {name: _holds_texts(self.frame[name]) for name in kept}
         for start in range(0, len(self.frame), BATCH_SIZE):
             part = self.frame.iloc[start : start + BATCH_SIZE]
@@ -173,16 +192,15 @@ def content_digest(path: str) -> str:
 def _of_dataset(name: str, dataset: Dataset | IterableDataset, spec: DataSpec) -> Source:
     # The source of a stream may change at any time.
     digest = partial(dataset_digest, dataset) if isinstance(dataset, Dataset) else None
-    return Source(name, DatasetReader(dataset, spec.named_columns), digest)
+    return Source(name, DatasetReader(dataset, name, spec.named_columns), digest)
 
 
 # Files
 
 
 def _open_path(path: str, spec: DataSpec) -> Source:
-    if Path(path).is_dir():
-        if (Path(path) / "state.json").is_file():  # written by Dataset.save_to_disk
-            return _of_dataset(path, _load_saved(path), spec)
+    if (Path(path) / "state.json").is_file():  # written by Dataset.save_to_disk
+        return _of_dataset(path, _load_saved(path), spec)
     if Path(path).is_dir() or has_magic(path) and not Path(path).exists():
         return _open_several(path, _files_of(path), spec)
     return Source(path, open_file(path, spec), partial(_file_digest, path))

@@ -5,7 +5,7 @@ import pickle
 import numpy as np
 import pandas as pd
 import pytest
-from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
+from datasets import ClassLabel, Dataset, DatasetDict, Features, IterableDataset, Value
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -133,7 +133,7 @@ def test_a_file_without_rows_among_others_moves_no_number(tmp_path):
         (tmp_path / f"{name}.json").write_text(json.dumps(rows))
     source = open_source(tmp_path, SPEC, "train")
     assert numbers_in(source) == [1, 2]
-    assert located(source.name, source.reader, [(2, "bad")]) == [f"{tmp_path}/c.json, row 1, bad"]
+    assert located(source.name, source.reader, [(2, "bad")]) == [f"{tmp_path}/c.json, row 1 (line 1), bad"]
 
 
 def test_the_digest_of_several_files_is_that_of_all(folder):
@@ -224,6 +224,29 @@ def test_the_digest_of_a_dataset_is_that_of_its_values_and_a_stream_has_none():
     stream = open_source(first.to_iterable_dataset(), SPEC, "train")
     assert stream.digest is None
     assert texts(stream) == texts(stream) == ["x"]
+
+
+def yield_rows():
+    yield {"text": "good", "labels": ["price"], "Unnamed: 0": 0}
+    yield {"text": "bad", "labels": [], "Unnamed: 0": 1}
+
+
+def yield_rows_that_end():
+    yield from yield_rows()
+    raise OSError("the disk is gone")
+
+
+def test_a_stream_need_not_tell_its_types():
+    source = open_source(IterableDataset.from_generator(yield_rows), SPEC, "train")
+    assert source.reader.features == Features()
+    assert rows_in(source) == [{"text": "good", "labels": ["price"]}, {"text": "bad", "labels": []}]
+    assert numbers_in(source) == [1, 2]
+
+
+def test_a_stream_that_cannot_be_read_is_named():
+    source = open_source(IterableDataset.from_generator(yield_rows_that_end), SPEC, "train")
+    with pytest.raises(DataError, match="the train data cannot be read: the disk is gone"):
+        rows_in(source)
 
 
 def test_the_index_of_pandas_is_left_out_of_a_dataset(save_dataset):

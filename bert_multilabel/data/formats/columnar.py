@@ -31,7 +31,7 @@ _SMALL_GROUP, _SMALL_FILE = 2**22, 2**27
 _ROWS = 64  # turned into Python values at a time: few, since each may hold the same cell of `_SMALL_GROUP` bytes
 _BYTES_PER_ROW = 100  # of memory in Python, without its cells
 # pandas writes the numbers of rows as columns of these names.
-INDEX_NAME = re.compile(r"__index_level_\d+__|Unnamed: 0(\.\d+)?")
+_INDEX_NAME = re.compile(r"__index_level_\d+__|Unnamed: 0(\.\d+)?")
 
 
 def recognizes(sample: Sample, spec: DataSpec) -> str | None:
@@ -92,11 +92,12 @@ def columns_of(table: pa.Table | pa.RecordBatch, named: Collection[str] = ()) ->
     The index of pandas is left out, unless it is among the columns that the user names.
     """
     fields = zip(table.schema, table.columns, strict=True)
-    return {
-        field.name: _values(field.type, column)
-        for field, column in fields
-        if field.name in named or not INDEX_NAME.fullmatch(field.name)
-    }
+    return {field.name: _values(field.type, column) for field, column in fields if is_kept(field.name, named)}
+
+
+def is_kept(name: str, named: Collection[str]) -> bool:
+    """Whether a column is more than the index of pandas, or named by the user."""
+    return name in named or not _INDEX_NAME.fullmatch(name)
 
 
 def _values(kind: pa.DataType, column: pa.Array | pa.ChunkedArray) -> list[Any]:
