@@ -28,7 +28,7 @@ HEADER_NAMES = frozenset(
 
 _BY_EXTENSION = {".csv": ",", ".tsv": "\t", ".tab": "\t", ".psv": "|"}
 _NO_SEPARATOR = "\udfff"  # for files of a single column: no decoded text holds half of a surrogate pair
-_LONGEST_FIELD = 2**27  # so that a quote that is never closed does not take the rest of a large file into memory
+_LONGEST_FIELD = 2**25  # so that a quote that is never closed does not take the rest of a large file into memory
 _SEPARATOR_LINE = re.compile(r'"?sep=([^\w"\\ ])"?', re.IGNORECASE)
 _INDEX_NAME = re.compile(r"|Unnamed: 0(\.\d+)*|__index_level_\d+__")
 _BACKSLASH = re.compile(r'(\\["\\])|\\')
