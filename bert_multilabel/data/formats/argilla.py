@@ -185,7 +185,8 @@ def _parse_listed(row: dict[str, Any]) -> _Record:
     questions = {key for key, value in row.items() if _are_answers(value)}
     questions |= {key.removesuffix(_SUGGESTED) for key in row if key.endswith(_SUGGESTED)}
     suggested = {f"{name}{_SUGGESTED}{end}" for name in questions for end in ("", "-metadata")}
-    texts = {key: row[key] for key in row.keys() - questions - suggested - _OF_THE_TOOL - {"metadata"}}
+    others = questions | suggested | _OF_THE_TOOL | {"metadata"}
+    texts = {key: value for key, value in row.items() if key not in others}
     identifier = {"id": row["external_id"]} if "external_id" in row else {}
     responses = {name: _answers(row.get(name), name) for name in questions}
     suggestions = {name: row.get(f"{name}{_SUGGESTED}") for name in questions}

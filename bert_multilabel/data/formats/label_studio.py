@@ -1,4 +1,4 @@
-"""The JSON export of Label Studio. Its JSON-MIN and CSV exports are plain rows, with choices as label cells."""
+"""The JSON and JSON-MIN exports of Label Studio. Its CSV export is plain rows, with choices as label cells."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,11 +12,16 @@ from .shapes import are_objects, are_objects_in_list, as_name, as_names, as_obje
 
 NAME = "Label Studio"
 _KIND = "control"
+_MIN = {"annotator", "lead_time"}  # columns of JSON-MIN
+_OF_THE_TOOL = _MIN | {"annotation_id", "created_at", "updated_at", "agreement"}
 _ANNOTATIONS = ("annotations", "completions")  # the second before version 1.0
 
 
 def recognizes(rows: Sequence[Any]) -> str | None:
     """Return what the first rows of an export have, else None."""
+    if are_objects(rows, *_MIN):
+        controls = sorted(_min_controls(rows))
+        return f"rows have 'annotator' and 'lead_time', and choices in {controls[0]!r}" if controls else None
     if not are_objects(rows, "data") or not all(isinstance(row["data"], dict) for row in rows):
         return None
     for key in (*_ANNOTATIONS, "predictions"):
@@ -32,6 +37,9 @@ def prepare(rows: Sequence[Any], spec: DataSpec) -> DataSpec:
     Raises:
         DataError: If the first rows have choices of several controls and none is named, or not the named one.
     """
+    if are_objects(rows, *_MIN):
+        is_named = any(set(spec.label_columns) & row.keys() - _OF_THE_TOOL for row in rows)
+        return spec if is_named else with_question(_min_controls(rows), spec, _KIND)
     controls: set[str] = set()
     for row in rows:
         for key in (*_ANNOTATIONS, "predictions") if spec.use_suggestions else _ANNOTATIONS:
@@ -48,6 +56,8 @@ def read(row: Any, spec: DataSpec) -> list[dict[str, Any]]:
         BadValue: If a value has another form.
     """
     row = as_row(row)
+    if row.keys() >= _MIN:
+        return [_read_min(row, spec)]
     judgements = [item for key in _ANNOTATIONS for item in as_objects(row.get(key), key)]
     if not judgements and spec.use_suggestions:
         judgements = as_objects(row.get("predictions"), "predictions")
@@ -82,3 +92,25 @@ def _choices(judgement: dict[str, Any]) -> tuple[dict[str, list[str]], set[str]]
         else:
             others.add(control if isinstance(control, str) else "relations")
     return choices, others
+
+
+# JSON-MIN: a row for each annotation; a control is missing where nothing was chosen
+
+
+def _min_controls(rows: Sequence[dict[str, Any]]) -> set[str]:
+    """Return the columns with choices in any row, or else those that some rows lack."""
+    columns = {key for row in rows for key in row} - _OF_THE_TOOL
+    with_choices = {key for row in rows for key in columns & row.keys() if _are_choices(row[key])}
+    return with_choices or {key for key in columns if any(row.get(key) is None for row in rows)}
+
+
+def _are_choices(value: object) -> bool:
+    return isinstance(value, dict) and value.keys() == {"choices"}
+
+
+def _read_min(row: dict[str, Any], spec: DataSpec) -> dict[str, Any]:
+    control = choose_question({key for key, value in row.items() if _are_choices(value)}, spec, _KIND)
+    value = row.get(control) if control is not None else None
+    names = as_names(value["choices"] if isinstance(value, dict) and _are_choices(value) else value, str(control))
+    columns = {key: value for key, value in row.items() if key not in _OF_THE_TOOL | {control}}
+    return {**single_values(columns), "labels": names}

@@ -83,6 +83,10 @@ ROWS = {
         },
     ),
     "label studio predictions": (label_studio, {"data": {"text": "Cheap"}, "predictions": [{"result": [_CHOICE]}]}),
+    "label studio min": (
+        label_studio,
+        {"id": 1, "text": "Cheap", "mood": {"choices": ["price", "gift"]}, "annotator": 1, "lead_time": 3.5},
+    ),
     "lighttag": (
         lighttag,
         {
@@ -120,7 +124,7 @@ PLAIN = [
     {"text": "Cheap", "cats": ["price"]},
     {"text": "Cheap", "tags": ["price"], "responses": 3, "suggestion": "none"},
     {"id": 1, "text": "Cheap", "topic": "price", "annotator": 1, "lead_time": 3.5},
-    {"id": 1, "text": "Cheap", "topic": {"choices": ["price", "gift"]}, "annotator": 1, "lead_time": 3.5},
+    {"id": 1, "text": "Cheap", "topic": {"choices": ["price", "gift"]}},
     {"data": "Cheap", "label": ["price"]},
     {"content": "Cheap", "classifications": "price"},
     {"title": "Soap", "body": "Cheap", "genres": ["price"]},

@@ -111,6 +111,57 @@ def test_other_values_are_no_labels(other):
     assert label_studio.read(task([other], review="Acme is nice"), spec)[0]["labels"] == []
 
 
+# JSON-MIN
+
+
+def brief(text, **chosen):
+    return {"id": 3, "text": text, **chosen, "annotator": 1, "annotation_id": 9, "lead_time": 2.5}
+
+
+BRIEF = [
+    brief("Spotless, near the station", opinion={"choices": ["clean", "central"]}),
+    brief("Spotless", opinion="clean"),
+    brief("A room"),
+    brief("So so", opinion=None),
+]
+
+
+@pytest.mark.parametrize("label_column", [None, "opinion", "labels"])
+def test_nothing_chosen_in_json_min(label_column):
+    assert label_studio.recognizes(BRIEF) == "rows have 'annotator' and 'lead_time', and choices in 'opinion'"
+    spec = label_studio.prepare(BRIEF, DataSpec(label_column=label_column))
+    assert [label_studio.read(row, spec) for row in BRIEF] == [
+        [{"id": 3, "text": "Spotless, near the station", "labels": ["clean", "central"]}],
+        [{"id": 3, "text": "Spotless", "labels": ["clean"]}],
+        [{"id": 3, "text": "A room", "labels": []}],
+        [{"id": 3, "text": "So so", "labels": []}],
+    ]
+
+
+def test_single_choices_that_some_rows_of_json_min_lack():
+    assert label_studio.recognizes(BRIEF[1:]) == "rows have 'annotator' and 'lead_time', and choices in 'opinion'"
+    spec = label_studio.prepare(BRIEF[1:], DataSpec())
+    assert [label_studio.read(row, spec)[0]["labels"] for row in BRIEF[1:]] == [["clean"], [], []]
+
+
+def test_several_controls_in_json_min_are_asked_for():
+    rows = [brief("Nice", opinion={"choices": ["clean", "central"]}, mood={"choices": ["happy", "calm"]}, stars="5")]
+    with pytest.raises(DataError, match=r"several controls: \['mood', 'opinion'\]"):
+        label_studio.prepare(rows, DataSpec())
+    for control, labels in (("mood", ["happy", "calm"]), ("stars", ["5"])):
+        spec = label_studio.prepare(rows, DataSpec(label_column=control))
+        assert label_studio.read(rows[0], spec)[0]["labels"] == labels
+    with pytest.raises(DataError, match="no control 'moods' with labels"):
+        label_studio.prepare(rows, DataSpec(label_column="moods"))
+
+
+@pytest.mark.parametrize("value", [3, {"choices": 3}, {"choices": [3]}, {"rating": 3}])
+def test_values_of_json_min_that_are_no_choices(value):
+    with pytest.raises(BadValue) as caught:
+        label_studio.read(brief("Nice", opinion=value), DataSpec(label_column="opinion"))
+    assert caught.value.column == "opinion"
+
+
 @pytest.mark.parametrize(
     ("annotation", "problem"),
     [
@@ -128,7 +179,8 @@ def test_values_of_another_form(annotation, problem):
 @pytest.mark.parametrize(
     "rows",
     [
-        [{"id": 1, "text": "Nice", "opinion": {"choices": ["clean", "loud"]}, "annotator": 1, "lead_time": 2.5}],
+        [{"id": 1, "text": "Nice", "opinion": {"choices": ["clean", "loud"]}}],
+        [{"id": 1, "text": "Nice", "opinion": "clean", "annotator": 1, "lead_time": 2.5}],
         [{"data": "Nice", "annotations": []}],
         [{"data": {"text": "Nice"}, "annotations": ["clean"]}],
         [{"data": {"text": "Nice"}}],
