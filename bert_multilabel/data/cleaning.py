@@ -30,7 +30,7 @@ class Cleaner:
         reader: Reads the raw rows.
         columns: The columns in use.
         parser: Parses the labels; None without labels.
-        id_names: The names of the ids in the label column, if the dataset tells them.
+        id_names: The names of the ids in label columns, by column in the first split, if the dataset tells them.
         id_type: Name of the type of all ids.
         spec: How texts are joined and rows are folded.
     """
@@ -40,7 +40,7 @@ class Cleaner:
     reader: Reader
     columns: Columns
     parser: LabelParser | None
-    id_names: list[str] | None
+    id_names: dict[str, list[str]]
     id_type: str
     spec: DataSpec
 

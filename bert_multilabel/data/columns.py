@@ -14,7 +14,7 @@ from bert_multilabel.errors import DataError
 from .label_parser import LabelParser
 from .spec import DataSpec
 from .table import Table
-from .values import shorten
+from .values import are_no_and_yes, few, shorten
 
 logger = logging.get_logger(__name__)
 
@@ -139,8 +139,9 @@ def describe_columns(table: Table, columns: Columns, spec: DataSpec, parser: Lab
     for cells in rows:
         padded = [cell.ljust(width) for cell, width in zip(cells, widths, strict=False)]
         lines.append("  ".join(["", *padded, cells[3]]).rstrip())
-    if unused := [column for column in table.columns if column not in set(chain.from_iterable(by_role.values()))]:
-        lines.append(f"  not used: {_few(unused)}")
+    used = set(chain.from_iterable(by_role.values()))
+    if unused := [column for column in table.columns if column not in used]:
+        lines.append(f"  not used: {few(unused)}")
     if guessed := [role for role, names in by_role.items() if names and not getattr(spec, _OPTIONS[role])]:
         options = ", ".join(f"--{_OPTIONS[role]}" for role in guessed)
         lines.append(
@@ -175,14 +176,18 @@ def _only(table: Table, role: str, found: list[str]) -> str | None:
     if len(best) > 1 and role != "id":
         option = f"--{_OPTIONS[role]}"
         joined = f", or --text_column {' '.join(best)} to join them" if role == "text" else ""
-        raise DataError(f"{table.source}: several columns may be the {role}: {_few(best)}; pass {option}{joined}")
+        raise DataError(f"{table.source}: several columns may be the {role}: {few(best)}; pass {option}{joined}")
     return best[0] if best else None
 
 
 def _by_common_name(table: Table, names: Iterable[str], spec: DataSpec) -> list[str]:
     taken = {*spec.label_columns, *spec.text_columns, spec.text_pair_column, spec.id_column}
     known = [_normal(name) for name in names]
-    return [column for name in known for column in table.columns if _normal(column) == name and column not in taken]
+    by_name: dict[str, list[str]] = {}
+    for column in table.columns:
+        if column not in taken:
+            by_name.setdefault(_normal(column), []).append(column)
+    return [column for name in known for column in by_name.get(name, ())]
 
 
 def _normal(name: str) -> str:
@@ -192,7 +197,7 @@ def _normal(name: str) -> str:
 def _find_sentences(table: Table, others: set[str | None]) -> list[str]:
     found = [column for column in table.columns if column not in others and table.facts(column).holds_sentences]
     if len(found) != 1:
-        what = f"several columns hold sentences: {_few(found)}" if found else "no column looks like the text"
+        what = f"several columns hold sentences: {few(found)}" if found else "no column looks like the text"
         raise DataError(f"{table.source}: {what}: pass --text_column{_listed(table)}{_headerless(table)}")
     return found
 
@@ -215,7 +220,7 @@ def _offer_numbers(table: Table, others: set[str | None]) -> str:
     numbers = [name for name in table.columns if name not in others and table.facts(name).holds_shares]
     if not numbers:
         return ""
-    return f"; columns of numbers, such as {_few(numbers)}, need --label_values shares or votes>=K with --label_column"
+    return f"; columns of numbers, such as {few(numbers)}, need --label_values shares or votes>=K with --label_column"
 
 
 def _find_id(table: Table, spec: DataSpec) -> str | None:
@@ -261,7 +266,8 @@ def _kind_of(table: Table, columns: list[str], spec: DataSpec) -> LabelColumns:
         names = hold_names and is_text and has_text and (is_numbered or _repeat(table, columns))
         return LabelColumns.NAMES if names else LabelColumns.ONE_PER_LABEL
     (column,) = columns
-    is_named = spec.label_names in (None, [column]) and table.id_names(column) is None
+    of_ids = table.id_names(column)
+    is_named = spec.label_names in (None, [column]) and (of_ids is None or are_no_and_yes(of_ids))
     is_number = spec.label_values is not None and table.facts(column).holds_numbers
     is_one_label = is_named and (table.facts(column).holds_zero_one or is_number)
     return LabelColumns.ONE_PER_LABEL if is_one_label else LabelColumns.CELLS
@@ -282,7 +288,7 @@ def _zero_one_columns(table: Table, rest: list[str]) -> list[str]:
     if flags and len(flags) < len(found):
         labels = " ".join(column if column.isidentifier() else repr(column) for column in found if column not in flags)
         raise DataError(
-            f"{table.source}: 0/1 columns such as {_few(flags)} may be labels or not: pass --label_column {labels}, "
+            f"{table.source}: 0/1 columns such as {few(flags)} may be labels or not: pass --label_column {labels}, "
             "or name all that are labels"
         )
     return found
@@ -291,7 +297,7 @@ def _zero_one_columns(table: Table, rest: list[str]) -> list[str]:
 def _is_no_label(table: Table, column: str) -> bool:
     """Whether a column of numbers is an index or a weight: by its name, or since all its rows hold 1."""
     words = re.split(r"[\s_-]", column.casefold())
-    is_constant = table.rows > 1 and table.facts(column).is_all_one
+    is_constant = table.rows > 1 and table.facts(column).is_all_one and table.id_names(column) is None
     return "id" in words or column.casefold() in _NO_LABELS or is_constant
 
 
@@ -311,7 +317,7 @@ def _has_known_label(table: Table, column: str, label_names: list[str]) -> bool:
 
 def _in_table(table: Table, name: str) -> str | None:
     """Return the column with a name, else the only one that differs just in case and surrounding blanks."""
-    if name in table.columns:
+    if name in table:
         return name
     alike = [column for column in table.columns if column.strip().casefold() == name.strip().casefold()]
     return alike[0] if len(alike) == 1 else None
@@ -332,7 +338,3 @@ def _listed(table: Table) -> str:
     names = [shorten(column) for column in table.columns[:_COLUMNS_SHOWN]]
     more = len(table.columns) - len(names)
     return f"; name one of {', '.join(names)}" + (f" or {more} more" if more else "")
-
-
-def _few(names: list[str]) -> str:
-    return ", ".join(map(shorten, names[:3])) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

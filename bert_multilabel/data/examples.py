@@ -5,14 +5,14 @@ All sources become a `datasets.Dataset` with the columns `text`, and if there ar
 """
 
 import shlex
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from itertools import islice
 from typing import Any
 
 import numpy as np
-from datasets import Dataset
+from datasets import Dataset, Features
 from numpy.typing import NDArray
 from transformers.utils import logging
 
@@ -28,6 +28,7 @@ from .sources import Source, open_dataset, open_files, open_source
 from .spec import DataSpec
 from .streaming import ExampleStream, UnchangedExamples
 from .table import BATCH_SIZE, SPLITS, BadRows, Table, id_names
+from .values import are_no_and_yes, few
 
 logger = logging.get_logger(__name__)
 
@@ -245,10 +246,16 @@ class Plan:
             reader=source.reader,
             columns=columns,
             parser=self.parser,
-            id_names=id_names(source.reader.features, columns.labels[0]) if columns.labels else None,
+            id_names=_id_names(source.reader.features, columns),
             id_type=self.id_types[split],
             spec=spec,
         )
+
+
+def _id_names(features: Features, columns: Columns) -> dict[str, list[str]]:
+    """Return the names of the ids in label columns, by the name of the column in the first split."""
+    in_split = zip(columns.label_names, columns.labels, strict=False)
+    return {name: names for name, column in in_split if (names := id_names(features, column)) is not None}
 
 
 def _find_plan(sources: dict[str, Source], spec: DataSpec) -> Plan:
@@ -266,6 +273,8 @@ def _label_parser(tables: dict[str, Table], columns: dict[str, Columns], spec: D
     names, kind = columns[first].label_names, columns[first].label_columns
     in_split = {split: dict(zip(names, columns[split].labels, strict=True)) for split in tables}
     if kind is LabelColumns.ONE_PER_LABEL:
+        for split, table in tables.items():
+            _check_id_names(table, in_split[split].values())
         return LabelParser.of_columns(names, spec, _without_zero(tables, in_split))
     if kind is LabelColumns.NAMES:
         cells = {
@@ -275,6 +284,16 @@ def _label_parser(tables: dict[str, Table], columns: dict[str, Columns], spec: D
     cells_of_one = {split: table.cells(in_split[split][names[0]]) for split, table in tables.items()}
     given = (table.id_names(in_split[split][names[0]]) for split, table in tables.items())
     return LabelParser.of_cells(names[0], cells_of_one, spec, next(filter(None, given), None))
+
+
+def _check_id_names(table: Table, columns: Iterable[str]) -> None:
+    """Raise a DataError if the ids in 0/1 columns have other names than words for no and yes."""
+    for column in columns:
+        if (names := table.id_names(column)) is not None and not are_no_and_yes(names):
+            raise DataError(
+                f"{table.source}: column {column!r} holds ids of the names {few(names)}, not of no and yes: pass "
+                f"--label_column {column} if these are the labels, or name other columns"
+            )
 
 
 def _without_zero(tables: dict[str, Table], in_split: dict[str, dict[str, str]]) -> list[str]:
@@ -287,7 +306,7 @@ def _without_zero(tables: dict[str, Table], in_split: dict[str, dict[str, str]])
     found = []
     for name, column in in_split[first].items():
         facts = tables[first].facts(column)
-        if facts.holds_marks and not facts.has_zero:
+        if facts.holds_marks and not facts.has_zero and tables[first].id_names(column) is None:
             if facts.has_hidden:
                 raise DataError(
                     f"{tables[first].source}: column {column!r} holds 1 and -1 but no 0: write 0 where -1 means no, "

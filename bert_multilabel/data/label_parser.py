@@ -22,7 +22,7 @@ from bert_multilabel.errors import DataError
 from .label_cells import Cell, Kind, is_null_word, read_cell
 from .label_suspicions import check_names
 from .spec import DataSpec
-from .values import BadValue, key_of, mark, shorten, text_problem, unknown_label
+from .values import BadValue, few, key_of, mark, shorten, text_problem, unknown_label
 
 Cells = Sequence[tuple[Any, int]]  # each different cell of a column, and its number of rows
 
@@ -139,7 +139,7 @@ class LabelParser:
             votes=float(votes[1]) if votes else None,
             are_shares=spec.label_values == "shares",
             blank_is_zero=blank,
-            notes=[f"no 0 in {', '.join(map(repr, blank))}: blank cells are read as 0"] if blank else [],
+            notes=[f"no 0 in {few(blank)}: blank cells are read as 0"] if blank else [],
         )
 
     @classmethod
@@ -199,16 +199,16 @@ class LabelParser:
         notes += _null_words(column, cells, known)
         return replace(parser, label_names=known or sorted(counts), notes=notes)
 
-    def parse(self, values: Mapping[str, Any], id_names: list[str] | None = None) -> list[float]:
+    def parse(self, values: Mapping[str, Any], id_names: Mapping[str, list[str]] = {}) -> list[float]:
         """Parse the labels in a row's values by column into L floats; NaN means "not annotated".
 
-        Ids are positions in `id_names`, by default in the label names.
+        Ids are positions in the `id_names` of their column, by default in the label names.
 
         Raises:
             BadValue: If a value has another form than the dataset, or an unknown label.
         """
         if self.form is LabelForm.COLUMNS:
-            return [self._number(values.get(name), name) for name in self.label_names]
+            return [self._number(values.get(name), name, id_names.get(name)) for name in self.label_names]
         if self.form is LabelForm.NAME_COLUMNS:
             return self._multi_hot(self._names_in(values, self.columns))
         cell = self._read(values.get(self.columns[0]))
@@ -216,10 +216,10 @@ class LabelParser:
             return self._vector(cell)
         if self.form is LabelForm.MAPPING:
             return self._mapping(cell)
-        return self._multi_hot(self.names_in(cell, id_names))
+        return self._multi_hot(self.names_in(cell, id_names.get(self.columns[0])))
 
     def parse_batch(
-        self, columns: Mapping[str, list[Any]], size: int, id_names: list[str] | None = None
+        self, columns: Mapping[str, list[Any]], size: int, id_names: Mapping[str, list[str]] = {}
     ) -> tuple[NDArray[np.float32], dict[int, BadValue]]:
         """Parse B rows, given by column.
 
@@ -247,10 +247,10 @@ class LabelParser:
         column = self.columns[0]
         names = id_names or self.label_names
         if self.form in (LabelForm.IDS, LabelForm.ONE_ID):
-            return [self._name_of_id(item, names) for item in cell.items]
+            return [self._name_of_id(item, names, column) for item in cell.items]
         items = cell.items
         if self.form is LabelForm.JOINED_IDS:
-            return [self._name_of_id(item, names) for item in _joined_ids(items, column)]
+            return [self._name_of_id(item, names, column) for item in _joined_ids(items, column)]
         if self.form is LabelForm.MAPPING:
             return [_clean_name(name, name, column) for name, _ in items]
         if cell.kind is Kind.TEXT and items and self.delimiter is not None and items[0] not in self._known:
@@ -267,6 +267,10 @@ class LabelParser:
     @cached_property
     def _known(self) -> frozenset[str]:
         return frozenset(self.label_names)
+
+    @cached_property
+    def _blank_is_zero(self) -> frozenset[str]:
+        return frozenset(self.blank_is_zero)
 
     @cached_property
     def _parsed(self) -> dict[Hashable, NDArray[np.float32]]:
@@ -292,10 +296,9 @@ class LabelParser:
         items, column, expected = cell.items, self.columns[0], len(self.label_names)
         if cell.kind is Kind.TEXT and items:
             text = items[0]
-            parts = list(text) if _BITS.fullmatch(text) else re.findall(r"[01](?:\.0*)?", text)
             if not (_BITS.fullmatch(text) or _SPACED_BITS.fullmatch(text)):
                 raise BadValue(f"{shorten(text)} is {cell.kind}, but other rows hold {self.form}", column)
-            items = [float(part) for part in parts]
+            items = [float(part) for part in _bits_in(text)]
         if items and len(items) != expected:
             raise BadValue(f"{shorten(items)} has {len(items)} numbers, but there are {expected} labels", column)
         if bad := [item for item in items if not (0 <= item <= 1 or math.isnan(item))]:
@@ -309,10 +312,12 @@ class LabelParser:
         found = (numbers.get(name, missing) for name in self.label_names)
         return [math.nan if number is None else float(number) for number in found]
 
-    def _number(self, value: Any, column: str) -> float:
+    def _number(self, value: Any, column: str, id_names: list[str] | None) -> float:
+        if id_names is not None and value is not None and value != -1:
+            value = self._name_of_id(value, id_names, column)
         number = mark(value)
         if number is not None and math.isnan(number):
-            return 0.0 if column in self.blank_is_zero else number
+            return 0.0 if column in self._blank_is_zero else number
         if self.votes is None and not self.are_shares:
             if number is None:
                 raise BadValue(f"{shorten(value)} is not 0 or 1 (leave it empty if it is not annotated)", column)
@@ -327,8 +332,7 @@ class LabelParser:
             raise BadValue(f"{shorten(value)} is not a {'number of votes' if self.votes else 'share'}", column)
         return found
 
-    def _name_of_id(self, item: int, names: list[str]) -> str:
-        column = self.columns[0]
+    def _name_of_id(self, item: int, names: list[str], column: str) -> str:
         if self.label_ids is not None and names is self.label_names:
             if item not in self.label_ids:
                 raise BadValue(f"id {shorten(item)} is none of {shorten(self.label_ids)}", column)
@@ -373,14 +377,14 @@ def _find_form(
         or kind is Kind.IDS
         and _are_vectors([c.items for c in with_labels if c.kind is kind], known)
     ):
-        _check_vectors(column, with_labels[0].items, known)
+        _check_vectors(column, len(with_labels[0].items), known)
         return LabelForm.VECTOR, None
     if kind is not Kind.TEXT:
         return _FORM_OF_KIND[kind], None
     texts = [cell.items[0] for cell in with_labels if cell.kind is Kind.TEXT and cell.items[0] not in known]
     if not spec.labels_as_they_are and spec.label_delimiter is None and texts:
         if _is_text_of_bits(texts, known):
-            _check_vectors(column, re.findall("[01]", texts[0]), known)
+            _check_vectors(column, len(_bits_in(texts[0])), known)
             return LabelForm.VECTOR, None
         if known and all(_JOINED_IDS.fullmatch(text) for text in texts):
             return LabelForm.JOINED_IDS, None
@@ -400,14 +404,17 @@ def _are_vectors(lists: list[list[int]], known: list[str]) -> bool:
 def _is_text_of_bits(texts: list[str], known: list[str]) -> bool:
     """Whether all texts are zeros and ones, as many in each."""
     if all(map(_SPACED_BITS.fullmatch, texts)):
-        sizes = {len(re.findall("[01]", text.replace(".0", ""))) for text in texts}
+        sizes = {len(_bits_in(text)) for text in texts}
         # Two numbers may also be ids.
         return len(sizes) == 1 and (sizes != {2} or len(known) == 2 or any(text[0] == text[-1] for text in texts))
     return all(map(_BITS.fullmatch, texts)) and len(set(map(len, texts))) == 1
 
 
-def _check_vectors(column: str, vector: list[Any], known: list[str]) -> None:
-    size = len(vector)
+def _bits_in(text: str) -> list[str]:
+    return list(text) if _BITS.fullmatch(text) else re.findall(r"[01](?:\.0*)?", text)
+
+
+def _check_vectors(column: str, size: int, known: list[str]) -> None:
     if not known:
         raise DataError(
             f"column {column!r} holds vectors of {size} numbers without names: pass --label_names_file with {size} "

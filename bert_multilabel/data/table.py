@@ -220,6 +220,7 @@ class Table:
     def __init__(self, source: str, reader: Reader, digest: Callable[[], str] | None = None) -> None:
         self.source, self.reader, self.digest = source, reader, digest
         self.rows, self.left_out = 0, 0
+        self._features = reader.features  # once, since it may be made at each call
         self._facts: dict[str, ColumnFacts] = {}
         problems: list[tuple[int, str]] = []
         for batch in reader.batches():
@@ -235,6 +236,9 @@ class Table:
             raise DataError(f"{source} has no rows")
         self.columns = list(self._facts)
 
+    def __contains__(self, column: str) -> bool:
+        return column in self._facts
+
     def facts(self, column: str) -> ColumnFacts:
         """Return what the values of a column have in common; a missing column has only missing values."""
         return self._facts.get(column, ColumnFacts())
@@ -248,4 +252,4 @@ class Table:
 
     def id_names(self, column: str) -> list[str] | None:
         """Return the names of the ids in a column, if it is a ClassLabel or a list of them."""
-        return id_names(self.reader.features, column)
+        return id_names(self._features, column)

@@ -4,7 +4,7 @@ import difflib
 import math
 import re
 import sys
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 
 from bert_multilabel.errors import DataError
 
@@ -36,6 +36,16 @@ def mark(value: object) -> float | None:
     return _ZERO_ONE.get(text, _MARKS.get(text))
 
 
+def are_no_and_yes(names: Sequence[str]) -> bool:
+    """Whether the names of ids are words for no and yes, in any order: an id then means 0 or 1.
+
+    Example:
+        >>> are_no_and_yes(["yes", "no"]), are_no_and_yes(["sad", "glad"])
+        (True, False)
+    """
+    return len(names) == 2 and {mark(name) for name in names} == {0.0, 1.0}
+
+
 def key_of(value: object) -> Hashable:
     """Return a key that differs for different values, which may be lists; 1, True and "1" are different."""
     return value if type(value) is str else (type(value), repr(value))
@@ -59,6 +69,11 @@ def shorten(value: object, width: int = 80) -> str:
     except ValueError:  # Python's limit on digits
         return f"a number of more than {sys.get_int_max_str_digits()} digits"
     return text if len(text) <= width else f"{text[: width - 4]}...{text[-1]}"
+
+
+def few(names: Sequence[str]) -> str:
+    """Quote the first three names for a message, and count the others."""
+    return ", ".join(map(shorten, names[:3])) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def unknown_label(name: str, label_names: list[str]) -> str:

@@ -22,9 +22,9 @@ from bert_multilabel import (
     from_backbone,
     hamming_score,
 )
-from bert_multilabel.data.spec import DataSpec
 from bert_multilabel.data.examples import load_splits
 from bert_multilabel.data.label_descriptions import read_label_descriptions
+from bert_multilabel.data.spec import DataSpec
 from bert_multilabel.training.arguments import parse_arguments
 from bert_multilabel.training.run import run
 from tests.conftest import LABELS

@@ -13,9 +13,10 @@ from datasets import Dataset, Features, Value
 import bert_multilabel
 from bert_multilabel import MultiLabelPredictor, MultiLabelTokenizer
 from bert_multilabel.data.cache import FOLDER, cached_examples, dataset_digest, reopen_memory_map
-from bert_multilabel.data.spec import DataSpec
 from bert_multilabel.data.examples import load_splits
-from bert_multilabel.data.reading import BadRows, read_lines
+from bert_multilabel.data.formats.sample import read_lines
+from bert_multilabel.data.spec import DataSpec
+from bert_multilabel.data.table import BadRows
 from bert_multilabel.data.tokenizing import encode_rows
 from bert_multilabel.errors import DataError
 from bert_multilabel.utils import hashing

@@ -8,9 +8,9 @@ from datasets import ClassLabel, Dataset, Features, List, Value
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bert_multilabel.data.spec import DataSpec
 from bert_multilabel.data.examples import load_splits
-from bert_multilabel.data.reading import BadRows
+from bert_multilabel.data.spec import DataSpec
+from bert_multilabel.data.table import BadRows
 from bert_multilabel.errors import DataError
 
 TWO_ROWS = "text,labels\ngood,price|quality\nbad,\n"

@@ -9,11 +9,11 @@ from torch.utils.data import DataLoader
 
 from bert_multilabel import MultiLabelTokenizer
 from bert_multilabel.data import streaming
-from bert_multilabel.data.spec import DataSpec
 from bert_multilabel.data.examples import label_frequencies, load_splits
 from bert_multilabel.data.label_frequencies import LabelFrequencies
-from bert_multilabel.data.reading import BadRows
+from bert_multilabel.data.spec import DataSpec
 from bert_multilabel.data.streaming import ExampleStream, UnchangedExamples
+from bert_multilabel.data.table import BadRows
 from bert_multilabel.data.tokenizing import Collator
 from bert_multilabel.errors import DataError
 from tests.conftest import LABELS, make_rows

