@@ -62,12 +62,8 @@ def read(sample: Sample, spec: DataSpec) -> Reader:
     texts = [line for line in sample.lines if line.strip()]
     if len(texts) == 1:  # a first line may be longer than a sample
         texts = list(islice(_filled_lines(path, encoding), 2))
-    if len(texts) > 1:
-        for has_commas in (False, True):
-            parsed = [_parse_line(text, has_commas) for text in texts]
-            if _are_rows(parsed, has_commas):
-                said = "JSON lines that end with commas" if has_commas else "JSON lines"
-                return LinesReader(path=path, encoding=encoding, width=_width(parsed), commas=has_commas, said=said)
+    if len(texts) > 1 and (reader := _lines_reader(path, encoding, texts)) is not None:
+        return reader
     if sample.first.startswith("["):
         width = _width([value for _, value in islice(_items(path, encoding), _ROWS_LOOKED_AT)])
         return SequenceReader(path=path, encoding=encoding, is_array=True, width=width)
@@ -185,6 +181,16 @@ class DocumentReader:
     def lines(self, numbers: Collection[int]) -> Mapping[int, int]:
         """Return no lines: rows are not parsed one by one."""
         return {}
+
+
+def _lines_reader(path: str, encoding: str, texts: list[str]) -> LinesReader | None:
+    """Return the reader of one row per line, if at least half of these lines are rows."""
+    for has_commas in (False, True):
+        parsed = [_parse_line(text, has_commas) for text in texts]
+        if _are_rows(parsed, has_commas):
+            said = "JSON lines that end with commas" if has_commas else "JSON lines"
+            return LinesReader(path=path, encoding=encoding, width=_width(parsed), commas=has_commas, said=said)
+    return None
 
 
 class _Broken(str):
