@@ -23,7 +23,7 @@ from .cache import cached_examples, cached_json, column_batches, reopen_memory_m
 from .cleaning import Cleaner
 from .columns import Columns, LabelColumns, columns_in_split, describe_columns, find_columns, missing_column
 from .label_frequencies import LabelFrequencies
-from .label_parser import LabelForm, LabelParser
+from .label_parser import LabelForm, LabelParser, delimiter_option
 from .sources import Source, open_dataset, open_files, open_source
 from .spec import DataSpec
 from .streaming import ExampleStream, UnchangedExamples
@@ -223,7 +223,7 @@ class Plan:
             "text_pair_column": [columns.pair] if columns.pair else [],
             "label_column": columns.labels,
             "id_column": [columns.id] if columns.id else [],
-            "label_delimiter": [delimiter.encode("unicode_escape").decode()] if delimiter else [],
+            "label_delimiter": [delimiter_option(delimiter)] if delimiter else [],
         }
         for name, value in asdict(spec).items():
             if name in named or name in ("label_names", "label_ids") or value in (None, False):

@@ -25,6 +25,7 @@ _QUOTED = re.compile(r"""'([^'\\]*)'|"([^"\\]*)\"""")
 _TAGS = re.compile(r"(?:<[^<>]+>)+")
 # {a,"b c"}: an array of Postgres.
 _POSTGRES_ITEM = re.compile(r'"((?:[^"\\]|\\.)*)"|([^",{}\s][^",{}]*)')
+_ESCAPED = re.compile(r"\\(.)", re.DOTALL)
 _NAME_KEYS = ("name", "label")  # of objects that are labels
 
 
@@ -117,7 +118,7 @@ def _parse_braces(text: str, column: str) -> Any:
         value = ast.literal_eval(text)
         return sorted(value, key=str) if isinstance(value, set) else value
     inner = text[1:-1]
-    items = [match.expand(r"\1\2").strip() for match in _POSTGRES_ITEM.finditer(inner)]
+    items = [_ESCAPED.sub(r"\1", match[1] or match[2] or "").strip() for match in _POSTGRES_ITEM.finditer(inner)]
     if items and re.fullmatch(rf"\s*(?:{_POSTGRES_ITEM.pattern})(?:\s*,\s*(?:{_POSTGRES_ITEM.pattern}))*\s*", inner):
         return items
     raise BadValue(f'{shorten(text)} looks like a set but cannot be read; write it like ["a", "b"]', column)

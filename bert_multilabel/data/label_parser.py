@@ -82,6 +82,11 @@ def count_cells(values: Iterable[Any]) -> Cells:
     return [(value, count) for value, count in counts.values()]
 
 
+def delimiter_option(delimiter: str) -> str:
+    """Return a delimiter as it is written on a command line."""
+    return next((written for written, meant in _ESCAPES.items() if meant == delimiter), delimiter)
+
+
 @dataclass(frozen=True, kw_only=True)
 class LabelParser:
     """Parses the labels of rows that all have the same form.
@@ -255,7 +260,8 @@ class LabelParser:
             return [_clean_name(name, name, column) for name, _ in items]
         if cell.kind is Kind.TEXT and items and self.delimiter is not None and items[0] not in self._known:
             items = items[0].split(self.delimiter)
-        return [_clean_name(item, cell.items, column) for item in items]
+        written = cell.items[0] if cell.kind is Kind.TEXT and cell.items else cell.items
+        return [_clean_name(item, written, column) for item in items]
 
     def __str__(self) -> str:
         if self.form is LabelForm.COLUMNS and self.votes is not None:
@@ -446,7 +452,7 @@ def _find_delimiter(column: str, texts: list[str], spec: DataSpec, known: list[s
         if not known and _may_be_joined(delimiter, parts, whole):
             raise DataError(
                 f"column {column!r}: {shorten(joined[0])} may be one label or several: pass --label_delimiter "
-                f"{delimiter.encode('unicode_escape').decode()!r} to split such texts, or --labels_as_they_are"
+                f"'{delimiter_option(delimiter)}' to split such texts, or --labels_as_they_are"
             )
     return None
 
