@@ -281,9 +281,16 @@ def _repeat(table: Table, columns: list[str]) -> bool:
 
 def _zero_one_columns(table: Table, rest: list[str]) -> list[str]:
     """Return the columns of 0 and 1, without those that are written in another way than most of them."""
-    found = [column for column in rest if table.facts(column).holds_marks and not _is_no_label(table, column)]
-    styles = Counter(table.facts(column).style for column in found)
-    found = [column for column in found if table.facts(column).style == styles.most_common(1)[0][0]]
+    by_style: dict[str, list[str]] = {}
+    for column in rest:
+        if table.facts(column).holds_marks and not _is_no_label(table, column):
+            by_style.setdefault(table.facts(column).style, []).append(column)
+    found, *others = sorted(by_style.values(), key=len, reverse=True) or [[]]
+    if others and len(others[0]) == len(found):
+        raise DataError(
+            f"{table.source}: {few(found)} and {few(others[0])} hold 0 and 1 in other ways: pass --label_column with "
+            "all that are labels"
+        )
     flags = [column for column in found if _FLAG.match(column)]
     if flags and len(flags) < len(found):
         labels = " ".join(column if column.isidentifier() else repr(column) for column in found if column not in flags)
