@@ -6,7 +6,7 @@ import json
 import re
 import warnings
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from transformers.utils import logging
@@ -48,6 +48,7 @@ _ADJACENT_STRINGS = re.compile(r"""['"]\s*['"]""")
 _BRACKETS = {"(": ")", "[": "]", "{": "}"}
 _ODD_START = re.compile(r"""[(\[{<'"`]|[-*•]\s|[,;|:]""")
 _ODD_END = re.compile(r"""[,;|:'"`]$|[\x00-\x1f\x7f]""")
+_JOINS = "|;,#"
 _NAME_COLUMNS = "name the columns in a first line, such as id and label"
 _SHOWN = 3  # suspicious names in the message
 
@@ -151,20 +152,26 @@ def _add(places: dict[Any, str], value: Any, place: str, what: str) -> None:
 
 
 def _refuse_suspicious(place_of_name: Mapping[str, str]) -> None:
-    found = [name for name in place_of_name if _is_suspicious(name)]
-    if found:
-        shown = ", ".join(shorten(name) for name in found[:_SHOWN])
-        raise _Problem(
-            f", {place_of_name[found[0]]}: {len(found)} of {len(place_of_name)} names look like parts of another "
-            f"format: {shown}; write one name per line, or a JSON list of names. If these are the names, pass "
-            "--labels_as_they_are"
-        )
+    odd = [name for name in place_of_name if _is_suspicious(name)]
+    joined = [name for name in place_of_name if _is_joined(name, place_of_name)]
+    for found, phrase in ((odd, "look like parts of another format"), (joined, "are other names, joined")):
+        if found:
+            shown = ", ".join(shorten(name) for name in found[:_SHOWN])
+            raise _Problem(
+                f", {place_of_name[found[0]]}: {len(found)} of {len(place_of_name)} names {phrase}: {shown}; write "
+                "one name per line, or a JSON list of names. If these are the names, pass --labels_as_they_are"
+            )
 
 
 def _is_suspicious(name: str) -> bool:
     """Whether a name begins or ends like a part of a list, or has unbalanced brackets or quotes."""
     unbalanced = any(name.count(opening) != name.count(closing) for opening, closing in _BRACKETS.items())
     return bool(unbalanced or name.count('"') % 2 or _ODD_START.match(name) or _ODD_END.search(name))
+
+
+def _is_joined(name: str, names: Container[str]) -> bool:
+    separators = [separator for separator in _JOINS if separator in name]
+    return any(all(part.strip() in names for part in name.split(separator)) for separator in separators)
 
 
 # JSON

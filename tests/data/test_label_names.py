@@ -146,6 +146,7 @@ def test_the_encoding_is_for_files_that_are_not_utf_8(write):
             "gift\n<price>\n(size\n[x]\n{y",
             "line 2: 4 of 5 names look like parts of another format: '<price>', '(size', '[x]';",
         ),
+        ("gift\nprice\ngift|price\n", "line 3: 1 of 3 names are other names, joined: 'gift|price'; write one"),
         ("[gift]\n[price]\n", "line 1: '[gift]' looks like JSON, but it is broken"),
         ("['gift' 'price']", "looks like JSON, but it is broken"),
         ('["gift", ', "looks like JSON, but it is broken"),
