@@ -46,7 +46,7 @@ class _Record(NamedTuple):
 
 
 def recognizes(rows: Sequence[Any]) -> str | None:
-    """Return what the first rows of an export have, else None; keys of rows may be missing where there is no value."""
+    """Return what the first rows of an export have, else None; rows may lack keys without a value."""
     if not are_objects(rows):
         return None
     if all(map(_is_old, rows)):
@@ -70,7 +70,7 @@ def prepare(rows: Sequence[Any], spec: DataSpec) -> DataSpec:
 
 
 def read(row: Any, spec: DataSpec) -> list[dict[str, Any]]:
-    """Return one row per submitted answer; if there is none, one with what a model suggested, if this is wanted.
+    """Return one row per submitted answer; without one, a row with what a model suggested, if this is wanted.
 
     Raises:
         DataError: If there are several questions and none is named.

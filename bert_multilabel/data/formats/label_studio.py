@@ -12,16 +12,15 @@ from .shapes import are_objects, are_objects_in_list, as_name, as_names, as_obje
 
 NAME = "Label Studio"
 _KIND = "control"
-_MIN = {"annotator", "lead_time"}  # columns of JSON-MIN
-_OF_THE_TOOL = _MIN | {"annotation_id", "created_at", "updated_at", "agreement"}
+_OF_THE_TOOL = {"annotator", "annotation_id", "lead_time", "created_at", "updated_at", "agreement"}
 _ANNOTATIONS = ("annotations", "completions")  # the second before version 1.0
 
 
 def recognizes(rows: Sequence[Any]) -> str | None:
     """Return what the first rows of an export have, else None."""
-    if are_objects(rows, *_MIN):
+    if are_objects(rows) and all(map(_is_min, rows)):
         controls = sorted(_min_controls(rows))
-        return f"rows have 'annotator' and 'lead_time', and choices in {controls[0]!r}" if controls else None
+        return f"rows have 'annotator', and choices in {controls[0]!r}" if controls else None
     if not are_objects(rows, "data") or not all(isinstance(row["data"], dict) for row in rows):
         return None
     for key in (*_ANNOTATIONS, "predictions"):
@@ -37,7 +36,7 @@ def prepare(rows: Sequence[Any], spec: DataSpec) -> DataSpec:
     Raises:
         DataError: If the first rows have choices of several controls and none is named, or not the named one.
     """
-    if are_objects(rows, *_MIN):
+    if all(map(_is_min, rows)):
         is_named = any(set(spec.label_columns) & row.keys() - _OF_THE_TOOL for row in rows)
         return spec if is_named else with_question(_min_controls(rows), spec, _KIND)
     controls: set[str] = set()
@@ -56,7 +55,7 @@ def read(row: Any, spec: DataSpec) -> list[dict[str, Any]]:
         BadValue: If a value has another form.
     """
     row = as_row(row)
-    if row.keys() >= _MIN:
+    if _is_min(row):
         return [_read_min(row, spec)]
     judgements = [item for key in _ANNOTATIONS for item in as_objects(row.get(key), key)]
     if not judgements and spec.use_suggestions:
@@ -74,7 +73,7 @@ def _labels(judgement: dict[str, Any], spec: DataSpec) -> list[str]:
     control = choose_question(choices, spec, _KIND)
     if others and control is None:
         raise DataError(
-            f"an annotation has no choices but values of {shorten(sorted(others))}, which are no labels of a whole "
+            f"an annotation has no choices but values of {shorten(sorted(others))}, which do not label a whole "
             "text: if no choice was made there, name the control that has choices, such as --label_column topic"
         )
     return [] if control is None else choices.get(control, [])
@@ -95,6 +94,10 @@ def _choices(judgement: dict[str, Any]) -> tuple[dict[str, list[str]], set[str]]
 
 
 # JSON-MIN: a row for each annotation; a control is missing where nothing was chosen
+
+
+def _is_min(row: dict[str, Any]) -> bool:
+    return "annotator" in row and not row.keys().isdisjoint(("annotation_id", "lead_time"))
 
 
 def _min_controls(rows: Sequence[dict[str, Any]]) -> set[str]:

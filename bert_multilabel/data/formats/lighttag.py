@@ -40,7 +40,7 @@ def prepare(rows: Sequence[Any], spec: DataSpec) -> DataSpec:
 
 
 def read(row: Any, spec: DataSpec) -> list[dict[str, Any]]:
-    """Return one row per annotator who has seen the text, none if nobody has.
+    """Return one row per annotator who has seen the text.
 
     Raises:
         BadValue: If a value has another form.

@@ -32,7 +32,7 @@ def read(row: Any, spec: DataSpec) -> list[dict[str, Any]]:
     row = as_row(row)
     answer = row.get("answer")
     if answer not in _ANSWERS:
-        raise BadValue(f"{shorten(answer)} is none of {', '.join(_ANSWERS)}", "answer")
+        raise BadValue(f"{shorten(answer)} is not one of {', '.join(_ANSWERS)}", "answer")
     if answer == "ignore":
         return []
     columns = {key: row[key] for key in ("id", "text") if key in row}
@@ -76,7 +76,7 @@ def _has_id(option: dict[str, Any]) -> bool:
 
 
 def _name(option: dict[str, Any]) -> str:
-    """Return the id of an option; a number is no name, so it returns the text then."""
+    """Return the id of an option; if it is a number, return its text."""
     if isinstance(option["id"], str):
         return option["id"]
     return as_name(option.get("text"), "options")

@@ -11,11 +11,11 @@ LABELS = "labels"  # the column of the answers, so its name may be passed for th
 
 
 def choose_question(questions: Collection[str], spec: DataSpec, kind: str) -> str | None:
-    """Return the question that is named as the label column, or the only one; None if there is none.
+    """Return the question that is named as the label column, or the only one; None without questions.
 
     Args:
         questions: The names of those that were answered.
-        spec: What is known about the data.
+        spec: May name the label column.
         kind: What the tool calls a question.
 
     Raises:
@@ -33,7 +33,7 @@ def with_question(questions: Collection[str], spec: DataSpec, kind: str) -> Data
     """Return the spec with the question as its label column, if any was answered; see `choose_question`.
 
     Raises:
-        DataError: If there is none of the passed name, too.
+        DataError: Also if the named question was not answered.
     """
     if spec.label_columns == [LABELS] and LABELS not in questions:
         spec = replace(spec, label_column=None)

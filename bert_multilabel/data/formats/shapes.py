@@ -17,17 +17,17 @@ def are_objects_in_list(value: object, *keys: str) -> bool:
 
 
 def is_number(value: object) -> bool:
-    """Whether a value is a number; true and false are none."""
+    """Whether a value is a number, and neither true nor false."""
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def as_row(row: object) -> dict[str, Any]:
-    """Return a row, or raise a BadValue if it is no object."""
+    """Return a row, or raise a BadValue if it is not an object."""
     return as_object(row, "text")
 
 
 def as_object(value: object, column: str) -> dict[str, Any]:
-    """Return an object, or raise a BadValue if a value is none."""
+    """Return a value if it is an object, else raise a BadValue."""
     if not isinstance(value, dict):
         raise BadValue(f"{shorten(value)} is not a JSON object", column)
     return value
@@ -46,7 +46,7 @@ def as_objects(value: object, column: str) -> list[dict[str, Any]]:
 
 
 def as_name(value: object, column: str) -> str:
-    """Return a name, or raise a BadValue if a value is no text."""
+    """Return a value if it is text, else raise a BadValue."""
     if not isinstance(value, str):
         raise BadValue(f"{shorten(value)} is not the name of a label", column)
     return value

@@ -22,7 +22,7 @@ def recognizes(rows: Sequence[Any]) -> str | None:
 
 
 def read(row: Any, spec: DataSpec) -> list[dict[str, Any]]:
-    """Return the row with a value from 0 to 1 for each label, None for labels that nobody judged.
+    """Return the row with a value from 0 to 1 for each label, None for labels that were not judged.
 
     Raises:
         BadValue: If a value has another form.
@@ -57,5 +57,5 @@ def _share(name: str, value: Any) -> float | None:
     if value is None:
         return None
     if not _is_value(value) or not 0 <= value <= 1:
-        raise BadValue(f"{shorten(value)} for {shorten(name)} is no number from 0 to 1", "cats")
+        raise BadValue(f"{shorten(value)} for {shorten(name)} is not a number from 0 to 1", "cats")
     return float(value)

@@ -115,20 +115,20 @@ def test_other_values_are_no_labels(other):
 
 
 def brief(text, **chosen):
-    return {"id": 3, "text": text, **chosen, "annotator": 1, "annotation_id": 9, "lead_time": 2.5}
+    return {"id": 3, "text": text, "annotator": 1, "annotation_id": 9, "lead_time": 2.5} | chosen
 
 
 BRIEF = [
     brief("Spotless, near the station", opinion={"choices": ["clean", "central"]}),
     brief("Spotless", opinion="clean"),
-    brief("A room"),
-    brief("So so", opinion=None),
+    brief("A room", lead_time=None),
+    {"id": 3, "text": "So so", "annotator": 2, "lead_time": 1.5},
 ]
 
 
 @pytest.mark.parametrize("label_column", [None, "opinion", "labels"])
 def test_nothing_chosen_in_json_min(label_column):
-    assert label_studio.recognizes(BRIEF) == "rows have 'annotator' and 'lead_time', and choices in 'opinion'"
+    assert label_studio.recognizes(BRIEF) == "rows have 'annotator', and choices in 'opinion'"
     spec = label_studio.prepare(BRIEF, DataSpec(label_column=label_column))
     assert [label_studio.read(row, spec) for row in BRIEF] == [
         [{"id": 3, "text": "Spotless, near the station", "labels": ["clean", "central"]}],
@@ -139,7 +139,7 @@ def test_nothing_chosen_in_json_min(label_column):
 
 
 def test_single_choices_that_some_rows_of_json_min_lack():
-    assert label_studio.recognizes(BRIEF[1:]) == "rows have 'annotator' and 'lead_time', and choices in 'opinion'"
+    assert label_studio.recognizes(BRIEF[1:]) == "rows have 'annotator', and choices in 'opinion'"
     spec = label_studio.prepare(BRIEF[1:], DataSpec())
     assert [label_studio.read(row, spec)[0]["labels"] for row in BRIEF[1:]] == [["clean"], [], []]
 

@@ -74,8 +74,8 @@ def test_parts_of_texts_are_refused():
 @pytest.mark.parametrize(
     ("row", "problem", "column"),
     [
-        (choice("maybe"), "'maybe' is none of accept, reject, ignore", "answer"),
-        (choice(["accept"]), "is none of accept", "answer"),
+        (choice("maybe"), "'maybe' is not one of accept, reject, ignore", "answer"),
+        (choice(["accept"]), "is not one of accept", "answer"),
         (choice("accept", "colour"), r"'colour' is not the id .*; the ids are \['price', 'gift'\]", "accept"),
         (choice("accept", ["gift"]), "is not the id of an option", "accept"),
         (choice("accept") | {"accept": "gift"}, "'gift' is not a list", "accept"),

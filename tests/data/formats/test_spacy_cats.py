@@ -35,7 +35,7 @@ def test_pairs_of_text_and_cats(kind):
 
 @pytest.mark.parametrize("value", [1.5, -0.1, float("nan"), float("inf"), "1", [1], {}])
 def test_values_that_are_no_shares(value):
-    with pytest.raises(BadValue, match="for 'gift' is no number from 0 to 1") as caught:
+    with pytest.raises(BadValue, match="for 'gift' is not a number from 0 to 1") as caught:
         read({"text": "Fine", "cats": {"price": 1, "gift": value}})
     assert caught.value.column == "cats"
 
