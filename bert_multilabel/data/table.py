@@ -2,6 +2,7 @@
 
 from bisect import bisect_left
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from operator import itemgetter
 from typing import Any, NamedTuple, Protocol
@@ -157,9 +158,9 @@ def rows_in_batches(rows: Iterable[tuple[int, Mapping[str, Any] | str]], size: i
 
 def in_columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
     """Return the values of each column; None where a row lacks it."""
-    first = tuple(rows[0]) if rows else ()
-    if len(first) > 1 and {*map(tuple, rows)} == {first}:
-        return dict(zip(first, map(list, zip(*map(itemgetter(*first), rows), strict=True)), strict=True))
+    if rows and {*map(len, rows)} == {len(rows[0])}:
+        with suppress(KeyError):  # rows of the same size with other names
+            return {name: list(map(itemgetter(name), rows)) for name in rows[0]}
     names = dict.fromkeys(name for row in rows for name in row)
     return {name: [row.get(name) for row in rows] for name in names}
 

@@ -23,6 +23,7 @@ _END = "\n"
 _SPLITS = {"train", "validation", "valid", "val", "dev", "test"}
 _DEPTH = 3  # of keys above the rows
 _ROWS_LOOKED_AT = 100
+_PART_SIZE = 200  # lines: of many more rows, the garbage collector would look at each several times
 _NAMES_SHOWN = 10
 _QUOTED = 40  # characters of a text in a message
 _BUFFER_SIZE = 2**16  # characters
@@ -110,12 +111,9 @@ class LinesReader:
     def _batch(self, start: int, texts: list[str]) -> Batch:
         numbers = range(start, start + len(texts))
         if not self.commas and self.width is None:
-            try:
-                rows = list(map(_decoder.decode, texts))
-            except (ValueError, RecursionError):
-                rows = []
-            if {*map(type, rows)} == {dict}:
-                return Batch(numbers, in_columns(rows))
+            parts = [_columns_of(texts[start : start + _PART_SIZE]) for start in range(0, len(texts), _PART_SIZE)]
+            if None not in parts:
+                return Batch(numbers, _joined([part for part in parts if part is not None], len(texts)))
         parsed = map(_parse_line, texts, repeat(self.commas))
         return next(rows_in_batches(zip(numbers, (_as_row(value, self.width) for value in parsed), strict=True)))
 
@@ -181,6 +179,28 @@ class DocumentReader:
     def lines(self, numbers: Collection[int]) -> Mapping[int, int]:
         """Return no lines: rows are not parsed one by one."""
         return {}
+
+
+def _columns_of(texts: list[str]) -> dict[str, list[Any]] | None:
+    """Parse some lines; None if not all are objects."""
+    try:
+        rows = list(map(_decoder.decode, texts))
+    except (ValueError, RecursionError):
+        return None
+    return in_columns(rows) if {*map(type, rows)} == {dict} else None
+
+
+def _joined(parts: list[dict[str, list[Any]]], size: int) -> dict[str, list[Any]]:
+    """Join columns of `_PART_SIZE` rows each to columns of this size; a part may lack a column."""
+    columns: dict[str, list[Any]] = {}
+    for number, part in enumerate(parts):
+        for name, cells in part.items():
+            column = columns.setdefault(name, [])
+            column += [None] * (number * _PART_SIZE - len(column))
+            column += cells
+    for column in columns.values():
+        column += [None] * (size - len(column))
+    return columns
 
 
 def _lines_reader(path: str, encoding: str, texts: list[str]) -> LinesReader | None:

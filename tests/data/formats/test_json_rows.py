@@ -142,6 +142,13 @@ def test_more_rows_than_a_batch_holds_are_numbered_through(write):
         assert [number for batch in reader.batches() for number in batch.numbers] == [*range(1, 2501)]
 
 
+def test_rows_may_lack_columns_that_others_have(write):
+    rows = [{"text": "a"} if number % 300 else {"text": "b", "votes": number} for number in range(1500)]
+    rows[700:900] = [{"votes": 1}] * 200
+    expected = [{"text": row.get("text"), "votes": row.get("votes")} for row in rows]
+    assert rows_in(open_file(write("a.jsonl", lines(rows)))) == expected
+
+
 def test_objects_longer_than_the_buffer_are_read(write):
     rows = [{"text": "a clean room " * 30_000}, {"text": "\\" * 70_000}, {"text": "small"}]
     content = "\n".join(json.dumps(row, indent=1) for row in rows)
