@@ -75,7 +75,7 @@ def _describe(converted: Converted, output: Path) -> list[str]:
     lines = [f"{converted.rows:,} rows with {len(converted.label_names)} labels written to {output}"]
     if converted.holds_numbers:
         lines.append("Labels are written as numbers by name, since some are not 0 or 1; null: not annotated")
-    if (rare := converted.rare) and not converted.holds_numbers:
-        shown = ", ".join(map(shorten, rare[:_SHOWN])) + (", ..." if len(rare) > _SHOWN else "")
+    if (unused := converted.unused) and not converted.holds_numbers:
+        shown = ", ".join(map(shorten, unused[:_SHOWN])) + (", ..." if len(unused) > _SHOWN else "")
         lines.append(f"No row has {shown}: pass --label_names_file to keep them in training")
     return lines

@@ -23,13 +23,13 @@ class Converted:
     Attributes:
         rows: Number of rows.
         label_names: Names of the L labels.
-        rare: The labels that no row has.
+        unused: The labels that no row has.
         holds_numbers: Whether the labels are written as numbers by name, since some are no 0 or 1.
     """
 
     rows: int
     label_names: list[str]
-    rare: list[str]
+    unused: list[str]
     holds_numbers: bool
 
 
@@ -53,8 +53,8 @@ def convert_file(path: str, output: Path, spec: DataSpec) -> Converted:
         raise DataError(f"{path} has no labelled rows to convert")
     holds_numbers, positives = _find_numbers(examples, len(names))
     write_json_lines(output, _rows(examples, names, holds_numbers))
-    rare = [name for name, is_used in zip(names, positives, strict=True) if not is_used]
-    return Converted(len(examples), names, rare, holds_numbers)
+    unused = [name for name, is_used in zip(names, positives, strict=True) if not is_used]
+    return Converted(len(examples), names, unused, holds_numbers)
 
 
 def _find_numbers(examples: Dataset, count: int) -> tuple[bool, NDArray[Any]]:
