@@ -272,10 +272,27 @@ def _label_parser(tables: dict[str, Table], columns: dict[str, Columns], spec: D
     first = next(iter(tables))
     names, kind = columns[first].label_names, columns[first].label_columns
     in_split = {split: dict(zip(names, columns[split].labels, strict=True)) for split in tables}
+    without_zero: list[str] = []
     if kind is LabelColumns.ONE_PER_LABEL:
         for split, table in tables.items():
             _check_id_names(table, in_split[split].values())
-        return LabelParser.of_columns(names, spec, _without_zero(tables, in_split))
+        without_zero = _without_zero(tables, in_split)
+    try:
+        return _make_parser(tables, in_split, kind, spec, without_zero)
+    except DataError as error:  # of values, without their source
+        raise DataError(f"{tables[first].source}: {error}") from error
+
+
+def _make_parser(
+    tables: dict[str, Table],
+    in_split: dict[str, dict[str, str]],
+    kind: LabelColumns,
+    spec: DataSpec,
+    without_zero: list[str],
+) -> LabelParser:
+    names = list(next(iter(in_split.values())))
+    if kind is LabelColumns.ONE_PER_LABEL:
+        return LabelParser.of_columns(names, spec, without_zero)
     if kind is LabelColumns.NAMES:
         cells = {
             split: {name: table.cells(in_split[split][name]) for name in names} for split, table in tables.items()

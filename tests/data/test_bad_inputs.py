@@ -317,7 +317,8 @@ def _(folder, backbone):
 @case
 def _(folder, backbone):
     """data: a broken JSON line, and two more faults"""
-    rows = ['{"text": "a", "labels": ["price"]}', '{"text": "b", "labels": ["price"}', '{"text": 7, "labels": [""]}']
+    rows = ['{"text": "a", "labels": ["price"]}', '{"text": "b", "labels": ["price"}']
+    rows += ['{"text": 7, "labels": ["price", ""]}']
     load(folder, "train.jsonl", "\n".join(rows))
 
 
@@ -330,7 +331,56 @@ def _(folder, backbone):
 @case
 def _(folder, backbone):
     """data: a quote that never closes"""
-    load(folder, "train.csv", 'text,labels\n"good,price\nbad,\n')
+    load(folder, "train.csv", 'text,labels\n"good, really,price\nbad,\n')
+
+
+@case
+def _(folder, backbone):
+    """data: labels that look misread"""
+    load(folder, "train.csv", "text;labels\ngood;(1\nbad;0)\n")
+
+
+@case
+def _(folder, backbone):
+    """data: a comma that may separate labels"""
+    load(folder, "train.csv", 'text,labels\ngood,"price,quality"\nbad,price\n')
+
+
+@case
+def _(folder, backbone):
+    """data: ids without names"""
+    load(folder, "train.jsonl", '{"text": "a", "labels": [0, 2]}\n{"text": "b", "labels": [1]}\n')
+
+
+@case
+def _(folder, backbone):
+    """data: vectors without names"""
+    load(folder, "train.csv", 'text,labels\ngood,"(1, 0, 1)"\nbad,"(0, 0, 1)"\n')
+
+
+@case
+def _(folder, backbone):
+    """data: columns of votes"""
+    load(folder, "train.csv", "text,rude,loud\ngood,0,3\nbad,2,1\n")
+
+
+@case
+def _(folder, backbone):
+    """data: a flag among 0/1 columns"""
+    load(folder, "train.csv", "text,is_reply,rude\ngood,0,1\nbad,1,0\n")
+
+
+@case
+def _(folder, backbone):
+    """data: two texts"""
+    load(folder, "train.csv", "review,body,labels\ngood,really good,price\n")
+
+
+@case
+def _(folder, backbone):
+    """data: annotators who disagree"""
+    annotations = [{"label": "price", "user": 1}, {"label": "gift", "user": 2}]
+    load(folder, "train.jsonl", json.dumps({"text": "good", "annotations": annotations}))
 
 
 @case

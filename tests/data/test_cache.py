@@ -131,16 +131,16 @@ def test_clean_rows_are_stored_by_all_that_decides_what_they_are(folder, tmp_pat
         return len(names(folder))
 
     assert load() == 1 == load()
-    assert load(label_names=sorted(LABELS)) == 1  # as they were found
-    assert load(label_names=LABELS) == 2  # in another order
-    assert load(text_column="id") == 3
-    assert load("test", label_names=LABELS) == 4
+    assert load(label_names=sorted(LABELS)) == 2
+    assert load(label_names=LABELS) == 3  # in another order
+    assert load(text_column="id") == 4
+    assert load("test", label_names=LABELS) == 5
     path.write_text(path.read_text().replace("quality", "qualitY"))
-    assert load() == 5
+    assert load() == 6
     path.write_text(path.read_text() + '\n{"text": ""}')
     with pytest.raises(BadRows):
         load()
-    assert len(names(folder)) == 5
+    assert len(names(folder)) == 6
 
 
 def test_token_ids_are_stored_by_all_that_decides_what_they_are(folder, checkpoints):

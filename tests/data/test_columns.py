@@ -185,9 +185,7 @@ def test_columns_of_zeros_and_ones_that_are_no_labels_are_left_out():
 @pytest.mark.parametrize("flag", ["is_reply", "has image", "verified", "Edited", "needs_review"])
 def test_flags_among_zeros_and_ones_are_asked_about(flag):
     given = {"text": ["x", "y"], flag: ["1", "0"], "rude": ["0", "1"], "too loud": ["0", "1"]}
-    with pytest.raises(
-        DataError, match=f"columns such as '{flag}' may be labels or not: pass --label_column rude 'too"
-    ):
+    with pytest.raises(DataError, match=f"columns such as '{flag}' may be labels or not: pass --label_column rude"):
         find(given)
     assert find(given, label_column=["rude", flag]).labels == ["rude", flag]
     assert find({"text": ["x", "y"], "is_rude": ["0", "1"], "is_loud": ["1", "0"]}).labels == ["is_rude", "is_loud"]
@@ -222,9 +220,7 @@ def test_the_only_column_of_lists_of_names_holds_the_labels():
 
 def test_votes_and_shares_are_taken_on_request():
     given = {"text": ["x", "y"], "rude": ["0", "3"], "loud": ["1", "0.5"], "id": ["1", "2"]}
-    with pytest.raises(
-        DataError, match="columns of numbers, such as 'rude', 'loud', need --label_values shares or vo"
-    ):
+    with pytest.raises(DataError, match="columns of numbers, such as 'rude', 'loud', need --label_values shares"):
         find(given)
     found = find(given, label_values="votes>=2")
     assert (found.labels, found.label_columns) == (["rude", "loud"], ONE_PER_LABEL)

@@ -57,11 +57,14 @@ def test_parquet_with_class_labels(tmp_path):
     assert loaded.splits["train"][0]["labels"] == [0, 1]
 
 
-def test_words_for_missing_values_are_text(write):
-    path = write("a.csv", "id,text,labels\n007,NA,null\n1e3,nan,None\n")
-    assert [row["text"] for row in load_rows(path)] == ["NA", "nan"]
-    assert [row["id"] for row in load_rows(path)] == ["007", "1e3"]
-    assert load(path).label_names == ["None", "null"]
+def test_words_for_missing_values_are_texts_but_no_labels(write, caplog):
+    path = write("a.csv", "id,text,labels\n007,NA,null\n1e3,nan,None\n8,good,price\n9,bad,None\n")
+    assert load(path).label_names == ["price"]
+    assert [row["text"] for row in load_rows(path)] == ["NA", "nan", "good", "bad"]
+    assert [row["id"] for row in load_rows(path)] == ["007", "1e3", "8", "9"]
+    assert [row["labels"] for row in load_rows(path)] == [[0], [0], [1], [0]]
+    assert "read as no label: 'null' in 1 rows, 'None' in 2 rows" in caplog.text
+    assert load(path, label_names=["price", "None"]).splits["train"]["labels"][1] == [0, 1]
 
 
 @pytest.mark.parametrize(
@@ -85,7 +88,7 @@ def test_words_for_missing_values_are_text(write):
                 "row 4 (line 4), 'x' is not a JSON object",
             ],
         ),
-        ("a.json", '[{"text": "good", "labels": ["a"]}, 7]', ["row 2, 7 is not a JSON object"]),
+        ("a.json", '[{"text": "good", "labels": ["a"]}, 7]', ["row 2 (line 1), 7 is not a JSON object"]),
         (
             "bad.jsonl",
             json_lines(
@@ -114,8 +117,8 @@ def test_words_for_missing_values_are_text(write):
         ),
         (
             "columns.csv",
-            "text,a,b\ngood,0,1\nbad,2,0\nbad,,yes\n",
-            ["row 2 (line 3), column 'a': '2' is not 0 or 1", "row 3 (line 4), column 'b': 'yes' is not 0 or 1"],
+            "text,a,b\ngood,0,1\nbad,2,0\nbad,,maybe\n",
+            ["row 2 (line 3), column 'a': '2' is not 0 or 1", "row 3 (line 4), column 'b': 'maybe' is not 0 or 1"],
         ),
     ],
 )
@@ -134,8 +137,11 @@ def test_all_bad_rows_are_listed(write, name, content, messages):
 def test_the_columns_and_the_form_are_logged(write, caplog):
     with caplog.at_level(logging.INFO, logger="bert_multilabel"):
         load(write("a.csv", TWO_ROWS))
-    assert "columns in use: text 'text', labels 'labels';" in caplog.text
-    assert "a text, split at '|'" in caplog.text
+    assert [line.split() for line in caplog.messages[0].split("\n")[1:4]] == [
+        "column role form examples".split(),
+        "text text text 'good' | 'bad'".split(),
+        "labels labels a text, split at '|' 'price|quality'".split(),
+    ]
 
 
 # Pairs and ids
@@ -148,8 +154,8 @@ def test_labels_that_were_found_are_logged_the_rarest_first(write, caplog):
     assert "3 labels with their training rows, the rarest first: prise 1, quality 1, price 2\n" in caplog.text
     caplog.clear()
     with caplog.at_level(logging.INFO, logger="bert_multilabel"):
-        load(write("b.csv", "text,labels\n" + "".join(f"a,label {number:02}\n" for number in range(40))))
-    assert "label 29 1, and 10 more" in caplog.text
+        load(write("b.csv", "text,labels\n" + "".join(f"a,label {number:02}\n" for number in range(40)) * 2))
+    assert "label 29 2, and 10 more" in caplog.text
     assert "label 30" not in caplog.text
     caplog.clear()
     with caplog.at_level(logging.INFO, logger="bert_multilabel"):
@@ -177,7 +183,8 @@ def test_scores_of_toxicity_reach_no_input(write, caplog):
     rows = load_rows(path, label_column=["obscene", "threat"])
     assert rows[0] == {"text": "you are bad", "labels": [1, 0], "id": "1"}
     (message,) = caplog.messages
-    assert "text 'comment_text' (e.g. 'you are bad'), id 'id' (e.g. '1'); not used: 'target'." in message
+    assert "  comment_text  text    text                      'you are bad' | 'hello'\n" in message
+    assert "  not used: 'target'\n" in message
 
 
 def test_a_pair_must_be_text(write):
@@ -252,12 +259,12 @@ def test_a_given_delimiter_holds(write):
 
 @pytest.mark.parametrize("spec", [{}, {"label_column": ["b", "a"]}, {"label_names": ["b", "a"]}])
 def test_one_column_per_label(write, spec):
-    loaded = load(write("a.csv", "id,text,b,a\n1,good,0,1\n2,bad,,true\n"), **spec)
+    loaded = load(write("a.csv", "id,text,b,a\n1,good,0,1\n2,bad,,0\n"), **spec)
     assert loaded.label_names == ["b", "a"]
     first, second = loaded.splits["train"]["labels"][:]
     assert first == [0, 1]
     assert math.isnan(second[0])
-    assert second[1] == 1
+    assert second[1] == 0
 
 
 @pytest.mark.parametrize("names", [None, ["toxic"]])
@@ -272,8 +279,8 @@ def test_a_named_column_of_zeros_and_ones_is_one_label(write, names):
     assert (no, yes) == ([0], [1])
     assert math.isnan(unknown[0])
     assert loaded.splits["test"]["labels"][:] == [[1]]
-    files["test"] = write("p.csv", "text,toxic\nx,yes\n")
-    with pytest.raises(DataError, match=r"p.csv, row 1 \(line 2\), column 'toxic': 'yes' is not 0 or 1"):
+    files["test"] = write("p.csv", "text,toxic\nx,maybe\n")
+    with pytest.raises(DataError, match=r"p.csv, row 1 \(line 2\), column 'toxic': 'maybe' is not 0 or 1"):
         load_splits(DataSpec(label_column="toxic", label_names=names), files)
 
 
@@ -303,7 +310,7 @@ def test_empty_texts_are_rows_to_predict(write, caplog):
     path = write("a.csv", "id,text\n1,\n2,good\n3,  \n")
     assert [row["text"] for row in load_rows(path, "test")] == ["", "good", ""]
     assert "rows with an empty text: 2" in caplog.text
-    path = write("a.jsonl", '{"text": null}\n{"other": "x"}\n')
+    path = write("a.jsonl", '{"text": null}\n{"other": "z"}\n')
     assert load_rows(path, "test") == [{"text": ""}, {"text": ""}]
 
 
@@ -339,7 +346,9 @@ def test_hidden_labels_are_no_labels(write, content):
 
 def test_labels_to_predict_are_checked_if_present(write):
     with pytest.raises(DataError, match="unknown label 'prise'; did you mean 'price'"):
-        load(write("a.csv", "text,labels\ngood,prise\n"), "test", label_names=["price"])
+        load(write("a.csv", "text,labels\ngood,price\nbad,prise\n"), "test", label_names=["price"])
+    with pytest.raises(DataError, match="unknown label 'prise'; did you mean 'price'"):
+        load(write("a.csv", "text,labels\ngood,prise\n"), "test", label_names=["price"], label_column="labels")
     files = {"train": write("t.csv", "text,a,b\ngood,0,1\n"), "test": write("p.csv", "text,a\ngood,1\n")}
     with pytest.raises(DataError, match="p.csv has no column 'b' for the labels"):
         load_splits(DataSpec(), files)
