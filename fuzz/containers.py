@@ -15,7 +15,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from datasets import ClassLabel, Dataset, Features, List, Value, disable_progress_bars
+from datasets import ClassLabel, Dataset, Features, List, Value
 
 from bert_multilabel.data.formats.registry import CONTAINERS, open_file
 from bert_multilabel.data.formats.sample import take_sample
@@ -108,8 +108,8 @@ def _binary() -> dict[str, list[bytes]]:
     features = Features({"text": Value("string"), "labels": List(ClassLabel(names=["a", "b"]))})
     rows = Dataset.from_dict({"text": ["good", "bad"], "labels": [[0], [0, 1]]}, features=features)
     columnar = [_written(lambda file, t=table: pq.write_table(t, file, compression="snappy")) for table in tables]
-    disable_progress_bars()
-    columnar.append(_written(rows.to_parquet))
+    typed = rows.data.table.cast(rows.features.arrow_schema)  # as the datasets library writes it
+    columnar.append(_written(lambda file: pq.write_table(typed, file)))
     for table in (tables[0], rows.data.table):
         for new in (pa.ipc.new_file, pa.ipc.new_stream):
             columnar.append(_written(lambda file, n=new, t=table: _write_arrow(n(file, t.schema), t)))

@@ -10,7 +10,8 @@ LONGEST_MESSAGE = 10_000  # characters: 20 rows with what is wrong in each
 LONGEST_INPUT = 20_000  # bytes
 
 _MEMORY = Path("/dev/shm")  # a folder in memory, where there is one
-_FOLDER = Path(tempfile.mkdtemp(prefix="fuzz-", dir=_MEMORY if _MEMORY.is_dir() else None))
+_TEMPORARY = tempfile.TemporaryDirectory(prefix="fuzz-", dir=_MEMORY if _MEMORY.is_dir() else None)
+_FOLDER = Path(_TEMPORARY.name)
 _TEXTS = [
     *(
         "",
