@@ -28,7 +28,8 @@ Cells = Sequence[tuple[Any, int]]  # each different cell of a column, and its nu
 
 CERTAIN_DELIMITERS = ("|", ";")  # taken by themselves
 # Taken if all parts are labels by themselves elsewhere in the column.
-DELIMITERS = ("\n", ",", "#", "/", "&", "+", "\t")
+DELIMITERS = ("\n", ",", "，", "、", "；", "،", "؛", "#", "/", "&", "+", "\t")  # with those of Chinese and Arabic
+_IN_NO_NAME = DELIMITERS[:7]
 _ESCAPES = {"\\n": "\n", "\\t": "\t"}  # as they are written on a command line
 _BITS = re.compile(r"[01]{2,}")
 _SPACED_BITS = re.compile(r"[01](?:\.0*)?(?:\s*[,;| ]\s*[01](?:\.0*)?)+")
@@ -199,7 +200,9 @@ class LabelParser:
             if "train" not in cells:
                 raise DataError("The label names are unknown: pass them, or a training split to take them from")
             rows = sum(count for _, count in cells["train"])
-            check_names(counts, f"column {column!r}", rows, spec)
+            typed = None if parser.delimiter is None else delimiter_option(parser.delimiter)
+            are_cells = form is LabelForm.TEXT and typed is None
+            check_names(counts, f"column {column!r}", rows, spec, typed, are_cells)
         notes = [f"rows that name a label more than once: {repeated}; it counts once"] if repeated else []
         notes += _null_words(column, cells, known)
         return replace(parser, label_names=known or sorted(counts), notes=notes)
@@ -459,7 +462,7 @@ def _find_delimiter(column: str, texts: list[str], spec: DataSpec, known: list[s
 
 def _may_be_joined(delimiter: str, parts: list[list[str]], whole: set[str]) -> bool:
     """Whether a part of a text is a label elsewhere; of what no name would hold, also a part of another text."""
-    if delimiter not in ("\n", ","):
+    if delimiter not in _IN_NO_NAME:
         return any(all(split) and any(part in whole for part in split) for split in parts)
     counts = Counter(part for split in parts for part in set(split))
     return any(count > 1 or part in whole for part, count in counts.items())

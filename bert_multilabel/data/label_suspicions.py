@@ -1,6 +1,7 @@
 """Refuses label names that look as if their column had been misread: a model trained on them would look fine."""
 
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Mapping
 
@@ -14,10 +15,22 @@ _FEW_ROWS = 20  # with fewer, the number of labels says nothing
 _MOST_NAMES_FOUND = 10_000
 _BRACKETS = (("[", "]"), ("(", ")"), ("{", "}"), ("<", ">"))
 _QUOTES = "\"'`"
-_JOINS = re.compile(r"[|;,#/&+\n\t: _-]")
+# What may separate names: a word, signs, or a blank.
+_JOINS = re.compile(r"\s(?:and|und|et|y)\s|[^\w\s]+|[\s_]")
+_BEFORE_SIGNS = re.compile(r"(?=[^\w\s])")
+_WEIGHT = re.compile(r".+[:=]\s*(?:[01]?\.\d+|\d+(?:\.\d+)?\s*%)")
+_FEW_JOINS = 5  # with fewer joined names, parts may recur by chance
+_HIDDEN = re.compile("[\u00ad\u200b-\u200f\u2060\ufe0e\ufe0f\ufeff]")  # characters of no width
 
 
-def check_names(counts: Mapping[str, int], place: str, rows: int, spec: DataSpec) -> None:
+def check_names(
+    counts: Mapping[str, int],
+    place: str,
+    rows: int,
+    spec: DataSpec,
+    delimiter: str | None = None,
+    are_cells: bool = False,
+) -> None:
     """Refuse suspicious label names that were found in the data, unless they are to be taken as they are.
 
     Args:
@@ -25,18 +38,22 @@ def check_names(counts: Mapping[str, int], place: str, rows: int, spec: DataSpec
         place: Where the names were found, for the message: "column 'labels'".
         rows: Number of rows with or without labels.
         spec: Whether labels are taken as they are.
+        delimiter: What separated them in their cells, as it is typed.
+        are_cells: Whether each name is a whole cell, which may hold several names.
 
     Raises:
         DataError: With three of the names, and how to say what is meant.
     """
     if spec.labels_as_they_are:
         return
-    for find, phrase, advice in _SUSPICIONS:
+    # Without a delimiter, cells that are taken as they are would not be split.
+    split = "" if delimiter is None else f"--label_delimiter '{delimiter}' "
+    for find, phrase, advice in [*_SUSPICIONS, *_OF_CELLS] if are_cells else _SUSPICIONS:
         if found := find(counts, rows):
             shown = ", ".join(map(shorten, found[:3]))
             raise DataError(
                 f"{place} holds {len(counts)} labels, such as {shown}: {phrase}. {advice}; if they are right, pass "
-                "--labels_as_they_are"
+                f"{split}--labels_as_they_are"
             )
 
 
@@ -47,6 +64,8 @@ def misread_names(names: Mapping[str, int], rows: int = 0) -> list[str]:
 
 def _is_misread(name: str) -> bool:
     if any(name.count(opening) != name.count(closing) for opening, closing in _BRACKETS):
+        return True
+    if name[0] == "'":  # Excel's mark of a text
         return True
     return name[0] in "[({<" + _QUOTES and name[-1] in "])}>" + _QUOTES or any(quote in name for quote in '"`')
 
@@ -60,12 +79,35 @@ def _joins(counts: Mapping[str, int], rows: int) -> list[str]:
     """Return the names that are other names, joined."""
     joins = []
     for name in counts:
-        for separator in set(_JOINS.findall(name)):
-            parts = [part.strip() for part in name.split(separator)]
-            if len(parts) > 1 and all(part in counts and part != name for part in parts):
-                joins.append(name)
-                break
+        splits = [[part.strip() for part in name.split(separator)] for separator in set(_JOINS.findall(name))]
+        splits.append([part for part in _BEFORE_SIGNS.split(name) if part])  # "#late#dirty"
+        if any(len(parts) > 1 and all(part in counts and part != name for part in parts) for parts in splits):
+            joins.append(name)
     return joins
+
+
+def _shared_parts(counts: Mapping[str, int], rows: int) -> list[str]:
+    """Return names that are combinations of a few parts, none of which occurs by itself."""
+    for separator, _ in Counter(found for name in counts for found in set(_JOINS.findall(name))).most_common():
+        joined = [name for name in counts if separator in name]
+        names_with = Counter(part.strip() for name in joined for part in set(name.split(separator)))
+        recurring = sum(count > 1 for count in names_with.values())
+        if len(joined) >= max(_FEW_JOINS, len(names_with) + 1) and 10 * recurring >= 9 * len(names_with):
+            return joined if 2 * len(joined) > len(counts) else []
+    return []
+
+
+def _look_the_same(counts: Mapping[str, int], rows: int) -> list[str]:
+    by_look: dict[str, list[str]] = {}
+    for name in counts:
+        shown = " ".join(_HIDDEN.sub("", unicodedata.normalize("NFC", name)).split())
+        by_look.setdefault(shown, []).append(name)
+    return [name for names in by_look.values() if len(names) > 1 for name in names]
+
+
+def _weights(counts: Mapping[str, int], rows: int) -> list[str]:
+    with_weights = [name for name in counts if _WEIGHT.fullmatch(name)]
+    return with_weights if 2 * len(with_weights) > len(counts) else []
 
 
 def _too_many(counts: Mapping[str, int], rows: int) -> list[str]:
@@ -78,10 +120,16 @@ def _once(counts: Mapping[str, int], rows: int) -> list[str]:
 
 
 _SPLIT = "Pass --label_delimiter with what separates the labels"
-_SUSPICIONS: list[tuple[Callable[[Mapping[str, int], int], list[str]], str, str]] = [
+_Suspicion = tuple[Callable[[Mapping[str, int], int], list[str]], str, str]
+_SUSPICIONS: list[_Suspicion] = [
     (misread_names, "brackets or quotes that belong to no name", "Write the labels in one of the known forms"),
     (_numbers, "numbers in place of names", "If they are ids, pass --label_names_file"),
     (_joins, "names that are other names, joined", _SPLIT),
+    (_weights, "numbers behind the names", 'Leave them out, or write JSON such as {"gift": 0.9}'),
+    (_look_the_same, "names that differ only in characters that cannot be seen", "Write them alike"),
     (_too_many, "too many for the number of rows", "Pass another --label_column, or --label_delimiter"),
     (_once, "each occurs only once", "Pass another --label_column, or --label_delimiter"),
+]
+_OF_CELLS: list[_Suspicion] = [
+    (_shared_parts, "combinations of the same parts, as if several labels were joined", _SPLIT)
 ]

@@ -182,7 +182,7 @@ def test_some_delimiters_are_taken_by_themselves(delimiter):
     assert vectors(["|price|quality|", "|price|"]) == [[1, 1], [1, 0]]
 
 
-@pytest.mark.parametrize("delimiter", [",", "#", "/", "&", "+", "\t", "\n", " / ", ", "])
+@pytest.mark.parametrize("delimiter", [",", "#", "/", "&", "+", "\t", "\n", " / ", ", ", "、", "，", "؛ "])
 def test_others_are_taken_if_all_parts_are_labels_elsewhere(delimiter):
     cells = [f"price{delimiter}quality", "price", "quality"]
     assert make_parser(cells).delimiter == (delimiter.strip() or delimiter)
@@ -195,6 +195,7 @@ def test_others_are_taken_if_all_parts_are_labels_elsewhere(delimiter):
         (["price,quality", "price"], ","),  # one part is a label elsewhere
         (["price,quality", "service,price"], ","),  # two texts have a part in common
         (["price\nquality", "service\nprice"], r"\n"),
+        (["price、quality", "service、price"], "、"),
         (["price#quality", "price"], "#"),
         (["price/quality", "price", "service"], "/"),
     ],
