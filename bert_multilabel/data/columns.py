@@ -14,7 +14,7 @@ from bert_multilabel.errors import DataError
 from .label_parser import LabelParser
 from .spec import DataSpec
 from .table import Table
-from .values import are_no_and_yes, few, shorten
+from .values import are_no_and_yes, few, is_number, shorten
 
 logger = logging.get_logger(__name__)
 
@@ -154,6 +154,8 @@ def _find_column(table: Table, role: str, named: str | None, spec: DataSpec) -> 
     if named is not None:
         return _find_named(table, role, named)
     found = _by_common_name(table, COMMON_COLUMNS[role], spec)
+    if role == "id":  # MongoDB's ids are objects
+        found = [x for x in found if not any(isinstance(cell, (list, dict)) for cell in table.facts(x).examples)]
     if role == "pair":
         found = [column for column in found if not table.facts(column).holds_numbers]
     return _only(table, role, found)
@@ -253,7 +255,7 @@ def _find_labels(
     if spec.label_values is not None:
         numbers = [column for column in rest if table.facts(column).holds_numbers]
         return [column for column in numbers if not _is_no_label(table, column)], LabelColumns.ONE_PER_LABEL
-    return _zero_one_columns(table, rest), LabelColumns.ONE_PER_LABEL
+    return _zero_one_columns(table, rest, spec), LabelColumns.ONE_PER_LABEL
 
 
 def _kind_of(table: Table, columns: list[str], spec: DataSpec) -> LabelColumns:
@@ -279,7 +281,7 @@ def _repeat(table: Table, columns: list[str]) -> bool:
     return all(cells is not None and (len(cells) < 3 or 2 * len(cells) <= table.rows) for cells in counts)
 
 
-def _zero_one_columns(table: Table, rest: list[str]) -> list[str]:
+def _zero_one_columns(table: Table, rest: list[str], spec: DataSpec) -> list[str]:
     """Return the columns of 0 and 1, without those that are written in another way than most of them."""
     by_style: dict[str, list[str]] = {}
     for column in rest:
@@ -290,6 +292,11 @@ def _zero_one_columns(table: Table, rest: list[str]) -> list[str]:
         raise DataError(
             f"{table.source}: {few(found)} and {few(others[0])} hold 0 and 1 in other ways: pass --label_column with "
             "all that are labels"
+        )
+    if not spec.labels_as_they_are and 2 * sum(map(is_number, found)) > len(found):
+        raise DataError(
+            f"{table.source}: 0/1 columns are called {few(found)}: name them by their labels; if these are the names, "
+            "pass --labels_as_they_are"
         )
     flags = [column for column in found if _FLAG.match(column)]
     if flags and len(flags) < len(found):

@@ -27,6 +27,7 @@ _TAGS = re.compile(r"(?:<[^<>]+>)+")
 _POSTGRES_ITEM = re.compile(r'"((?:[^"\\]|\\.)*)"|([^",{}\s][^",{}]*)')
 _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
 _NAME_KEYS = ("name", "label")  # of objects that are labels
+_VALUE_KEYS = ("score", "value", "probability", "confidence", "selected", "checked")  # of whether they apply
 
 
 class Kind(StrEnum):
@@ -155,7 +156,14 @@ def _name_in(item: dict[str, Any], column: str) -> str:
     if name is None:
         keys = " nor ".join(map(repr, _NAME_KEYS))
         raise BadValue(f"{shorten(item)} has neither {keys}: write the names of the labels", column)
+    if key := next((key for key in _VALUE_KEYS if _is_low(item.get(key))), None):
+        advice = f"leave out such labels, or write numbers by name, such as {{{shorten(name)}: 0.3}}"
+        raise BadValue(f"{shorten(item)} may be a label that does not apply, by its {key}: {advice}", column)
     return name
+
+
+def _is_low(value: object) -> bool:
+    return isinstance(value, (bool, int, float)) and value < 0.5
 
 
 def _is_id(item: object) -> bool:

@@ -163,9 +163,14 @@ class LabelParser:
         if spec.label_names:
             return parser
         counts: Counter[str] = Counter()
+        is_filled = True  # each cell of each column
         for column in columns:
             for cell, count in cells["train"][column] if "train" in cells else ():
-                counts.update(dict.fromkeys(parser._names_in({column: cell}, [column]), count))
+                names = parser._names_in({column: cell}, [column])
+                is_filled = is_filled and bool(names)
+                counts.update(dict.fromkeys(names, count))
+        if not spec.labels_as_they_are:
+            _check_no_marks(columns, counts, is_filled)
         check_names(counts, ", ".join(map(repr, columns)), sum(counts.values()), spec)
         return replace(parser, label_names=sorted(counts))
 
@@ -466,6 +471,17 @@ def _may_be_joined(delimiter: str, parts: list[list[str]], whole: set[str]) -> b
         return any(all(split) and any(part in whole for part in split) for split in parts)
     counts = Counter(part for split in parts for part in set(split))
     return any(count > 1 or part in whole for part, count in counts.items())
+
+
+def _check_no_marks(columns: list[str], counts: Mapping[str, int], is_filled: bool) -> None:
+    """Refuse words that say whether a column applies in place of names: one or two in all cells, or one for no."""
+    words = [*counts] if is_filled and len(counts) <= 2 else [name for name in counts if mark(name) == 0]
+    if words:
+        raise DataError(
+            f"columns {few(columns)} hold {' and '.join(map(shorten, words))}, which may be no names of labels: write "
+            "1 or the name of a label where it applies, and leave other cells empty; if they are names, pass "
+            "--labels_as_they_are"
+        )
 
 
 def _count_names(parser: LabelParser, read: Mapping[str, list[tuple[Cell, int]]]) -> tuple[Counter[str], int]:

@@ -8,7 +8,7 @@ from collections.abc import Hashable, Sequence
 
 from bert_multilabel.errors import DataError
 
-_NOT_ANNOTATED = ("", "nan", "none", "null", "n/a", "-1", "-1.0", "-100", "-100.0")
+_NOT_ANNOTATED = ("", "nan", "none", "null", "n/a", "na", "<na>", "-1", "-1.0", "-100", "-100.0")
 _ZERO_ONE = {"0": 0.0, "0.0": 0.0, "false": 0.0, "1": 1.0, "1.0": 1.0, "true": 1.0} | dict.fromkeys(
     _NOT_ANNOTATED, math.nan
 )

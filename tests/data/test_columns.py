@@ -373,3 +373,16 @@ def test_many_columns_and_long_cells_are_cut():
     labels = {f"label of number {number}": [0, 1] for number in range(40)}
     lines = described(table({"text": ["a" * 500, "b"], **labels})).split("\n")
     assert "... 10 more" in lines[-2] and max(map(len, lines)) < 200
+
+
+def test_columns_of_zeros_and_ones_that_are_called_by_numbers_are_asked_about():
+    given = {"text": ["good", "bad"], "0": [0, 1], "1": [1, 0]}
+    with pytest.raises(DataError, match="t: 0/1 columns are called '0', '1': name them by their labels"):
+        find(given)
+    assert find(given, labels_as_they_are=True).labels == ["0", "1"]
+    assert find(given, label_column=["0", "1"]).labels == ["0", "1"]
+    assert find({"text": ["good", "bad"], "gift": [0, 1], "4711": [1, 0]}).labels == ["gift", "4711"]
+
+
+def test_an_id_that_is_an_object_is_not_used():
+    assert find({"_id": [{"$oid": "5f"}], "text": ["good"], "labels": [["gift"]]}).id is None

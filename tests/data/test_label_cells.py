@@ -101,6 +101,11 @@ def test_missing_labels_are_refused(value):
         ({"price": 2}, "is not an object of label names with numbers from 0 to 1"),
         ({"price": "yes"}, "is not an object of label names"),
         ([{"title": "price"}], "has neither 'name' nor 'label'"),
+        (
+            [{"label": "price", "score": 0.9}, {"label": "gift", "score": 0.2}],
+            "does not apply, by its score: leave out",
+        ),
+        ([{"name": "price", "value": False}], "does not apply, by its value"),
     ],
     ids=lambda value: str(value)[:12],
 )

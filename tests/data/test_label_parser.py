@@ -316,7 +316,7 @@ def test_cells_that_mean_yes(cell):
     assert of_columns(["a"]).parse({"a": cell}) == [1]
 
 
-@pytest.mark.parametrize("cell", [None, "", " ", math.nan, "nan", "N/A", -1, "-1", -100, -100.0, "-100"])
+@pytest.mark.parametrize("cell", [None, "", " ", math.nan, "nan", "N/A", "NA", "<NA>", -1, "-1", -100, -100.0, "-100"])
 def test_cells_that_are_not_annotated(cell):
     assert math.isnan(zero_one(cell))
     assert math.isnan(of_columns(["a"]).parse({"a": cell})[0])
@@ -362,6 +362,24 @@ def test_ids_of_no_and_yes_have_the_meaning_of_their_names():
 
 
 # A name, or nothing, in each column
+
+
+@pytest.mark.parametrize(
+    ("one", "two", "words"),
+    [
+        (["ja", "nein"], ["nein", "nein"], "'ja' and 'nein'"),
+        (["+", "-"], ["-", "+"], "'[+]' and '-'"),
+        (["chosen", "chosen"], ["chosen", "chosen"], "'chosen'"),
+        (["gift", "0"], ["0", "price"], "'0'"),
+        (["gift", "No"], ["", "price"], "'No'"),
+    ],
+)
+def test_words_for_no_and_yes_in_place_of_names_are_refused(one, two, words):
+    cells = {"train": {"one": count_cells(one), "two": count_cells(two)}}
+    with pytest.raises(DataError, match=f"columns 'one', 'two' hold {words}, which may be no names of labels"):
+        LabelParser.of_name_columns(["one", "two"], cells, DataSpec())
+    accepted = LabelParser.of_name_columns(["one", "two"], cells, DataSpec(labels_as_they_are=True))
+    assert set(accepted.label_names) == {*one, *two} - {""}
 
 
 def test_a_name_in_each_column():

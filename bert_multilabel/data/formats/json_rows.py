@@ -413,7 +413,7 @@ def _several_lists(path: str, lists: dict[tuple[str, ...], list[Any]]) -> DataEr
     names = {".".join(keys): len(rows) for keys, rows in lists.items()}
     listed = [f"{shorten(name)} ({size} row{'s' * (size != 1)})" for name, size in names.items()]
     more = f" and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else ""
-    advice = f"choose one, such as --rows_key {next(iter(names))[:80]}"
+    advice = f"choose one, such as --rows_key {max(names, key=names.__getitem__)[:80]}"
     return DataError(f"{path} holds several lists of rows: {', '.join(listed[:_NAMES_SHOWN])}{more}; {advice}")
 
 

@@ -194,11 +194,11 @@ def test_one_line_is_a_row_even_if_its_labels_are_objects(write):
 
 
 def test_several_lists_of_rows_are_asked_for(write):
-    content = json.dumps({"splits": {"train": ROWS, "test": ROWS[:1]}})
+    content = json.dumps({"splits": {"test": ROWS[:1], "train": ROWS}})
     path = write("a.json", content)
     with pytest.raises(DataError) as caught:
         open_file(path)
-    message = "several lists of rows: 'splits.train' (3 rows), 'splits.test' (1 row); choose one, such as --rows_key"
+    message = "several lists of rows: 'splits.test' (1 row), 'splits.train' (3 rows); choose one, such as --rows_key"
     assert str(caught.value) == f"{path} holds {message} splits.train"
     assert rows_in(open_file(path, DataSpec(rows_key="splits.test"))) == ROWS[:1]
 
