@@ -167,7 +167,7 @@ class DelimitedReader:
     def _part(self, records: list[list[str]], first: int) -> Batch:
         numbers: Sequence[int] = range(first, first + len(records))
         problems = {}
-        if {*map(len, records)} != {len(self.names)} or self.names[-1] is None:
+        if {*map(len, records)} != {len(self.names)} or self.names[-1] is None or self._may_repeat_header(records):
             width = len(self.names)
             filled = (_trimmed(fields, width) for fields in records if not _is_blank(fields, width))
             numbered = dict(enumerate(filled, first))
@@ -178,9 +178,16 @@ class DelimitedReader:
         columns = {name: column for name, column in zip(self.names, values, strict=True) if name is not None}
         return Batch(numbers, columns, problems)
 
+    def _may_repeat_header(self, records: list[list[str]]) -> bool:
+        """Whether a record begins as the header does, perhaps behind a byte order mark: two files were joined."""
+        firsts = {self.names[0] or "", f"\ufeff{self.names[0]}"}
+        return not firsts.isdisjoint(fields[0] for fields in records)
+
     def _problem(self, fields: list[str]) -> str:
         """Say why a row cannot be read; "" if it can."""
         width = len(self.names)
+        if width > 1 and [fields[0].removeprefix("\ufeff"), *fields[1:]] == [name or "" for name in self.names]:
+            return "it repeats the header; remove it"
         if len(fields) != width:
             expected = f"the header has {width}" if self.has_header else f"other rows have {width}"
             return (

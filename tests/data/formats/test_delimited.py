@@ -383,3 +383,12 @@ def test_any_bytes_are_rows_or_an_error_that_names_the_file(tmp_path_factory, co
         return
     assert sorted(numbers) == list(range(1, len(numbers) + 1))
     assert list(reader.lines(numbers)) == sorted(numbers)
+
+
+def test_a_header_in_the_middle_is_no_row(write):
+    for mark in ("", "\ufeff"):
+        reader = reader_of(write("two.csv", TWO_ROWS + mark + TWO_ROWS))
+        assert values(reader) == TWO_VALUES + TWO_VALUES
+        assert problems(reader) == {3: "it repeats the header; remove it"}
+        assert reader.lines([3, 5]) == {3: 4, 5: 6}
+    assert problems(reader_of(write("one.csv", "text\ngood\ntext\n"))) == {}  # a text
