@@ -14,6 +14,8 @@ import pytest
 # The same examples in each run, or a new one that fails might refuse a change that it has nothing to do with. `fuzz/`
 # tries new ones.
 hypothesis.settings.register_profile("tests", derandomize=True)
+# For a run by hand: `--hypothesis-profile thorough`.
+hypothesis.settings.register_profile("thorough", max_examples=10_000, deadline=None)
 hypothesis.settings.load_profile("tests")
 
 CHROMIUM = Path("/usr/bin/chromium")
