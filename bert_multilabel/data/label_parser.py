@@ -242,16 +242,18 @@ class LabelParser:
         vectors = np.zeros((size, len(self.label_names)), np.float32)
         problems: dict[int, BadValue] = {}
         cells = [columns.get(name) or [None] * size for name in self.columns]
+        # The ids of another split may have other names.
+        known = self._parsed.setdefault(repr(id_names), {})
         for index, row in enumerate(zip(*cells, strict=True)):
             key = tuple(map(key_of, row))
-            if (parsed := self._parsed.get(key)) is None:
+            if (parsed := known.get(key)) is None:
                 try:
                     parsed = np.array(self.parse(dict(zip(self.columns, row, strict=True)), id_names), np.float32)
                 except BadValue as error:
                     problems[index] = error
                     continue
-                if len(self._parsed) < _MOST_REMEMBERED:
-                    self._parsed[key] = parsed
+                if len(known) < _MOST_REMEMBERED:
+                    known[key] = parsed
             vectors[index] = parsed
         return vectors, problems
 
@@ -287,7 +289,7 @@ class LabelParser:
         return frozenset(self.blank_is_zero)
 
     @cached_property
-    def _parsed(self) -> dict[Hashable, NDArray[np.float32]]:
+    def _parsed(self) -> dict[str, dict[Hashable, NDArray[np.float32]]]:
         return {}
 
     def _read(self, value: Any) -> Cell:

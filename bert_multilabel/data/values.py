@@ -48,7 +48,12 @@ def are_no_and_yes(names: Sequence[str]) -> bool:
 
 def key_of(value: object) -> Hashable:
     """Return a key that differs for different values, which may be lists; 1, True and "1" are different."""
-    return value if type(value) is str else (type(value), repr(value))
+    if type(value) is str:
+        return value
+    try:
+        return type(value), repr(value)
+    except (RecursionError, ValueError):  # nested too deeply, or too many digits: no other is the same
+        return type(value), id(value)
 
 
 def is_number(text: str) -> bool:
