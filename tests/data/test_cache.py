@@ -1,4 +1,5 @@
 import json
+import os
 import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -12,9 +13,10 @@ from datasets import Dataset, Features, Value
 
 import bert_multilabel
 from bert_multilabel import MultiLabelPredictor, MultiLabelTokenizer
-from bert_multilabel.data.cache import FOLDER, cached_examples, dataset_digest, reopen_memory_map
-from bert_multilabel.data.examples import load_splits
+from bert_multilabel.data.cache import DAYS_KEPT, FOLDER, cached_examples, dataset_digest, reopen_memory_map
+from bert_multilabel.data.examples import Plan, _find_plan, load_splits
 from bert_multilabel.data.formats.sample import read_lines
+from bert_multilabel.data.sources import open_files
 from bert_multilabel.data.spec import DataSpec
 from bert_multilabel.data.table import BadRows
 from bert_multilabel.data.tokenizing import encode_rows
@@ -242,3 +244,107 @@ def test_a_change_of_the_code_makes_rows_anew(folder, tmp_path, monkeypatch):
     hashing.software_digest.cache_clear()
     assert cached_examples({"from": "a"}, [{"text": ["new"]}], FEATURES)["text"][:] == ["new"]
     hashing.software_digest.cache_clear()
+
+
+# The plan: columns, form and names
+
+
+def plan_names(folder):
+    return {path.name for path in folder.glob("*.json")}
+
+
+def test_a_known_file_is_read_by_its_stored_plan(folder, write, caplog):
+    path = write("a.csv", "text,labels\ngood,price|gift\nbad,None\n")
+    first = load_splits(DataSpec(), {"train": path})
+    (name,) = plan_names(folder)
+    told = list(caplog.messages)
+    assert "a text, split at '|'" in told[0] and "'None' in 1 rows" in told[1]
+    caplog.clear()
+    again = load_splits(DataSpec(), {"train": path})
+    assert again.splits["train"].to_list() == first.splits["train"].to_list()
+    assert (again.label_names, again.options) == (first.label_names, first.options)
+    assert caplog.messages == told and plan_names(folder) == {name}
+    # That it is not read again: what is stored decides.
+    stored = json.loads((folder / name).read_text())
+    (folder / name).write_text(json.dumps({**stored, "messages": ["from the plan"]}))
+    caplog.clear()
+    load_splits(DataSpec(), {"train": path})
+    assert caplog.messages == ["from the plan"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "spec"),
+    [
+        ("cells.csv", "id,text,labels\n1,good,price|gift\n2,bad,gift\n", {}),
+        ("columns.csv", "text,rude,loud\na,1,0\nb,,1\n", {}),
+        ("names.csv", "text,label1,label2\na,rude,\nb,loud,rude\n", {}),
+        ("votes.csv", "text,rude,loud\na,1,0\nb,3,2\n", {"label_values": "votes>=2"}),
+        ("ids.jsonl", '{"text": "a", "labels": [10]}\n{"text": "b", "labels": [20, 10]}', None),
+        ("mapping.jsonl", '{"text": "a", "labels": {"x": 1, "y": 0}}\n{"text": "b", "labels": {"y": 0.5}}', {}),
+    ],
+)
+def test_a_stored_plan_gives_equal_examples(folder, write, name, content, spec):
+    spec = DataSpec(**({"label_names": ["x", "y"], "label_ids": [10, 20]} if spec is None else spec))
+    sources = open_files({"train": write(name, content)}, spec)
+    made = Plan.make(sources, spec)
+    first, again = (_find_plan(sources, spec) for _ in range(2))
+    assert made == first == again
+
+    def examples(plan):
+        cleaner = plan.cleaner("train", sources["train"], spec)
+        return repr(list(cleaner.examples())), cleaner.features  # a gap does not equal itself
+
+    assert examples(made) == examples(first) == examples(again)
+
+
+def test_a_plan_is_stored_by_all_that_decides_it(folder, write, monkeypatch):
+    path = write("a.csv", "text,labels\ngood,price\nbad,gift\n")
+
+    def count(path, **spec):
+        load_splits(DataSpec(**spec), {"train": path})
+        return len(plan_names(folder))
+
+    assert count(path) == 1 == count(path)
+    assert count(path, label_names=["gift", "price"]) == 2
+    assert count(write("b.csv", Path(path).read_text())) == 3  # another name, which messages tell
+    write("a.csv", "text,labels\ngood,price\nbad,present\n")
+    assert count(path) == 4
+    known = hashing.version
+    monkeypatch.setattr(hashing, "version", lambda name: "9.9.9" if name == "pyarrow" else known(name))
+    hashing.software_digest.cache_clear()
+    assert count(path) == 5
+    hashing.software_digest.cache_clear()
+
+
+def test_a_damaged_plan_is_made_again(folder, write):
+    path = write("a.csv", "text,labels\ngood,price\nbad,gift\n")
+    load_splits(DataSpec(), {"train": path})
+    (name,) = plan_names(folder)
+    whole = (folder / name).read_text()
+    for damaged in ("", whole[:20]):
+        (folder / name).write_text(damaged)
+        assert load_splits(DataSpec(), {"train": path}).label_names == ["gift", "price"]
+        assert (folder / name).read_text() == whole
+
+
+def test_files_that_no_run_has_used_for_long_are_removed(folder, write):
+    path = write("a.csv", "text,labels\ngood,price\nbad,gift\n")
+    load_splits(DataSpec(), {"train": path})
+    old, used = time.time() - (DAYS_KEPT + 1) * 86_400, time.time() - (DAYS_KEPT - 1) * 86_400
+    (folder / "other.txt").touch()
+    mine = {file.name for file in folder.iterdir()}
+    for file in folder.iterdir():
+        os.utime(file, (used, used))
+    for name in ("old.arrow", "old.json", "old.lock"):
+        (folder / name).touch()
+        os.utime(folder / name, (old, old))
+    write("a.csv", "text,labels\ngood,price\nbad,present\n")
+    load_splits(DataSpec(), {"train": path})
+    left = {file.name for file in folder.iterdir()}
+    assert mine < left and not any(name.startswith("old") for name in left)
+    # What is used is kept.
+    for file in folder.iterdir():
+        os.utime(file, (old, old))
+    load_splits(DataSpec(), {"train": path})
+    cached_examples({"from": "b"}, [{"text": ["z"]}], FEATURES)
+    assert len(names(folder)) == 2 and len(plan_names(folder)) == 1
