@@ -155,7 +155,7 @@ def _find_column(table: Table, role: str, named: str | None, spec: DataSpec) -> 
         return _find_named(table, role, named)
     found = _by_common_name(table, COMMON_COLUMNS[role], spec)
     if role == "id":  # MongoDB's ids are objects
-        found = [x for x in found if not any(isinstance(cell, (list, dict)) for cell in table.facts(x).examples)]
+        found = [x for x in found if x != "_id" or not any(isinstance(cell, dict) for cell in table.facts(x).examples)]
     if role == "pair":
         found = [column for column in found if not table.facts(column).holds_numbers]
     return _only(table, role, found)

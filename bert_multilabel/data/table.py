@@ -206,6 +206,13 @@ def _listed(source: str, problems: list[str]) -> str:
     return "\n".join([heading, *problems[:PROBLEMS_SHOWN], *more])
 
 
+def _all_left_out(count: int) -> str:
+    if not count:
+        return ""
+    advice = "if a model suggested labels, --use_suggestions takes them"
+    return f" with labels: all {count} are left out, as their tool marks them, or since nobody has answered; {advice}"
+
+
 class Table:
     """The raw rows of one split. They are read once when it is made, to find the columns and what they have in common.
 
@@ -226,15 +233,16 @@ class Table:
         problems: list[tuple[int, str]] = []
         for batch in reader.batches():
             problems += batch.problems.items()
-            self.rows += len(batch.numbers)
+            # Judgements of several annotators on one text have the same number.
+            self.rows += len(batch.numbers if isinstance(batch.numbers, range) else set(batch.numbers))
             self.left_out += batch.left_out
             for column, cells in batch.columns.items():
                 if column not in self._facts:
                     self._facts[column] = ColumnFacts()
                 self._facts[column].update(cells)
-        if not self._facts:
+        if not self.rows:
             raise_problems(source, located(source, reader, problems))
-            raise DataError(f"{source} has no rows")
+            raise DataError(f"{source} has no rows{_all_left_out(self.left_out)}")
         self.columns = list(self._facts)
 
     def __contains__(self, column: str) -> bool:

@@ -494,3 +494,28 @@ def test_a_file_of_very_many_columns_is_read_in_time_that_grows_with_them(write)
         load(write("b.csv", f"text,{columns}\ngood{',1' * count}\n"), text_column="sentence")
     assert len(str(caught.value)) < 1000
     assert time.process_time() - start < 10
+
+
+# No rows
+
+
+def test_rows_that_all_have_the_same_problem_are_told(write):
+    path = write("r.csv", "text,labels\n1,good,price\n2,bad,gift\n")
+    with pytest.raises(BadRows, match=r"row 1 \(line 2\), 3 fields where the header has 2"):
+        load(path)
+
+
+def test_an_export_with_suggestions_alone_names_their_option(write):
+    result = {"from_name": "reason", "value": {"choices": ["price"]}}
+    row = {"data": {"text": "good"}, "annotations": [], "predictions": [{"result": [result]}]}
+    path = write("studio.json", json.dumps([row]))
+    with pytest.raises(DataError, match="has no rows with labels: all 1 are left out, .* --use_suggestions takes them"):
+        load(path)
+    assert load_rows(path, use_suggestions=True)[0]["labels"] == [1]
+
+
+def test_judgements_that_agree_are_one_row(write, caplog):
+    annotations = [{"result": [{"from_name": "reason", "value": {"choices": ["price"]}}]}] * 3
+    rows = [{"data": {"text": f"good {number}"}, "annotations": annotations} for number in range(4)]
+    assert len(load_rows(write("studio.json", json.dumps(rows)))) == 4
+    assert ", 4 rows" in caplog.text and "different texts" not in caplog.text

@@ -15,6 +15,7 @@ _SHARE_OF_TAGS = 0.9  # of the lines in a file with a label for each word
 _STRING_ATTRIBUTE = re.compile(r"""@attribute\s+('[^']*'|"[^"]*"|\S+)\s+string\b""", re.IGNORECASE)
 _SIZES = re.compile(r"\d+(\s+\d+){1,2}\s*")
 _VECTOR = re.compile(r"([-+\d.]+(,[-+\d.]+)*)?(\s+\d+:[-+\d.eE]+)*\s*")
+_RULE = re.compile(r"[|+]?(?=.*---)[-:+|= ]+")  # between the header and the rows of a printed table
 _TAG = re.compile(r"O|[BIES]-\S+")
 
 
@@ -129,6 +130,21 @@ def _tagged_words(sample: Sample) -> _Refusal | None:
     return _Refusal(f"its lines are such as {shorten(' '.join(first), 40)}", said)
 
 
+def _printed_table(sample: Sample) -> _Refusal | None:
+    """Recognize tables of Markdown, and what MySQL and psql print."""
+    lines = [line.strip() for line in sample.lines[:5]]
+    rule = next((line for line in lines if _RULE.fullmatch(line) and ("|" in line or "+" in line)), None)
+    if rule is None:
+        return None
+    return _Refusal(f"it has the line {shorten(rule, 40)}", f"a table that was printed to be looked at; {_SAVE}")
+
+
+def _sql(sample: Sample) -> _Refusal | None:
+    if sample.suffix != ".sql":
+        return None
+    return _Refusal("its extension is .sql", "a dump of a database; save one of its tables as csv")
+
+
 _CHECKS: tuple[Callable[[Sample], _Refusal | None], ...] = (
     _binary,
     _git_pointer,
@@ -136,4 +152,6 @@ _CHECKS: tuple[Callable[[Sample], _Refusal | None], ...] = (
     _arff,
     _sparse_vectors,
     _tagged_words,
+    _printed_table,
+    _sql,
 )

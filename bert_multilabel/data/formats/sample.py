@@ -118,7 +118,8 @@ def read_lines(path: str, encoding: str = "utf-8") -> Iterator[str]:
                 if number == 1:
                     line = line.removeprefix("\ufeff")  # not "utf-8-sig": it reads a part of the mark as an empty file
                 if "\0" in line:
-                    raise DataError(f"{path}, line {number}: a NUL byte; this is not a text file, or not {encoding}")
+                    advice = "this is no text file, or pass its encoding, such as --encoding utf-16-le"
+                    raise DataError(f"{path}, line {number}: a NUL byte, which {encoding} does not have; {advice}")
                 yield line
     except UnicodeError as error:
         raise DataError(_bad_byte(path, encoding, error)) from error
