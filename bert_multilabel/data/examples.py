@@ -5,7 +5,7 @@ All sources become a `datasets.Dataset` with the columns `text`, and if there ar
 """
 
 import shlex
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from itertools import islice
@@ -27,7 +27,7 @@ from .label_parser import LabelForm, LabelParser, delimiter_option
 from .sources import Source, open_dataset, open_files, open_source
 from .spec import DataSpec
 from .streaming import ExampleStream, UnchangedExamples
-from .table import BATCH_SIZE, SPLITS, BadRows, Table, id_names
+from .table import BATCH_SIZE, SPLITS, BadRows, Problem, Table, id_names
 from .values import are_no_and_yes, few
 
 logger = logging.get_logger(__name__)
@@ -358,7 +358,7 @@ def _clean_splits(
 ) -> tuple[dict[str, Dataset], ExampleStream | None]:
     """Clean the rows of all splits, and report the bad ones of all together."""
     splits: dict[str, Dataset] = {}
-    problems: dict[str, list[str]] = {}
+    problems: dict[str, Sequence[Problem]] = {}
     stream = None
     for split, cleaner in cleaners.items():
         try:

@@ -20,10 +20,33 @@ ROWS_NAMED = 3  # of many with the same problem
 BATCH_SIZE = 1000
 
 
-class BadRows(DataError):
-    """Rows that cannot be used: all problems by source; the message shows `PROBLEMS_SHOWN` of each source."""
+class Problem(str):
+    """Why a row cannot be used, after its source, row number and line.
 
-    def __init__(self, problems: dict[str, list[str]]) -> None:
+    Attributes:
+        source: Name of the source.
+        place: Row number and line.
+        reason: Why.
+    """
+
+    source: str
+    place: str
+    reason: str
+
+    def __new__(cls, source: str, place: str, reason: str) -> "Problem":
+        """Join the parts."""
+        problem = super().__new__(cls, f"{source}, {place}, {reason}")
+        problem.source, problem.place, problem.reason = source, place, reason
+        return problem
+
+
+class BadRows(DataError):
+    """Rows that cannot be used: all problems by source.
+
+    The message shows `PROBLEMS_SHOWN` of each source, and the same reason of many rows once.
+    """
+
+    def __init__(self, problems: Mapping[str, Sequence[Problem]]) -> None:
         super().__init__("\n".join(_listed(source, listed) for source, listed in problems.items()))
         self.problems = problems
 
@@ -172,38 +195,37 @@ def id_names(features: Features, column: str) -> list[str] | None:
     return list(feature.names) if isinstance(feature, ClassLabel) else None
 
 
-def located(source: str, reader: Reader, problems: Iterable[tuple[int, str]]) -> list[str]:
-    """Return problems of rows, each with source, row number and line; the same problem of many rows is one."""
+def located(source: str, reader: Reader, problems: Iterable[tuple[int, str]]) -> list[Problem]:
+    """Return the problems of rows with their places, in the order of the rows."""
     if isinstance(reader, JoinedReader):
-        return [text for part in reader.by_source(problems) for text in located(*part)]
-    by_problem: dict[str, list[int]] = {}
-    for number, problem in sorted(problems, key=lambda found: found[0]):
-        by_problem.setdefault(problem, []).append(number)
-    lines = reader.lines({number for numbers in by_problem.values() for number in numbers[:ROWS_NAMED]})
-
-    def place(number: int) -> str:
-        return f"row {number}{f' (line {lines[number]})' if number in lines else ''}"
-
-    told = []
-    for problem, numbers in by_problem.items():
-        if len(numbers) <= ROWS_NAMED:
-            told += [(number, f"{source}, {place(number)}, {problem}") for number in numbers]
-        else:
-            named = ", ".join(map(place, numbers[:ROWS_NAMED]))
-            told.append((numbers[0], f"{source}, {named} and {len(numbers) - ROWS_NAMED} more rows, {problem}"))
-    return [text for _, text in sorted(told, key=lambda found: found[0])]
+        return [problem for part in reader.by_source(problems) for problem in located(*part)]
+    numbered = sorted(problems, key=lambda problem: problem[0])
+    lines = reader.lines({number for number, _ in numbered})
+    places = {number: f" (line {line})" for number, line in lines.items()}
+    return [Problem(source, f"row {number}{places.get(number, '')}", reason) for number, reason in numbered]
 
 
-def raise_problems(source: str, problems: list[str]) -> None:
+def raise_problems(source: str, problems: Sequence[Problem]) -> None:
     """Raise `BadRows` if a source has problems."""
     if problems:
         raise BadRows({source: problems})
 
 
-def _listed(source: str, problems: list[str]) -> str:
+def _listed(source: str, problems: Sequence[Problem]) -> str:
     heading = f"{len(problems)} problem{'s' * (len(problems) > 1)} in {source}:"
-    more = [f"... and {len(problems) - PROBLEMS_SHOWN} more"] if len(problems) > PROBLEMS_SHOWN else []
-    return "\n".join([heading, *problems[:PROBLEMS_SHOWN], *more])
+    alike: dict[tuple[str, str], list[Problem]] = {}
+    for problem in problems:
+        alike.setdefault((problem.source, problem.reason), []).append(problem)
+    lines: list[str] = []
+    for problem in problems:
+        rows = alike[problem.source, problem.reason]
+        if len(rows) <= ROWS_NAMED:
+            lines.append(problem)
+        elif problem is rows[0]:
+            named = ", ".join(row.place for row in rows[:ROWS_NAMED])
+            lines.append(f"{problem.source}, {named} and {len(rows) - ROWS_NAMED} more rows, {problem.reason}")
+    rest = [f"... and {len(lines) - PROBLEMS_SHOWN} more"] if len(lines) > PROBLEMS_SHOWN else []
+    return "\n".join([heading, *lines[:PROBLEMS_SHOWN], *rest])
 
 
 def _all_left_out(count: int) -> str:

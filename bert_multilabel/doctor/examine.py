@@ -1,6 +1,6 @@
 """Runs all checks of the data doctor on the files of a data set."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import chain
 from typing import Any
@@ -158,7 +158,7 @@ def _find(of_files: list[Split], as_trained: list[Split], label_names: list[str]
         yield from check_shares(as_trained[0], as_trained[1], label_names)
 
 
-def _bad_rows(source: str, problems: list[str]) -> Finding:
+def _bad_rows(source: str, problems: Sequence[str]) -> Finding:
     message = counted(len(problems), "problem|problems in the rows; the other checks run once they are fixed")
     advice = f"fix each of them, or remove the row: {_STOPS}"
-    return Finding(Severity.ERROR, "bad-rows", message, advice, source=source, examples=problems[:ROWS_LISTED])
+    return Finding(Severity.ERROR, "bad-rows", message, advice, source=source, examples=list(map(str, problems[:ROWS_LISTED])))

@@ -106,7 +106,13 @@ class MultiLabelScorer:
             Token ids of the N texts, and segment ids of the same tokens.
         """
         self.config.warn_about_pairs(pairs is not None)
-        return self.tokenizer.token_ids(texts, pairs, None if windows else self.max_length)
+        max_length = None if windows else self.max_length
+        if hasattr(self.tokenizer, "token_ids"):
+            return self.tokenizer.token_ids(texts, pairs, max_length)
+        # A stock tokenizer, which a model that classifies from [CLS] takes.
+        truncation = {"truncation": max_length is not None, "max_length": max_length, "verbose": False}
+        encoded = self.tokenizer(list(texts), pairs and list(pairs), return_attention_mask=False, **truncation)
+        return encoded["input_ids"], encoded["token_type_ids"]
 
     def logits_of_tokens(
         self,

@@ -107,9 +107,10 @@ def test_the_same_problem_of_many_rows_is_told_once(write):
     path = write("a.csv", "text,labels\n" + "a,price\n" + ",price\n" * 5)
     with pytest.raises(BadRows) as caught:
         load_examples(path)
-    assert caught.value.problems[path] == [
+    assert str(caught.value).split("\n") == [
+        f"5 problems in {path}:",
         f"{path}, row 2 (line 3), row 3 (line 4), row 4 (line 5) and 2 more rows, column 'text': the text is missing "
-        "(''); write one or remove the row"
+        "(''); write one or remove the row",
     ]
 
 

@@ -56,20 +56,25 @@ def test_problems_say_where_they_are():
 
 
 def test_up_to_three_rows_with_the_same_problem_are_listed_and_more_are_one_line():
-    three = [(number, "bad") for number in (1, 2, 3)]
-    assert located("a.csv", Lines([]), three) == [f"a.csv, row {n} (line {2 * n}), bad" for n in (1, 2, 3)]
-    assert located("a.csv", Lines([]), [*three, (5, "bad"), (4, "other")]) == [
-        "a.csv, row 1 (line 2), row 2 (line 4), row 3 (line 6) and 1 more rows, bad",
-        "a.csv, row 4 (line 8), other",
+    three = located("a.csv", Lines([]), [(number, "bad") for number in (1, 2, 3)])
+    assert str(BadRows({"a.csv": three})).split("\n")[1:] == [f"a.csv, row {n} (line {2 * n}), bad" for n in (1, 2, 3)]
+    more = located("a.csv", Lines([]), [(1, "bad"), (2, "bad"), (3, "other"), (4, "bad"), (5, "bad")])
+    error = BadRows({"a.csv": more})
+    assert str(error).split("\n") == [
+        "5 problems in a.csv:",
+        "a.csv, row 1 (line 2), row 2 (line 4), row 4 (line 8) and 1 more rows, bad",
+        "a.csv, row 3 (line 6), other",
     ]
+    assert error.problems["a.csv"][3] == "a.csv, row 4 (line 8), bad"
 
 
 def test_only_the_first_problems_are_shown():
     raise_problems("a.csv", [])
-    with pytest.raises(DataError, match="^1 problem in a.csv:\nbad$"):
-        raise_problems("a.csv", ["bad"])
+    with pytest.raises(DataError, match="^1 problem in a.csv:\na.csv, row 7, bad$"):
+        raise_problems("a.csv", located("a.csv", RowsReader([]), [(7, "bad")]))
     with pytest.raises(BadRows) as caught:
-        raise_problems("a.csv", [f"bad {number}" for number in range(1, 24)])
+        raise_problems("a.csv", located("a.csv", RowsReader([]), [(n, f"bad {n}") for n in range(1, 24)]))
     lines = str(caught.value).split("\n")
-    assert lines == ["23 problems in a.csv:", *(f"bad {number}" for number in range(1, 21)), "... and 3 more"]
+    shown = [f"a.csv, row {n}, bad {n}" for n in range(1, 21)]
+    assert lines == ["23 problems in a.csv:", *shown, "... and 3 more"]
     assert len(caught.value.problems["a.csv"]) == 23
