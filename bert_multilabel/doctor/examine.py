@@ -161,4 +161,5 @@ def _find(of_files: list[Split], as_trained: list[Split], label_names: list[str]
 def _bad_rows(source: str, problems: Sequence[str]) -> Finding:
     message = counted(len(problems), "problem|problems in the rows; the other checks run once they are fixed")
     advice = f"fix each of them, or remove the row: {_STOPS}"
-    return Finding(Severity.ERROR, "bad-rows", message, advice, source=source, examples=list(map(str, problems[:ROWS_LISTED])))
+    examples = [str(problem) for problem in problems[:ROWS_LISTED]]
+    return Finding(Severity.ERROR, "bad-rows", message, advice, source=source, examples=examples)
