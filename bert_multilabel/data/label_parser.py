@@ -75,6 +75,9 @@ _KINDS_OF_FORM = {
 }
 
 
+_FORMS_OF_IDS = (LabelForm.IDS, LabelForm.ONE_ID, LabelForm.JOINED_IDS)
+
+
 def count_cells(values: Iterable[Any]) -> Cells:
     """Return each different value and how often it occurs, in the order of their first occurrence."""
     counts: dict[Hashable, list[Any]] = {}
@@ -192,7 +195,7 @@ class LabelParser:
         known = spec.label_names or id_names or []
         read = {split: _read_cells(column, listed, frozenset(known)) for split, listed in cells.items()}
         form, delimiter = _find_form(column, read, spec, known)
-        if not known and form in (LabelForm.IDS, LabelForm.ONE_ID, LabelForm.JOINED_IDS):
+        if not known and form in _FORMS_OF_IDS:
             raise DataError(f"column {column!r} holds ids without names: pass --label_names_file with the label names")
         ids = spec.label_ids if spec.label_names else None
         parser = cls(form=form, columns=[column], label_names=known, label_ids=ids, delimiter=delimiter)
@@ -210,6 +213,10 @@ class LabelParser:
             check_names(counts, f"column {column!r}", rows, spec, typed, are_cells)
         notes = [f"rows that name a label more than once: {repeated}; it counts once"] if repeated else []
         notes += _null_words(column, cells, known)
+        if not known:
+            notes += _alike_but_for_case(column, counts)
+        elif spec.label_names and ids is None and form in _FORMS_OF_IDS:
+            notes += _without_id_0(column, counts, known)
         return replace(parser, label_names=known or sorted(counts), notes=notes)
 
     def parse(self, values: Mapping[str, Any], id_names: Mapping[str, list[str]] = {}) -> list[float]:
@@ -512,6 +519,23 @@ def _null_words(column: str, cells: Mapping[str, Cells], known: list[str]) -> li
         words.update({value.strip(): count for value, count in listed if is_null_word(value, known)})
     found = ", ".join(f"{word!r} in {count} rows" for word, count in words.items())
     return [f"column {column!r}: read as no label: {found}; --label_names_file can make it one"] if words else []
+
+
+def _alike_but_for_case(column: str, names: Iterable[str]) -> list[str]:
+    by_lower: dict[str, list[str]] = {}
+    for name in sorted(names):
+        by_lower.setdefault(name.casefold(), []).append(name)
+    alike = [" and ".join(map(shorten, listed)) for listed in by_lower.values() if len(listed) > 1]
+    return [f"column {column!r}: labels that differ only in case: {'; '.join(alike[:3])}"] if alike else []
+
+
+def _without_id_0(column: str, counts: Mapping[str, int], names: list[str]) -> list[str]:
+    if not counts or names[0] in counts:
+        return []
+    return [
+        f"column {column!r}: no row has the id 0, {shorten(names[0])}; ids are positions in the label names, from 0: "
+        "if they start at 1, write the id of each name into the names file"
+    ]
 
 
 def _joined_ids(items: list[str], column: str) -> list[int]:

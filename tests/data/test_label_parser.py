@@ -429,3 +429,20 @@ def test_any_cell_becomes_a_vector_or_is_quoted(cells, names):
         else:
             assert len(vector) == len(parser.label_names)
             assert all(math.isnan(number) or 0 <= number <= 1 for number in vector)
+
+
+# Notes
+
+
+def test_labels_that_differ_only_in_case_are_pointed_out():
+    parser = make_parser(["Price", "price|gift", "gift"])
+    assert parser.notes == ["column 'labels': labels that differ only in case: 'Price' and 'price'"]
+    assert make_parser(["Price", "price"], ["Price", "price"]).notes == []
+
+
+@pytest.mark.parametrize("cells", [[[1], [2, 1]], [1, 2], ["1,2", "1"]])
+def test_ids_that_may_start_at_1_are_pointed_out(cells):
+    (note,) = make_parser(cells, NAMES).notes
+    assert "no row has the id 0, 'price'; ids are positions in the label names, from 0: if they start at 1" in note
+    assert make_parser(cells, NAMES, label_ids=[1, 2, 3]).notes == []
+    assert make_parser([*cells, [0] if isinstance(cells[0], list) else type(cells[0])(0)], NAMES).notes == []
