@@ -118,6 +118,11 @@ def _run(export: ModuleType, name: str, generator: Random) -> None:
     reason = export.recognizes(rows)
     assert reason is None or isinstance(reason, str) and 0 < len(reason) < 1000
     spec = generator.choice(_SPECS)
+    if reason is not None and hasattr(export, "prepare"):
+        try:
+            spec = export.prepare(rows, spec)
+        except DataError as error:
+            check_message(error)
     for row in rows:
         try:
             judgements = export.read(row, spec)

@@ -51,7 +51,7 @@ def recognizes(rows: Sequence[Any]) -> str | None:
         return None
     if all(map(_is_old, rows)):
         key = next((key for key in (_SINGLE_QUESTION, "prediction") for row in rows if key in row), None)
-        return None if key is None else f"rows have {key!r}, 'multi_label' and 'status'"
+        return None if key is None else f"rows have {shorten(key)}, 'multi_label' and 'status'"
     if are_objects(rows, "fields", "responses"):
         return "rows have 'fields' and 'responses'" if all(map(_is_nested, rows)) else None
     return _recognize_flat(rows) or _recognize_listed(rows)
@@ -145,7 +145,7 @@ def _suggestions(suggestions: Any) -> dict[str, Any]:
 def _recognize_flat(rows: Sequence[dict[str, Any]]) -> str | None:
     key = next((key for row in rows for key in row if key.endswith(_SURE_ENDS)), None)
     are_records = all(_flat_questions(row) or row.get("status") in ("pending", "completed") for row in rows)
-    return f"rows have {key!r}" if key is not None and are_records else None
+    return f"rows have {shorten(key)}" if key is not None and are_records else None
 
 
 def _flat_questions(row: dict[str, Any]) -> list[str]:
@@ -174,7 +174,7 @@ def _recognize_listed(rows: Sequence[dict[str, Any]]) -> str | None:
     if key is None or not all(_are_answers(row[key]) or not row[key] for row in rows if key in row):
         return None
     are_records = all(key in row or f"{key}{_SUGGESTED}" in row or "metadata" in row for row in rows)
-    return f"rows have {key!r} with 'user_id', 'value' and 'status'" if are_records else None
+    return f"rows have {shorten(key)} with 'user_id', 'value' and 'status'" if are_records else None
 
 
 def _are_answers(value: object) -> bool:

@@ -20,7 +20,7 @@ def recognizes(rows: Sequence[Any]) -> str | None:
     """Return what the first rows of an export have, else None."""
     if are_objects(rows) and all(map(_is_min, rows)):
         controls = sorted(_min_controls(rows))
-        return f"rows have 'annotator', and choices in {controls[0]!r}" if controls else None
+        return f"rows have 'annotator', and choices in {shorten(controls[0])}" if controls else None
     if not are_objects(rows, "data") or not all(isinstance(row["data"], dict) for row in rows):
         return None
     for key in (*_ANNOTATIONS, "predictions"):
