@@ -300,7 +300,7 @@ def test_shares_that_differ_between_the_splits(save):
 
 
 def test_bad_rows_of_all_files_are_reported(save, tmp_path, capsys):
-    train = save("a.jsonl", edited({number: {"text": " "} for number in range(3, 28)}))
+    train = save("a.jsonl", edited({number: {"text": " " * number} for number in range(3, 28)}))
     validation = save("b.jsonl", [{"text": "good", "labels": ["prise"]}])
     code, text, content = run_doctor(capsys, tmp_path, train, "--validation_file", validation)
     assert (code, content["errors"], content["summaries"]) == (1, 2, [])
