@@ -98,6 +98,9 @@ def find_columns(table: Table, spec: DataSpec, labels_needed: bool = True) -> Co
     labels, kind = _find_labels(table, spec, {*texts, pair, row_id}, labels_needed)
     if not texts:
         texts = _find_sentences(table, {pair, row_id, *labels})
+    if (lists := [name for name in texts if table.facts(name).holds_lists_of_texts]) and not spec.join_lists:
+        example = shorten(table.facts(lists[0]).example)
+        raise DataError(f"{table.source}: column {lists[0]!r} holds lists of texts ({example}): pass --join_lists")
     if labels_needed and not labels:
         labels, kind = _find_lists(table, {*texts, pair, row_id}), LabelColumns.CELLS
     if labels_needed and not labels:
@@ -200,7 +203,9 @@ def _find_sentences(table: Table, others: set[str | None]) -> list[str]:
     found = [column for column in table.columns if column not in others and table.facts(column).holds_sentences]
     if len(found) != 1:
         what = f"several columns hold sentences: {few(found)}" if found else "no column looks like the text"
-        raise DataError(f"{table.source}: {what}: pass --text_column{_listed(table)}{_headerless(table)}")
+        lists = [name for name in table.columns if name not in others and table.facts(name).holds_lists_of_texts]
+        hint = f"; {lists[0]!r} holds lists of texts: --text_column {lists[0]} --join_lists" if lists else ""
+        raise DataError(f"{table.source}: {what}: pass --text_column{_listed(table)}{hint}{_headerless(table)}")
     return found
 
 

@@ -122,12 +122,17 @@ class ColumnFacts:
         return len(texts) > 0 and is_varied and fmean(map(len, texts)) >= _SENTENCE
 
     @property
-    def holds_lists_of_names(self) -> bool:
-        """Whether the cells are lists of texts, in which few texts repeat."""
+    def holds_lists_of_texts(self) -> bool:
+        """Whether the cells are lists of texts."""
         lists = [cell for cell in self.examples if cell is not None]
-        if not lists or not all(isinstance(cell, list) and all(type(item) is str for item in cell) for cell in lists):
+        return bool(lists) and all(isinstance(cell, list) and set(map(type, cell)) <= {str} for cell in lists)
+
+    @property
+    def holds_lists_of_names(self) -> bool:
+        """Whether the cells are lists of texts, many of which repeat."""
+        if not self.holds_lists_of_texts:
             return False
-        names = Counter(item for cell in lists for item in cell)
+        names = Counter(item for cell in self.examples if cell is not None for item in cell)
         return bool(names) and 2 * len(names) < sum(names.values()) + 2
 
     @property

@@ -2,6 +2,7 @@ import pytest
 from datasets import ClassLabel, Features, List
 
 from bert_multilabel.data.columns import COMMON_COLUMNS, LabelColumns, columns_in_split, describe_columns, find_columns
+from bert_multilabel.data.examples import load_examples
 from bert_multilabel.data.label_parser import LabelParser
 from bert_multilabel.data.spec import DataSpec
 from bert_multilabel.data.table import RowsReader, Table
@@ -386,3 +387,13 @@ def test_columns_of_zeros_and_ones_that_are_called_by_numbers_are_asked_about():
 
 def test_an_id_that_is_an_object_is_not_used():
     assert find({"_id": [{"$oid": "5f"}], "text": ["good"], "labels": [["gift"]]}).id is None
+
+
+def test_lists_in_place_of_texts_are_asked_about_once(write):
+    path = write("a.jsonl", '{"text": ["a b", "c"], "labels": ["x"]}\n{"text": ["d"], "labels": []}\n')
+    with pytest.raises(DataError, match=r"column 'text' holds lists of texts \(\['a b', 'c'\]\): pass --join_lists"):
+        load_examples(path)
+    assert load_examples(path, join_lists=True).splits["train"]["text"][:] == ["a b c", "d"]
+    words = write("b.jsonl", '{"words": ["a", "b"], "labels": "x"}\n')
+    with pytest.raises(DataError, match="'words' holds lists of texts: --text_column words --join_lists"):
+        load_examples(words)
