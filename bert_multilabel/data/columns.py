@@ -153,6 +153,11 @@ def describe_columns(table: Table, columns: Columns, spec: DataSpec, parser: Lab
     return "\n".join(lines)
 
 
+def is_common_name(name: str) -> bool:
+    """Whether a name is that of a text, its heading, labels or ids, so that a line that begins with it is a header."""
+    return any(_normal(name) == _normal(known) for known in chain(_HEADINGS, *COMMON_COLUMNS.values()))
+
+
 def _find_column(table: Table, role: str, named: str | None, spec: DataSpec) -> str | None:
     if named is not None:
         return _find_named(table, role, named)

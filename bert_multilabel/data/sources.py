@@ -2,7 +2,6 @@
 
 import hashlib
 import pickle
-from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -20,11 +19,11 @@ from bert_multilabel.errors import DataError, MultiLabelError
 from bert_multilabel.utils.files import sha256
 
 from .cache import dataset_digest
-from .formats.columnar import columns_of, is_kept
+from .formats.columnar import columns_of
 from .formats.registry import open_file
 from .formats.sample import take_sample
 from .spec import DataSpec
-from .table import BATCH_SIZE, SPLITS, Batch, JoinedReader, Reader
+from .table import BATCH_SIZE, SPLITS, Batch, JoinedReader, Reader, is_kept, kept_names
 from .values import shorten
 
 
@@ -136,7 +135,9 @@ def open_source(data: Any, spec: DataSpec, split: str) -> Source:
     if isinstance(data, str | Path):
         return _open_path(str(data), spec)
     if isinstance(data, pd.DataFrame):
-        reader = FrameReader(_with_text_names(name, data), spec.named_columns)
+        named = data.set_axis([*map(str, data.columns)], axis="columns")
+        kept_names(name, [*named.columns], spec.named_columns)
+        reader = FrameReader(named, spec.named_columns)
         return Source(name, reader, partial(_frame_digest, reader))
     if isinstance(data, Dataset | IterableDataset):
         return _of_dataset(name, data, spec)
@@ -252,14 +253,6 @@ def _digest_of_files(paths: list[str]) -> str:
 
 
 # Data frames
-
-
-def _with_text_names(name: str, frame: pd.DataFrame) -> pd.DataFrame:
-    """Return the frame with columns that are named by texts."""
-    names = [column if isinstance(column, str) else str(column) for column in frame.columns]
-    if twice := [column for column, times in Counter(names).items() if times > 1]:
-        raise DataError(f"{name}: column name {shorten(twice[0])} occurs twice; rename one")
-    return frame.set_axis(names, axis="columns")
 
 
 def _holds_texts(column: "pd.Series[Any]") -> bool:

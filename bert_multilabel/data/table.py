@@ -1,6 +1,8 @@
 """Tables of raw values: read in batches of columns, at each pass from their source, with positions for messages."""
 
+import re
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -13,11 +15,14 @@ from bert_multilabel.errors import DataError
 
 from .facts import ColumnFacts
 from .label_parser import Cells, count_cells
+from .values import shorten
 
 SPLITS = ("train", "validation", "test")
 PROBLEMS_SHOWN = 20  # in the message, of each source
 ROWS_NAMED = 3  # of many with the same problem
 BATCH_SIZE = 1000
+# What pandas calls the numbers of rows when it writes and reads them.
+_INDEX_NAME = re.compile(r"|__index_level_\d+__|Unnamed: 0(\.\d+)*")
 
 
 class Problem(str):
@@ -186,6 +191,27 @@ def in_columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
             return {name: list(map(itemgetter(name), rows)) for name in rows[0]}
     names = dict.fromkeys(name for row in rows for name in row)
     return {name: [row.get(name) for row in rows] for name in names}
+
+
+def is_kept(name: str, named: Collection[str]) -> bool:
+    """Whether a column is more than the index of pandas, or named by the user."""
+    return name in named or not _INDEX_NAME.fullmatch(name)
+
+
+def kept_names(source: str, names: Sequence[str], named: Collection[str] = ()) -> list[str | None]:
+    """Return the names of columns; None for the index of pandas, unless the user names it.
+
+    Raises:
+        DataError: If another column has no name, or that of another one.
+    """
+    kept = [name if is_kept(name, named) else None for name in names]
+    times = Counter(kept)
+    for position, name in enumerate(names, 1):
+        if not name.strip() and (any(kept[:position]) or not any(kept)):
+            raise DataError(f"{source}: column {position} has no name; give it one or remove it")
+        if name in times and times[name] > 1:
+            raise DataError(f"{source}: column name {shorten(name)} occurs twice; rename one")
+    return kept
 
 
 def id_names(features: Features, column: str) -> list[str] | None:

@@ -7,9 +7,9 @@ from itertools import chain
 
 from datasets import Features, List, Value
 
+from bert_multilabel.data.columns import is_common_name
 from bert_multilabel.data.table import Batch
 
-from . import delimited
 from .delimited import DelimitedReader, Dialect
 from .sample import Sample
 
@@ -51,7 +51,7 @@ def sampled_columns(sample: Sample, dialect: Dialect) -> list[tuple[str, ...]]:
     """Return the columns in a sample; none if rows have other numbers of fields, or the first line may be a header."""
     rows = [fields for fields in dialect.records(sample.lines, strict=False) if fields]
     fitting = [fields for fields in rows if len(fields) == len(rows[0])]
-    if len(fitting) < _SHARE_THAT_FITS * len(rows) or not rows or delimited.holds_header_name(rows[0]):
+    if len(fitting) < _SHARE_THAT_FITS * len(rows) or not rows or any(map(is_common_name, rows[0])):
         return []
     return list(zip(*fitting, strict=True))
 

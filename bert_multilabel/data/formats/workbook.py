@@ -1,29 +1,25 @@
 """Reads workbooks of Excel (.xlsx). All cells become texts, as in csv."""
 
 import zipfile
-from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from itertools import islice
+from itertools import islice, zip_longest
 from typing import Any
 from warnings import catch_warnings, simplefilter
 
 from datasets import Features, Value
 
 from bert_multilabel.data.spec import DataSpec
-from bert_multilabel.data.table import Batch, Reader, rows_in_batches
-from bert_multilabel.data.values import shorten
+from bert_multilabel.data.table import Batch, Reader, kept_names, rows_in_batches
+from bert_multilabel.data.values import few, shorten
 from bert_multilabel.errors import DataError
 from bert_multilabel.utils.extras import check_installed
 
 from .sample import Sample, open_bytes
 
 _SUFFIXES = (".xlsx", ".xlsm")
-_NAMES_SHOWN = 10
 _ZIP = b"PK\x03\x04"
-# A workbook is a zip file, which can be a bomb: sheets shrink 10 to 50 times.
-_MOST_TIMES_LARGER, _SMALL_FILE = 200, 2**27
 
 
 def recognizes(sample: Sample, spec: DataSpec) -> str | None:
@@ -46,8 +42,12 @@ def read(sample: Sample, spec: DataSpec) -> Reader:
     with _opened(sample.path) as book:
         sheet = _choose_sheet(sample.path, book, spec.rows_key)
         _, header = next(_filled_rows(book[sheet]), (1, []))
-    names = _names(sample.path, header, spec.column_names)
-    return WorkbookReader(path=sample.path, sheet=sheet, names=names, has_header=spec.column_names is None)
+    names = spec.column_names or [*map(str.strip, header)]
+    if len(header) > len(names):
+        advice = "name each column of the sheet in --column_names"
+        raise DataError(f"{sample.path}: {len(header)} columns where {len(names)} are named; {advice}")
+    kept = kept_names(sample.path, names, spec.column_names or spec.named_columns)
+    return WorkbookReader(path=sample.path, sheet=sheet, names=kept, has_header=spec.column_names is None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +57,7 @@ class WorkbookReader:
     Attributes:
         path: Of the file.
         sheet: Its name.
-        names: The names of all columns; None for a first column of row numbers, which is left out.
+        names: The names of all columns; None for those that are left out.
         has_header: Whether the first row holds the names.
     """
 
@@ -91,8 +91,7 @@ class WorkbookReader:
     def _row(self, cells: list[str]) -> dict[str, str] | str:
         if len(cells) > len(self.names):
             return f"{len(cells)} cells where the header has {len(self.names)}; name the columns of all cells"
-        cells += [""] * (len(self.names) - len(cells))
-        return {name: cell for name, cell in zip(self.names, cells, strict=True) if name is not None}
+        return {name: cell for name, cell in zip_longest(self.names, cells, fillvalue="") if name is not None}
 
 
 def _holds_workbook(path: str) -> bool:
@@ -111,7 +110,6 @@ def _opened(path: str) -> Iterator[Any]:
     try:
         with open_bytes(path) as file, catch_warnings():
             simplefilter("ignore")  # of styles and other things that hold no rows
-            _check_size(path, file)
             with closing(openpyxl.load_workbook(file, read_only=True, data_only=True)) as book:
                 yield book
     except DataError:
@@ -120,35 +118,20 @@ def _opened(path: str) -> Iterator[Any]:
         raise DataError(f"{path} cannot be read as xlsx: {error}; save it as xlsx or csv again") from error
 
 
-def _check_size(path: str, file: Any) -> None:
-    """Refuse a workbook that would be far larger than its file."""
-    with zipfile.ZipFile(file) as archive:
-        entries = archive.infolist()
-    size = sum(entry.file_size for entry in entries)
-    if size > max(_SMALL_FILE, _MOST_TIMES_LARGER * sum(entry.compress_size for entry in entries)):
-        advice = "if this is intended, save it as csv"
-        raise DataError(f"{path}: it becomes {size >> 20} MB when it is decompressed; {advice}")
-    file.seek(0)
-
-
 def _choose_sheet(path: str, book: Any, rows_key: str | None) -> str:
     names: list[str] = [sheet.title for sheet in book.worksheets]
-    if rows_key is not None:
-        if rows_key not in names:
-            raise DataError(f"{path} has no sheet {rows_key!r}; its sheets are {_listed(names)}")
+    if rows_key in names:
         return rows_key
-    filled = [name for name in names if next(_filled_rows(book[name]), None) is not None]
+    if rows_key is not None:
+        raise DataError(f"{path} has no sheet {rows_key!r}; its sheets are {few(names)}")
+    filled = [name for name in names if any(_filled_rows(book[name]))]
     if not filled:
         raise DataError(f"{path} has no rows")
     if len(filled) > 1:
-        advice = f"choose one, such as --rows_key {shorten(filled[0])}"
-        raise DataError(f"{path} has several sheets: {_listed(filled)}; {advice}")
+        raise DataError(
+            f"{path} has several sheets: {few(filled)}; choose one, such as --rows_key {shorten(filled[0])}"
+        )
     return filled[0]
-
-
-def _listed(names: list[str]) -> str:
-    more = f" and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else ""
-    return ", ".join(map(shorten, names[:_NAMES_SHOWN])) + more
 
 
 def _filled_rows(sheet: Any) -> Iterator[tuple[int, list[str]]]:
@@ -167,20 +150,3 @@ def _as_text(cell: Any) -> str:
         return ""
     # Excel knows one kind of number.
     return str(int(cell)) if isinstance(cell, float) and cell.is_integer() else str(cell)
-
-
-def _names(path: str, header: list[str], column_names: list[str] | None) -> list[str | None]:
-    if column_names is not None:
-        if len(header) > len(column_names):
-            advice = "name each column of the sheet in --column_names"
-            raise DataError(f"{path}: {len(header)} columns where {len(column_names)} are named; {advice}")
-        return [*column_names]
-    # pandas writes row numbers into a first column without a name.
-    first = int(len(header) > 1 and header[0].strip() in ("", "Unnamed: 0"))
-    names = [name.strip() for name in header[first:]]
-    for position, (name, times) in enumerate(Counter(names).items(), 1 + first):
-        if not name:
-            raise DataError(f"{path}: column {position} has no name; give it one or remove it")
-        if times > 1:
-            raise DataError(f"{path}: column name {shorten(name)} occurs twice; rename one")
-    return [*[None] * first, *names]
