@@ -36,6 +36,7 @@ COMMON_COLUMNS = {
 _HEADINGS = "title headline subject".split()
 # Columns of 0 and 1 that are no labels.
 _NO_LABELS = "split fold weight index is_train is_test count".split()
+_ONE_TWO = ("1", "2", "")  # as SPSS writes yes and no
 # Columns of 0 and 1 that may say something about the row in place of a label.
 _FLAG = re.compile(
     r"(is|has|was|needs)[_ ]|(verified|valid|checked|reviewed|duplicate|edited|deleted)$", re.IGNORECASE
@@ -217,6 +218,8 @@ def _find_sentences(table: Table, others: set[str | None]) -> list[str]:
 def _headerless(table: Table) -> str:
     """Point out a file whose first line seems to be an example in place of a header."""
     like_data = [name for name in table.columns if len(name.split()) > 3 or len(name) >= _LONG_NAME]
+    if table.columns == [str(position) for position in range(len(table.columns))]:  # JSON without names
+        return f"; columns are named by their positions, such as --text_column {table.columns[0]}"
     is_first_line = any(name.isdigit() for name in table.columns) or like_data
     return (
         f"; if {shorten(table.columns[0])} is no header but an example, pass --column_names" if is_first_line else ""
@@ -232,7 +235,13 @@ def _offer_numbers(table: Table, others: set[str | None]) -> str:
     numbers = [name for name in table.columns if name not in others and table.facts(name).holds_shares]
     if not numbers:
         return ""
+    if all(cell in _ONE_TWO for name in numbers for cell in map(_spelled, table.facts(name).examples)):
+        return f"; {few(numbers)} hold 1 and 2: write 0 and 1 in place of them, 1 for rows that have the label"
     return f"; columns of numbers, such as {few(numbers)}, need --label_values shares or votes>=K with --label_column"
+
+
+def _spelled(cell: object) -> str:
+    return str(cell).strip().removesuffix(".0")
 
 
 def _find_id(table: Table, spec: DataSpec) -> str | None:

@@ -22,7 +22,7 @@ from bert_multilabel.errors import DataError
 from .label_cells import Cell, Kind, is_null_word, read_cell
 from .label_suspicions import check_names
 from .spec import DataSpec
-from .values import BadValue, few, key_of, mark, shorten, text_problem, unknown_label
+from .values import BadValue, as_share, few, key_of, mark, shorten, text_problem, unknown_label
 
 Cells = Sequence[tuple[Any, int]]  # each different cell of a column, and its number of rows
 
@@ -346,7 +346,7 @@ class LabelParser:
                 raise BadValue(f"{shorten(value)} is not 0 or 1 (leave it empty if it is not annotated)", column)
             return number
         try:
-            found = float(value)
+            found = as_share(value) if self.are_shares else float(value)
         except (ValueError, TypeError):
             raise BadValue(f"{shorten(value)} is not a number", column) from None
         if self.votes is not None and found >= 0:

@@ -5,6 +5,7 @@ import math
 import re
 import sys
 from collections.abc import Hashable, Sequence
+from typing import Any
 
 from bert_multilabel.errors import DataError
 
@@ -14,6 +15,7 @@ _ZERO_ONE = {"0": 0.0, "0.0": 0.0, "false": 0.0, "1": 1.0, "1.0": 1.0, "true": 1
 )
 _MARKS = dict.fromkeys(("no", "n", "f"), 0.0) | dict.fromkeys(("yes", "y", "t", "x", "✓", "✔"), 1.0)
 _SURROGATE = re.compile("[\ud800-\udfff]")
+_DECIMAL_COMMA = re.compile(r"\d+,\d+")
 _NUMBER = re.compile(r"[-+]?[$€£¥]?\d[\d.,' _]*(e[-+]?\d+)?[%$€£¥]?|nan|[-+]?inf", re.IGNORECASE)
 
 
@@ -44,6 +46,23 @@ def are_no_and_yes(names: Sequence[str]) -> bool:
         (True, False)
     """
     return len(names) == 2 and {mark(name) for name in names} == {0.0, 1.0}
+
+
+def as_share(value: Any) -> float:
+    """Return a number, which may be written as 87 % or 0,87; raise a ValueError or TypeError for other values.
+
+    Example:
+        >>> as_share("87 %"), as_share("0,87"), as_share(0.87)
+        (0.87, 0.87, 0.87)
+    """
+    if isinstance(value, str):
+        text = value.strip()
+        if _DECIMAL_COMMA.fullmatch(text.removesuffix("%").rstrip()):
+            text = text.replace(",", ".")
+        if text.endswith("%"):
+            return float(text[:-1]) / 100
+        return float(text)
+    return float(value)
 
 
 def key_of(value: object) -> Hashable:

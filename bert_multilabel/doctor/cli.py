@@ -4,6 +4,7 @@ import shlex
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import field, fields, make_dataclass
+from glob import glob
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -91,7 +92,8 @@ def _files(data_args: DataArguments) -> dict[str, str]:
     paths = {"train": data_args.train_file, "validation": data_args.validation_file, "test": data_args.test_file}
     files = {split: path for split, path in paths.items() if path is not None}
     for path in files.values():
-        check_is_file(path)
+        if not Path(path).is_dir() and not glob(path, recursive=True):  # a folder or pattern of files
+            check_is_file(path)
     return files
 
 

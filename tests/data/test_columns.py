@@ -397,3 +397,16 @@ def test_lists_in_place_of_texts_are_asked_about_once(write):
     words = write("b.jsonl", '{"words": ["a", "b"], "labels": "x"}\n')
     with pytest.raises(DataError, match="'words' holds lists of texts: --text_column words --join_lists"):
         load_examples(words)
+
+
+def test_columns_of_1_and_2_are_no_votes():
+    given = {"text": ["good", "bad"], "gift": ["1", "2"], "price": ["2", ""]}
+    with pytest.raises(DataError) as caught:
+        find(given)
+    assert "'gift', 'price' hold 1 and 2: write 0 and 1 in place of them" in str(caught.value)
+    assert "votes" not in str(caught.value)
+
+
+def test_columns_without_names_are_named_by_their_positions():
+    with pytest.raises(DataError, match="; columns are named by their positions, such as --text_column 0$"):
+        find({"0": ["good", "bad"], "1": ["gift", "gift|price"]})

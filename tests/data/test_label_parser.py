@@ -340,6 +340,9 @@ def test_votes_and_shares():
     assert of_columns(["a", "b"], label_values="votes>=2").parse({"a": "1", "b": 2.0}) == [0, 1]
     assert str(of_columns(["a"], label_values="votes >= 2")) == ("one 0/1 column per label, positive from 2 votes on")
     assert of_columns(["a", "b"], label_values="shares").parse({"a": "0.25", "b": 1}) == [0.25, 1]
+    assert of_columns(["a", "b"], label_values="shares").parse({"a": "87 %", "b": "0,5"}) == [0.87, 0.5]
+    with pytest.raises(BadValue, match="'870 %' is not a share"):
+        of_columns(["a"], label_values="shares").parse({"a": "870 %"})
     with pytest.raises(BadValue, match="1.5 is not a share"):
         of_columns(["a"], label_values="shares").parse({"a": 1.5})
     with pytest.raises(BadValue, match="-3 is not a number of votes"):

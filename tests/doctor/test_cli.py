@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -372,6 +373,15 @@ def test_260_labels_fit_into_80_columns(save, tmp_path, monkeypatch):
     assert max(map(len, lines)) <= WIDTH
     assert len(lines) < 100
     assert len(result.as_json()["labels"]) == 260
+
+
+@pytest.mark.parametrize("words", [".", "*.jsonl"])
+def test_a_folder_or_pattern_of_files(save, capsys, caplog, monkeypatch, words):
+    save("a.jsonl", clean_rows(24))
+    monkeypatch.chdir(Path(save("b.jsonl", clean_rows(24, 24))).parent)
+    assert main([words]) == 0
+    assert "2 files" in caplog.text and "48 rows" in caplog.text
+    assert f"bert-multilabel train {shlex.quote(words)} " in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
