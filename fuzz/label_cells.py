@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from bert_multilabel.data.label_cells import read_cell
-from bert_multilabel.data.label_parser import LabelParser, count_cells
+from bert_multilabel.data.label_form import count_cells
+from bert_multilabel.data.label_parser import LabelParser
 from bert_multilabel.data.spec import DataSpec
 from bert_multilabel.errors import DataError
 

@@ -22,8 +22,9 @@ from bert_multilabel.metrics import hard_labels
 from .cache import cached_examples, cached_json, column_batches, reopen_memory_map
 from .cleaning import Cleaner
 from .columns import Columns, LabelColumns, columns_in_split, describe_columns, find_columns, missing_column
+from .label_form import LabelForm, delimiter_option
 from .label_frequencies import LabelFrequencies
-from .label_parser import LabelForm, LabelParser, delimiter_option
+from .label_parser import LabelParser
 from .sources import Source, open_dataset, open_files, open_source
 from .spec import DataSpec
 from .streaming import ExampleStream, UnchangedExamples

@@ -7,7 +7,7 @@ from itertools import islice
 from statistics import fmean
 from typing import Any
 
-from .label_parser import Cells
+from .label_form import Cells
 from .values import is_number, key_of, mark, zero_one
 
 # With more different cells, a column holds neither labels nor categories, and they are no longer counted.

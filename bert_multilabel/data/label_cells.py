@@ -1,7 +1,7 @@
 """Reads single label cells, in all the ways in which people and tools write them.
 
 A cell is read by itself into one of the kinds of `Kind`. What a whole column means, such as whether texts are joined
-names, is decided in `label_parser.py`.
+names, is decided in `label_form.py`.
 """
 
 import ast

@@ -1,16 +1,14 @@
-"""Decides what a whole column of labels means, and parses its cells into multi-hot vectors.
+"""Parses the labels of rows into multi-hot vectors.
 
-The form is determined once per dataset, over all cells of the column; then every row must have it. What could mean two
-things is refused with the option that decides. This module knows values and columns, not files: the caller adds row
-and line to a message.
+The form of the labels is determined once per dataset, over all cells (`label_form.py`); then every row must have it.
+This module knows values and columns, not files: the caller adds row and line to a message.
 """
 
 import math
 import re
 from collections import Counter
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from enum import StrEnum
 from functools import cached_property
 from typing import Any
 
@@ -20,75 +18,16 @@ from numpy.typing import NDArray
 from bert_multilabel.errors import DataError
 
 from .label_cells import Cell, Kind, is_null_word, read_cell
+from .label_form import KINDS_OF_FORM, Cells, LabelForm, bits_in, delimiter_option, find_form, ids_in
 from .label_suspicions import check_names
 from .spec import DataSpec
 from .values import BadValue, as_share, few, key_of, mark, shorten, text_problem, unknown_label
 
-Cells = Sequence[tuple[Any, int]]  # each different cell of a column, and its number of rows
-
-CERTAIN_DELIMITERS = ("|", ";")  # taken by themselves
-# Taken if all parts are labels by themselves elsewhere in the column.
-DELIMITERS = ("\n", ",", "，", "、", "；", "،", "؛", "#", "/", "&", "+", "\t")  # with those of Chinese and Arabic
-_IN_NO_NAME = DELIMITERS[:7]
-_ESCAPES = {"\\n": "\n", "\\t": "\t"}  # as they are written on a command line
-_BITS = re.compile(r"[01]{2,}")
-_SPACED_BITS = re.compile(r"[01](?:\.0*)?(?:\s*[,;| ]\s*[01](?:\.0*)?)+")
-_JOINED_IDS = re.compile(r"\d{1,18}(?:\s*[,;| ]\s*\d{1,18})*")
 _VOTES = re.compile(r"votes\s*>=\s*(\d+(?:\.\d+)?)")
 _MOST_REMEMBERED = 100_000  # parsed cells
 
 
-class LabelForm(StrEnum):
-    """The forms of labels, as messages call them."""
-
-    NAMES = "a list of names"
-    IDS = "a list of ids"
-    ONE_ID = "a single id"
-    TEXT = "a text"
-    JOINED_IDS = "ids in a text"
-    CHOICES = "a name or an object with choices"
-    VECTOR = "a vector with a number per label"
-    MAPPING = "numbers by name"
-    COLUMNS = "one 0/1 column per label"
-    NAME_COLUMNS = "one name per column"
-
-
-_FORM_OF_KIND = {
-    Kind.NAMES: LabelForm.NAMES,
-    Kind.IDS: LabelForm.IDS,
-    Kind.ONE_ID: LabelForm.ONE_ID,
-    Kind.TEXT: LabelForm.TEXT,
-    Kind.CHOICES: LabelForm.CHOICES,
-    Kind.VECTOR: LabelForm.VECTOR,
-    Kind.MAPPING: LabelForm.MAPPING,
-}
-# Kinds of cells that a form takes, besides cells without labels.
-_KINDS_OF_FORM = {
-    LabelForm.NAMES: (Kind.NAMES,),
-    LabelForm.IDS: (Kind.IDS,),
-    LabelForm.ONE_ID: (Kind.ONE_ID,),
-    LabelForm.TEXT: (Kind.TEXT,),
-    LabelForm.JOINED_IDS: (Kind.TEXT,),
-    LabelForm.CHOICES: (Kind.TEXT, Kind.CHOICES),
-    LabelForm.VECTOR: (Kind.VECTOR, Kind.IDS, Kind.TEXT),
-    LabelForm.MAPPING: (Kind.MAPPING,),
-}
-
-
 _FORMS_OF_IDS = (LabelForm.IDS, LabelForm.ONE_ID, LabelForm.JOINED_IDS)
-
-
-def count_cells(values: Iterable[Any]) -> Cells:
-    """Return each different value and how often it occurs, in the order of their first occurrence."""
-    counts: dict[Hashable, list[Any]] = {}
-    for value in values:
-        counts.setdefault(key_of(value), [value, 0])[1] += 1
-    return [(value, count) for value, count in counts.values()]
-
-
-def delimiter_option(delimiter: str) -> str:
-    """Return a delimiter as it is written on a command line."""
-    return next((written for written, meant in _ESCAPES.items() if meant == delimiter), delimiter)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,6 +47,8 @@ class LabelParser:
         notes: What was found out, for the user.
 
     Example:
+        >>> from bert_multilabel.data.label_form import count_cells
+        >>> from bert_multilabel.data.spec import DataSpec
         >>> cells = {"train": count_cells(["price|quality", "", "gift"])}
         >>> parser = LabelParser.of_cells("labels", cells, DataSpec())
         >>> parser.label_names, str(parser)
@@ -194,7 +135,7 @@ class LabelParser:
         """
         known = spec.label_names or id_names or []
         read = {split: _read_cells(column, listed, frozenset(known)) for split, listed in cells.items()}
-        form, delimiter = _find_form(column, read, spec, known)
+        form, delimiter = find_form(column, read, spec, known)
         if not known and form in _FORMS_OF_IDS:
             raise DataError(f"column {column!r} holds ids without names: pass --label_names_file with the label names")
         ids = spec.label_ids if spec.label_names else None
@@ -303,7 +244,7 @@ class LabelParser:
         """Read a cell and check its form; a cell without labels may have any."""
         column = self.columns[0]
         cell = read_cell(value, column, self._known)
-        if cell.items and cell.kind not in _KINDS_OF_FORM[self.form]:
+        if cell.items and cell.kind not in KINDS_OF_FORM[self.form]:
             problem = f"{shorten(value)} is {cell.kind}, but other rows hold {self.form}"
             raise BadValue(f"{problem}; write all rows alike", column)
         return cell
@@ -319,9 +260,8 @@ class LabelParser:
         items, column, expected = cell.items, self.columns[0], len(self.label_names)
         if cell.kind is Kind.TEXT and items:
             text = items[0]
-            if not (_BITS.fullmatch(text) or _SPACED_BITS.fullmatch(text)):
+            if not (items := [float(bit) for bit in bits_in(text)]):
                 raise BadValue(f"{shorten(text)} is {cell.kind}, but other rows hold {self.form}", column)
-            items = [float(part) for part in _bits_in(text)]
         if items and len(items) != expected:
             raise BadValue(f"{shorten(items)} has {len(items)} numbers, but there are {expected} labels", column)
         if bad := [item for item in items if not (0 <= item <= 1 or math.isnan(item))]:
@@ -386,102 +326,6 @@ def _read_cells(column: str, cells: Cells, known: frozenset[str]) -> list[tuple[
     return read
 
 
-def _find_form(
-    column: str, read: Mapping[str, list[tuple[Cell, int]]], spec: DataSpec, known: list[str]
-) -> tuple[LabelForm, str | None]:
-    """Return form and delimiter of the labels: of the first cell with a label, or of the first."""
-    cells = [cell for listed in read.values() for cell, _ in listed]
-    with_labels = [cell for cell in cells if cell.items]
-    kind = next((cell.kind for cell in [*with_labels, *cells]), Kind.NAMES)
-    if any(cell.kind is Kind.CHOICES for cell in with_labels) and kind is Kind.TEXT:
-        kind = Kind.CHOICES
-    if (
-        kind is Kind.VECTOR
-        or kind is Kind.IDS
-        and _are_vectors([c.items for c in with_labels if c.kind is kind], known)
-    ):
-        _check_vectors(column, len(with_labels[0].items), known)
-        return LabelForm.VECTOR, None
-    if kind is not Kind.TEXT:
-        return _FORM_OF_KIND[kind], None
-    texts = [cell.items[0] for cell in with_labels if cell.kind is Kind.TEXT and cell.items[0] not in known]
-    if not spec.labels_as_they_are and spec.label_delimiter is None and texts:
-        if _is_text_of_bits(texts, known):
-            _check_vectors(column, len(_bits_in(texts[0])), known)
-            return LabelForm.VECTOR, None
-        if known and all(_JOINED_IDS.fullmatch(text) for text in texts):
-            return LabelForm.JOINED_IDS, None
-    delimiter = spec.label_delimiter and _ESCAPES.get(spec.label_delimiter, spec.label_delimiter)
-    return LabelForm.TEXT, delimiter or _find_delimiter(column, texts, spec, known)
-
-
-def _are_vectors(lists: list[list[int]], known: list[str]) -> bool:
-    """Whether lists of whole numbers are vectors of zeros and ones: as ids they would repeat."""
-    sizes = {len(items) for items in lists}
-    if len(sizes) != 1 or not all(set(items) <= {0, 1} for items in lists):
-        return False
-    repeats = any(len(set(items)) < len(items) for items in lists)
-    return repeats or sizes == {2} and len(known) == 2
-
-
-def _is_text_of_bits(texts: list[str], known: list[str]) -> bool:
-    """Whether all texts are zeros and ones, as many in each."""
-    if all(map(_SPACED_BITS.fullmatch, texts)):
-        sizes = {len(_bits_in(text)) for text in texts}
-        # Two numbers may also be ids.
-        return len(sizes) == 1 and (sizes != {2} or len(known) == 2 or any(text[0] == text[-1] for text in texts))
-    return all(map(_BITS.fullmatch, texts)) and len(set(map(len, texts))) == 1
-
-
-def _bits_in(text: str) -> list[str]:
-    return list(text) if _BITS.fullmatch(text) else re.findall(r"[01](?:\.0*)?", text)
-
-
-def _check_vectors(column: str, size: int, known: list[str]) -> None:
-    if not known:
-        raise DataError(
-            f"column {column!r} holds vectors of {size} numbers without names: pass --label_names_file with {size} "
-            "names in their order"
-        )
-    if size != len(known):
-        raise DataError(
-            f"column {column!r} holds vectors of {size} numbers, but there are {len(known)} label names: pass those "
-            f"of the {size} numbers, in their order"
-        )
-
-
-def _find_delimiter(column: str, texts: list[str], spec: DataSpec, known: list[str]) -> str | None:
-    """Return what certainly separates labels in texts, or None if each text is one label.
-
-    Raises:
-        DataError: If a comma or line end may separate labels or may belong to a name.
-    """
-    if spec.labels_as_they_are:
-        return None
-    whole = {*texts, *known}
-    for delimiter in (*CERTAIN_DELIMITERS, *DELIMITERS):
-        joined = [text for text in texts if delimiter in text]
-        if not joined:
-            continue
-        parts = [[part.strip() for part in text.split(delimiter)] for text in joined]
-        if delimiter in CERTAIN_DELIMITERS or all(part in whole for split in parts for part in split):
-            return delimiter
-        if not known and _may_be_joined(delimiter, parts, whole):
-            raise DataError(
-                f"column {column!r}: {shorten(joined[0])} may be one label or several: pass --label_delimiter "
-                f"'{delimiter_option(delimiter)}' to split such texts, or --labels_as_they_are"
-            )
-    return None
-
-
-def _may_be_joined(delimiter: str, parts: list[list[str]], whole: set[str]) -> bool:
-    """Whether a part of a text is a label elsewhere; of what no name would hold, also a part of another text."""
-    if delimiter not in _IN_NO_NAME:
-        return any(all(split) and any(part in whole for part in split) for split in parts)
-    counts = Counter(part for split in parts for part in set(split))
-    return any(count > 1 or part in whole for part, count in counts.items())
-
-
 def _check_no_marks(columns: list[str], counts: Mapping[str, int], is_filled: bool) -> None:
     """Refuse words that say whether a column applies in place of names: one or two in all cells, or one for no."""
     words = [*counts] if is_filled and len(counts) <= 2 else [name for name in counts if mark(name) == 0]
@@ -501,7 +345,7 @@ def _count_names(parser: LabelParser, read: Mapping[str, list[tuple[Cell, int]]]
         return counts, repeated
     for split, listed in read.items():
         for cell, count in listed:
-            if cell.items and cell.kind not in _KINDS_OF_FORM[parser.form]:
+            if cell.items and cell.kind not in KINDS_OF_FORM[parser.form]:
                 continue
             try:
                 names = parser.names_in(cell)
@@ -539,11 +383,11 @@ def _without_id_0(column: str, counts: Mapping[str, int], names: list[str]) -> l
 
 
 def _joined_ids(items: list[str], column: str) -> list[int]:
-    if items and not _JOINED_IDS.fullmatch(items[0]):
-        raise BadValue(
-            f"{shorten(items[0])} is a text, but other rows hold ids in a text; write all rows alike", column
-        )
-    return [int(item) for item in re.findall(r"\d+", items[0] if items else "")]
+    ids = [number for text in items for number in ids_in(text)]
+    if items and not ids:
+        problem = f"{shorten(items[0])} is a text, but other rows hold ids in a text; write all rows alike"
+        raise BadValue(problem, column)
+    return ids
 
 
 def _clean_name(item: str, cell: object, column: str) -> str:

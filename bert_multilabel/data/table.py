@@ -14,7 +14,7 @@ from datasets import ClassLabel, Features
 from bert_multilabel.errors import DataError
 
 from .facts import ColumnFacts
-from .label_parser import Cells, count_cells
+from .label_form import Cells, count_cells
 from .values import shorten
 
 SPLITS = ("train", "validation", "test")

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bert_multilabel.data.label_parser import LabelForm, LabelParser, count_cells
+from bert_multilabel.data.label_form import LabelForm, count_cells
+from bert_multilabel.data.label_parser import LabelParser
 from bert_multilabel.data.spec import DataSpec
 from bert_multilabel.data.values import BadValue, zero_one
 from bert_multilabel.errors import DataError

@@ -2,7 +2,8 @@
 
 import pytest
 
-from bert_multilabel.data.label_parser import LabelForm, LabelParser, count_cells
+from bert_multilabel.data.label_form import LabelForm, count_cells
+from bert_multilabel.data.label_parser import LabelParser
 from bert_multilabel.data.spec import DataSpec
 from bert_multilabel.data.values import BadValue
 
