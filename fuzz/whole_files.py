@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from bert_multilabel.data.examples import Plan
+from bert_multilabel.data.plan import Plan
 from bert_multilabel.data.sources import open_source
 from bert_multilabel.data.spec import ANNOTATORS, DataSpec
 from bert_multilabel.errors import DataError, MissingDependencyError

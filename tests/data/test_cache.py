@@ -14,8 +14,9 @@ from datasets import Dataset, Features, Value
 import bert_multilabel
 from bert_multilabel import MultiLabelPredictor, MultiLabelTokenizer
 from bert_multilabel.data.cache import DAYS_KEPT, FOLDER, cached_examples, dataset_digest, reopen_memory_map
-from bert_multilabel.data.examples import Plan, _find_plan, load_splits
+from bert_multilabel.data.examples import Plan, load_splits
 from bert_multilabel.data.formats.sample import read_lines
+from bert_multilabel.data.plan import find_plan
 from bert_multilabel.data.sources import open_files
 from bert_multilabel.data.spec import DataSpec
 from bert_multilabel.data.table import BadRows
@@ -287,7 +288,7 @@ def test_a_stored_plan_gives_equal_examples(folder, write, name, content, spec):
     spec = DataSpec(**({"label_names": ["x", "y"], "label_ids": [10, 20]} if spec is None else spec))
     sources = open_files({"train": write(name, content)}, spec)
     made = Plan.make(sources, spec)
-    first, again = (_find_plan(sources, spec) for _ in range(2))
+    first, again = (find_plan(sources, spec) for _ in range(2))
     assert made == first == again
 
     def examples(plan):
