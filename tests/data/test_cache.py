@@ -14,9 +14,9 @@ from datasets import Dataset, Features, Value
 import bert_multilabel
 from bert_multilabel import MultiLabelPredictor, MultiLabelTokenizer
 from bert_multilabel.data.cache import DAYS_KEPT, FOLDER, cached_examples, dataset_digest, reopen_memory_map
-from bert_multilabel.data.examples import Plan, load_splits
+from bert_multilabel.data.examples import load_splits
 from bert_multilabel.data.formats.sample import read_lines
-from bert_multilabel.data.plan import find_plan
+from bert_multilabel.data.plan import Plan, find_plan
 from bert_multilabel.data.sources import open_files
 from bert_multilabel.data.spec import DataSpec
 from bert_multilabel.data.table import BadRows
