@@ -81,9 +81,12 @@ def open_bytes(path: str) -> Iterator[IO[bytes]]:
     compression = _COMPRESSIONS.get(Path(path).suffix.lower())
     try:
         if compression == "zip":
-            _check_zip(path)
-        with fsspec.open(path, "rb", compression=compression) as file:
-            yield file
+            name = _name_in_zip(path)
+            with zipfile.ZipFile(path) as archive, archive.open(name) as file:
+                yield file
+        else:
+            with fsspec.open(path, "rb", compression=compression) as file:
+                yield file
     except DataError:
         raise
     except (OSError, EOFError, *_BROKEN) as error:
@@ -94,13 +97,18 @@ def open_bytes(path: str) -> Iterator[IO[bytes]]:
         raise DataError(f"{path} cannot be decompressed: {error}") from error
 
 
-def _check_zip(path: str) -> None:
+def _name_in_zip(path: str) -> str:
+    """Return the name of the one file in an archive, without those that the Finder of macOS adds."""
     try:
         with zipfile.ZipFile(path) as archive:
-            names = [name for name in archive.namelist() if not name.endswith("/")]
+            files = [name for name in archive.namelist() if not name.endswith("/")]
+            names = [
+                name for name in files if not name.startswith("__MACOSX/") and not Path(name).name.startswith(".")
+            ]
             if len(names) != 1:
                 raise DataError(f"{path} holds {len(names)} files: unpack it, and pass one of them")
             archive.open(names[0]).close()
+            return names[0]
     except (RuntimeError, UnicodeError) as error:  # encrypted, compressed in an unknown way, or a damaged name
         raise DataError(f"{path} cannot be read: {error}") from error
 

@@ -42,6 +42,18 @@ def test_a_damaged_file_is_refused_by_name(write, suffix):
     assert str(caught.value).startswith(path)
 
 
+def test_a_zip_from_macos_holds_one_file(write):
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        for name in ("__MACOSX/._rows.csv", "data/", "data/rows.csv", "data/.DS_Store"):
+            archive.writestr(name, TEXT if name == "data/rows.csv" else "")
+    assert "".join(take_sample(write("rows.csv.zip", file.getvalue()), DataSpec()).lines) == TEXT
+    with zipfile.ZipFile(file, "a") as archive:
+        archive.writestr("more.csv", TEXT)
+    with pytest.raises(DataError, match="holds 2 files: unpack it, and pass one of them"):
+        take_sample(write("two.zip", file.getvalue()), DataSpec())
+
+
 def test_an_encrypted_zip_is_refused(write):
     content = bytearray(_zipped(TEXT.encode()))
     content[6] |= 1  # the flag, in the header of the file and in the table of contents
