@@ -237,7 +237,7 @@ def _offer_numbers(table: Table, others: set[str | None]) -> str:
         return ""
     if all(cell in _ONE_TWO for name in numbers for cell in map(_spelled, table.facts(name).examples)):
         return f"; {few(numbers)} hold 1 and 2: write 0 and 1 in place of them, 1 for rows that have the label"
-    return f"; columns of numbers, such as {few(numbers)}, need --label_values shares or votes>=K with --label_column"
+    return f"; columns of numbers, such as {few(numbers)}, need --label_values shares or 'votes>=2'"
 
 
 def _spelled(cell: object) -> str:

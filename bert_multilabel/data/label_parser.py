@@ -21,7 +21,7 @@ from .label_cells import Cell, Kind, is_null_word, read_cell
 from .label_form import KINDS_OF_FORM, Cells, LabelForm, bits_in, delimiter_option, find_form, ids_in
 from .label_suspicions import check_names
 from .spec import DataSpec
-from .values import BadValue, as_share, few, key_of, mark, shorten, text_problem, unknown_label
+from .values import BadValue, as_share, few, is_number, key_of, mark, shorten, text_problem, unknown_label
 
 _VOTES = re.compile(r"votes\s*>=\s*(\d+(?:\.\d+)?)")
 _MOST_REMEMBERED = 100_000  # parsed cells
@@ -79,7 +79,7 @@ class LabelParser:
             )
         votes = _VOTES.fullmatch(spec.label_values or "")
         if spec.label_values not in (None, "shares") and votes is None:
-            advice = "pass shares, or votes>=K such as votes>=2"
+            advice = "pass shares, or votes>=K such as 'votes>=2'"
             raise DataError(f"label_values {spec.label_values!r} is not known: {advice}")
         blank = sorted(blank_is_zero)
         return cls(
@@ -223,7 +223,9 @@ class LabelParser:
 
     def __str__(self) -> str:
         if self.form is LabelForm.COLUMNS and self.votes is not None:
-            return f"{self.form}, positive from {self.votes:g} votes on"
+            return f"votes per label, yes from {self.votes:g} on"
+        if self.form is LabelForm.COLUMNS and self.are_shares:
+            return "shares per label"
         if self.form is not LabelForm.TEXT:
             return str(self.form)
         return "a text, one label each" if self.delimiter is None else f"a text, split at {self.delimiter!r}"
@@ -283,7 +285,10 @@ class LabelParser:
             return 0.0 if column in self._blank_is_zero else number
         if self.votes is None and not self.are_shares:
             if number is None:
-                raise BadValue(f"{shorten(value)} is not 0 or 1 (leave it empty if it is not annotated)", column)
+                advice = "leave it empty if it is not annotated"
+                if is_number(str(value)) and float(value) >= 0:
+                    advice += "; if these are shares or votes, pass --label_values shares or 'votes>=2'"
+                raise BadValue(f"{shorten(value)} is not 0 or 1 ({advice})", column)
             return number
         try:
             found = as_share(value) if self.are_shares else float(value)

@@ -193,7 +193,7 @@ def _repeated_texts(table: Table, columns: Columns, spec: DataSpec) -> str:
         return ""
     return (
         f"{table.source}: {table.rows} rows hold {len(cells)} different texts; if each line has one label of its "
-        "text, pass --one_label_per_line, and if it has the judgement of one annotator, --annotators"
+        "text, pass --one_label_per_line, and if it has the judgement of one annotator, --annotators majority"
     )
 
 

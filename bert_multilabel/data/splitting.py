@@ -12,6 +12,7 @@ from transformers.utils import logging
 from bert_multilabel.errors import MultiLabelError
 
 from .examples import multi_hot
+from .values import few
 
 logger = logging.get_logger(__name__)
 
@@ -66,7 +67,7 @@ def split_validation(
     rare = np.flatnonzero(labels.sum(axis=0) < 2)
     if len(rare):
         names = [label_names[position] if label_names else str(position) for position in rare]
-        logger.warning("labels with fewer than 2 rows are only in training: %s", ", ".join(names))
+        logger.warning("labels with fewer than 2 rows are only in training: %s", few(names))
     of_rows = in_validation[groups]  # (N,)
     return dataset.select(np.flatnonzero(~of_rows)), dataset.select(np.flatnonzero(of_rows))
 

@@ -205,6 +205,7 @@ def load_run_data(
     files = {split: path for split, path in wanted.items() if path is not None}
     if data_args.dataset_name is None:
         _check_splits(files, wanted)
+        _check_no_split_off(files, wanted, training_args.streaming)  # before all rows are read
     loaded = load_splits(
         data_args.spec(label_names),
         files=files if data_args.dataset_name is None else None,
@@ -215,12 +216,8 @@ def load_run_data(
     )
     splits = dict(loaded.splits)
     _check_splits(splits.keys() | ({"train"} if loaded.stream is not None else set()), wanted)
+    _check_no_split_off(splits, wanted, training_args.streaming)
     if "validation" in wanted and "validation" not in splits:
-        if training_args.streaming:
-            raise MultiLabelError(
-                "--streaming stores no training examples to split off for --do_eval: give a --validation_file, or a "
-                "--dataset_name with the split 'validation'"
-            )
         splits["train"], splits["validation"] = split_validation(
             splits["train"], data_args.validation_fraction, training_args.seed, loaded.label_names
         )
@@ -236,6 +233,14 @@ def _check_splits(found: Container[str], wanted: Container[str]) -> None:
         can_be_split_off = split == "validation" and "train" in wanted
         if split in wanted and split not in found and not can_be_split_off:
             raise MultiLabelError(f"{flag} needs data: give --{split}_file, or a --dataset_name with split {split!r}")
+
+
+def _check_no_split_off(found: Container[str], wanted: Container[str], streaming: bool) -> None:
+    if streaming and "validation" in wanted and "validation" not in found:
+        raise MultiLabelError(
+            "--streaming stores no training examples to split off for --do_eval: give a --validation_file, or a "
+            "--dataset_name with the split 'validation', or pass --do_train alone"
+        )
 
 
 def _build(

@@ -391,7 +391,7 @@ FORMS = [
         Arrived on Monday,1,0,0
         """,
         known={"label_values": "votes>=2"},
-        asks="--label_values shares or votes>=K",
+        asks="--label_values shares or 'votes>=2'",
     ),
     _form(
         COLUMNS,
@@ -408,7 +408,7 @@ FORMS = [
         """,
         known={"label_values": "shares"},
         labels=[[0, 1, 0.25], [0.75, 0, 0], [1, 0.75, 0], [0, 0.25, 1], [0, 0.75, 0.75], [0.25, 0, 0]],
-        asks="--label_values shares or votes>=K",
+        asks="--label_values shares or 'votes>=2'",
     ),
     _form(
         COLUMNS,

@@ -330,6 +330,13 @@ def test_other_cells_are_refused(cell):
     assert caught.value.column == "b"
 
 
+@pytest.mark.parametrize(("cell", "is_asked"), [(2, True), ("0.75", True), (-2, False), ("maybe", False)])
+def test_numbers_that_may_be_shares_or_votes_are_asked_about(cell, is_asked):
+    with pytest.raises(BadValue) as caught:
+        of_columns(["a", "b"]).parse({"a": 1, "b": cell})
+    assert ("pass --label_values shares or 'votes>=2'" in str(caught.value)) is is_asked
+
+
 def test_blank_cells_are_0_in_columns_without_a_0():
     parser = of_columns(["a", "b"], blank_is_zero=["a"])
     first, second = parser.parse({"a": "", "b": ""})
@@ -339,11 +346,12 @@ def test_blank_cells_are_0_in_columns_without_a_0():
 
 def test_votes_and_shares():
     assert of_columns(["a", "b"], label_values="votes>=2").parse({"a": "1", "b": 2.0}) == [0, 1]
-    assert str(of_columns(["a"], label_values="votes >= 2")) == ("one 0/1 column per label, positive from 2 votes on")
+    assert str(of_columns(["a"], label_values="votes >= 2")) == "votes per label, yes from 2 on"
     assert of_columns(["a", "b"], label_values="shares").parse({"a": "0.25", "b": 1}) == [0.25, 1]
     assert of_columns(["a", "b"], label_values="shares").parse({"a": "87 %", "b": "0,5"}) == [0.87, 0.5]
     with pytest.raises(BadValue, match="'870 %' is not a share"):
         of_columns(["a"], label_values="shares").parse({"a": "870 %"})
+    assert str(of_columns(["a"], label_values="shares")) == "shares per label"
     with pytest.raises(BadValue, match="1.5 is not a share"):
         of_columns(["a"], label_values="shares").parse({"a": 1.5})
     with pytest.raises(BadValue, match="-3 is not a number of votes"):

@@ -67,10 +67,10 @@ def test_a_label_of_one_row_stays_in_training_and_is_named(caplog):
     for seed in range(5):
         training, _ = split_validation(rows(labels), fraction=0.5, seed=seed, label_names=["common", "rare"])
         assert positives(training)[1] == 1
-    assert "labels with fewer than 2 rows are only in training: rare" in caplog.text
+    assert "labels with fewer than 2 rows are only in training: 'rare'" in caplog.text
     caplog.clear()
     split_validation(rows(labels))
-    assert "only in training: 1" in caplog.text
+    assert "only in training: '1'" in caplog.text
     caplog.clear()
     split_validation(rows([[1, 1]] * 10))
     assert not caplog.text

@@ -200,7 +200,11 @@ def test_a_streamed_run_learns_and_goes_on_from_within_an_epoch(backbone, files,
             {"do_train": True, "train_file": "train", "max_train_samples": 9},
             "--max_train_samples 9 needs stored examples",
         ),
-        ({"do_train": True, "do_eval": True, "train_file": "train"}, "give a --validation_file"),
+        # Said before the file is read.
+        (
+            {"do_train": True, "do_eval": True, "train_file": "none.csv"},
+            "give a --validation_file, .*--do_train alone",
+        ),
     ],
 )
 def test_what_streaming_cannot_do_is_refused(backbone, files, tmp_path, arguments, phrase):
