@@ -1,11 +1,11 @@
 """`bert-multilabel train [FILE]`, and the script `run_multilabel.py`: train, evaluate and predict."""
 
 import logging
-from pathlib import Path
 
 from datasets import disable_progress_bars
 from transformers.utils.logging import disable_progress_bar
 
+from bert_multilabel.data.sources import is_dataset_folder
 from bert_multilabel.errors import MultiLabelError, OtherProcessError
 from bert_multilabel.training.arguments import MultiLabelTrainingArguments, parse_arguments
 from bert_multilabel.training.run import run
@@ -20,7 +20,8 @@ def main(arguments: list[str]) -> None:
     """Train and evaluate, or do those of `--do_train`, `--do_eval` and `--do_predict` that are among the arguments.
 
     Args:
-        arguments: The training file or the folder of a data set, if it comes first, and the options of the script.
+        arguments: The training file, or the folder of training files or of a dataset, if it comes first, and the
+            options of the script.
     """
     if len(arguments) == 1 and arguments[0].endswith(".json"):
         run_script(arguments, _USAGE)
@@ -28,7 +29,7 @@ def main(arguments: list[str]) -> None:
     words = [] if any(_names_task(word) for word in arguments) else ["--do_train", "--do_eval"]
     if arguments and not arguments[0].startswith("-"):
         source, *arguments = arguments
-        words += ["--dataset_name" if Path(source).is_dir() else "--train_file", source]
+        words += ["--dataset_name" if is_dataset_folder(source) else "--train_file", source]
     run_script([*words, *arguments], _USAGE)
 
 

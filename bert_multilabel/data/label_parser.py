@@ -21,7 +21,7 @@ from .label_cells import Cell, Kind, is_null_word, read_cell
 from .label_form import KINDS_OF_FORM, Cells, LabelForm, bits_in, delimiter_option, find_form, ids_in
 from .label_suspicions import check_names
 from .spec import DataSpec
-from .values import BadValue, as_share, few, is_number, key_of, mark, shorten, text_problem, unknown_label
+from .values import BadValue, as_share, few, key_of, mark, shorten, text_problem, unknown_label
 
 _VOTES = re.compile(r"votes\s*>=\s*(\d+(?:\.\d+)?)")
 _MOST_REMEMBERED = 100_000  # parsed cells
@@ -286,7 +286,7 @@ class LabelParser:
         if self.votes is None and not self.are_shares:
             if number is None:
                 advice = "leave it empty if it is not annotated"
-                if is_number(str(value)) and float(value) >= 0:
+                if _may_be_share_or_votes(value):
                     advice += "; if these are shares or votes, pass --label_values shares or 'votes>=2'"
                 raise BadValue(f"{shorten(value)} is not 0 or 1 ({advice})", column)
             return number
@@ -385,6 +385,13 @@ def _without_id_0(column: str, counts: Mapping[str, int], names: list[str]) -> l
         f"column {column!r}: no row has the id 0, {shorten(names[0])}; ids are positions in the label names, from 0: "
         "if they start at 1, write the id of each name into the names file"
     ]
+
+
+def _may_be_share_or_votes(value: Any) -> bool:
+    try:
+        return as_share(value) >= 0
+    except (ValueError, TypeError):
+        return False
 
 
 def _joined_ids(items: list[str], column: str) -> list[int]:

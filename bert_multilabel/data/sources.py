@@ -2,6 +2,7 @@
 
 import hashlib
 import pickle
+import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -21,10 +22,13 @@ from bert_multilabel.utils.files import sha256
 from .cache import dataset_digest
 from .formats.columnar import columns_of
 from .formats.registry import open_file
-from .formats.sample import take_sample
+from .formats.sample import check_is_file, take_sample
 from .spec import DataSpec
 from .table import BATCH_SIZE, SPLITS, Batch, JoinedReader, Reader, is_kept, kept_names
 from .values import shorten
+
+# In the name of a file of a dataset with splits.
+_OTHER_SPLIT = re.compile(r"(?<![a-z])(test|testing|val|valid|validation|dev|eval|evaluation)(?![a-z])", re.IGNORECASE)
 
 
 class Source(NamedTuple):
@@ -196,15 +200,38 @@ def _of_dataset(name: str, dataset: Dataset | IterableDataset, spec: DataSpec) -
     return Source(name, DatasetReader(dataset, name, spec.named_columns), digest)
 
 
+def check_exists(path: str) -> None:
+    """Raise a DataError if there is no such file, no file in such a folder, or no file like such a pattern."""
+    if _names_several(path):
+        _check_some(path, _files_of(path))
+    else:
+        check_is_file(path)
+
+
+def is_dataset_folder(path: str) -> bool:
+    """Whether this is a folder for `load_dataset`, with several splits or kinds of files, not training files alone."""
+    if not Path(path).is_dir():
+        return False
+    entries = [entry for entry in Path(path).iterdir() if entry.name[0] not in "._"]
+    return (
+        any(entry.is_dir() or _OTHER_SPLIT.search(entry.name) for entry in entries)
+        or len({entry.suffix for entry in entries}) > 1
+    )
+
+
 # Files
 
 
 def _open_path(path: str, spec: DataSpec) -> Source:
     if (Path(path) / "state.json").is_file():  # written by Dataset.save_to_disk
         return _of_dataset(path, _load_saved(path), spec)
-    if Path(path).is_dir() or has_magic(path) and not Path(path).exists():
+    if _names_several(path):
         return _open_several(path, _files_of(path), spec)
     return Source(path, open_file(path, spec), partial(_file_digest, path))
+
+
+def _names_several(path: str) -> bool:
+    return Path(path).is_dir() or has_magic(path) and not Path(path).exists()
 
 
 def _load_saved(path: str) -> Dataset:
@@ -227,8 +254,7 @@ def _files_of(path: str) -> list[str]:
 
 def _open_several(path: str, files: list[str], spec: DataSpec) -> Source:
     """Open files of one form as one source."""
-    if not files:
-        raise DataError(f"there is no file in {path!r}" if Path(path).is_dir() else f"there is no file like {path!r}")
+    _check_some(path, files)
     forms: dict[str, str] = {}
     for file in files:
         forms.setdefault(take_sample(file, spec).suffix or "no extension", Path(file).name)
@@ -239,6 +265,11 @@ def _open_several(path: str, files: list[str], spec: DataSpec) -> Source:
     readers = {file: open_file(file, spec) for file in files}
     said = f"{len(files)} file{'s' * (len(files) > 1)}, the first: {readers[files[0]].said}"
     return Source(path, JoinedReader(readers, said), partial(_digest_of_files, files))
+
+
+def _check_some(path: str, files: list[str]) -> None:
+    if not files:
+        raise DataError(f"there is no file in {path!r}" if Path(path).is_dir() else f"there is no file like {path!r}")
 
 
 def _file_digest(path: str) -> str:

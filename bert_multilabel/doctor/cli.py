@@ -4,12 +4,11 @@ import shlex
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import field, fields, make_dataclass
-from glob import glob
 from pathlib import Path
 from typing import Any, get_type_hints
 
 from bert_multilabel.data.arguments import ColumnArguments, DataArguments
-from bert_multilabel.data.formats.sample import check_is_file
+from bert_multilabel.data.sources import check_exists
 from bert_multilabel.errors import MultiLabelError
 from bert_multilabel.loading import read_config, read_tokenizer
 from bert_multilabel.output_dir.checkpoints import trained_pair_column
@@ -75,7 +74,7 @@ def _parser() -> OptionParser:
         epilog="Exit code: 0 without errors in the data, 1 with errors, 2 for wrong arguments.",
     )
     model = "A BERT checkpoint or a trained model: lengths are counted in its tokens. Default: in words."
-    parser.add_argument("file", metavar="FILE", help="csv, tsv, json, jsonl, parquet or an annotation export.")
+    parser.add_argument("file", metavar="FILE", help="A file of examples, or a folder or pattern of files.")
     parser.add_argument("--model_name_or_path", help=model)
     parser.add_argument("--json", metavar="PATH", help="Also write the results to this JSON file.")
     return parser
@@ -92,8 +91,7 @@ def _files(data_args: DataArguments) -> dict[str, str]:
     paths = {"train": data_args.train_file, "validation": data_args.validation_file, "test": data_args.test_file}
     files = {split: path for split, path in paths.items() if path is not None}
     for path in files.values():
-        if not Path(path).is_dir() and not glob(path, recursive=True):  # a folder or pattern of files
-            check_is_file(path)
+        check_exists(path)
     return files
 
 

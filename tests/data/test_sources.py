@@ -9,7 +9,7 @@ from datasets import ClassLabel, Dataset, DatasetDict, Features, IterableDataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bert_multilabel.data.sources import open_dataset, open_files, open_source
+from bert_multilabel.data.sources import is_dataset_folder, open_dataset, open_files, open_source
 from bert_multilabel.data.spec import DataSpec
 from bert_multilabel.data.table import SPLITS, Table, id_names, located
 from bert_multilabel.errors import DataError
@@ -106,6 +106,26 @@ def test_no_file_is_told(tmp_path):
         open_source(tmp_path, SPEC, "train")
     with pytest.raises(DataError, match="there is no file like '.*nothing-.*csv'"):
         open_source(f"{tmp_path}/nothing-*.csv", SPEC, "train")
+
+
+@pytest.mark.parametrize(
+    ("names", "is_dataset"),
+    [
+        (["a.json", "b.json"], False),
+        (["part-0.csv", "part-1.csv", "_SUCCESS", ".part-0.csv.crc"], False),
+        (["train-1.csv", "latest.csv"], False),
+        (["train.csv", "validation.csv"], True),
+        (["train_0.parquet", "test_0.parquet"], True),
+        (["README.md", "reviews.csv"], True),
+        (["data/train.csv"], True),
+    ],
+)
+def test_a_folder_of_training_files_is_no_dataset_with_splits(tmp_path, names, is_dataset):
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert is_dataset_folder(str(tmp_path)) is is_dataset
+    assert not is_dataset_folder(str(tmp_path / "none"))
 
 
 def test_a_file_whose_name_looks_like_a_pattern_is_a_file(write):

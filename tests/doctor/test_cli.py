@@ -389,6 +389,7 @@ def test_a_folder_or_pattern_of_files(save, capsys, caplog, monkeypatch, words):
     [
         ([], "the following arguments are required: FILE"),
         (["missing.csv"], "there is no file 'missing.csv'"),
+        (["missing-*.csv"], "there is no file like 'missing-*.csv'"),
         (["FILE", "--validation_fil", "x"], "unknown arguments: --validation_fil x; check the spelling"),
         (["FILE", "--validation_fraction", "1"], "must be above 0 and below 1, got 1.0"),
         (["FILE", "--strategy", "cls"], "--strategy needs --model_name_or_path"),
