@@ -14,11 +14,12 @@ from bert_multilabel.errors import DataError
 from .label_parser import LabelParser
 from .spec import DataSpec
 from .table import Table
-from .values import are_no_and_yes, few, is_number, shorten
+from .values import are_no_and_yes, few, is_number, mark, shorten
 
 logger = logging.get_logger(__name__)
 
 _COLUMNS_SHOWN = 30  # in messages
+_FEW_ROWS = 10  # with fewer, an odd cell says nothing about its column
 _LONG_NAME = 40  # characters: of a column, more likely a text
 
 # Column names that are recognized if no column is named, ignoring case, blanks and underscores. The first of a role
@@ -105,7 +106,8 @@ def find_columns(table: Table, spec: DataSpec, labels_needed: bool = True) -> Co
     if labels_needed and not labels:
         labels, kind = _find_lists(table, {*texts, pair, row_id}), LabelColumns.CELLS
     if labels_needed and not labels:
-        offer = _offer_numbers(table, {*texts, pair, row_id}) + _headerless(table)
+        others = {*texts, pair, row_id}
+        offer = _offer_numbers(table, others) + _nested(table, others) + _headerless(table)
         raise DataError(f"{table.source}: no column looks like the labels: pass --label_column{_listed(table)}{offer}")
     used = [column for column in (*texts, pair, row_id, *labels) if column is not None]
     if repeated := [column for column, times in Counter(used).items() if times > 1]:
@@ -211,8 +213,18 @@ def _find_sentences(table: Table, others: set[str | None]) -> list[str]:
         what = f"several columns hold sentences: {few(found)}" if found else "no column looks like the text"
         lists = [name for name in table.columns if name not in others and table.facts(name).holds_lists_of_texts]
         hint = f"; {lists[0]!r} holds lists of texts: --text_column {lists[0]} --join_lists" if lists else ""
+        hint += _nested(table, others)
         raise DataError(f"{table.source}: {what}: pass --text_column{_listed(table)}{hint}{_headerless(table)}")
     return found
+
+
+def _nested(table: Table, others: set[str | None]) -> str:
+    """Point out a column of objects, in which the column that was not found may be."""
+    for name in table.columns:
+        cell = table.facts(name).example
+        if name not in others and isinstance(cell, dict) and cell:
+            return f"; {name!r} holds objects with {few([*map(str, cell)])}: write these as columns of their own"
+    return ""
 
 
 def _headerless(table: Table) -> str:
@@ -306,6 +318,8 @@ def _zero_one_columns(table: Table, rest: list[str], spec: DataSpec) -> list[str
     for column in rest:
         if table.facts(column).holds_marks and not _is_no_label(table, column):
             by_style.setdefault(table.facts(column).style, []).append(column)
+        elif not spec.labels_as_they_are:
+            _check_almost_zero_one(table, column)
     found, *others = sorted(by_style.values(), key=len, reverse=True) or [[]]
     if others and len(others[0]) == len(found):
         raise DataError(
@@ -325,6 +339,21 @@ def _zero_one_columns(table: Table, rest: list[str], spec: DataSpec) -> list[str
             "or name all that are labels"
         )
     return found
+
+
+def _check_almost_zero_one(table: Table, column: str) -> None:
+    """Refuse a column of 0 and 1 with few other cells: left out, its label would be lost."""
+    facts = table.facts(column)
+    if table.rows < _FEW_ROWS or not facts.has_zero or facts.cells is None or _is_no_label(table, column):
+        return
+    others = [(cell, count) for cell, count in facts.cells if mark(cell) is None]
+    has_one = any(mark(cell) == 1 for cell, _ in facts.cells)
+    if others and has_one and sum(count for _, count in others) <= max(1, table.rows // 20):
+        cell, count = others[0]
+        raise DataError(
+            f"{table.source}: column {column!r} holds 0 and 1, but {shorten(cell)} in {count} row{'s' * (count > 1)}: "
+            "correct it, or pass --label_column with all that are labels"
+        )
 
 
 def _is_no_label(table: Table, column: str) -> bool:

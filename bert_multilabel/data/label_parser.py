@@ -332,8 +332,9 @@ def _read_cells(column: str, cells: Cells, known: frozenset[str]) -> list[tuple[
 
 
 def _check_no_marks(columns: list[str], counts: Mapping[str, int], is_filled: bool) -> None:
-    """Refuse words that say whether a column applies in place of names: one or two in all cells, or one for no."""
-    words = [*counts] if is_filled and len(counts) <= 2 else [name for name in counts if mark(name) == 0]
+    """Refuse words that say whether a column applies in place of names: one, two in all cells, or one for no."""
+    are_marks = len(counts) == 1 or is_filled and len(counts) == 2
+    words = [*counts] if are_marks else [name for name in counts if mark(name) == 0]
     if words:
         raise DataError(
             f"columns {few(columns)} hold {' and '.join(map(shorten, words))}, which may be no names of labels: write "

@@ -410,3 +410,19 @@ def test_columns_of_1_and_2_are_no_votes():
 def test_columns_without_names_are_named_by_their_positions():
     with pytest.raises(DataError, match="; columns are named by their positions, such as --text_column 0$"):
         find({"0": ["good", "bad"], "1": ["gift", "gift|price"]})
+
+
+def test_an_odd_cell_among_zeros_and_ones_does_not_lose_its_label():
+    given = {"text": ["good"] * 12, "gift": [0, 1] * 6, "price": [0, 1] * 5 + [0, 2], "votes": [*range(12)]}
+    with pytest.raises(DataError, match="t: column 'price' holds 0 and 1, but 2 in 1 row: correct it, or pass"):
+        find(given)
+    assert find(given, label_column=["gift"]).labels == ["gift"]
+    assert find(given | {"price": [0, 1, 2, 3] * 3}).labels == ["gift"]
+    assert find({name: cells[:6] + cells[-3:] for name, cells in given.items()}).labels == ["gift"]
+
+
+def test_columns_of_objects_are_pointed_out():
+    with pytest.raises(DataError, match="'fields' holds objects with 'text', 'labels': write these as columns of"):
+        find({"key": ["a"], "fields": [{"text": "good", "labels": []}]})
+    with pytest.raises(DataError, match="'annotation' holds objects with 'labels': write these as columns of their"):
+        find({"text": ["good"], "annotation": [{"labels": ["gift"]}]})

@@ -382,6 +382,7 @@ def test_ids_of_no_and_yes_have_the_meaning_of_their_names():
         (["ja", "nein"], ["nein", "nein"], "'ja' and 'nein'"),
         (["+", "-"], ["-", "+"], "'[+]' and '-'"),
         (["chosen", "chosen"], ["chosen", "chosen"], "'chosen'"),
+        (["ja", ""], ["", "ja"], "'ja'"),
         (["gift", "0"], ["0", "price"], "'0'"),
         (["gift", "No"], ["", "price"], "'No'"),
     ],
