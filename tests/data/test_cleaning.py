@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 from datasets import ClassLabel, Dataset, DatasetDict, Features, List, Value
 
-from bert_multilabel.data.examples import Plan, load_examples, load_splits
+from bert_multilabel.data.examples import load_examples, load_splits
+from bert_multilabel.data.plan import Plan
 from bert_multilabel.data.sources import open_files
 from bert_multilabel.data.spec import DataSpec
 from bert_multilabel.data.table import BadRows
@@ -53,7 +54,7 @@ def test_a_row_needs_one_of_several_texts(write):
 def test_lists_of_texts_are_joined_on_request(write):
     other = {"text": ["Nice.", ""], "labels": []}
     path = write("a.jsonl", json_lines({"text": ["Too dear.", "Returned."], "labels": ["price"]}, other))
-    with pytest.raises(DataError, match=r"\['Too dear.', 'Returned.'\] is not text but of type list; .*--join_lists"):
+    with pytest.raises(DataError, match=r"column 'text' holds lists of texts \(.*'Returned.'\]\): pass --join_lists"):
         load_examples(path)
     assert texts(path, join_lists=True) == ["Too dear. Returned.", "Nice. "]
     path = write("b.jsonl", json_lines({"text": ["Too dear.", 7], "labels": ["price"]}, other))
