@@ -307,7 +307,9 @@ def _records(sample: Sample, dialect: Dialect) -> list[list[str]]:
 
 def _reader(sample: Sample, spec: DataSpec, dialect: Dialect) -> DelimitedReader:
     """Return the reader of a file in a dialect, with the names of its columns."""
-    first, *rows = _records(sample, dialect)
+    if not (records := _records(sample, dialect)):
+        raise DataError(f"{sample.path} has no rows")
+    first, *rows = records
     header = [*map(str.strip, first)]
     # The first line may hold just the names that are passed.
     has_header = spec.column_names in (None, header)

@@ -406,3 +406,9 @@ def test_a_header_in_the_middle_is_no_row(write):
         assert problems(reader) == {3: "it repeats the header; remove it"}
         assert reader.lines([3, 5]) == {3: 4, 5: 6}
     assert problems(reader_of(write("one.csv", "text\ngood\ntext\n"))) == {}  # a text
+
+
+def test_a_file_that_only_names_its_separator_has_no_rows(write):
+    path = write("a.csv", "sep=;\n")
+    with pytest.raises(DataError, match="has no rows"):
+        delimited.read(take_sample(path, DataSpec()), DataSpec())
