@@ -500,8 +500,8 @@ def test_a_file_of_very_many_columns_is_read_in_time_that_grows_with_them(write)
 
 
 def test_rows_that_all_have_the_same_problem_are_told(write):
-    path = write("r.csv", "text,labels\n1,good,price\n2,bad,gift\n")
-    with pytest.raises(BadRows, match=r"row 1 \(line 2\), 3 fields where the header has 2"):
+    path = write("r.csv", "text,labels\n1,a,good,price\n2,b,bad,gift\n")
+    with pytest.raises(BadRows, match=r"row 1 \(line 2\), 4 fields where the header has 2"):
         load(path)
 
 
