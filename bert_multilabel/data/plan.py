@@ -50,6 +50,7 @@ class Plan:
         messages = [describe_columns(tables[first], columns, spec, parser)]
         if parser is not None:
             messages += parser.notes
+            _check_lines_apply(tables[first], in_splits[first], parser, spec)
         if message := _repeated_texts(tables[first], in_splits[first], spec):
             messages.append(message)
         id_types = {split: _id_type(tables[split], in_splits[split]) for split in tables}
@@ -195,6 +196,21 @@ def _repeated_texts(table: Table, columns: Columns, spec: DataSpec) -> str:
         f"{table.source}: {table.rows} rows hold {len(cells)} different texts; if each line has one label of its "
         "text, pass --one_label_per_line, and if it has the judgement of one annotator, --annotators majority"
     )
+
+
+def _check_lines_apply(table: Table, columns: Columns, parser: LabelParser, spec: DataSpec) -> None:
+    """Refuse a line for each text and label if a column of 0 and 1 may say whether the label applies."""
+    texts = table.facts(columns.texts[0]).cells
+    if not spec.one_label_per_line or texts is None or len(texts) * len(parser.label_names) != table.rows:
+        return
+    used = {*columns.texts, *columns.labels, columns.pair, columns.id}
+    for column in table.columns:
+        facts = table.facts(column)
+        if column not in used and facts.holds_marks and facts.has_zero and not facts.is_all_missing:
+            raise DataError(
+                f"{table.source}: each text has a line for each label, and column {column!r} may say whether it "
+                "applies: leave out the lines with 0"
+            )
 
 
 def _id_type(table: Table, columns: Columns) -> str:

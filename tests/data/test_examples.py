@@ -519,3 +519,12 @@ def test_judgements_that_agree_are_one_row(write, caplog):
     rows = [{"data": {"text": f"good {number}"}, "annotations": annotations} for number in range(4)]
     assert len(load_rows(write("studio.json", json.dumps(rows)))) == 4
     assert ", 4 rows" in caplog.text and "different texts" not in caplog.text
+
+
+def test_a_line_for_each_text_and_label_needs_no_value(write):
+    lines = "good,price,1\ngood,gift,0\nbad,price,0\nbad,gift,1\n"
+    path = write("long.csv", "text,label,applies\n" + lines)
+    with pytest.raises(DataError, match="column 'applies' may say whether it applies: leave out the lines with 0"):
+        load(path, one_label_per_line=True)
+    path = write("ones.csv", "text,label,applies\ngood,price,1\nbad,gift,1\n")
+    assert [row["labels"] for row in load_rows(path, one_label_per_line=True)] == [[0, 1], [1, 0]]
