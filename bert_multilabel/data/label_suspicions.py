@@ -19,6 +19,7 @@ _QUOTES = "\"'`"
 _JOINS = re.compile(r"\s(?:and|und|et|y)\s|[^\w\s]+|[\s_]")
 _BEFORE_SIGNS = re.compile(r"(?=[^\w\s])")
 _WEIGHT = re.compile(r".+[:=]\s*(?:[01]?\.\d+|\d+(?:\.\d+)?\s*%)")
+_SEPARATORS = 9  # the most frequent ones are tried
 _FEW_JOINS = 5  # with fewer joined names, parts may recur by chance
 _HIDDEN = re.compile("[\u00ad\u200b-\u200f\u2060\ufe0e\ufe0f\ufeff]")  # characters of no width
 
@@ -51,6 +52,8 @@ def check_names(
     for find, phrase, advice in [*_SUSPICIONS, *_OF_CELLS] if are_cells else _SUSPICIONS:
         if found := find(counts, rows):
             shown = ", ".join(map(shorten, found[:3]))
+            if advice is _SPLIT and not are_cells:  # no delimiter splits what is a list already
+                advice = "Write each label by itself"
             raise DataError(
                 f"{place} holds {len(counts)} labels, such as {shown}: {phrase}. {advice}; if they are right, pass "
                 f"{split}--labels_as_they_are"
@@ -88,7 +91,7 @@ def _joins(counts: Mapping[str, int], rows: int) -> list[str]:
 
 def _shared_parts(counts: Mapping[str, int], rows: int) -> list[str]:
     """Return names that are combinations of a few parts, none of which occurs by itself."""
-    for separator, _ in Counter(found for name in counts for found in set(_JOINS.findall(name))).most_common():
+    for separator, _ in Counter(found for name in counts for found in set(_JOINS.findall(name))).most_common(_SEPARATORS):
         joined = [name for name in counts if separator in name]
         names_with = Counter(part.strip() for name in joined for part in set(name.split(separator)))
         recurring = sum(count > 1 for count in names_with.values())

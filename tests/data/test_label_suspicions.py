@@ -88,6 +88,14 @@ def test_names_of_several_words_are_no_combinations(names):
     check_names(dict.fromkeys(names, 9), "column 'tags'", 54, DataSpec(), are_cells=True)
 
 
+def test_no_delimiter_is_offered_for_what_is_split_already():
+    counts = {"late": 5, "dirty": 5, "late#dirty": 2}
+    with pytest.raises(DataError, match="joined. Write each label by itself; if they are right"):
+        check_names(counts, "column 'tags'", 12, DataSpec())
+    with pytest.raises(DataError, match="joined. Pass --label_delimiter with what separates the labels; if they"):
+        check_names(counts, "column 'tags'", 12, DataSpec(), are_cells=True)
+
+
 def test_the_advice_for_right_names_keeps_their_delimiter():
     with pytest.raises(DataError, match=r"pass --label_delimiter '\|' --labels_as_they_are$"):
         check_names({"4001": 5, "4002": 5}, "column 'tags'", 10, DataSpec(), "|")
