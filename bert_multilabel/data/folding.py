@@ -3,11 +3,13 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from itertools import groupby
+from itertools import groupby, islice
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from .table import BATCH_SIZE
 
 
 class Fold(StrEnum):
@@ -55,10 +57,12 @@ def fold_rows(batches: Iterable[Rows], fold: Fold) -> Iterator[Rows]:
     groups: dict[Any, list[int]] = {}
     for index, key in enumerate(keys):
         groups.setdefault(("row", index) if key is None else (key,), []).append(index)
-    folded = whole.select([indices[0] for indices in groups.values()])
-    if whole.labels is not None:
-        folded = replace(folded, labels=np.stack([_fold(whole.labels[group], fold) for group in groups.values()]))
-    yield folded
+    found = iter(groups.values())
+    while part := list(islice(found, BATCH_SIZE)):
+        folded = whole.select([indices[0] for indices in part])
+        if whole.labels is not None:
+            folded = replace(folded, labels=np.stack([_fold(whole.labels[group], fold) for group in part]))
+        yield folded
 
 
 def fold_annotators(
