@@ -91,7 +91,8 @@ def _joins(counts: Mapping[str, int], rows: int) -> list[str]:
 
 def _shared_parts(counts: Mapping[str, int], rows: int) -> list[str]:
     """Return names that are combinations of a few parts, none of which occurs by itself."""
-    for separator, _ in Counter(found for name in counts for found in set(_JOINS.findall(name))).most_common(_SEPARATORS):
+    separators = Counter(found for name in counts for found in set(_JOINS.findall(name)))
+    for separator, _ in separators.most_common(_SEPARATORS):
         joined = [name for name in counts if separator in name]
         names_with = Counter(part.strip() for name in joined for part in set(name.split(separator)))
         recurring = sum(count > 1 for count in names_with.values())
