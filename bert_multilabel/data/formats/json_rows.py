@@ -137,17 +137,24 @@ def _batch(first: int, texts: list[str]) -> Batch:
         rows = list(map(_decoder.decode, texts))
     except (ValueError, RecursionError):
         rows = list(map(_parse_line, texts))
-    if {*map(type, rows)} == {dict}:
+    types = {*map(type, rows)}
+    if types == {dict}:
         return Batch(range(first, first + len(rows)), in_columns(rows))
-    return next(rows_in_batches(enumerate(map(_as_row, rows), first)))
+    as_row = _as_object if dict in types else _as_row
+    return next(rows_in_batches(enumerate(map(as_row, rows), first)))
 
 
 def _as_row(value: Any) -> Mapping[str, Any] | str:
     """Return a value as a row, whose columns have numbers if it is a list; or why it is none."""
-    if isinstance(value, (dict, _Broken)):
-        return value
     if isinstance(value, list):
         return {str(position): cell for position, cell in enumerate(value)}
+    return _as_object(value)
+
+
+def _as_object(value: Any) -> Mapping[str, Any] | str:
+    """Return a value as a row if it is an object, as the other rows are; or why it is none."""
+    if isinstance(value, (dict, _Broken)):
+        return value
     return f'{shorten(value)} is not a JSON object; write a row like {{"text": "..."}}'
 
 
