@@ -16,13 +16,12 @@ from bert_multilabel.errors import DataError
 from .sample import Sample, open_bytes
 
 PARQUET, ARROW_FILE, ARROW_STREAM = "parquet", "an Arrow file", "an Arrow stream"
-_MAGIC = {b"PAR1": PARQUET, b"ARROW1": ARROW_FILE, b"\xff\xff\xff\xff": ARROW_STREAM}
 _BY_EXTENSION = {".parquet": PARQUET, ".pq": PARQUET, ".arrow": ARROW_FILE, ".feather": ARROW_FILE, ".ipc": ARROW_FILE}
 
 
 def recognizes(sample: Sample, spec: DataSpec) -> str | None:
     """Return why this is a parquet or Arrow file, or None."""
-    if any(map(sample.magic.startswith, _MAGIC)):
+    if sample.kind in (PARQUET, ARROW_FILE, ARROW_STREAM):
         return "its first bytes say so"
     return f"its extension is {sample.suffix}" if sample.suffix in _BY_EXTENSION else None
 
@@ -33,8 +32,7 @@ def read(sample: Sample, spec: DataSpec) -> Reader:
     Raises:
         DataError: If it is damaged, or two columns have the same name.
     """
-    by_magic = (form for magic, form in _MAGIC.items() if sample.magic.startswith(magic))
-    form = next(by_magic, None) or _BY_EXTENSION[sample.suffix]
+    form = sample.kind or _BY_EXTENSION[sample.suffix]
     with _opened(sample.path, form) as file:
         schema = file.schema_arrow if form == PARQUET else file.schema
         kept_names(sample.path, schema.names, spec.named_columns)

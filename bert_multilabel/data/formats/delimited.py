@@ -197,7 +197,7 @@ class DelimitedReader:
 
 def recognizes(sample: Sample, spec: DataSpec) -> str | None:
     """Recognize a delimited file by its extension, or by lines with the same number of fields."""
-    if not sample.lines and sample.magic:
+    if sample.kind:
         return None
     if sample.suffix in _BY_EXTENSION:
         return f"the extension is {sample.suffix}"

@@ -31,7 +31,7 @@ _decoder = json.JSONDecoder(parse_constant=_CONSTANTS.__getitem__)
 
 def recognizes(sample: Sample, spec: DataSpec) -> str | None:
     """Return why this is a file of JSON, or None."""
-    if sample.magic and not sample.lines:  # a binary file
+    if sample.kind:
         return None
     if sample.suffix in _SUFFIXES:
         return f"its extension is {sample.suffix}"

@@ -88,7 +88,7 @@ def open_file(path: str, spec: DataSpec) -> Reader:
             return _as_export(path, reader, spec)
     raise DataError(
         f"cannot read {path!r}: it is none of csv, tsv, json, jsonl, parquet, Arrow and xlsx, and no export of an "
-        f"annotation tool; it begins with {shorten(sample.first or sample.magic)}"
+        f"annotation tool; it begins with {shorten(sample.first or sample.kind)}"
     )
 
 

@@ -21,10 +21,23 @@ SAMPLE_SIZE = 2**18  # characters
 _COMPRESSIONS = {".gz": "gzip", ".bz2": "bz2", ".xz": "xz", ".zst": "zstd", ".zip": "zip"}
 _BROKEN = (zipfile.BadZipFile, zlib.error, lzma.LZMAError)
 _MARKS = {codecs.BOM_UTF8: "utf-8", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
-# The first bytes of files that hold no lines of text.
-_PICKLES = tuple(bytes([0x80, protocol]) for protocol in range(2, 6))
-_DATA = (b"PAR1", b"ARROW1", b"\xff\xff\xff\xff", b"\x93NUMPY", b"\x89HDF", b"SQLite format 3", *_PICKLES)
-_ARCHIVES = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0", b"%PDF-", b"\x1f\x8b", b"BZh91AY&SY", b"\xfd7zXZ")
+# By the first bytes, files that hold no lines of text.
+_KINDS = {
+    b"PAR1": "parquet",
+    b"ARROW1": "an Arrow file",
+    b"\xff\xff\xff\xff": "an Arrow stream",
+    b"FEA1": "feather 1",
+    b"PK\x03\x04": "zip",
+    b"\x93NUMPY": "numpy",
+    b"\x89HDF": "hdf5",
+    b"\xd0\xcf\x11\xe0": "office",
+    b"%PDF-": "pdf",
+    b"SQLite format 3": "sqlite",
+    b"\x1f\x8b": "gzip",
+    b"BZh91AY&SY": "bzip2",
+    b"\xfd7zXZ": "xz",
+    **{bytes([0x80, protocol]): "pickle" for protocol in range(2, 6)},
+}
 
 
 @dataclass(frozen=True)
@@ -34,14 +47,14 @@ class Sample:
     Attributes:
         path: Of the file.
         suffix: The extension in lower case, without that of a compression: ".csv" of "a.csv.gz".
-        magic: The first bytes, decompressed.
+        kind: Of a binary file: what its first bytes say, decompressed; "" of other files.
         encoding: Of its text.
         lines: The first lines with their ends, at most about `SAMPLE_SIZE` characters; none of a binary file.
     """
 
     path: str
     suffix: str
-    magic: bytes
+    kind: str
     encoding: str
     lines: list[str]
 
@@ -65,8 +78,8 @@ def take_sample(path: str, spec: DataSpec) -> Sample:
     with open_bytes(path) as file:
         head = file.read(4096)
     encoding = spec.encoding or next((name for mark, name in _MARKS.items() if head.startswith(mark)), "utf-8")
-    lines = [] if head.startswith((*_DATA, *_ARCHIVES)) else list(_first(read_lines(path, encoding)))
-    return Sample(path, suffix, head[:16], encoding, lines)
+    kind = next((kind for magic, kind in _KINDS.items() if head.startswith(magic)), "")
+    return Sample(path, suffix, kind, encoding, [] if kind else list(_first(read_lines(path, encoding))))
 
 
 def check_is_file(path: str) -> None:

@@ -19,14 +19,13 @@ from bert_multilabel.utils.extras import check_installed
 from .sample import Sample, open_bytes
 
 _SUFFIXES = (".xlsx", ".xlsm")
-_ZIP = b"PK\x03\x04"
 
 
 def recognizes(sample: Sample, spec: DataSpec) -> str | None:
     """Return why this is a workbook, or None."""
     if sample.suffix in _SUFFIXES:
         return f"its extension is {sample.suffix}"
-    if sample.magic.startswith(_ZIP) and _holds_workbook(sample.path):
+    if sample.kind == "zip" and _holds_workbook(sample.path):
         return "it holds xl/workbook.xml"
     return None
 
