@@ -125,7 +125,7 @@ class ColumnFacts:
     def holds_lists_of_texts(self) -> bool:
         """Whether the cells are lists of texts."""
         lists = [cell for cell in self.examples if cell is not None]
-        return bool(lists) and all(isinstance(cell, list) and set(map(type, cell)) <= {str} for cell in lists)
+        return any(lists) and all(isinstance(cell, list) and set(map(type, cell)) <= {str} for cell in lists)
 
     @property
     def holds_lists_of_names(self) -> bool:

@@ -426,3 +426,9 @@ def test_columns_of_objects_are_pointed_out():
         find({"key": ["a"], "fields": [{"text": "good", "labels": []}]})
     with pytest.raises(DataError, match="'annotation' holds objects with 'labels': write these as columns of their"):
         find({"text": ["good"], "annotation": [{"labels": ["gift"]}]})
+
+
+def test_empty_lists_are_no_texts():
+    with pytest.raises(DataError) as caught:
+        find({"cut": [[], []], "labels": [["gift"], []]})
+    assert "join_lists" not in str(caught.value)
