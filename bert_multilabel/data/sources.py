@@ -4,7 +4,7 @@ import hashlib
 import pickle
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from glob import glob, has_magic
 from pathlib import Path
@@ -24,7 +24,7 @@ from .formats.columnar import columns_of
 from .formats.registry import open_file
 from .formats.sample import check_is_file, take_sample
 from .spec import DataSpec
-from .table import BATCH_SIZE, SPLITS, Batch, JoinedReader, Reader, is_kept, kept_names
+from .table import BATCH_SIZE, SPLITS, Batch, JoinedReader, Reader, WithoutLines, is_kept, kept_names
 from .values import shorten
 
 # In the name of a file of a dataset with splits.
@@ -46,28 +46,25 @@ class Source(NamedTuple):
 
 
 @dataclass(frozen=True)
-class DatasetReader:
+class DatasetReader(WithoutLines):
     """Reads a dataset of the datasets library.
 
     Attributes:
         dataset: Stored or streamed.
         name: Of the dataset in messages.
         named: The columns that the user names.
+        said: What it is.
     """
 
     dataset: Dataset | IterableDataset
     name: str = "the dataset"
     named: frozenset[str] = frozenset()
+    said: str = "dataset"
 
     @property
     def features(self) -> Features:
         """The types of the columns; none of a stream that does not tell them."""
         return self.dataset.features or Features()
-
-    @property
-    def said(self) -> str:
-        """What it is."""
-        return "dataset"
 
     def batches(self) -> Iterator[Batch]:
         """Begin a pass over the rows."""
@@ -81,10 +78,6 @@ class DatasetReader:
         except (pa.ArrowException, DatasetsError, OSError, ValueError) as error:
             raise DataError(f"{self.name} cannot be read: {error}") from error
 
-    def lines(self, numbers: Collection[int]) -> Mapping[int, int]:
-        """Return no lines."""
-        return {}
-
     def _columns(self) -> Iterator[dict[str, list[Any]]]:
         if self.dataset.features is None:  # a list that is empty in the first rows would have another type later
             for columns in self.dataset.with_format(None).iter(batch_size=BATCH_SIZE):
@@ -96,7 +89,7 @@ class DatasetReader:
 
 
 @dataclass(frozen=True, eq=False)  # data frames do not compare to true or false
-class FrameReader:
+class FrameReader(WithoutLines):
     """Reads a data frame of pandas.
 
     Attributes:
@@ -108,24 +101,16 @@ class FrameReader:
     frame: pd.DataFrame
     named: frozenset[str] = frozenset()
     said: str = "data frame"
-
-    @property
-    def features(self) -> Features:
-        """No types: those of a frame say nothing about ids."""
-        return Features()
+    features: Features = field(default_factory=Features)  # none: those of a frame say nothing about ids
 
     def batches(self) -> Iterator[Batch]:
         """Begin a pass over the rows."""
         kept = [name for name in self.frame.columns if is_kept(name, self.named)]
-        texts = {name: _holds_texts(self.frame[name]) for name in kept}
+        kinds = {name: pd.api.types.infer_dtype(self.frame[name], skipna=True) for name in kept}
         for start in range(0, len(self.frame), BATCH_SIZE):
             part = self.frame.iloc[start : start + BATCH_SIZE]
-            columns = {name: _cells(part[name], "" if is_text else None) for name, is_text in texts.items()}
+            columns = {name: _cells(part[name], "" if kind == "string" else None) for name, kind in kinds.items()}
             yield Batch(range(start + 1, start + len(part) + 1), columns)
-
-    def lines(self, numbers: Collection[int]) -> Mapping[int, int]:
-        """Return no lines."""
-        return {}
 
 
 def open_source(data: Any, spec: DataSpec, split: str) -> Source:
@@ -273,10 +258,7 @@ def _check_some(path: str, files: list[str]) -> None:
 
 
 def _file_digest(path: str) -> str:
-    try:
-        return f"{''.join(Path(path).suffixes).lower()} {sha256(Path(path))}"  # the extension may decide the format
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
+    return f"{''.join(Path(path).suffixes).lower()} {sha256(Path(path))}"  # the extension may decide the format
 
 
 def _digest_of_files(paths: list[str]) -> str:
@@ -286,17 +268,9 @@ def _digest_of_files(paths: list[str]) -> str:
 # Data frames
 
 
-def _holds_texts(column: "pd.Series[Any]") -> bool:
-    return str(pd.api.types.infer_dtype(column, skipna=True)) == "string"
-
-
 def _cells(column: "pd.Series[Any]", missing: str | None) -> list[Any]:
     """Return values of Python; as from files, a missing text is an empty one."""
-    return [missing if _is_missing(cell) else _plain(cell) for cell in column.tolist()]
-
-
-def _is_missing(cell: Any) -> bool:
-    return cell is None or cell is pd.NA or cell is pd.NaT or isinstance(cell, float) and cell != cell
+    return [missing if is_na else _plain(cell) for cell, is_na in zip(column.tolist(), column.isna(), strict=True)]
 
 
 def _plain(cell: Any) -> Any:
@@ -310,12 +284,5 @@ def _frame_digest(reader: FrameReader) -> str:
     """Return the SHA-256 of all values."""
     digest = hashlib.sha256()
     for batch in reader.batches():
-        digest.update(_bytes_of(batch.columns))
+        digest.update(pickle.dumps(batch.columns))
     return digest.hexdigest()
-
-
-def _bytes_of(columns: dict[str, list[Any]]) -> bytes:
-    try:
-        return pickle.dumps(columns)
-    except (pickle.PicklingError, TypeError, AttributeError):
-        return repr(columns).encode(errors="backslashreplace")  # it holds addresses, so nothing else has this digest

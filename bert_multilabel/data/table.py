@@ -91,8 +91,16 @@ class Reader(Protocol):
         """Return the lines of the file on which rows start, from 1; none where there are no lines."""
 
 
+class WithoutLines:
+    """A reader of rows that start on no line."""
+
+    def lines(self, numbers: Collection[int]) -> Mapping[int, int]:
+        """Return no lines."""
+        return {}
+
+
 @dataclass
-class RowsReader:
+class RowsReader(WithoutLines):
     """Reads rows that are held in memory.
 
     Attributes:
@@ -107,13 +115,9 @@ class RowsReader:
         """Begin a pass over the rows."""
         yield from rows_in_batches(enumerate(self.rows, 1))
 
-    def lines(self, numbers: Collection[int]) -> Mapping[int, int]:
-        """Return no lines."""
-        return {}
-
 
 @dataclass(frozen=True)
-class JoinedReader:
+class JoinedReader(WithoutLines):
     """Reads several sources one after another. Rows are numbered through, but messages name them by their source.
 
     Attributes:
@@ -138,10 +142,6 @@ class JoinedReader:
             numbers = [offset + number for number in batch.numbers]
             problems = {offset + number: problem for number, problem in batch.problems.items()}
             yield batch._replace(numbers=numbers, problems=problems)
-
-    def lines(self, numbers: Collection[int]) -> Mapping[int, int]:
-        """Return no lines: `by_source` says where rows are."""
-        return {}
 
     def by_source(self, problems: Iterable[tuple[int, str]]) -> Iterator[tuple[str, Reader, list[tuple[int, str]]]]:
         """Yield problems by their source, with its reader; rows are numbered as there."""

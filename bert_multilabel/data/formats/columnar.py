@@ -1,6 +1,6 @@
 """Reads parquet files, and Arrow files and streams."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 from datasets import Features
 
 from bert_multilabel.data.spec import DataSpec
-from bert_multilabel.data.table import BATCH_SIZE, Batch, Reader, is_kept, kept_names
+from bert_multilabel.data.table import BATCH_SIZE, Batch, Reader, WithoutLines, is_kept, kept_names
 from bert_multilabel.errors import DataError
 
 from .sample import Sample, open_bytes
@@ -41,7 +41,7 @@ def read(sample: Sample, spec: DataSpec) -> Reader:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ColumnarReader:
+class ColumnarReader(WithoutLines):
     """Reads a parquet file, or an Arrow file or stream.
 
     Attributes:
@@ -63,10 +63,6 @@ class ColumnarReader:
             for batch in _record_batches(file, self.said):
                 yield Batch(range(start, start + batch.num_rows), columns_of(batch, self.named))
                 start += batch.num_rows
-
-    def lines(self, numbers: Collection[int]) -> Mapping[int, int]:
-        """Return no lines."""
-        return {}
 
 
 def columns_of(table: pa.Table | pa.RecordBatch, named: Collection[str] = ()) -> dict[str, list[Any]]:
