@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -16,6 +17,8 @@ from bert_multilabel.errors import DataError
 from .sample import Sample, open_bytes
 
 PARQUET, ARROW_FILE, ARROW_STREAM = "parquet", "an Arrow file", "an Arrow stream"
+# Rows of text expand 10 times, or 50 times if many are equal. More is refused, unless it is small.
+_MOST_TIMES_LARGER, _SMALL_GROUP = 200, 2**22  # bytes
 _BY_EXTENSION = {".parquet": PARQUET, ".pq": PARQUET, ".arrow": ARROW_FILE, ".feather": ARROW_FILE, ".ipc": ARROW_FILE}
 
 
@@ -34,6 +37,8 @@ def read(sample: Sample, spec: DataSpec) -> Reader:
     """
     form = sample.kind or _BY_EXTENSION[sample.suffix]
     with _opened(sample.path, form) as file:
+        if form == PARQUET:
+            _check_size(sample.path, file.metadata)
         schema = file.schema_arrow if form == PARQUET else file.schema
         kept_names(sample.path, schema.names, spec.named_columns)
         features = _features(sample.path, schema)
@@ -95,6 +100,17 @@ def _opened(path: str, form: str) -> Iterator[Any]:
     # Names that are not UTF-8, times that Python cannot represent, and damaged sizes raise other errors than Arrow's.
     except (pa.ArrowException, OSError, ValueError, OverflowError, LookupError, MemoryError) as error:
         raise DataError(f"{path} cannot be read as {form}: {str(error) or type(error).__name__}") from error
+
+
+def _check_size(path: str, metadata: pq.FileMetaData) -> None:
+    """Refuse rows that would be far larger than their file, before any of them is read."""
+    limit = max(_SMALL_GROUP, _MOST_TIMES_LARGER * Path(path).stat().st_size)
+    size = max((metadata.row_group(group).total_byte_size for group in range(metadata.num_row_groups)), default=0)
+    if size > limit:
+        raise DataError(
+            f"{path}: its rows become {size >> 20} MB when they are decompressed, more than {_MOST_TIMES_LARGER} "
+            "times the size of the file; if this is intended, write the file without compression"
+        )
 
 
 def _features(path: str, schema: pa.Schema) -> Features:

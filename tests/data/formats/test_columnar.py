@@ -228,3 +228,24 @@ def test_damaged_bytes_are_rows_or_an_error_that_names_the_file(tmp_path_factory
         rows_in(open_file(path))
     except DataError as error:
         assert str(path) in str(error)
+
+
+def write_column(path, column, **options):
+    pq.write_table(pa.table({"text": column, "labels": ["a"] * len(column)}), path, **options)
+    return path
+
+
+def test_a_file_that_becomes_far_larger_is_refused_before_it_is_read(tmp_path):
+    page = write_column(tmp_path / "page.parquet", ["a" * 50_000_000], compression="zstd", use_dictionary=False)
+    with pytest.raises(
+        DataError, match="its rows become 47 MB when they are decompressed, more than 200 times the size"
+    ):
+        open_file(page)
+
+
+def test_what_is_large_or_repeats_itself_is_read(tmp_path):
+    text = " ".join(str(number**3) for number in range(600_000))  # 10 MB that compress to a third
+    assert (
+        rows_in(open_file(write_column(tmp_path / "a.parquet", [text, text], compression="zstd")))[1]["text"] == text
+    )
+    assert len(rows_in(open_file(write_column(tmp_path / "b.parquet", ["the same text"] * 200_000)))) == 200_000

@@ -62,7 +62,7 @@ def recognized(path, **spec):
         ("excel.csv", "sep=;\r\n" + TWO_ROWS.replace(",", ";"), "csv separated by ';', from line 2 on"),
         ("excel.csv", '"sep=\t"\n' + TWO_ROWS.replace(",", "\t"), "csv separated by a tab, from line 2 on"),
         ("utf-16.csv", TWO_ROWS.encode("utf-16"), "csv separated by ','"),
-        ("a.csv.gz", gzip.compress(TWO_ROWS.encode()), "csv separated by ','"),
+        ("a.csv.gz", gzip.compress(TWO_ROWS.encode(), mtime=0), "csv separated by ','"),
         ("note.csv", "# exported 2024\n" + TWO_ROWS, "csv separated by ',', from line 2 on"),
         ("notes.csv", "\n# shop\n\n# 2024\n" + TWO_ROWS, "csv separated by ',', from line 5 on"),
         ("blanks.csv", TWO_ROWS.replace(",", " ,"), "csv separated by ','"),
@@ -328,7 +328,7 @@ def test_files_that_cannot_be_read(write, name, content, message):
     ("name", "content", "reason"),
     [
         ("a.csv", TWO_ROWS, "the extension is .csv"),
-        ("a.tsv.gz", gzip.compress(b"text\n"), "the extension is .tsv"),
+        ("a.tsv.gz", gzip.compress(b"text\n", mtime=0), "the extension is .tsv"),
         ("a.txt", TWO_ROWS.replace(",", "\t"), "lines have 2 fields separated by a tab"),
         ("a", TWO_ROWS, "lines have 2 fields separated by ','"),
         ("a.txt", "text\ngood\n", "the first line is the name of a column, 'text'"),
