@@ -5,7 +5,6 @@ import csv
 import json
 import re
 import warnings
-from collections import Counter
 from collections.abc import Container, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -162,39 +161,26 @@ def _is_joined(name: str, names: Container[str]) -> bool:
 
 def _parse_json(text: str, rows: list[tuple[int, str]]) -> Any:
     """Parse JSON, JSON lines, or a list or dict as Python prints it."""
-    try:
-        return json.loads(text, object_pairs_hook=_object)
-    except RecursionError as error:
-        raise _Problem(": broken JSON: nested too deeply") from error
-    except ValueError as error:
-        problem = str(error)
-    for parse in (_parse_json_lines, _parse_python):
+    problems = []
+    for parse in (json.loads, _parse_json_lines, _parse_python):
         try:
-            return parse(text, rows)
+            return parse(text)
         # The last four: of Python, nested too deeply.
-        except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
-            continue
+        except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError) as error:
+            problems.append(error)
     number, line = rows[0]
     advice = 'write a list such as ["gift", "price"], or one name per line without brackets'
-    raise _Problem(f", line {number}: {shorten(line)} looks like JSON, but it is broken ({problem}); {advice}")
+    raise _Problem(f", line {number}: {shorten(line)} looks like JSON, but it is broken ({problems[0]}); {advice}")
 
 
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    values = dict(pairs)
-    if len(values) < len(pairs):
-        ((repeated, _),) = Counter(key for key, _ in pairs).most_common(1)
-        raise _Problem(f": {shorten(repeated)} occurs twice in one JSON object; remove one")
-    return values
-
-
-def _parse_json_lines(text: str, rows: list[tuple[int, str]]) -> list[Any]:
-    objects = [json.loads(line, object_pairs_hook=_object) for _, line in rows]
+def _parse_json_lines(text: str) -> list[Any]:
+    objects = [json.loads(line) for line in text.splitlines() if line.strip()]
     if not all(isinstance(value, dict) for value in objects):
         raise ValueError("not one object per line")
     return objects
 
 
-def _parse_python(text: str, rows: list[tuple[int, str]]) -> Any:
+def _parse_python(text: str) -> Any:
     # Python concatenates adjacent strings: a printed array, ['a' 'b'], would become the one name 'ab'.
     if _ADJACENT_STRINGS.search(text):
         raise ValueError("a comma is missing")

@@ -1,7 +1,7 @@
 """Tables of raw values: read in batches of columns, at each pass from their source, with positions for messages."""
 
+import math
 import re
-from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -145,15 +145,10 @@ class JoinedReader(WithoutLines):
 
     def by_source(self, problems: Iterable[tuple[int, str]]) -> Iterator[tuple[str, Reader, list[tuple[int, str]]]]:
         """Yield problems by their source, with its reader; rows are numbered as there."""
-        offsets: dict[str, int] = {}
-        for source, offset, _ in self._parts():
-            offsets.setdefault(source, offset)
-        starts = list(offsets.values())
-        found: dict[str, list[tuple[int, str]]] = {source: [] for source in offsets}
-        for number, problem in problems:
-            source = [*offsets][bisect_left(starts, number) - 1]
-            found[source].append((number - offsets[source], problem))
-        for source, its_problems in found.items():
+        offsets = {source: offset for source, offset, _ in self._parts()}
+        listed = list(problems)
+        for (source, offset), end in zip(offsets.items(), [*offsets.values(), math.inf][1:], strict=True):
+            its_problems = [(number - offset, problem) for number, problem in listed if offset < number <= end]
             yield source, self.readers[source], its_problems
 
     def _parts(self) -> Iterator[tuple[str, int, Batch]]:
@@ -304,8 +299,7 @@ class Table:
         """Return the different values of a column with their number of rows."""
         if (counted := self.facts(column).cells) is not None:
             return counted
-        batches = (batch for batch in self.reader.batches())
-        return count_cells(cell for batch in batches for cell in batch.columns.get(column) or ())
+        return count_cells(cell for batch in self.reader.batches() for cell in batch.columns.get(column) or ())
 
     def id_names(self, column: str) -> list[str] | None:
         """Return the names of the ids in a column, if it is a ClassLabel or a list of them."""

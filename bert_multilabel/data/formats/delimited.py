@@ -236,7 +236,7 @@ def read(sample: Sample, spec: DataSpec) -> DelimitedReader:
         if not _faults(plain):
             return plain
         if dialect.separator == "\t":
-            reader.check_quotes()
+            faults.add("broken")
     if "broken" in faults:
         reader.check_quotes()
     return reader
@@ -314,10 +314,9 @@ def _reader(sample: Sample, spec: DataSpec, dialect: Dialect) -> DelimitedReader
     # The first line may hold just the names that are passed.
     has_header = spec.column_names in (None, header)
     names = header if spec.column_names is None else spec.column_names
-    while (
-        has_header and len(names) > 1 and not any(any(map(str.strip, row[len(names) - 1 :])) for row in [names, *rows])
-    ):
-        names = names[:-1]
+    if has_header:  # perhaps with blank columns at its end
+        cells = (cell for row in [names, *rows] for cell in enumerate(row[: len(names)], 1))
+        names = names[: max((number for number, cell in cells if cell.strip()), default=1)]
     reader = DelimitedReader(
         path=sample.path,
         encoding=sample.encoding,
