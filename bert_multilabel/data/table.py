@@ -252,7 +252,7 @@ def _listed(source: str, problems: Sequence[Problem]) -> str:
 def _all_left_out(count: int) -> str:
     if not count:
         return ""
-    advice = "if a model suggested labels, --use_suggestions takes them"
+    advice = "if a model suggested labels, --use_suggestions takes them; to predict texts, write them to a csv file"
     return f" with labels: all {count} are left out, as their tool marks them, or since nobody has answered; {advice}"
 
 

@@ -22,14 +22,13 @@ _SUMMARY = (
 _TRAINING = {"loss": "loss {:.4g}", "learning_rate": "learning rate {:.3g}", "grad_norm": "gradient norm {:.3g}"}
 
 
-def short_lines(logs: dict[str, Any], state: TrainerState) -> list[str]:
-    """Format logs of Trainer, the last in the history of `state`: one line, after a header at the first evaluation."""
+def short_lines(logs: dict[str, Any], state: TrainerState, with_header: bool = False) -> list[str]:
+    """Format logs of Trainer: one line, after a header if this is wanted for an evaluation."""
     if "eval_loss" in logs:
         epoch = f"{logs.get('epoch', 0):5.2f}"
         values = [f"{logs[key]:.4f}".rjust(width) for key, width in _WIDTHS.items() if key in logs]
-        is_first = sum("eval_loss" in entry for entry in state.log_history) <= 1
         line = "  ".join([epoch, *values])
-        return [LEGEND, HEADER, line] if is_first else [line]
+        return [LEGEND, HEADER, line] if with_header else [line]
     shown = [form.format(float(logs[key])) for key, form in _TRAINING.items() if key in logs]
     return [f"step {state.global_step:,} of {state.max_steps:,}: {', '.join(shown)}"] if shown else []
 
@@ -43,18 +42,35 @@ def summary(metrics: dict[str, float]) -> dict[str, float]:
 class ShortProgress(ProgressCallback):
     """The progress bars of Transformers with short lines between them."""
 
+    def on_train_begin(self, args: Any, state: TrainerState, control: Any, **kwargs: Any) -> None:
+        """Begin a table, also when a run is resumed."""
+        super().on_train_begin(args, state, control, **kwargs)
+        self._has_header = False
+
     def on_log(self, args: Any, state: TrainerState, control: Any, logs: Any = None, **kwargs: Any) -> None:
         """Print a log."""
         if state.is_world_process_zero and self.training_bar is not None:
-            for line in short_lines(logs, state):
+            for line in short_lines(logs, state, with_header=not self._has_header):
                 self.training_bar.write(line)
+            self._has_header |= "eval_loss" in logs
 
 
 class ShortPrinter(PrinterCallback):
-    """Short lines without bars, for `--disable_tqdm`."""
+    """Short lines without bars, for `--disable_tqdm`; none after training, when all scores are printed."""
+
+    _is_training = _has_header = False
+
+    def on_train_begin(self, args: Any, state: TrainerState, control: Any, **kwargs: Any) -> None:
+        """Begin a table, also when a run is resumed."""
+        self._is_training, self._has_header = True, False
+
+    def on_train_end(self, args: Any, state: TrainerState, control: Any, **kwargs: Any) -> None:
+        """End the table."""
+        self._is_training = False
 
     def on_log(self, args: Any, state: TrainerState, control: Any, logs: Any = None, **kwargs: Any) -> None:
         """Print a log."""
-        if state.is_world_process_zero:
-            for line in short_lines(logs, state):
+        if state.is_world_process_zero and self._is_training:
+            for line in short_lines(logs, state, with_header=not self._has_header):
                 print(line, flush=True)
+            self._has_header |= "eval_loss" in logs

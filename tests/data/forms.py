@@ -220,13 +220,13 @@ FORMS = [
         text,labels
         Great value for the price,price
         I bought it as a present,gift
-        "Cheap, and my sister loved it","gift,price"
+        "Cheap, and my sister loved it","gift,sister"
         It broke after a day,"quality,returned"
         "Solid, but far too expensive","price,quality"
         Arrived on Monday,
         """,
         known={"label_delimiter": ","},
-        labels=[["price"], ["gift"], ["gift", "price"], ["quality", "returned"], ["price", "quality"], []],
+        labels=[["price"], ["gift"], ["gift", "sister"], ["quality", "returned"], ["price", "quality"], []],
         asks="--label_delimiter ','",
     ),
     _form(
@@ -705,8 +705,8 @@ data.label_names, data.splits["train"]
 - **Suspicious labels** (brackets or quotes, numbers, names that are other names joined, nearly as many as rows, each
   only once) are refused; `--labels_as_they_are` accepts them.
 - **Files**: csv, tsv and the like, JSON in all shapes, parquet, Arrow, xlsx (`pip install 'bert-multilabel[xlsx]'`);
-  compressed by gz, bz2, xz, zip or zst; folders and patterns such as `'data/*.csv'`; UTF-8, marked UTF-16, or what
-  `--encoding` says.
+  compressed by gz, bz2, xz, zip or zst (`pip install zstandard`); folders and patterns such as `'data/*.csv'`; UTF-8,
+  marked UTF-16, or what `--encoding` says.
 - **Label names files** (`--label_names_file`): one name per line, JSON lists and maps (`id2label`, `label2id`, a model's
   `config.json`), tables with ids and names.
 """

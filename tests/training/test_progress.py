@@ -1,6 +1,6 @@
 from transformers import TrainerState
 
-from bert_multilabel.training.progress import short_lines, summary
+from bert_multilabel.training.progress import ShortPrinter, short_lines, summary
 
 
 def test_training_is_told_in_a_line():
@@ -10,15 +10,26 @@ def test_training_is_told_in_a_line():
     assert short_lines(logs, state) == [expected]
 
 
-def test_evaluations_make_a_table_with_one_header():
+def test_evaluations_make_a_table_with_one_header(capsys):
     logs = {"eval_loss": 0.08193, "eval_hamming_score": 0.5879, "eval_hamming_score_at_half": 0.53, "epoch": 1.0}
     more = {**logs, "eval_micro_f1": 0.6, "eval_macro_f1": 0.5, "eval_samples_f1": 0.4, "epoch": 12.0}
-    legend, header, first = short_lines(logs, TrainerState(log_history=[{"loss": 1.0}, logs]))
-    (second,) = short_lines(more, TrainerState(log_history=[logs, more]))
+    printer, state = ShortPrinter(), TrainerState(log_history=[logs, more])  # as after a resumption
+    printer.on_train_begin(None, state, None)
+    for entry in ({"loss": 1.0}, logs, more):
+        printer.on_log(None, state, None, entry)
+    _, legend, header, first, second = capsys.readouterr().out.splitlines()
     assert "mean samples Jaccard" in legend
     assert header == "epoch    loss  hamming score  at 0.5  micro F1  macro F1"
     assert first == " 1.00  0.0819         0.5879  0.5300"
     assert second == "12.00  0.0819         0.5879  0.5300    0.6000    0.5000"
+
+
+def test_scores_after_training_are_not_in_the_table(capsys):
+    printer, state = ShortPrinter(), TrainerState()
+    printer.on_train_begin(None, state, None)
+    printer.on_train_end(None, state, None)
+    printer.on_log(None, state, None, {"eval_loss": 0.1, "epoch": 1.0})
+    assert capsys.readouterr().out == ""
 
 
 def test_what_says_nothing_new_is_left_out():

@@ -107,6 +107,8 @@ def open_bytes(path: str) -> Iterator[IO[bytes]]:
     except ValueError as error:
         if compression is None or isinstance(error, UnicodeError):
             raise
+        if "not supported" in str(error):  # by fsspec: no package reads it
+            raise DataError(f"{path} cannot be decompressed: pip install zstandard, or decompress it") from error
         raise DataError(f"{path} cannot be decompressed: {error}") from error
 
 

@@ -5,6 +5,7 @@ import gzip
 import io
 import lzma
 import zipfile
+from importlib.util import find_spec
 
 import pytest
 
@@ -69,3 +70,9 @@ def test_a_zip_of_several_files_is_refused(write):
         archive.writestr("b.csv", TEXT)
     with pytest.raises(DataError, match="holds 2 files: unpack it, and pass one of them"):
         take_sample(write("rows.zip", file.getvalue()), DataSpec())
+
+
+@pytest.mark.skipif(find_spec("zstandard") is not None, reason="zstandard is installed")
+def test_zst_names_the_package_that_it_needs(write):
+    with pytest.raises(DataError, match="rows.csv.zst cannot be decompressed: pip install zstandard"):
+        take_sample(write("rows.csv.zst", b"(\xb5/\xfd"), DataSpec())
