@@ -162,7 +162,7 @@ def _find_delimiter(column: str, texts: list[str], spec: DataSpec, known: list[s
         joined = [text for text in texts if delimiter in text]
         if not joined:
             continue
-        parts = [[part.strip() for part in text.split(delimiter)] for text in joined]
+        parts = [[part.strip() for part in text.removesuffix(delimiter).split(delimiter)] for text in joined]
         if delimiter in CERTAIN_DELIMITERS or all(part in whole for split in parts for part in split):
             return delimiter
         if not known and _may_be_joined(delimiter, parts, whole):

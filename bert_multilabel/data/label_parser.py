@@ -217,7 +217,7 @@ class LabelParser:
         if self.form is LabelForm.MAPPING:
             return [_clean_name(name, name, column) for name, _ in items]
         if cell.kind is Kind.TEXT and items and self.delimiter is not None and items[0] not in self._known:
-            items = items[0].split(self.delimiter)
+            items = items[0].removesuffix(self.delimiter).split(self.delimiter)  # forms end each cell with it
         written = cell.items[0] if cell.kind is Kind.TEXT and cell.items else cell.items
         return [_clean_name(item, written, column) for item in items]
 

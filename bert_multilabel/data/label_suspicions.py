@@ -17,6 +17,7 @@ _BRACKETS = (("[", "]"), ("(", ")"), ("{", "}"), ("<", ">"))
 _QUOTES = "\"'`"
 # What may separate names: a word, signs, or a blank.
 _JOINS = re.compile(r"\s(?:and|und|et|y)\s|[^\w\s]+|[\s_]")
+_JOINS_IN_LISTS = re.compile(r"[|;,#\n\t]")
 _BEFORE_SIGNS = re.compile(r"(?=[^\w\s])")
 _WEIGHT = re.compile(r".+[:=]\s*(?:[01]?\.\d+|\d+(?:\.\d+)?\s*%)")
 _SEPARATORS = 9  # the most frequent ones are tried
@@ -79,14 +80,25 @@ def _numbers(counts: Mapping[str, int], rows: int) -> list[str]:
 
 
 def _joins(counts: Mapping[str, int], rows: int) -> list[str]:
-    """Return the names that are other names, joined."""
-    joins = []
-    for name in counts:
-        splits = [[part.strip() for part in name.split(separator)] for separator in set(_JOINS.findall(name))]
-        splits.append([part for part in _BEFORE_SIGNS.split(name) if part])  # "#late#dirty"
-        if any(len(parts) > 1 and all(part in counts and part != name for part in parts) for parts in splits):
-            joins.append(name)
-    return joins
+    """Return the names that are other names, joined by any sign or, as in "#late#dirty", without one."""
+
+    def splits(name: str) -> list[list[str]]:
+        return [*_split(name, _JOINS), [part for part in _BEFORE_SIGNS.split(name) if part]]
+
+    return [name for name in counts if _is_join(name, splits(name), counts)]
+
+
+def _joins_in_lists(counts: Mapping[str, int], rows: int) -> list[str]:
+    """Return the names that are other names, joined by a sign that names such as google-maps have not."""
+    return [name for name in counts if _is_join(name, _split(name, _JOINS_IN_LISTS), counts)]
+
+
+def _split(name: str, separators: re.Pattern[str]) -> list[list[str]]:
+    return [[part.strip() for part in name.split(separator)] for separator in set(separators.findall(name))]
+
+
+def _is_join(name: str, splits: list[list[str]], counts: Mapping[str, int]) -> bool:
+    return any(len(parts) > 1 and all(part in counts and part != name for part in parts) for parts in splits)
 
 
 def _shared_parts(counts: Mapping[str, int], rows: int) -> list[str]:
@@ -128,12 +140,13 @@ _Suspicion = tuple[Callable[[Mapping[str, int], int], list[str]], str, str]
 _SUSPICIONS: list[_Suspicion] = [
     (misread_names, "brackets or quotes that belong to no name", "Write the labels in one of the known forms"),
     (_numbers, "numbers in place of names", "If they are ids, pass --label_names_file"),
-    (_joins, "names that are other names, joined", _SPLIT),
+    (_joins_in_lists, "names that are other names, joined", _SPLIT),
     (_weights, "numbers behind the names", 'Leave them out, or write JSON such as {"gift": 0.9}'),
     (_look_the_same, "names that differ only in characters that cannot be seen", "Write them alike"),
     (_too_many, "too many for the number of rows", "Pass another --label_column, or --label_delimiter"),
     (_once, "each occurs only once", "Pass another --label_column, or --label_delimiter"),
 ]
 _OF_CELLS: list[_Suspicion] = [
-    (_shared_parts, "combinations of the same parts, as if several labels were joined", _SPLIT)
+    (_joins, "names that are other names, joined", _SPLIT),
+    (_shared_parts, "combinations of the same parts, as if several labels were joined", _SPLIT),
 ]

@@ -255,7 +255,7 @@ def test_words_for_missing_values_are_no_labels_and_are_counted():
         ([["price"]], ["price", 1], "is neither a list of names, nor a list of ids, nor a text"),
         ([["price"]], ["price", " "], "holds an empty label"),
         (["price|quality"], "price||quality", r"'price\|\|quality' holds an empty label"),
-        (["price|quality"], "price|", "holds an empty label"),
+        (["price|quality"], "|price", "holds an empty label"),
         ([["price"]], ["\ud800"], "holds a lone surrogate"),
         ([["price"]], ["prise"], "unknown label 'prise'; did you mean 'price'?"),
         ([["price"]], ["PRICE"], "unknown label 'PRICE'; did you mean 'price'?"),
@@ -459,3 +459,11 @@ def test_ids_that_may_start_at_1_are_pointed_out(cells):
     assert "no row has the id 0, 'price'; ids are positions in the label names, from 0: if they start at 1" in note
     assert make_parser(cells, NAMES, label_ids=[1, 2, 3]).notes == []
     assert make_parser([*cells, [0] if isinstance(cells[0], list) else type(cells[0])(0)], NAMES).notes == []
+
+
+@pytest.mark.parametrize("delimiter", [";", ","])
+def test_a_delimiter_at_the_end_of_a_cell_separates_nothing(delimiter):
+    cells = {"train": count_cells([f"price{delimiter}", f"gift{delimiter}price{delimiter}", "gift", "price"])}
+    parser = LabelParser.of_cells("labels", cells, DataSpec())
+    assert parser.label_names == ["gift", "price"]
+    assert parser.parse({"labels": f"gift{delimiter}price{delimiter}"}) == [1, 1]

@@ -34,7 +34,7 @@ REPEATED = {f"label {number}": 4 for number in range(11)}
 )
 def test_names_of_a_column_that_was_misread_are_refused_unless_they_are_right(counts, rows, phrase):
     with pytest.raises(DataError, match=phrase) as caught:
-        check_names(counts, "column 'tags'", rows, DataSpec())
+        check_names(counts, "column 'tags'", rows, DataSpec(), are_cells=True)
     message = str(caught.value)
     assert message.startswith(f"column 'tags' holds {len(counts)} labels, such as ")
     assert message.endswith("if they are right, pass --labels_as_they_are") and len(message) < 400
@@ -99,3 +99,13 @@ def test_no_delimiter_is_offered_for_what_is_split_already():
 def test_the_advice_for_right_names_keeps_their_delimiter():
     with pytest.raises(DataError, match=r"pass --label_delimiter '\|' --labels_as_they_are$"):
         check_names({"4001": 5, "4002": 5}, "column 'tags'", 10, DataSpec(), "|")
+
+
+def test_names_in_lists_may_be_joins_by_signs_of_names():
+    check_names(
+        {"google-maps": 2, "google": 3, "maps": 4, "red wine": 1, "red": 1, "wine": 3}, "column 'tags'", 9, DataSpec()
+    )
+    with pytest.raises(DataError, match="such as 'google, maps': names that are other names, joined"):
+        check_names({"google, maps": 2, "google": 3, "maps": 4}, "column 'tags'", 9, DataSpec())
+    with pytest.raises(DataError, match="such as 'google-maps': names that are other names, joined"):
+        check_names({"google-maps": 2, "google": 3, "maps": 4}, "column 'tags'", 9, DataSpec(), are_cells=True)
