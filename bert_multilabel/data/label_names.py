@@ -174,7 +174,7 @@ def _parse_json(text: str, rows: list[tuple[int, str]]) -> Any:
 
 
 def _parse_json_lines(text: str) -> list[Any]:
-    objects = [json.loads(line) for line in text.splitlines() if line.strip()]
+    objects = [json.loads(line) for line in text.split("\n") if line.strip()]
     if not all(isinstance(value, dict) for value in objects):
         raise ValueError("not one object per line")
     return objects
@@ -223,10 +223,11 @@ def _as_id(value: Any) -> int | None:
 
 def _entries_of_objects(objects: Sequence[dict[str, Any]]) -> list[_Entry]:
     """Return the names in a list of objects, each with a name and perhaps an id."""
-    keys = list(objects[0])
-    is_example = any(isinstance(value, (list, dict)) for value in objects[0].values())
-    header = ["name" if key in _TOOL_KEYS and not is_example and "name" not in keys else key for key in keys]
-    if set(header).isdisjoint(_NAME_KEYS) or is_example:
+    keys = [key for key, value in objects[0].items() if not isinstance(value, (list, dict))]
+    header = keys
+    if len(keys) == len(objects[0]) and set(keys).isdisjoint(_NAME_KEYS):
+        header = ["name" if key in _TOOL_KEYS else key for key in keys]
+    if set(header).isdisjoint(_NAME_KEYS):
         raise _Problem(f", entry 1: {shorten(objects[0])} has no name; write it under the key 'name'")
     records = {f"entry {place}": [item.get(key) for key in keys] for place, item in enumerate(objects, 1)}
     return _entries_in_columns(header, records)

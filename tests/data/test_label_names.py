@@ -63,6 +63,7 @@ def test_names_without_ids_keep_the_order_of_the_file(write, content):
         "{0: 'gift', 1: 'good value', 2: 'too_expensive'}",
         json.dumps([{"id": int(label_id), "name": name} for label_id, name in MAP.items()]),
         "\n".join(json.dumps({"label": name, "label_id": int(label_id)}) for label_id, name in MAP.items()),
+        json.dumps([{"id": int(label_id), "name": name, "about": {"color": "red"}} for label_id, name in MAP.items()]),
         json.dumps({"categories": [{"id": int(label_id), "name": name} for label_id, name in MAP.items()]}),
         json.dumps([[0, "gift"], [1, "good value"], [2, "too_expensive"]]),
         json.dumps({"model_type": "bert", "num_labels": 3, "id2label": MAP, "label2id": {"gift": 9}}),

@@ -93,13 +93,9 @@ def open_bytes(path: str) -> Iterator[IO[bytes]]:
     """Open a file, decompressed; errors of the operating system become a `DataError` that names the file."""
     compression = _COMPRESSIONS.get(Path(path).suffix.lower())
     try:
-        if compression == "zip":
-            name = _name_in_zip(path)
-            with zipfile.ZipFile(path) as archive, archive.open(name) as file:
-                yield file
-        else:
-            with fsspec.open(path, "rb", compression=compression) as file:
-                yield file
+        is_zip = compression == "zip"
+        with _open_zip(path) if is_zip else fsspec.open(path, "rb", compression=compression) as file:
+            yield file
     except DataError:
         raise
     except (OSError, EOFError, *_BROKEN) as error:
@@ -112,18 +108,15 @@ def open_bytes(path: str) -> Iterator[IO[bytes]]:
         raise DataError(f"{path} cannot be decompressed: {error}") from error
 
 
-def _name_in_zip(path: str) -> str:
-    """Return the name of the one file in an archive, without those that the Finder of macOS adds."""
+def _open_zip(path: str) -> IO[bytes]:
+    """Open the one file in an archive; those that the Finder of macOS adds do not count."""
     try:
         with zipfile.ZipFile(path) as archive:
-            files = [name for name in archive.namelist() if not name.endswith("/")]
-            names = [
-                name for name in files if not name.startswith("__MACOSX/") and not Path(name).name.startswith(".")
-            ]
+            files = [name for name in archive.namelist() if not name.startswith("__MACOSX/") and name[-1:] != "/"]
+            names = [name for name in files if not Path(name).name.startswith(".")]
             if len(names) != 1:
                 raise DataError(f"{path} holds {len(names)} files: unpack it, and pass one of them")
-            archive.open(names[0]).close()
-            return names[0]
+            return archive.open(names[0])  # it stays open behind this block
     except (RuntimeError, UnicodeError) as error:  # encrypted, compressed in an unknown way, or a damaged name
         raise DataError(f"{path} cannot be read: {error}") from error
 
