@@ -287,7 +287,7 @@ class LabelParser:
             if number is None:
                 advice = "leave it empty if it is not annotated"
                 if _may_be_share_or_votes(value):
-                    advice += "; if these are shares or votes, pass --label_values shares or 'votes>=2'"
+                    advice += "; shares and votes need --label_values"
                 raise BadValue(f"{shorten(value)} is not 0 or 1 ({advice})", column)
             return number
         try:

@@ -128,6 +128,8 @@ def _label_parser(tables: dict[str, Table], columns: dict[str, Columns], spec: D
     if kind is LabelColumns.ONE_PER_LABEL:
         for split, table in tables.items():
             _check_id_names(table, in_split[split].values())
+            if spec.label_values is None:
+                _check_zero_one(table, list(in_split[split].values()))
         without_zero = _without_zero(tables, in_split)
     try:
         return _make_parser(tables, in_split, kind, spec, without_zero)
@@ -163,6 +165,14 @@ def _check_id_names(table: Table, columns: Iterable[str]) -> None:
                 f"{table.source}: column {column!r} holds ids of the names {few(names)}, not of no and yes: pass "
                 f"--label_column {column} if these are the labels, or name other columns"
             )
+
+
+def _check_zero_one(table: Table, columns: list[str]) -> None:
+    """Raise a DataError if most of several 0/1 columns hold other numbers; a few may be faults of some rows."""
+    numbers = [column for column in columns if table.facts(column).holds_shares]
+    if len(columns) > 1 and 2 * len(numbers) > len(columns):
+        advice = "if they are shares or votes, pass --label_values shares or 'votes>=2'"
+        raise DataError(f"{table.source}: columns {few(numbers)} hold other numbers than 0 and 1: {advice}")
 
 
 def _without_zero(tables: dict[str, Table], in_split: dict[str, dict[str, str]]) -> list[str]:

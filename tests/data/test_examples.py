@@ -267,6 +267,16 @@ def test_one_column_per_label(write, spec):
     assert second[1] == 0
 
 
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_shares_and_votes_in_known_columns_are_asked_about_once(write, split):
+    path = write("a.csv", "text,a,b,c\ngood,0,3,0\nbad,2,0,1\n")
+    with pytest.raises(
+        DataError, match="'a', 'b' hold other numbers than 0 and 1: .* pass --label_values shares or 'v"
+    ):
+        load(path, split, label_names=["a", "b", "c"])
+    assert load_rows(path, split, label_names=["a", "b", "c"], label_values="votes>=2")[0]["labels"] == [0, 1, 0]
+
+
 @pytest.mark.parametrize("names", [None, ["toxic"]])
 def test_a_named_column_of_zeros_and_ones_is_one_label(write, names):
     files = {

@@ -334,7 +334,7 @@ def test_other_cells_are_refused(cell):
 def test_numbers_that_may_be_shares_or_votes_are_asked_about(cell, is_asked):
     with pytest.raises(BadValue) as caught:
         of_columns(["a", "b"]).parse({"a": 1, "b": cell})
-    assert ("pass --label_values shares or 'votes>=2'" in str(caught.value)) is is_asked
+    assert ("shares and votes need --label_values" in str(caught.value)) is is_asked
 
 
 def test_blank_cells_are_0_in_columns_without_a_0():
