@@ -55,7 +55,7 @@ def test_one_json_file_holds_all_arguments(tmp_path):
     ("content", "phrase"),
     [
         ({"learning_rat": 1, "do_train": True}, "unknown arguments: --learning_rat 1"),
-        (["--do_train"], "must hold one object .* got a list"),
+        (["--do_train"], "must hold one object .* got a list; to train on its rows, add --model"),
         ("{broken", "is not valid JSON: "),
     ],
 )

@@ -92,7 +92,8 @@ def _read_json_arguments(path: Path) -> list[str]:
         raise MultiLabelError(f"{path} is not valid JSON: {error}") from error
     if not isinstance(named, dict):
         kind = type(named).__name__
-        raise MultiLabelError(f'{path} must hold one object such as {{"do_train": true}}, got a {kind}')
+        advice = "; to train on its rows, add --model_name_or_path and --output_dir" if kind == "list" else ""
+        raise MultiLabelError(f'{path} must hold one object such as {{"do_train": true}}, got a {kind}{advice}')
     words = []
     for name, value in named.items():
         if value is not None:
