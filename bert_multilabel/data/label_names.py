@@ -75,18 +75,15 @@ def read_label_names(path: str, encoding: str | None = None, as_they_are: bool =
         DataError: If the file cannot be read, holds something else, repeats or lacks a name, or has suspicious names.
     """
     check_is_file(path)
-    lines = _lines(path, encoding)
     try:
-        entries = _parse(lines, as_they_are)
-        return _checked(entries, as_they_are)
+        return _checked(_parse(_lines(path, encoding), as_they_are), as_they_are)
     except _Problem as problem:
         raise DataError(f"{path}{problem}") from problem
 
 
 def _lines(path: str, encoding: str | None) -> list[str]:
     try:
-        found = take_sample(path, DataSpec()).encoding
-        return list(read_lines(path, found))
+        return list(read_lines(path, take_sample(path, DataSpec()).encoding))
     except DataError:
         # The encoding is that of the examples: a names file may be UTF-8 all the same.
         if encoding is None:
@@ -134,7 +131,8 @@ def _add(places: dict[Any, str], value: Any, place: str, what: str) -> None:
 
 
 def _refuse_suspicious(place_of_name: Mapping[str, str]) -> None:
-    odd = [name for name in place_of_name if _is_suspicious(name)]
+    """Refuse names that begin or end like a part of a list, have unbalanced brackets, or are other names, joined."""
+    odd = [name for name in place_of_name if _ODD.fullmatch(name) or _is_unbalanced(name)]
     joined = [name for name in place_of_name if _is_joined(name, place_of_name)]
     for found, phrase in ((odd, "look like parts of another format"), (joined, "are other names, joined")):
         if found:
@@ -145,15 +143,13 @@ def _refuse_suspicious(place_of_name: Mapping[str, str]) -> None:
             )
 
 
-def _is_suspicious(name: str) -> bool:
-    """Whether a name begins or ends like a part of a list, or has unbalanced brackets or quotes."""
-    unbalanced = any(name.count(opening) != name.count(closing) for opening, closing in ("()", "[]", "{}"))
-    return bool(unbalanced or name.count('"') % 2 or _ODD.fullmatch(name))
+def _is_unbalanced(name: str) -> bool:
+    return name.count('"') % 2 == 1 or any(name.count(pair[0]) != name.count(pair[1]) for pair in ("()", "[]", "{}"))
 
 
 def _is_joined(name: str, names: Container[str]) -> bool:
-    separators = [separator for separator in _JOINS if separator in name]
-    return any(all(part.strip() in names for part in name.split(separator)) for separator in separators)
+    splits = [name.split(separator) for separator in _JOINS if separator in name]
+    return any(all(part.strip() in names for part in parts) for parts in splits)
 
 
 # JSON
@@ -242,12 +238,12 @@ def _entries_in_columns(header: Sequence[str], records: Mapping[str, Sequence[An
     ids = [column for key in _ID_KEYS for column in columns if header[column] == key]
     # Perhaps "label,name" above "0,gift".
     ids += [column for column in named if column in of_ids and column != name]
-    entries = [
-        _Entry(place, fields[name], _as_id(fields[ids[0]]) if ids else None) for place, fields in records.items()
-    ]
-    if wrong := next((entry.place for entry in entries if ids and entry.id is None), None):
-        raise _Problem(f", {wrong}: {shorten(records[wrong][ids[0]])} is no id; write a number from 0 on")
-    return entries
+    if not ids:
+        return [_Entry(place, record[name]) for place, record in records.items()]
+    for place, record in records.items():
+        if _as_id(record[ids[0]]) is None:
+            raise _Problem(f", {place}: {shorten(record[ids[0]])} is no id; write a number from 0 on")
+    return [_Entry(place, record[name], _as_id(record[ids[0]])) for place, record in records.items()]
 
 
 # Lines
