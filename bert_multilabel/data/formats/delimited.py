@@ -300,7 +300,9 @@ def _records(sample: Sample, dialect: Dialect) -> list[list[str]]:
     """Parse a sample, which may end within a quoted field; R writes no name above the numbers of rows."""
     records = [*filter(None, dialect.records(sample.lines, strict=False))]
     rows = records[1:-1] or records[1:]
-    if rows and all(len(row) == len(records[0]) + 1 and row[0].isdigit() for row in rows):
+    # Commas may also be in texts that should have been quoted.
+    may_be_of_r = dialect.separator in ("\t", " ") or sample.first.startswith('"')
+    if may_be_of_r and rows and all(len(row) == len(records[0]) + 1 and row[0].isdigit() for row in rows):
         records[0] = ["", *records[0]]
     return records
 

@@ -125,7 +125,7 @@ def test_a_header_may_begin_with_a_hash(write):
         ("a.txt", '"text" "labels"\n"1" "a good, \\"new\\" one" "price"\n"3" "bad" ""\n'),
         ("a.txt", '"text" "labels"\n"1" "a good, ""new"" one" "price"\n"3" "bad" ""\n'),
         ("a.tsv", 'text\tlabels\n1\ta good, "new" one\tprice\n3\tbad\t\n'),
-        ("a.csv", 'text,labels\n1,"a good, ""new"" one",price\n3,bad,\n'),
+        ("a.csv", '"text","labels"\n"1","a good, ""new"" one","price"\n"3","bad",""\n'),
     ],
 )
 def test_the_row_names_of_r_are_left_out(write, name, content):
@@ -138,8 +138,8 @@ def test_the_row_names_of_r_are_left_out(write, name, content):
 
 
 def test_texts_with_bare_separators_are_no_row_names(write):
-    reader = reader_of(write("a.csv", "text,labels\ngood, I think,price\n3, not more,size\n"))
-    assert list(problems(reader)) == [1, 2]
+    for content in ("text,labels\ngood, I think,price\n3, not more,size\n", "id,text\n1,good, cheap\n2,bad, dear\n"):
+        assert list(problems(reader_of(write("a.csv", content)))) == [1, 2]
 
 
 def test_a_named_index_column_stays(write):
