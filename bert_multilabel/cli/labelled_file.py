@@ -21,7 +21,7 @@ from bert_multilabel.utils.option_parser import option
 class LabelledFile(ColumnArguments):
     """A file of labelled examples, and how to score them."""
 
-    file: str = field(kw_only=True, metadata={"help": "csv, tsv, json, jsonl or parquet with labels, not trained on."})
+    file: str = field(kw_only=True, metadata={"help": "File, folder or pattern of labelled examples, not trained on."})
     precision: str = option("Precision of the encoder's matrix products.", "float32", choices=PRECISIONS)
 
 
