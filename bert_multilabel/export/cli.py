@@ -40,8 +40,8 @@ class ExportArguments(ColumnArguments):
 
     output: str = field(metadata={"help": "Folder to write; it must not exist, or be empty."})
     file: str | None = option(
-        "File, folder or pattern of examples to compare on, with or without labels. Default: made-up texts, which only "
-        "test the arithmetic."
+        "File, folder or pattern of examples to compare on, with or without labels. Default: made-up texts, which "
+        "only test the arithmetic."
     )
     quantize: str | None = option(
         "Compute most matrix products with 8-bit integers: smaller and faster, but some predictions change, which "
