@@ -2,8 +2,7 @@
 
 import re
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
-from itertools import takewhile
+from dataclasses import dataclass, field
 from typing import Any
 
 from datasets import Features, List, Value
@@ -12,12 +11,12 @@ from bert_multilabel.data.spec import DataSpec
 from bert_multilabel.data.table import Batch, rows_in_batches
 from bert_multilabel.data.values import shorten
 
-from .sample import Sample, read_lines
+from .sample import Sample, filled_lines, lines_of_rows
 
 PREFIX = "__label__"
 
+_TYPES = {"text": Value("string"), "labels": List(Value("string"))}
 _LABEL = re.compile(rf"(?<!\S){PREFIX}(\S*)\s*")
-_FEATURES = Features({"text": Value("string"), "labels": List(Value("string"))})
 
 
 @dataclass(frozen=True)
@@ -32,29 +31,15 @@ class FastTextReader:
     path: str
     encoding: str
     said: str = f"fastText: words that begin with {PREFIX} are the labels, the rest of a line is the text"
-
-    @property
-    def features(self) -> Features:
-        """A text and a list of names."""
-        return _FEATURES
+    features: Features = field(default_factory=lambda: Features(_TYPES))
 
     def batches(self) -> Iterator[Batch]:
         """Begin a pass over the rows."""
-        return rows_in_batches((number, _parse(line)) for number, _, line in self._numbered())
+        return rows_in_batches(enumerate(map(_parse, filled_lines(self.path, self.encoding)), 1))
 
     def lines(self, numbers: Collection[int]) -> Mapping[int, int]:
         """Return the lines of the file on which rows start."""
-        last = max(numbers, default=0)
-        until_last = takewhile(lambda place: place[0] <= last, self._numbered())
-        return {number: position for number, position, _ in until_last if number in numbers}
-
-    def _numbered(self) -> Iterator[tuple[int, int, str]]:
-        """Yield the number of each row, its line and its content; blank lines are skipped."""
-        number = 0
-        for position, line in enumerate(read_lines(self.path, self.encoding), 1):
-            if line.strip():
-                number += 1
-                yield number, position, line
+        return lines_of_rows(self.path, self.encoding, numbers)
 
 
 def recognizes(sample: Sample, spec: DataSpec) -> str | None:

@@ -14,7 +14,7 @@ from bert_multilabel.data.table import Batch, Reader, in_columns, rows_in_batche
 from bert_multilabel.data.values import few, shorten
 from bert_multilabel.errors import DataError
 
-from .sample import Sample, read_lines
+from .sample import Sample, filled_lines, lines_of_rows, read_lines
 
 _LINE_SUFFIXES = (".jsonl", ".ndjson", ".json1")
 _SUFFIXES = (".json", *_LINE_SUFFIXES)
@@ -48,7 +48,7 @@ def read(sample: Sample, spec: DataSpec) -> Reader:
     """
     texts = [line for line in sample.lines if line.strip()]
     if len(texts) < 2:  # a first line may be longer than a sample
-        texts = list(islice(_filled_lines(sample.path, sample.encoding), 2))
+        texts = list(islice(filled_lines(sample.path, sample.encoding), 2))
     parsed = list(map(_parse_line, texts))
     are_rows = len(texts) > 1 and 2 * sum(isinstance(value, (dict, list)) for value in parsed) >= len(parsed)
     is_row = len(texts) == 1 and sample.suffix in _LINE_SUFFIXES and spec.rows_key is None and _has_text(parsed[0])
@@ -74,7 +74,7 @@ class LinesReader:
 
     def batches(self) -> Iterator[Batch]:
         """Begin a pass over the rows."""
-        lines = _filled_lines(self.path, self.encoding)
+        lines = filled_lines(self.path, self.encoding)
         first = 1
         while texts := list(islice(lines, _ROWS)):
             yield _batch(first, texts)
@@ -82,8 +82,7 @@ class LinesReader:
 
     def lines(self, numbers: Collection[int]) -> Mapping[int, int]:
         """Return the lines on which rows start."""
-        filled = (line for line, text in enumerate(read_lines(self.path, self.encoding), 1) if text.strip())
-        return {number: line for number, line in enumerate(filled, 1) if number in numbers}
+        return lines_of_rows(self.path, self.encoding, numbers)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,11 +111,6 @@ class DocumentReader:
         """Return the lines on which rows start; none of those under a key."""
         _, rows = _rows_in(self.path, self.encoding, self.rows_key)
         return {number: line for number, (line, _) in enumerate(rows, 1) if number in numbers and line}
-
-
-def _filled_lines(path: str, encoding: str) -> Iterator[str]:
-    """Yield the lines that are not blank."""
-    return filter(str.strip, read_lines(path, encoding))
 
 
 class _Broken(str):

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
-from itertools import islice
+from itertools import chain, islice
 from types import ModuleType
 from typing import Any
 
@@ -93,8 +93,7 @@ def open_file(path: str, spec: DataSpec) -> Reader:
 
 
 def _as_export(path: str, reader: Reader, spec: DataSpec) -> Reader:
-    first = next((batch for batch in reader.batches() if batch.numbers), None)
-    rows = [] if first is None else list(islice(_in_rows(first), _ROWS_LOOKED_AT))
+    rows = list(islice(chain.from_iterable(map(_in_rows, reader.batches())), _ROWS_LOOKED_AT))
     for name in EXPORTS if rows else ():
         export = _module(name)
         if (reason := export.recognizes(rows)) is not None:

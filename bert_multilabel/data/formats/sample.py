@@ -5,7 +5,7 @@ import io
 import lzma
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -141,6 +141,17 @@ def read_lines(path: str, encoding: str = "utf-8") -> Iterator[str]:
         raise DataError(_bad_byte(path, encoding, error)) from error
     except LookupError as error:
         raise DataError(f"{error}: pass another encoding, such as cp1252") from error
+
+
+def filled_lines(path: str, encoding: str) -> Iterator[str]:
+    """Yield the lines that are not blank."""
+    return filter(str.strip, read_lines(path, encoding))
+
+
+def lines_of_rows(path: str, encoding: str, numbers: Collection[int]) -> dict[int, int]:
+    """Return the line of each of these rows, in a file with a row on each line that is not blank."""
+    filled = (line for line, text in enumerate(read_lines(path, encoding), 1) if text.strip())
+    return {number: line for number, line in enumerate(filled, 1) if number in numbers}
 
 
 def _bad_byte(path: str, encoding: str, error: UnicodeError) -> str:
