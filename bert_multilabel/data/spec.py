@@ -33,7 +33,8 @@ class DataSpec:
         rows_key: Key of the rows in a JSON file that holds several lists.
 
     Raises:
-        DataError: If label names are missing, repeated or blank, or an attribute has an unknown value.
+        DataError: If label names are missing, repeated or blank, an attribute has an unknown value, or two exclude
+            each other.
     """
 
     text_column: str | list[str] | None = None
@@ -59,6 +60,11 @@ class DataSpec:
             raise DataError("the label delimiter is empty: leave it out, or pass a character such as '|'")
         if self.annotators not in (None, *ANNOTATORS):
             raise DataError(f"annotators must be one of {', '.join(ANNOTATORS)}, got {self.annotators!r}")
+        if self.one_label_per_line and self.annotators is not None:
+            raise DataError(
+                "a line holds one label of its text (one_label_per_line) or what one annotator says (annotators), not "
+                "both: drop one"
+            )
         if self.label_names is not None:
             blank = not self.label_names or not all(name.strip() for name in self.label_names)
             if blank or len(set(self.label_names)) < len(self.label_names):

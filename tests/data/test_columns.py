@@ -36,6 +36,11 @@ def test_an_empty_delimiter_and_an_unknown_rule_are_refused():
         DataSpec(annotators="most")
 
 
+def test_a_line_is_one_label_or_one_judgement():
+    with pytest.raises(DataError, match=r"\(one_label_per_line\) or what one annotator says \(annotators\), not both"):
+        DataSpec(one_label_per_line=True, annotators="majority")
+
+
 # Text, pair and id
 
 
