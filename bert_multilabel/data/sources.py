@@ -188,7 +188,7 @@ def _of_dataset(name: str, dataset: Dataset | IterableDataset, spec: DataSpec) -
 def check_exists(path: str) -> None:
     """Raise a DataError if there is no such file, no file in such a folder, or no file like such a pattern."""
     if _names_several(path):
-        _check_some(path, _files_of(path))
+        _files_of(path)
     else:
         check_is_file(path)
 
@@ -229,17 +229,20 @@ def _load_saved(path: str) -> Dataset:
 def _files_of(path: str) -> list[str]:
     """Return the files of a pattern, or of a folder: without hidden ones, and Spark's notes of its progress."""
     folder = Path(path)
-    if not folder.is_dir():
-        return sorted(found for found in glob(path, recursive=True) if Path(found).is_file())
     if (folder / "dataset_dict.json").is_file():
         advice = "pass the folder of one split, or the dataset by its name"
         raise DataError(f"{folder} holds the splits of a dataset: {advice}")
-    return sorted(str(file) for file in folder.iterdir() if file.is_file() and file.name[0] not in "._")
+    if folder.is_dir():
+        files = [str(file) for file in folder.iterdir() if file.is_file() and file.name[0] not in "._"]
+    else:
+        files = [found for found in glob(path, recursive=True) if Path(found).is_file()]
+    if not files:
+        raise DataError(f"there is no file {'in' if folder.is_dir() else 'like'} {path!r}")
+    return sorted(files)
 
 
 def _open_several(path: str, files: list[str], spec: DataSpec) -> Source:
     """Open files of one form as one source."""
-    _check_some(path, files)
     forms: dict[str, str] = {}
     for file in files:
         forms.setdefault(take_sample(file, spec).suffix or "no extension", Path(file).name)
@@ -250,11 +253,6 @@ def _open_several(path: str, files: list[str], spec: DataSpec) -> Source:
     readers = {file: open_file(file, spec) for file in files}
     said = f"{len(files)} file{'s' * (len(files) > 1)}, the first: {readers[files[0]].said}"
     return Source(path, JoinedReader(readers, said), partial(_digest_of_files, files))
-
-
-def _check_some(path: str, files: list[str]) -> None:
-    if not files:
-        raise DataError(f"there is no file in {path!r}" if Path(path).is_dir() else f"there is no file like {path!r}")
 
 
 def _file_digest(path: str) -> str:
