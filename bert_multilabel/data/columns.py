@@ -141,7 +141,7 @@ def describe_columns(table: Table, columns: Columns, spec: DataSpec, parser: Lab
     widths = [min(max(len(row[i]) for row in rows), 40) for i in range(3)]
     lines = [f"{table.source}: {table.reader.said}, {table.rows} rows"]
     if table.left_out:
-        lines[0] += f"; {table.left_out} left out, as their tool marks them"
+        lines[0] += f"; {table.left_out} left out: skipped in their tool, or not answered"
     for cells in rows:
         padded = [cell.ljust(width) for cell, width in zip(cells, widths, strict=False)]
         lines.append("  ".join(["", *padded, cells[3]]).rstrip())

@@ -515,6 +515,14 @@ def test_rows_that_all_have_the_same_problem_are_told(write):
         load(path)
 
 
+def test_tasks_without_an_answer_are_counted(write, caplog):
+    answer = {"result": [{"from_name": "reason", "value": {"choices": ["price"]}}]}
+    rows = [{"data": {"text": "good"}, "annotations": [answer]}, {"data": {"text": "bad"}, "annotations": []}]
+    caplog.set_level(logging.INFO, "bert_multilabel")
+    load(write("studio.json", json.dumps(rows)))
+    assert "1 rows; 1 left out: skipped in their tool, or not answered" in caplog.text
+
+
 def test_an_export_with_suggestions_alone_names_their_option(write):
     result = {"from_name": "reason", "value": {"choices": ["price"]}}
     row = {"data": {"text": "good"}, "annotations": [], "predictions": [{"result": [result]}]}
