@@ -287,7 +287,7 @@ def test_a_document_in_place_of_a_label_is_not_compared_with_the_labels():
     start = time.process_time()
     with pytest.raises(BadValue, match="unknown label 'the price and .*; the labels are"):
         vectors([[document]], NAMES)
-    assert time.process_time() - start < 1
+    assert time.process_time() - start < 10
 
 
 # 0/1 columns
