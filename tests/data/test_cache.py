@@ -270,7 +270,7 @@ def test_a_known_file_is_read_by_its_stored_plan(folder, write, caplog):
     (folder / name).write_text(json.dumps({**stored, "messages": ["from the plan"]}))
     caplog.clear()
     load_splits(DataSpec(), {"train": path})
-    assert caplog.messages == ["from the plan"]
+    assert caplog.messages[0] == "from the plan" and not set(told) & set(caplog.messages)
 
 
 @pytest.mark.parametrize(

@@ -181,7 +181,7 @@ def test_scores_of_toxicity_reach_no_input(write, caplog):
     path = write("a.csv", "id,target,comment_text,obscene,threat\n1,0.83,you are bad,1,0\n2,0.0,hello,0,0\n")
     rows = load_rows(path, label_column=["obscene", "threat"])
     assert rows[0] == {"text": "you are bad", "labels": [1, 0], "id": "1"}
-    (message,) = caplog.messages
+    message = caplog.messages[0]
     assert "  comment_text  text    text                      'you are bad' | 'hello'\n" in message
     assert "  not used: 'target'\n" in message
 
