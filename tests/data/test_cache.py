@@ -1,4 +1,5 @@
 import json
+import logging
 import os
 import shutil
 import time
@@ -255,6 +256,7 @@ def plan_names(folder):
 
 
 def test_a_known_file_is_read_by_its_stored_plan(folder, write, caplog):
+    caplog.set_level(logging.WARNING, logger="bert_multilabel")
     path = write("a.csv", "text,labels\ngood,price|gift\nbad,None\n")
     first = load_splits(DataSpec(), {"train": path})
     (name,) = plan_names(folder)
