@@ -3,7 +3,7 @@
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from operator import itemgetter
@@ -262,14 +262,13 @@ class Table:
     Args:
         source: The name in messages: a path, or a dataset and its split.
         reader: Reads the rows.
-        digest: Returns a digest of the rows; None if they may change.
 
     Raises:
         DataError: If there is no readable row.
     """
 
-    def __init__(self, source: str, reader: Reader, digest: Callable[[], str] | None = None) -> None:
-        self.source, self.reader, self.digest = source, reader, digest
+    def __init__(self, source: str, reader: Reader) -> None:
+        self.source, self.reader = source, reader
         self.rows, self.left_out = 0, 0
         self._features = reader.features  # once, since it may be made at each call
         self._facts: dict[str, ColumnFacts] = {}

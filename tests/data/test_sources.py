@@ -373,4 +373,4 @@ def test_any_rows_come_back(tmp_path_factory, rows):
     for data in (folder, pd.DataFrame(columns), dataset, dataset.to_iterable_dataset()):
         source = open_source(data, SPEC, "train")
         assert rows_in(source) == rows
-        assert Table(*source).rows == len(rows)
+        assert Table(source.name, source.reader).rows == len(rows)
