@@ -5,7 +5,7 @@ import pickle
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from glob import glob, has_magic
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -37,7 +37,7 @@ class Source(NamedTuple):
     Attributes:
         name: Of the rows in messages: a path, or a dataset and its split.
         reader: Reads the rows.
-        digest: Returns a digest of the rows; None if they may change.
+        digest: Returns a digest of the rows, computed once; None if they may change.
     """
 
     name: str
@@ -127,7 +127,7 @@ def open_source(data: Any, spec: DataSpec, split: str) -> Source:
         named = data.set_axis([*map(str, data.columns)], axis="columns")
         kept_names(name, [*named.columns], spec.named_columns)
         reader = FrameReader(named, spec.named_columns)
-        return Source(name, reader, partial(_frame_digest, reader))
+        return Source(name, reader, cache(partial(_frame_digest, reader)))
     if isinstance(data, Dataset | IterableDataset):
         return _of_dataset(name, data, spec)
     raise MultiLabelError(
@@ -181,7 +181,7 @@ def content_digest(path: str) -> str:
 
 def _of_dataset(name: str, dataset: Dataset | IterableDataset, spec: DataSpec) -> Source:
     # The source of a stream may change at any time.
-    digest = partial(dataset_digest, dataset) if isinstance(dataset, Dataset) else None
+    digest = cache(partial(dataset_digest, dataset)) if isinstance(dataset, Dataset) else None
     return Source(name, DatasetReader(dataset, name, spec.named_columns), digest)
 
 
@@ -212,7 +212,7 @@ def _open_path(path: str, spec: DataSpec) -> Source:
         return _of_dataset(path, _load_saved(path), spec)
     if _names_several(path):
         return _open_several(path, _files_of(path), spec)
-    return Source(path, open_file(path, spec), partial(_file_digest, path))
+    return Source(path, open_file(path, spec), cache(partial(_file_digest, path)))
 
 
 def _names_several(path: str) -> bool:
@@ -252,7 +252,7 @@ def _open_several(path: str, files: list[str], spec: DataSpec) -> Source:
         raise DataError(f"{path} holds files of several forms: {listed}; {advice}")
     readers = {file: open_file(file, spec) for file in files}
     said = f"{len(files)} file{'s' * (len(files) > 1)}, the first: {readers[files[0]].said}"
-    return Source(path, JoinedReader(readers, said), partial(_digest_of_files, files))
+    return Source(path, JoinedReader(readers, said), cache(partial(_digest_of_files, files)))
 
 
 def _file_digest(path: str) -> str:
