@@ -9,6 +9,7 @@ import numpy as np
 from datasets import Dataset
 from numpy.typing import NDArray
 
+from bert_multilabel.data.cache import column_batches
 from bert_multilabel.data.examples import load_splits
 from bert_multilabel.data.spec import DataSpec
 from bert_multilabel.data.table import BATCH_SIZE
@@ -60,8 +61,7 @@ def convert_file(path: str, output: Path, spec: DataSpec) -> Converted:
 def _find_numbers(examples: Dataset, count: int) -> tuple[bool, NDArray[Any]]:
     """Return whether some labels are neither 0 nor 1, and whether each label is positive in some row, (L,)."""
     found, positives = False, np.zeros(count, bool)
-    for batch in examples.select_columns("labels").with_format("numpy").iter(batch_size=BATCH_SIZE):
-        labels = np.asarray(batch["labels"])  # (B, L)
+    for labels in column_batches(examples, "labels"):  # (B, L)
         found = found or not np.isin(labels, (0, 1)).all()
         positives |= (labels > 0).any(axis=0)
     return found, positives
