@@ -189,10 +189,15 @@ def _cached(cleaner: Cleaner, digest: Any) -> Dataset:
     """Return all clean examples, stored on disk by all that decides them."""
     computed_from = None
     if digest is not None:
-        decided = {field.name: getattr(cleaner, field.name) for field in fields(cleaner)}
-        parts = {name: decided[name] for name in ("split", "id_names", "id_type")}
-        parsed = {name: decided[name] and asdict(decided[name]) for name in ("columns", "parser", "spec")}
-        computed_from = {"source": digest(), **parts, **parsed}
+        computed_from = {
+            "source": digest(),
+            "split": cleaner.split,
+            "columns": asdict(cleaner.columns),
+            "parser": cleaner.parser and asdict(cleaner.parser),
+            "id_names": cleaner.id_names,
+            "id_type": cleaner.id_type,
+            "spec": asdict(cleaner.spec),
+        }
     examples = cached_examples(computed_from, cleaner.batches(), cleaner.features)
     batches = reopen_memory_map(examples).select_columns("text").iter(batch_size=BATCH_SIZE)
     if empty := sum(batch["text"].count("") for batch in batches):
