@@ -5,8 +5,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bert_multilabel.data.arguments import ColumnArguments
-from bert_multilabel.data.label_names import read_label_names
-from bert_multilabel.data.spec import DataSpec
 from bert_multilabel.data.values import shorten
 from bert_multilabel.errors import MultiLabelError
 from bert_multilabel.utils.option_parser import OptionParser, document_fields, option
@@ -29,12 +27,6 @@ class ConvertArguments(ColumnArguments):
     )
     overwrite: bool = option("Replace the file to write, if it exists.", False)
 
-    def known(self) -> DataSpec:
-        """Return what is known about the data, with the names of the names file."""
-        if self.label_names_file is None:
-            return self.spec(None)
-        return self.spec(*read_label_names(self.label_names_file, self.encoding, self.labels_as_they_are))
-
 
 def main(arguments: list[str] | None = None) -> int:
     """Convert the file named on the command line, by default `sys.argv[1:]`, and say what was written.
@@ -54,7 +46,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         options, others = parser.parse(arguments)
         _check_output(others.output, others.file, options.overwrite)
-        converted = convert_file(others.file, others.output, options.known())
+        converted = convert_file(others.file, others.output, options.spec(None))
     except MultiLabelError as error:
         parser.error(str(error))
     print("\n".join(_describe(converted, others.output)))

@@ -56,8 +56,11 @@ class ColumnArguments:
             if isinstance(value := getattr(self, name), str):
                 setattr(self, name, [value])
 
-    def spec(self, label_names: list[str] | None, label_ids: list[int] | None = None) -> DataSpec:
-        """Return these arguments as a `DataSpec` with the label names of the model, if it has some."""
+    def spec(self, label_names: list[str] | None) -> DataSpec:
+        """Return these arguments as a `DataSpec`; an option for a names file takes precedence over `label_names`."""
+        label_ids = None
+        if (path := getattr(self, "label_names_file", None)) is not None:
+            label_names, label_ids = read_label_names(path, self.encoding, self.labels_as_they_are)
         values = {field.name: getattr(self, field.name) for field in fields(DataSpec) if hasattr(self, field.name)}
         return DataSpec(**values, label_names=label_names, label_ids=label_ids)
 
@@ -95,9 +98,3 @@ class DataArguments(ColumnArguments):
             raise MultiLabelError(f"--dataset_config_name {self.dataset_config_name} needs --dataset_name")
         for name in ("max_train_samples", "top_scores"):
             check_at_least_one(name, getattr(self, name))
-
-    def spec(self, label_names: list[str] | None, label_ids: list[int] | None = None) -> DataSpec:
-        """Return these arguments as a `DataSpec`; a names file takes precedence over `label_names`."""
-        if self.label_names_file is None:
-            return super().spec(label_names, label_ids)
-        return super().spec(*read_label_names(self.label_names_file, self.encoding, self.labels_as_they_are))
