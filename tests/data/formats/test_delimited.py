@@ -1,6 +1,7 @@
 import csv
 import gzip
 import pickle
+from functools import partial
 
 import pytest
 from datasets import Value
@@ -12,6 +13,7 @@ from bert_multilabel.data.formats.sample import take_sample
 from bert_multilabel.data.spec import DataSpec
 from bert_multilabel.errors import DataError
 from tests import hostile
+from tests.data.formats.any_bytes import reader_of_any_bytes
 
 TWO_ROWS = "text,labels\ngood,price|quality\nbad,\n"
 TWO_VALUES = [{"text": "good", "labels": "price|quality"}, {"text": "bad", "labels": ""}]
@@ -387,16 +389,10 @@ _PIECES = st.sampled_from(
 )
 def test_any_bytes_are_rows_or_an_error_that_names_the_file(tmp_path_factory, content, name, column_names):
     path = tmp_path_factory.getbasetemp() / name
-    path.write_bytes(content)
-    try:
-        recognized(str(path), column_names=column_names)
-        reader = reader_of(str(path), column_names=column_names)
-        numbers = [number for batch in reader.batches() for number in (*batch.numbers, *batch.problems)]
-    except DataError as error:
-        assert str(path) in str(error)
-        return
-    assert sorted(numbers) == list(range(1, len(numbers) + 1))
-    assert list(reader.lines(numbers)) == sorted(numbers)
+    named = {"column_names": column_names}
+    if found := reader_of_any_bytes(path, content, partial(recognized, **named), partial(reader_of, **named)):
+        reader, numbers = found
+        assert list(reader.lines(numbers)) == sorted(numbers)
 
 
 def test_a_header_in_the_middle_is_no_row(write):

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from bert_multilabel.data.formats import fasttext
 from bert_multilabel.data.formats.sample import take_sample
 from bert_multilabel.data.spec import DataSpec
-from bert_multilabel.errors import DataError
 from tests import hostile
+from tests.data.formats.any_bytes import reader_of_any_bytes
 
 SPEC = DataSpec()
 LINES = [
@@ -116,13 +116,6 @@ _PIECES = st.sampled_from(["__label__", "__label__a", " ", "\n", "\t", "\0", ","
 @given(content=st.lists(_PIECES.map(str.encode) | hostile.texts.map(str.encode) | st.binary(max_size=4)).map(b"".join))
 def test_any_bytes_are_rows_or_an_error_that_names_the_file(tmp_path_factory, content):
     path = tmp_path_factory.getbasetemp() / "bytes.txt"
-    path.write_bytes(content)
-    try:
-        recognized(str(path))
-        reader = reader_of(str(path))
-        numbers = [number for batch in reader.batches() for number in (*batch.numbers, *batch.problems)]
-    except DataError as error:
-        assert str(path) in str(error)
-        return
-    assert sorted(numbers) == list(range(1, len(numbers) + 1))
-    assert list(reader.lines(numbers)) == sorted(numbers)
+    if found := reader_of_any_bytes(path, content, recognized, reader_of):
+        reader, numbers = found
+        assert list(reader.lines(numbers)) == sorted(numbers)

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from bert_multilabel.data.formats import libmultilabel
 from bert_multilabel.data.formats.sample import take_sample
 from bert_multilabel.data.spec import DataSpec
-from bert_multilabel.errors import DataError
 from tests import hostile
+from tests.data.formats.any_bytes import reader_of_any_bytes
 
 ROWS = [
     ("h1", "room", "The room was cold all night"),
@@ -108,11 +108,4 @@ _PIECES = st.sampled_from(["\t", "\n", "a b", "room", "The room was cold\n", '"'
 @given(content=st.lists(_PIECES.map(str.encode) | hostile.texts.map(str.encode) | st.binary(max_size=4)).map(b"".join))
 def test_any_bytes_are_rows_or_an_error_that_names_the_file(tmp_path_factory, content):
     path = tmp_path_factory.getbasetemp() / "bytes.txt"
-    path.write_bytes(content)
-    try:
-        recognized(str(path))
-        numbers = [number for batch in reader_of(str(path)).batches() for number in (*batch.numbers, *batch.problems)]
-    except DataError as error:
-        assert str(path) in str(error)
-        return
-    assert sorted(numbers) == list(range(1, len(numbers) + 1))
+    reader_of_any_bytes(path, content, recognized, reader_of)
