@@ -77,13 +77,14 @@ def cached_examples(
 def cached_json(computed_from: Mapping[str, Any], compute: Callable[[], Any]) -> Any:
     """Return a JSON value from the cache, after computing and storing it if it is not there yet."""
     path = _path(computed_from, ".json")
-    with suppress(OSError, ValueError):  # missing or damaged
-        stored = json.loads(path.read_text(encoding="utf-8"))
-        os.utime(path)
-        return stored
-    value = compute()
-    with explain_write_errors(path), atomic_write(path) as file:
-        json.dump(value, file)
+    with FileLock(path.with_suffix(".lock")):  # of several processes, one computes and writes the value
+        with suppress(OSError, ValueError):  # missing or damaged
+            stored = json.loads(path.read_text(encoding="utf-8"))
+            os.utime(path)
+            return stored
+        value = compute()
+        with explain_write_errors(path), atomic_write(path) as file:
+            json.dump(value, file)
     return json.loads(json.dumps(value))
 
 

@@ -14,7 +14,14 @@ from datasets import Dataset, Features, Value
 
 import bert_multilabel
 from bert_multilabel import MultiLabelPredictor, MultiLabelTokenizer
-from bert_multilabel.data.cache import DAYS_KEPT, FOLDER, cached_examples, dataset_digest, reopen_memory_map
+from bert_multilabel.data.cache import (
+    DAYS_KEPT,
+    FOLDER,
+    cached_examples,
+    cached_json,
+    dataset_digest,
+    reopen_memory_map,
+)
 from bert_multilabel.data.examples import load_splits
 from bert_multilabel.data.formats.sample import read_lines
 from bert_multilabel.data.plan import Plan, find_plan
@@ -246,6 +253,19 @@ def test_a_change_of_the_code_makes_rows_anew(folder, tmp_path, monkeypatch):
     hashing.software_digest.cache_clear()
     assert cached_examples({"from": "a"}, [{"text": ["new"]}], FEATURES)["text"][:] == ["new"]
     hashing.software_digest.cache_clear()
+
+
+def test_of_several_at_once_one_computes_the_value(folder):
+    computed = []
+
+    def compute():
+        computed.append(1)
+        time.sleep(0.2)  # the others ask meanwhile
+        return {"a": 1}
+
+    with ThreadPoolExecutor(8) as pool:
+        values = list(pool.map(lambda _: cached_json({"from": "a"}, compute), range(8)))
+    assert values == [{"a": 1}] * 8 and computed == [1]
 
 
 # The plan: columns, form and names
