@@ -3,6 +3,10 @@
 `python benchmarks/linear_baseline.py --train_file … --validation_file … [--max_train_samples N] [--seed 42]`
 
 With `--output_dir` it is a peer for quality.py and few_shot.py, too, and writes what they score.
+
+With `--score_train FILE` it also writes scores of the training rows, in their order, for `--teacher FILE` of the
+script. Those of a model that was fitted to the same rows are almost their labels, so each row gets the probabilities
+of a model that was fitted to the other of `--folds` parts; rows with the same text are in one part.
 """
 
 import argparse
@@ -11,15 +15,17 @@ import time
 from pathlib import Path
 
 import numpy as np
-from peer_files import write_results
+from peer_files import write_results, write_scores
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GroupKFold, cross_val_predict
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.pipeline import make_pipeline
 
 from bert_multilabel.data.examples import load_splits
 from bert_multilabel.data.label_names import read_label_names
 from bert_multilabel.data.spec import DataSpec
+from bert_multilabel.data.splitting import text_key
 from bert_multilabel.metrics import multilabel_scores
 
 parser = argparse.ArgumentParser(description=__doc__)
@@ -28,6 +34,8 @@ parser.add_argument("--validation_file", "--test_file", required=True)
 parser.add_argument("--label_names_file", help="label names, one a line, in order; default: what the rows hold")
 parser.add_argument("--output_dir", help="folder for predictions.jsonl and all_results.json")
 parser.add_argument("--max_train_samples", type=int, help="the same rows as run_multilabel.py draws with this seed")
+parser.add_argument("--score_train", help="file for out-of-fold scores of the training rows")
+parser.add_argument("--folds", type=int, default=5, help="parts of the training rows for --score_train")
 parser.add_argument("--seed", type=int, default=42)
 arguments = parser.parse_args()
 
@@ -42,10 +50,20 @@ model = make_pipeline(
     TfidfVectorizer(ngram_range=(1, 2), min_df=2, sublinear_tf=True, strip_accents="unicode"),
     OneVsRestClassifier(LogisticRegression(C=4, max_iter=1000, solver="liblinear")),
 )
-model.fit(list(train["text"]), np.asarray(train["labels"], dtype=int))
+texts, labels = list(train["text"]), np.asarray(train["labels"], dtype=int)
+model.fit(texts, labels)
 trained = time.perf_counter()
 probabilities = model.predict_proba(list(validation["text"]))  # (N, L)
+label_names = data.label_names or []  # files to train on have labels
 scores = multilabel_scores(probabilities >= 0.5, np.asarray(validation["labels"]), probabilities)
 print(json.dumps({**scores, "seconds": time.perf_counter() - started}, indent=2))
 if arguments.output_dir is not None:
-    write_results(Path(arguments.output_dir), data.label_names, probabilities, trained - started)
+    write_results(Path(arguments.output_dir), label_names, probabilities, trained - started)
+if arguments.score_train is not None:
+    groups = np.unique([" ".join(text_key(text)) for text in texts], return_inverse=True)[1]
+    parts = GroupKFold(arguments.folds, shuffle=True, random_state=arguments.seed)
+    write_scores(
+        Path(arguments.score_train),
+        label_names,
+        cross_val_predict(model, texts, labels, groups=groups, cv=parts, method="predict_proba"),
+    )

@@ -42,7 +42,12 @@ def _read(path: str) -> Dataset:
 def write_results(folder: Path, names: list[str], probabilities: np.ndarray, seconds: float) -> None:
     """Write one line per row of (N, L) probabilities, and how long training took."""
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "predictions.jsonl").open("w", encoding="utf-8") as file:
+    write_scores(folder / "predictions.jsonl", names, probabilities)
+    (folder / "all_results.json").write_text(json.dumps({"train_runtime": seconds}))
+
+
+def write_scores(path: Path, names: list[str], probabilities: np.ndarray) -> None:
+    """Write one line per row of (N, L) probabilities, in the form of predictions."""
+    with path.open("w", encoding="utf-8") as file:
         for scores in probabilities.tolist():
             file.write(json.dumps({"scores": dict(zip(names, scores, strict=True))}, ensure_ascii=False) + "\n")
-    (folder / "all_results.json").write_text(json.dumps({"train_runtime": seconds}))
