@@ -1,4 +1,4 @@
-"""Tiny checkpoints of each family of encoders that BERT can compute, in the exact form of Transformers' own classes."""
+"""Tiny checkpoints of each family of encoders that BERT can compute, in the form of Transformers' own classes."""
 
 import json
 from pathlib import Path
