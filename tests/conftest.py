@@ -1,5 +1,6 @@
 """Tiny real BERT checkpoints, made here: nothing is downloaded."""
 
+import gc
 import json
 import os
 import resource
@@ -40,6 +41,11 @@ def pytest_configure(config: pytest.Config) -> None:
     config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
     os.environ["HF_HUB_OFFLINE"] = "1"
     os.environ["HF_DATASETS_CACHE"] = folder
+
+
+def pytest_collection_finish() -> None:
+    """Keep what the imports made out of garbage collections, of which each end of a training makes a full one."""
+    gc.freeze()
 
 
 def save_checkpoint(folder: Path, kind: str, seed: int = 0, **config: object) -> Path:

@@ -1,5 +1,6 @@
 """The script in processes of its own, which share what imports take: each is forked from one that has made them."""
 
+import gc
 import multiprocessing
 import os
 import runpy
@@ -57,4 +58,5 @@ def _call(function: Callable[..., None], arguments: tuple[Any, ...], log: Path) 
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
     torch.set_num_threads(1)
+    gc.freeze()
     function(*arguments)
