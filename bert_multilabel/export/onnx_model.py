@@ -1,7 +1,7 @@
 # Copyright 2026 The bert-multilabel authors. Licensed under the Apache License, Version 2.0.
 """Runs an exported multi-label BERT with only onnxruntime, numpy and tokenizers.
 
-`python -m bert_multilabel.export` copies this file into the folder of the model.
+`python -m bert_multilabel.export` copies this file into the folder of the model, and `decision.py`, which it imports.
 
 Shapes: N texts, B batch, T tokens, L labels.
 """
@@ -18,6 +18,11 @@ import onnxruntime
 from numpy.typing import NDArray
 from tokenizers import Encoding, Tokenizer
 
+if __name__ == "bert_multilabel.export.onnx_model":
+    from bert_multilabel.model.decision import Decider
+else:  # the copy in the folder of a model
+    from decision import Decider  # type: ignore[no-redef]  # the same class
+
 MODEL_FILE = "model.onnx"
 TOKENIZER_FILE = "tokenizer.json"
 # Metadata of the model's file, each entry as JSON.
@@ -25,6 +30,7 @@ _FIELDS = (
     *("label_names", "strategy", "labels_stand_apart", "threshold", "temperature", "min_labels"),
     *("max_length", "truncation_side"),
 )
+_NEWER_FIELDS = ("decision",)  # null where an older version wrote the file
 # Number of texts that are sorted by length together, which bounds the memory.
 _WINDOW = 16_384
 # Tokens in a batch, padding included: enough to keep the matrix products busy, few enough to stay in the cache.
@@ -65,13 +71,20 @@ class OnnxModel:
         if missing:
             lacking = ", ".join(missing)
             raise ValueError(f"{model_file} lacks {lacking}: write it with python -m bert_multilabel.export")
-        fields = {name: json.loads(stored[name]) for name in _FIELDS}
+        fields = {name: json.loads(stored.get(name, "null")) for name in _FIELDS + _NEWER_FIELDS}
         self.label_names: list[str] = fields["label_names"]  # L, in the order of the logits
         self.strategy: str = fields["strategy"]  # "cls" or "label_tokens"
         self.max_length: int = fields["max_length"]  # in tokens; longer inputs are truncated
         self.threshold = np.asarray(fields["threshold"], np.float32)  # () or (L,), of the probability
         self.temperature = np.asarray(fields["temperature"], np.float32)  # () or (L,), divides the logits
         self.min_labels: int = fields["min_labels"]  # at least this many are predicted for every text
+        self.decision: dict[str, Any] | None = fields["decision"]  # None: by the thresholds
+        self._decider = Decider(
+            temperature=self.temperature,
+            threshold=self.threshold,
+            min_labels=self.min_labels,
+            decision=self.decision,
+        )
         # Separate label tokens do not count toward max_length, but are computed as well.
         self._label_tokens = len(self.label_names) if fields["labels_stand_apart"] else 0
         # tokenizer.json cannot store this: a special token or label token in a text is read as plain characters.
@@ -110,26 +123,14 @@ class OnnxModel:
             logits: (N, L).
 
         Returns:
-            Probabilities, (N, L) float32, after the temperature; and decisions, (N, L) bool, by the thresholds and
-            `min_labels`.
+            Probabilities, (N, L) float32, after the temperature; and decisions, (N, L) bool.
 
         Raises:
             ValueError: If `logits` does not have one column per label.
         """
         if logits.ndim != 2 or logits.shape[1] != len(self.label_names):
             raise ValueError(f"logits have the shape {logits.shape}, but there are {len(self.label_names)} labels")
-        scaled = logits.astype(np.float32) / self.temperature  # (N, L)
-        with np.errstate(over="ignore"):  # then the probability is 0
-            probabilities = 1 / (1 + np.exp(-scaled))  # (N, L)
-        decisions = probabilities >= self.threshold  # (N, L)
-        if self.min_labels:
-            # By logit: saturated probabilities would tie.
-            likeliest = np.argsort(-scaled, axis=1, kind="stable")[:, : self.min_labels]  # (N, min_labels)
-            at_least = np.zeros_like(decisions)  # (N, L)
-            np.put_along_axis(at_least, likeliest, True, axis=1)
-            lacking = decisions.sum(axis=1, keepdims=True) < self.min_labels  # (N, 1)
-            decisions |= at_least & lacking
-        return probabilities, decisions
+        return self._decider.decide(logits)
 
     def predict(self, texts: Sequence[str], pairs: Sequence[str] | None = None) -> list[dict[str, Any]]:
         """Predict labels: one `{"labels": [names], "scores": {name: probability}}` per text. See `logits`."""

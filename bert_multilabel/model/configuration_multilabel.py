@@ -10,12 +10,14 @@ from numbers import Real
 from statistics import median
 from typing import TYPE_CHECKING, Any, Self
 
+import numpy as np
 import torch
 from huggingface_hub.dataclasses import strict
 from huggingface_hub.errors import StrictDataclassError
 from transformers import BertConfig
 from transformers.utils import logging
 
+from .decision import EXAMPLE_SCORES, RULES, Decider
 from .errors import MultiLabelError
 from .hub_readme import PushedInParts
 
@@ -48,6 +50,9 @@ class MultiLabelConfig(PushedInParts, BertConfig):
         threshold: A label is predicted if its probability is at least this: one number, or one per label, in 0..1.
         temperature: Logits are divided by it before the sigmoid: one positive number, or one per label.
         min_labels: At least this many labels are predicted for every example, the most probable ones first.
+        decision: None decides by the thresholds. A fitted rule such as `{"rule": "expected_score", "score":
+            "hamming_score", "temperature": 1.0, "threshold_weight": 0.5, "shift": 0.1}` predicts for each example the
+            set of labels with the highest expected score, see `decision.py`.
         trained_on_pairs: Whether the model was trained on pairs of texts; None means unknown.
         bert_multilabel_version: Version of these files that wrote the configuration; set when saving.
 
@@ -74,6 +79,7 @@ class MultiLabelConfig(PushedInParts, BertConfig):
         threshold: float | list[float] = 0.5
         temperature: float | list[float] = 1.0
         min_labels: int = 0
+        decision: dict[str, Any] | None = None
         trained_on_pairs: bool | None = None
     else:  # Any: `validate_multilabel` checks types, with better messages than the strict decorator.
         label_names: Any = None
@@ -84,6 +90,7 @@ class MultiLabelConfig(PushedInParts, BertConfig):
         threshold: Any = 0.5
         temperature: Any = 1.0
         min_labels: Any = 0
+        decision: Any = None
         trained_on_pairs: Any = None
     bert_multilabel_version: str = __version__
 
@@ -131,7 +138,8 @@ class MultiLabelConfig(PushedInParts, BertConfig):
     def add_labels(self, names: Sequence[str], label_token_ids: list[int]) -> None:
         """Append labels; `model.add_labels` calls this.
 
-        Where there is one threshold or temperature per label, a new label gets their median.
+        Where there is one threshold or temperature per label, a new label gets their median. A `decision` is kept: it
+        has no numbers of single labels.
 
         Args:
             names: Names of the new labels.
@@ -177,7 +185,8 @@ class MultiLabelConfig(PushedInParts, BertConfig):
         """Return a copy of this configuration with another decision rule.
 
         Args:
-            threshold: One for all labels, one per label, or `{name: number}` for some of them; None keeps all.
+            threshold: One for all labels, one per label, or `{name: number}` for some of them. Thresholds then replace
+                a `decision`; labels that are not named have the stored ones. None keeps both.
             min_labels: None keeps it.
 
         Raises:
@@ -196,43 +205,54 @@ class MultiLabelConfig(PushedInParts, BertConfig):
             config.threshold = _as_list([threshold.get(name, value) for name, value in stored])
         elif threshold is not None:
             config.threshold = _as_list(threshold)
+        if threshold is not None:
+            config.decision = None
         if min_labels is not None:
             config.min_labels = min_labels
         config.validate_multilabel()
         return config
 
     def decide(self, logits: Any, subset: Any = None) -> tuple[torch.Tensor, torch.Tensor]:
-        """Turn logits into probabilities and decisions. Nothing else in this package does.
+        """Turn logits into probabilities and decisions. Nothing else in this package does, except for exports.
 
         Args:
             logits: (B, L), or (B, S) for a subset: a tensor, numpy array or nested list of floats.
-            subset: (S,) indices of the labels that were scored, as passed to the model; by default all.
+            subset: (S,) indices of the labels that were scored, as passed to the model; by default all. Thresholds
+                decide on them as if all were scored. `min_labels` and a `decision` see no other labels: the set with
+                the highest expected score is that of an example which has only these.
 
         Returns:
-            Probabilities, float32, and decisions, bool, both with the shape of the logits.
+            Probabilities, float32, and decisions, bool, both with the shape and on the device of the logits.
 
         Raises:
             MultiLabelError: If the last dimension of the logits is not the number of labels.
         """
-        logits = torch.as_tensor(logits)
+        logits, decider = self._read_logits(logits, subset)
+        rows = logits.reshape(-1, logits.size(-1)).float().cpu().numpy()  # (N, L) or (N, S)
+        probabilities, decisions = decider.decide(rows)
+        return (
+            torch.from_numpy(probabilities).to(logits.device).view(logits.shape),
+            torch.from_numpy(decisions).to(logits.device).view(logits.shape),
+        )
+
+    def _read_logits(self, logits: Any, subset: Any) -> tuple[torch.Tensor, Decider]:
+        """Return logits as a tensor, and what decides on them."""
+        logits = torch.as_tensor(logits).detach()
         expected = len(self.label_names) if subset is None else len(subset)
         if logits.dim() == 0 or logits.size(-1) != expected:
             shape = tuple(logits.shape)
             raise MultiLabelError(f"logits have shape {shape}, but there are {expected} labels: pass a subset, if any")
-        indices = slice(None) if subset is None else torch.as_tensor(subset, device=logits.device)
+        indices = slice(None) if subset is None else torch.as_tensor(subset).cpu().numpy()
         temperature, threshold = (  # (L,) or (S,) each
-            torch.as_tensor(values, dtype=torch.float32, device=logits.device).expand(len(self.label_names))[indices]
+            np.broadcast_to(np.asarray(values, np.float64), len(self.label_names))[indices]
             for values in (self.temperature, self.threshold)
         )
-        scaled = logits.float() / temperature
-        probabilities = scaled.sigmoid()
-        decisions = probabilities >= threshold
-        if self.min_labels:
-            # By logit, because saturated probabilities tie.
-            likeliest = scaled.topk(min(self.min_labels, expected), dim=-1).indices  # (B, min_labels)
-            lacking = decisions.sum(-1, keepdim=True) < self.min_labels  # (B, 1)
-            decisions = decisions | (torch.zeros_like(decisions).scatter(-1, likeliest, True) & lacking)
-        return probabilities, decisions
+        return logits, Decider(
+            temperature=temperature,
+            threshold=threshold,
+            min_labels=min(self.min_labels, expected),
+            decision=self.decision,
+        )
 
     def warn_about_pairs(self, has_pairs: bool) -> None:
         """Log one warning per process if a model of pairs gets single texts, or a model of single texts pairs."""
@@ -281,6 +301,7 @@ class MultiLabelConfig(PushedInParts, BertConfig):
         if type(self.min_labels) is not int or not 0 <= self.min_labels <= num_labels:
             limit = f"the number of labels, {num_labels}"
             raise MultiLabelError(f"min_labels must be a whole number from 0 to {limit}, got {self.min_labels!r}")
+        self._check_decision()
         if self.trained_on_pairs not in (None, True, False):
             raise MultiLabelError(f"trained_on_pairs must be true, false or null, got {self.trained_on_pairs!r}")
         _check_version(self.bert_multilabel_version)
@@ -308,6 +329,25 @@ class MultiLabelConfig(PushedInParts, BertConfig):
             value = getattr(self, field)
             if self.strategy != "label_tokens" and value != default:
                 raise MultiLabelError(f"{field} is {value!r}, but strategy {self.strategy!r} has no label tokens")
+
+    def _check_decision(self) -> None:
+        if self.decision is None:
+            return
+        numbers = {"temperature": "a positive number", "threshold_weight": "a number", "shift": "a number"}
+        fields = ("rule", "score", *numbers)
+        if not isinstance(self.decision, dict) or sorted(self.decision) != sorted(fields):
+            raise MultiLabelError(
+                f"decision must be null or have the fields {', '.join(fields)}, got {self.decision!r}"
+            )
+        for field, known in (("rule", RULES), ("score", EXAMPLE_SCORES)):
+            if self.decision[field] not in known:
+                expected = " or ".join(map(repr, known))
+                raise MultiLabelError(f"decision has the {field} {self.decision[field]!r}, but must have {expected}")
+        for field, expected in numbers.items():
+            number = self.decision[field]
+            is_number = isinstance(number, Real) and not isinstance(number, bool) and math.isfinite(number)
+            if not is_number or (field == "temperature" and number <= 0):
+                raise MultiLabelError(f"the {field} of decision must be {expected}, got {number!r}")
 
     def _check_per_label(self, field: str, holds: Callable[[float], bool], expected: str) -> None:
         value = getattr(self, field)

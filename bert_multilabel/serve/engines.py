@@ -37,6 +37,7 @@ class OnnxEngine:
             threshold=self._model.threshold.tolist(),
             temperature=self._model.temperature.tolist(),
             min_labels=self._model.min_labels,
+            decision=self._model.decision,
         )
 
     def logits(self, texts: Sequence[str], pairs: Sequence[str] | None = None) -> torch.Tensor:

@@ -26,6 +26,7 @@ HARMLESS = {
     "json",
     "math",
     "numbers",
+    "numpy",
     "pathlib",
     "re",
 }
