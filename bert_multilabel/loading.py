@@ -1,34 +1,30 @@
-"""Load a BERT checkpoint, or a model of this package, as a model and its tokenizer."""
+"""Load a checkpoint of BERT or one of its relatives, or a model of this package, as a model and its tokenizer."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from os import PathLike
 from pathlib import Path
-from pickle import UnpicklingError
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 import torch
 from huggingface_hub.errors import HFValidationError
-from transformers import AutoConfig, BertModel, PreTrainedConfig, PreTrainedModel
+from transformers import AutoConfig, PreTrainedConfig
 from transformers.utils import logging
 
+from bert_multilabel.backbones import Backbone, bert_fields, check_backbone, head_rows, load_backbone
 from bert_multilabel.errors import FileError, MultiLabelError
 from bert_multilabel.model.configuration_multilabel import MultiLabelConfig, check_strategy, read_label_names
 from bert_multilabel.model.label_init import check_label_descriptions
 from bert_multilabel.model.modeling_multilabel import MODEL_CLASSES, MultiLabelPreTrainedModel
 from bert_multilabel.model.tokenization_multilabel import MultiLabelTokenizer, check_tokenizer
 from bert_multilabel.utils.files import find_truncated_file
-from bert_multilabel.utils.safe_loading import check_is_no_pickle, check_paths
+from bert_multilabel.utils.safe_loading import check_is_no_pickle, check_paths, load_weights
 
 from . import auto as auto  # registers our classes with AutoConfig
 
 logger = logging.get_logger(__name__)
 
 _Path = str | PathLike[str]
-_Model = TypeVar("_Model", bound=PreTrainedModel)
-# Entries of a checkpoint's configuration about its old task, class or storage.
-_OLD_TASK = ("architectures", "auto_map", "id2label", "label2id", "model_type", "problem_type")
-_NOT_INHERITED = {*_OLD_TASK, "dtype", "output_attentions", "output_hidden_states"}
 
 
 def from_backbone(
@@ -38,24 +34,31 @@ def from_backbone(
     label_descriptions: Mapping[str, str] | None = None,
     add_labels: bool = False,
     allow_pickle: bool = False,
+    keep_head: bool = False,
     **config: Any,
 ) -> tuple[MultiLabelPreTrainedModel, MultiLabelTokenizer]:
-    """Build a model and its tokenizer from a BERT checkpoint, or load a model of this package.
+    """Build a model and its tokenizer from a checkpoint of BERT or a relative, or load a model of this package.
 
-    The encoder of a BERT checkpoint is used unchanged. With `"label_tokens"` each label gets an embedding: the mean of
+    The encoder of a checkpoint is used unchanged: BERT, RoBERTa, XLM-RoBERTa, CamemBERT, DistilBERT, or ELECTRA whose
+    embeddings are as wide as its layers. With `"label_tokens"` each label gets an embedding: the mean of
     the word piece embeddings of its name, or with fewer `label_layers` the hidden state of its name. With `"cls"`
     each label's row of the classifier is initialized with the encoder's output for its name. A description replaces
-    the name. The dense layer of the head is initialized with the checkpoint's pooler if that was trained, and
-    otherwise with the identity. Weights are float32. No code of the checkpoint is run.
+    the name. The dense layer of the head is initialized with the checkpoint's pooler, or the dense layer of its
+    classifier, if that was trained with tanh, and otherwise with the identity. Weights are float32. No code of the
+    checkpoint is run.
 
     Args:
-        path: Directory or Hub name of a BERT checkpoint (`model_type` "bert") or of a model saved by this package.
+        path: Directory or Hub name of a checkpoint of a known `model_type` (`backbones.FAMILIES`) or of a model saved
+            by this package.
         label_names: Names of the L labels, in the order of the logits.
         strategy: `"cls"` or `"label_tokens"`.
         label_descriptions: Descriptions by label name that initialize new labels. They are not stored.
         add_labels: Add the labels that a model of this package lacks (`model.add_labels`). The logits then have the
             order of `config.label_names`: known labels first, new ones in the order of `label_names`.
         allow_pickle: Load tensors from a pickle (`pytorch_model.bin`) if there are no safetensors.
+        keep_head: Keep the whole multi-label classifier of a checkpoint of BERT, RoBERTa, XLM-RoBERTa or CamemBERT:
+            the logits are those of `AutoModelForSequenceClassification`. Only with `"cls"`; the label names must be
+            those of the checkpoint, in any order, or if it has only LABEL_0, LABEL_1, ..., as many in its order.
         **config: Other fields of `MultiLabelConfig`, such as `classifier_dropout=0.1`.
 
     Returns:
@@ -64,7 +67,8 @@ def from_backbone(
     Raises:
         FileError: If a file of the checkpoint is damaged.
         MultiLabelError: If the checkpoint has another architecture, other labels or another strategy; if a field or a
-            description is unknown or invalid; or if the weights are incomplete, a pickle, or outside the directory.
+            description is unknown or invalid; if the weights are incomplete, a pickle, or outside the directory; or
+            if the head cannot be kept.
     """
     label_names = read_label_names(label_names)
     source = _read_source(path, strategy, config)
@@ -73,6 +77,8 @@ def from_backbone(
     descriptions = label_descriptions or {}
     check_label_descriptions(descriptions, label_names)
     if source.model_type == MultiLabelConfig.model_type:
+        if keep_head:
+            raise MultiLabelError(f"{path} is a model of this package, which keeps its head: leave keep_head out")
         new_labels = _labels_to_add(path, source, label_names, add_labels)
         if descriptions and not set(descriptions) & set(new_labels):
             trained = f"{path} has trained the labels {list(descriptions)} already"
@@ -85,9 +91,10 @@ def from_backbone(
         return model, tokenizer
     if add_labels:
         raise MultiLabelError(f"{path} was not trained on labels, so there are none to add to: leave add_labels out")
-    own_config, tokenizer = _convert_bert(path, source, label_names, strategy, config)
-    encoder = _load_weights(BertModel, path, allow_pickle, config=own_config)
-    return _build_around(encoder, tokenizer, descriptions), tokenizer
+    rows = _rows_to_keep(path, source, label_names, strategy, descriptions) if keep_head else None
+    own_config, tokenizer = _convert(path, source, label_names, strategy, config)
+    backbone = load_backbone(path, source, allow_pickle, keep_head)
+    return _build_around(backbone, own_config, tokenizer, descriptions, rows), tokenizer
 
 
 def load_trained(path: str | PathLike[str]) -> tuple[MultiLabelPreTrainedModel, MultiLabelTokenizer]:
@@ -136,14 +143,15 @@ def read_tokenizer(
 ) -> tuple[MultiLabelConfig, MultiLabelTokenizer]:
     """Return configuration and tokenizer of the model that `from_backbone` builds, without loading weights.
 
-    For a BERT checkpoint, the configuration has no `label_token_ids` yet. Arguments and errors as in `from_backbone`.
+    Unless the model is one of this package, the configuration has no `label_token_ids` yet. Arguments and errors as in
+    `from_backbone`.
     """
     label_names = read_label_names(label_names)
     source = _read_source(path, strategy, config)
     if source.model_type == MultiLabelConfig.model_type:
         _labels_to_add(path, source, label_names, add_labels=False)
         return cast(MultiLabelConfig, source), _load_tokenizer(path)
-    own_config, tokenizer = _convert_bert(path, source, label_names, strategy, config)
+    own_config, tokenizer = _convert(path, source, label_names, strategy, config)
     if own_config.encodes_text_separately:
         tokenizer.model_max_length += len(label_names)  # as `init_label_embeddings` does
     return own_config, tokenizer
@@ -163,11 +171,8 @@ def _read_source(path: str | PathLike[str], strategy: str, config: dict[str, Any
     source = read_config(path)
     if source.model_type == MultiLabelConfig.model_type:
         _check_same_form(path, source, {"strategy": strategy, **config})
-    elif source.model_type != "bert":
-        raise MultiLabelError(
-            f"{path} has model_type {source.model_type!r}, but the backbone must be a BERT, such as "
-            "google-bert/bert-base-uncased, or a model saved by bert-multilabel"
-        )
+    else:
+        check_backbone(path, source)
     return source
 
 
@@ -202,20 +207,10 @@ def _log_undescribed(descriptions: Mapping[str, str], label_names: list[str]) ->
 def _load_multilabel(
     path: _Path, strategy: str, config: dict[str, Any], allow_pickle: bool
 ) -> tuple[MultiLabelPreTrainedModel, MultiLabelTokenizer]:
-    model = _load_weights(MODEL_CLASSES[strategy], path, allow_pickle, **config)
+    model: MultiLabelPreTrainedModel = load_weights(MODEL_CLASSES[strategy], path, allow_pickle, **config)
     tokenizer = _load_tokenizer(path)
     check_tokenizer(tokenizer, model.config)
     return model, tokenizer
-
-
-def _load_weights(model_class: type[_Model], path: _Path, allow_pickle: bool, **options: Any) -> _Model:
-    options = {"dtype": torch.float32, "use_safetensors": not allow_pickle or None, **options}
-    try:
-        return model_class.from_pretrained(path, trust_remote_code=False, **options)
-    except UnpicklingError as error:
-        raise MultiLabelError(
-            f"the weights in {path} are a pickle that holds more than tensors, so it was not loaded: use safetensors"
-        ) from error
 
 
 def _load_tokenizer(path: str | PathLike[str], **options: Any) -> MultiLabelTokenizer:
@@ -223,34 +218,66 @@ def _load_tokenizer(path: str | PathLike[str], **options: Any) -> MultiLabelToke
     return tokenizer
 
 
-def _convert_bert(
-    path: str | PathLike[str], source: PreTrainedConfig, label_names: list[str], strategy: str, config: dict[str, Any]
+def _rows_to_keep(
+    path: _Path, source: PreTrainedConfig, label_names: list[str], strategy: str, descriptions: Mapping[str, str]
+) -> list[int]:
+    """Return the row of the checkpoint's classifier for each label, after checking that they can be kept."""
+    if strategy != "cls":
+        raise MultiLabelError(f"keep_head needs strategy 'cls', whose head has a checkpoint's form, not {strategy!r}")
+    if descriptions:
+        raise MultiLabelError(f"the head of {path} is kept, so descriptions have no effect: leave them out")
+    return head_rows(path, source, label_names)
+
+
+def _convert(
+    path: _Path, source: PreTrainedConfig, label_names: list[str], strategy: str, config: dict[str, Any]
 ) -> tuple[MultiLabelConfig, MultiLabelTokenizer]:
-    inherited = {key: value for key, value in source.to_diff_dict().items() if key not in _NOT_INHERITED}
-    own_config = MultiLabelConfig(**{**inherited, **config, "label_names": label_names, "strategy": strategy})
+    task = {"label_names": label_names, "strategy": strategy, "backbone_model_type": source.model_type}
+    own_config = MultiLabelConfig(**{**bert_fields(source), **config, **task})
     if own_config.max_labels is not None and len(label_names) > own_config.max_labels:
         raise MultiLabelError(
-            f"{len(label_names)} label tokens leave no room for text in the {source.max_position_embeddings} "
+            f"{len(label_names)} label tokens leave no room for text in the {own_config.max_position_embeddings} "
             f"positions of {path}: use label_attention='isolated' or strategy 'cls'"
         )
     tokenizer = _load_tokenizer(path, label_names=label_names, strategy=strategy)
     # Old checkpoints set no limit.
-    tokenizer.model_max_length = min(tokenizer.model_max_length, source.max_position_embeddings)
+    tokenizer.model_max_length = min(tokenizer.model_max_length, own_config.max_position_embeddings)
+    # Some checkpoints name another token, whose vector would then not be trained.
+    padding = tokenizer.pad_token_id
+    own_config.pad_token_id = padding if padding is not None and padding < own_config.vocab_size else None
     return own_config, tokenizer
 
 
 def _build_around(
-    encoder: BertModel, tokenizer: MultiLabelTokenizer, descriptions: Mapping[str, str]
+    backbone: Backbone,
+    config: MultiLabelConfig,
+    tokenizer: MultiLabelTokenizer,
+    descriptions: Mapping[str, str],
+    rows: list[int] | None,
 ) -> MultiLabelPreTrainedModel:
-    config = cast(MultiLabelConfig, encoder.config)
-    pooler, encoder.pooler = encoder.pooler, None
     model: Any = MODEL_CLASSES[config.strategy](config).eval()
-    model.bert.load_state_dict(encoder.state_dict())
-    if pooler is not None and pooler.dense.bias.any():
-        model.classifier.dense.load_state_dict(pooler.dense.state_dict())
+    model.bert.load_state_dict(backbone.encoder)
+    _add_missing_rows(model, tokenizer)
+    # Training moves a bias off zero. An untrained layer is noise, and the identity learns much faster.
+    if backbone.dense is not None and (rows is not None or backbone.dense["bias"].any()):
+        model.classifier.dense.load_state_dict(backbone.dense)
     else:
-        # Training moves a pooler's bias off zero. An untrained one is noise, and the identity learns much faster.
         torch.nn.init.eye_(model.classifier.dense.weight)
+    if rows is not None and backbone.out_proj is not None:
+        kept = {part: values[rows] for part, values in backbone.out_proj.items()}
+        model.classifier.out_proj.load_state_dict(kept)
+        return cast(MultiLabelPreTrainedModel, model)
     _log_undescribed(descriptions, config.label_names)
     model.init_label_embeddings(tokenizer, descriptions)
     return cast(MultiLabelPreTrainedModel, model)
+
+
+def _add_missing_rows(model: MultiLabelPreTrainedModel, tokenizer: MultiLabelTokenizer) -> None:
+    """Add random vectors of the tokens that the tokenizer has and the checkpoint lacks, apart from label tokens."""
+    size = model.config.vocab_size
+    labels = {*tokenizer.label_token_ids}
+    lacking = {index: token for token, index in tokenizer.get_vocab().items() if index >= size and index not in labels}
+    if lacking:
+        names = [token for _, token in sorted(lacking.items())]
+        logger.warning(f"the checkpoint has no vectors of {len(names)} tokens of its tokenizer, such as {names[:3]}")
+        model.resize_token_embeddings(max(lacking) + 1, mean_resizing=False)

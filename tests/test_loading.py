@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForSequenceClassification, BertConfig, BertForMaskedLM, BertModel, RobertaConfig
+from transformers import AutoModelForSequenceClassification, BertConfig, BertForMaskedLM, BertModel, GPT2Config
 
 from bert_multilabel import BertForMultiLabelCLS, MultiLabelConfig, MultiLabelTokenizer, from_backbone
 from bert_multilabel.data.label_frequencies import LabelFrequencies
@@ -189,8 +189,8 @@ def test_labels_without_a_description_are_noted(backbone, caplog):
 
 
 def test_other_architectures_fields_and_strategies_are_refused(backbone, tmp_path):
-    RobertaConfig().save_pretrained(tmp_path)
-    with pytest.raises(ValueError, match="model_type 'roberta', but the backbone must be a BERT"):
+    GPT2Config().save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="model_type 'gpt2', which does not compute what BERT computes"):
         from_backbone(tmp_path, LABELS, "cls")
     with pytest.raises(ValueError, match="label_names must be a list of names, got 'price'"):
         from_backbone(backbone, "price", "cls")

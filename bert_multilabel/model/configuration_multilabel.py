@@ -54,6 +54,7 @@ class MultiLabelConfig(PushedInParts, BertConfig):
             "hamming_score", "temperature": 1.0, "threshold_weight": 0.5, "shift": 0.1}` predicts for each example the
             set of labels with the highest expected score, see `decision.py`.
         trained_on_pairs: Whether the model was trained on pairs of texts; None means unknown.
+        backbone_model_type: The `model_type` of the checkpoint that training started from; None means unknown.
         bert_multilabel_version: Version of these files that wrote the configuration; set when saving.
 
     Raises:
@@ -81,6 +82,7 @@ class MultiLabelConfig(PushedInParts, BertConfig):
         min_labels: int = 0
         decision: dict[str, Any] | None = None
         trained_on_pairs: bool | None = None
+        backbone_model_type: str | None = None
     else:  # Any: `validate_multilabel` checks types, with better messages than the strict decorator.
         label_names: Any = None
         strategy: Any = "cls"
@@ -92,6 +94,7 @@ class MultiLabelConfig(PushedInParts, BertConfig):
         min_labels: Any = 0
         decision: Any = None
         trained_on_pairs: Any = None
+        backbone_model_type: Any = None
     bert_multilabel_version: str = __version__
 
     def __post_init__(self, **kwargs: Any) -> None:
@@ -304,6 +307,8 @@ class MultiLabelConfig(PushedInParts, BertConfig):
         self._check_decision()
         if self.trained_on_pairs not in (None, True, False):
             raise MultiLabelError(f"trained_on_pairs must be true, false or null, got {self.trained_on_pairs!r}")
+        if not isinstance(self.backbone_model_type, str | None):
+            raise MultiLabelError(f"backbone_model_type must be a name or null, got {self.backbone_model_type!r}")
         _check_version(self.bert_multilabel_version)
 
     def _check_label_token_ids(self, ids: list[int]) -> None:

@@ -1,4 +1,4 @@
-"""Checks on a model directory before anything in it is loaded: no pickles, no code, no files of other directories.
+"""Loads weights, after checks on a model directory: no pickles, no code, no files of other directories.
 
 Symbolic links are allowed, because the cache of the Hub consists of them.
 """
@@ -7,8 +7,10 @@ import json
 from collections.abc import Iterator
 from os import PathLike
 from pathlib import Path, PurePosixPath, PureWindowsPath
+from pickle import UnpicklingError
 from typing import Any
 
+import torch
 from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import EntryNotFoundError, HFValidationError, RepositoryNotFoundError
 from transformers.utils import (
@@ -51,6 +53,27 @@ def check_is_no_pickle(path: str | PathLike[str]) -> None:
             f"The weights in {path} are a pickle ({first}), which can run code when it is loaded. Use a model with "
             f"{SAFE_WEIGHTS_NAME}, or if you trust this one, pass allow_pickle=True (--allow_pickle)"
         )
+
+
+def load_weights(model_class: Any, path: str | PathLike[str], allow_pickle: bool, **options: Any) -> Any:
+    """Return what `from_pretrained` of a class returns, in float32 by default. No code of the model is run.
+
+    Args:
+        model_class: A model class or Auto class of Transformers.
+        path: Directory or Hub name of the model, which the checks above have accepted.
+        allow_pickle: Load a pickle if there are no safetensors.
+        **options: Other arguments of `from_pretrained`.
+
+    Raises:
+        MultiLabelError: If a pickle holds more than tensors.
+    """
+    options = {"dtype": torch.float32, "use_safetensors": not allow_pickle or None, **options}
+    try:
+        return model_class.from_pretrained(path, trust_remote_code=False, **options)
+    except UnpicklingError as error:
+        raise MultiLabelError(
+            f"the weights in {path} are a pickle that holds more than tensors, so it was not loaded: use safetensors"
+        ) from error
 
 
 def _references(path: str | PathLike[str]) -> Iterator[tuple[str, str, str]]:

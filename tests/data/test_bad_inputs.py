@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import EvalPrediction, RobertaConfig, pipeline
+from transformers import AlbertConfig, EvalPrediction, pipeline
 
 from bert_multilabel import (
     Explainer,
@@ -163,8 +163,8 @@ def _(folder, backbone):
 
 @case
 def _(folder, backbone):
-    """backbone: a RoBERTa"""
-    RobertaConfig().save_pretrained(folder)
+    """backbone: an encoder that is no BERT, such as ALBERT"""
+    AlbertConfig().save_pretrained(folder)
     from_backbone(folder, LABELS, "cls")
 
 
