@@ -1,8 +1,8 @@
 """Exports a trained model to ONNX: `python -m bert_multilabel.export MODEL_DIR --output DIR [--quantize int8]`.
 
-It writes `model.onnx` and `tokenizer.json`; `onnx_model.py` and `decision.py`, which run them with only onnxruntime,
-numpy and tokenizers; and `parity.json`: how much the predictions of the export differ from those of the original on
-the examples of `--file`, or on made-up texts.
+It writes `model.onnx` and `tokenizer.json`; `onnx_model.py` and the files that it imports, which run them with only
+onnxruntime, numpy and tokenizers; and `parity.json`: how much the predictions of the export differ from those of the
+original on the examples of `--file`, or on made-up texts.
 """
 
 import shutil
@@ -16,7 +16,7 @@ from bert_multilabel.data.arguments import ColumnArguments
 from bert_multilabel.data.examples import load_splits, multi_hot
 from bert_multilabel.errors import MultiLabelError, ParityError
 from bert_multilabel.loading import load_trained
-from bert_multilabel.model import decision
+from bert_multilabel.model import decision, label_rules, likeliest_sets
 from bert_multilabel.model.configuration_multilabel import MultiLabelConfig
 from bert_multilabel.model.scoring import scoring_tokenizer
 from bert_multilabel.model.tokenization_multilabel import MultiLabelTokenizer
@@ -103,7 +103,7 @@ def export_folder(model_dir: Path, options: ExportArguments) -> dict[str, Any]:
         tokenizer.backend_tokenizer.no_truncation()
         tokenizer.backend_tokenizer.no_padding()
         tokenizer.backend_tokenizer.save(str(folder / onnx_model.TOKENIZER_FILE))
-        for module in (onnx_model, decision):
+        for module in (onnx_model, decision, label_rules, likeliest_sets):
             shutil.copy(str(module.__file__), folder)
 
         _report("Predicting them with the export...")

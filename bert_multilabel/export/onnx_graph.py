@@ -59,7 +59,15 @@ def write_graph(path: Path, model: MultiLabelPreTrainedModel, tokenizer: MultiLa
     fields = {
         **{
             name: getattr(model.config, name)
-            for name in ("label_names", "strategy", "threshold", "temperature", "min_labels", "decision")
+            for name in (
+                "label_names",
+                "strategy",
+                "threshold",
+                "temperature",
+                "min_labels",
+                "decision",
+                "label_rules",
+            )
         },
         "labels_stand_apart": model.config.encodes_text_separately,  # the name in earlier exports
         "max_length": tokenizer.model_max_length,

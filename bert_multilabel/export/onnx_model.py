@@ -1,7 +1,8 @@
 # Copyright 2026 The bert-multilabel authors. Licensed under the Apache License, Version 2.0.
 """Runs an exported multi-label BERT with only onnxruntime, numpy and tokenizers.
 
-`python -m bert_multilabel.export` copies this file into the folder of the model, and `decision.py`, which it imports.
+`python -m bert_multilabel.export` copies this file into the folder of the model, and the three files that it
+imports.
 
 Shapes: N texts, B batch, T tokens, L labels.
 """
@@ -20,8 +21,12 @@ from tokenizers import Encoding, Tokenizer
 
 if __name__ == "bert_multilabel.export.onnx_model":
     from bert_multilabel.model.decision import Decider
+    from bert_multilabel.model.label_rules import LabelRules
+    from bert_multilabel.model.likeliest_sets import LikeliestSets
 else:  # the copy in the folder of a model
     from decision import Decider  # type: ignore[no-redef]  # the same class
+    from label_rules import LabelRules  # type: ignore[no-redef]  # the same class
+    from likeliest_sets import LikeliestSets  # type: ignore[no-redef]  # the same class
 
 MODEL_FILE = "model.onnx"
 TOKENIZER_FILE = "tokenizer.json"
@@ -30,7 +35,7 @@ _FIELDS = (
     *("label_names", "strategy", "labels_stand_apart", "threshold", "temperature", "min_labels"),
     *("max_length", "truncation_side"),
 )
-_NEWER_FIELDS = ("decision",)  # null where an older version wrote the file
+_NEWER_FIELDS = ("decision", "label_rules")  # null where an older version wrote the file
 # Number of texts that are sorted by length together, which bounds the memory.
 _WINDOW = 16_384
 # Tokens in a batch, padding included: enough to keep the matrix products busy, few enough to stay in the cache.
@@ -79,11 +84,14 @@ class OnnxModel:
         self.temperature = np.asarray(fields["temperature"], np.float32)  # () or (L,), divides the logits
         self.min_labels: int = fields["min_labels"]  # at least this many are predicted for every text
         self.decision: dict[str, Any] | None = fields["decision"]  # None: by the thresholds
+        self.label_rules: dict[str, Any] | None = fields["label_rules"]  # None: there are none
+        checked = None if self.label_rules is None else LabelRules(self.label_rules, self.label_names)
         self._decider = Decider(
             temperature=self.temperature,
             threshold=self.threshold,
             min_labels=self.min_labels,
             decision=self.decision,
+            label_rules=None if checked is None else LikeliestSets(**checked.structure()),
         )
         # Separate label tokens do not count toward max_length, but are computed as well.
         self._label_tokens = len(self.label_names) if fields["labels_stand_apart"] else 0

@@ -2,10 +2,12 @@
 """Configuration of a multi-label BERT: what rebuilds the network and turns its logits into labels, nothing else."""
 
 import copy
+import json
 import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from functools import lru_cache
 from numbers import Real
 from statistics import median
 from typing import TYPE_CHECKING, Any, Self
@@ -20,6 +22,8 @@ from transformers.utils import logging
 from .decision import EXAMPLE_SCORES, RULES, Decider
 from .errors import MultiLabelError
 from .hub_readme import PushedInParts
+from .label_rules import LabelRules, few
+from .likeliest_sets import LikeliestSets
 
 logger = logging.get_logger(__name__)
 
@@ -53,6 +57,8 @@ class MultiLabelConfig(PushedInParts, BertConfig):
         decision: None decides by the thresholds. A fitted rule such as `{"rule": "expected_score", "score":
             "hamming_score", "temperature": 1.0, "threshold_weight": 0.5, "shift": 0.1}` predicts for each example the
             set of labels with the highest expected score, see `decision.py`.
+        label_rules: Rules that no decision breaks: `{"implies": {"child": ["parent"]}, "exclusive": [["a", "b"]]}`. Of
+            the sets of labels that break none, the likeliest is predicted, see `label_rules.py`.
         trained_on_pairs: Whether the model was trained on pairs of texts; None means unknown.
         backbone_model_type: The `model_type` of the checkpoint that training started from; None means unknown.
         bert_multilabel_version: Version of these files that wrote the configuration; set when saving.
@@ -81,6 +87,7 @@ class MultiLabelConfig(PushedInParts, BertConfig):
         temperature: float | list[float] = 1.0
         min_labels: int = 0
         decision: dict[str, Any] | None = None
+        label_rules: dict[str, Any] | None = None
         trained_on_pairs: bool | None = None
         backbone_model_type: str | None = None
     else:  # Any: `validate_multilabel` checks types, with better messages than the strict decorator.
@@ -93,6 +100,7 @@ class MultiLabelConfig(PushedInParts, BertConfig):
         temperature: Any = 1.0
         min_labels: Any = 0
         decision: Any = None
+        label_rules: Any = None
         trained_on_pairs: Any = None
         backbone_model_type: Any = None
     bert_multilabel_version: str = __version__
@@ -130,6 +138,11 @@ class MultiLabelConfig(PushedInParts, BertConfig):
         """One threshold per label, L floats, even if `threshold` is a single number."""
         values = self.threshold if isinstance(self.threshold, list) else [self.threshold] * len(self.label_names)
         return [float(value) for value in values]
+
+    @property
+    def checked_rules(self) -> LabelRules | None:
+        """The `label_rules`, checked, with what they say about labels; None: there are none."""
+        return None if self.label_rules is None else self._read_rules()[0]
 
     @property
     def max_labels(self) -> int | None:
@@ -245,7 +258,7 @@ class MultiLabelConfig(PushedInParts, BertConfig):
         if logits.dim() == 0 or logits.size(-1) != expected:
             shape = tuple(logits.shape)
             raise MultiLabelError(f"logits have shape {shape}, but there are {expected} labels: pass a subset, if any")
-        indices = slice(None) if subset is None else torch.as_tensor(subset).cpu().numpy()
+        indices = np.arange(expected) if subset is None else torch.as_tensor(subset).cpu().numpy()
         temperature, threshold = (  # (L,) or (S,) each
             np.broadcast_to(np.asarray(values, np.float64), len(self.label_names))[indices]
             for values in (self.temperature, self.threshold)
@@ -255,6 +268,30 @@ class MultiLabelConfig(PushedInParts, BertConfig):
             threshold=threshold,
             min_labels=min(self.min_labels, expected),
             decision=self.decision,
+            label_rules=None if self.label_rules is None else self._read_rules()[1],
+            subset=None if subset is None else indices,
+        )
+
+    def _read_rules(self) -> tuple[LabelRules, LikeliestSets]:
+        try:
+            text = json.dumps(self.label_rules)
+        except (TypeError, ValueError) as error:
+            raise MultiLabelError(
+                f"label_rules must be JSON values ({error}), got {self.label_rules!r:.200}"
+            ) from error
+        return _read_rules(text, tuple(self.label_names))
+
+    def describe_rules(self) -> str:
+        """Say how many label rules there are, and for which labels they are obeyed by approximation."""
+        if self.label_rules is None:
+            return "no label rules"
+        rules, sets = self._read_rules()
+        if not sets.inexact:
+            return f"{rules}, obeyed exactly"
+        names = [self.label_names[label] for label in sets.inexact]
+        return (
+            f"{rules}, obeyed by approximation for {len(names)} labels, which too many groups connect that overlap or "
+            f"implications of several labels: {few(names)}"
         )
 
     def warn_about_pairs(self, has_pairs: bool) -> None:
@@ -305,6 +342,7 @@ class MultiLabelConfig(PushedInParts, BertConfig):
             limit = f"the number of labels, {num_labels}"
             raise MultiLabelError(f"min_labels must be a whole number from 0 to {limit}, got {self.min_labels!r}")
         self._check_decision()
+        self._check_rules()
         if self.trained_on_pairs not in (None, True, False):
             raise MultiLabelError(f"trained_on_pairs must be true, false or null, got {self.trained_on_pairs!r}")
         if not isinstance(self.backbone_model_type, str | None):
@@ -354,6 +392,10 @@ class MultiLabelConfig(PushedInParts, BertConfig):
             if not is_number or (field == "temperature" and number <= 0):
                 raise MultiLabelError(f"the {field} of decision must be {expected}, got {number!r}")
 
+    def _check_rules(self) -> None:
+        if self.label_rules is not None and self.min_labels > (most := self._read_rules()[1].most_labels):
+            raise MultiLabelError(f"min_labels is {self.min_labels}, but label_rules allow at most {most} labels")
+
     def _check_per_label(self, field: str, holds: Callable[[float], bool], expected: str) -> None:
         value = getattr(self, field)
         values = value if isinstance(value, list) else [value]
@@ -363,6 +405,13 @@ class MultiLabelConfig(PushedInParts, BertConfig):
             if not isinstance(number, Real) or isinstance(number, bool) or not holds(float(number)):
                 where = f" for label {self.label_names[index]!r}" if isinstance(value, list) else ""
                 raise MultiLabelError(f"{field} must be {expected}, got {number!r}{where}")
+
+
+@lru_cache(maxsize=16)
+def _read_rules(rules: str, label_names: tuple[str, ...]) -> tuple[LabelRules, LikeliestSets]:
+    """Read rules, JSON, once for all decisions."""
+    checked = LabelRules(json.loads(rules), label_names)
+    return checked, LikeliestSets(**checked.structure())
 
 
 def check_strategy(strategy: str) -> None:

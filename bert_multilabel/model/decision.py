@@ -27,14 +27,15 @@ _NODES, _WEIGHTS = (values / 2 for values in np.polynomial.legendre.leggauss(32)
 _NODES = _NODES + 0.5
 _ENTRIES = 2_000_000  # of (N, L, Q) that are in memory together
 _LARGEST_MARGIN = 1e6  # of labels with threshold 0 or 1
-_BISECTIONS = 40
 
 
 class SetRules(Protocol):
     """What label rules have to know."""
 
-    def likeliest(self, margins: Floats) -> Flags:
-        """Return the sets of labels, (N, L), with the highest sums of margins, (N, L), that break no rule."""
+    def obey(
+        self, margins: Floats, decisions: Flags, min_labels: int = 0, subset: NDArray[np.int64] | None = None
+    ) -> Flags:
+        """Return the sets of labels with the highest sums of margins that break no rule, of N examples: (N, L)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +49,7 @@ class Decider:
         decision: None, or `{"rule": "expected_score", "score": ..., "temperature": ..., "threshold_weight": ...,
             "shift": ...}`: the rule that predicts the set of labels with the highest expected score. See `_adjust`.
         label_rules: What the predicted set must obey.
+        subset: (L,) indices of the labels among those of the rules; None: they are the same.
     """
 
     temperature: Floats
@@ -55,6 +57,7 @@ class Decider:
     min_labels: int = 0
     decision: Mapping[str, Any] | None = None
     label_rules: SetRules | None = None
+    subset: NDArray[np.int64] | None = None
 
     def decide(self, logits: Floats) -> tuple[NDArray[np.float32], Flags]:
         """Return probabilities, (N, L) float32, and decisions, (N, L) bool, of logits (N, L)."""
@@ -68,7 +71,7 @@ class Decider:
             margins, sizes = self._maximize(scaled, self.decision)
             decisions = _likeliest(margins, sizes)
         if self.label_rules is not None:
-            decisions = _obey(self.label_rules, _agree(margins, decisions), self.min_labels)
+            decisions = self.label_rules.obey(margins, decisions, self.min_labels, self.subset)
         elif self.decision is None and self.min_labels:
             # By logit, because saturated probabilities tie.
             lacking = decisions.sum(axis=1) < self.min_labels  # (N,)
@@ -179,32 +182,6 @@ def _cuts(log_odds: Floats, sizes: NDArray[np.int64]) -> NDArray[np.float64]:
     edges[:, 0], edges[:, -1] = highest[:, 0] + 2, highest[:, -1] - 2
     cuts: NDArray[np.float64] = np.take_along_axis(edges, sizes[:, None] + np.arange(2), axis=1).mean(axis=1)
     return cuts
-
-
-def _agree(margins: Floats, decisions: Flags) -> NDArray[np.float64]:
-    """Make margins finite, and those that are 0 or rounded to the other sign agree with the decisions."""
-    finite = np.clip(margins.astype(np.float64), -_LARGEST_MARGIN, _LARGEST_MARGIN)
-    least = 1e-9
-    return np.where(decisions, np.maximum(finite, least), np.minimum(finite, -least))
-
-
-def _obey(rules: SetRules, margins: NDArray[np.float64], min_labels: int) -> Flags:
-    """Find the likeliest sets that break no rule, and of those with at least `min_labels` if there is one: (N, L).
-
-    A bonus for every label is raised until there are enough: each set is then the likeliest of its size.
-    """
-    decisions = rules.likeliest(margins)
-    rows = np.flatnonzero(decisions.sum(axis=1) < min_labels)
-    if not len(rows):
-        return decisions
-    lacking = margins[rows]  # (n, L)
-    low, high = np.zeros(len(rows)), 1 + np.abs(lacking).sum(axis=1)  # (n,) each: too little, and more than enough
-    for _ in range(_BISECTIONS):
-        middle = (low + high) / 2
-        is_enough = rules.likeliest(lacking + middle[:, None]).sum(axis=1) >= min_labels
-        low, high = np.where(is_enough, low, middle), np.where(is_enough, middle, high)
-    decisions[rows] = rules.likeliest(lacking + high[:, None])
-    return decisions
 
 
 def _sigmoid(values: Floats) -> Floats:

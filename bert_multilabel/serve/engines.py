@@ -38,6 +38,7 @@ class OnnxEngine:
             temperature=self._model.temperature.tolist(),
             min_labels=self._model.min_labels,
             decision=self._model.decision,
+            label_rules=self._model.label_rules,
         )
 
     def logits(self, texts: Sequence[str], pairs: Sequence[str] | None = None) -> torch.Tensor:

@@ -13,8 +13,9 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from transformers import AutoConfig
 
-from bert_multilabel import from_backbone, hamming_score
+from bert_multilabel import MultiLabelConfig, from_backbone, hamming_score
 from bert_multilabel.export import cli as export
 from bert_multilabel.export.onnx_model import OnnxModel
 from bert_multilabel.export.parity import Parity, Sample
@@ -22,10 +23,15 @@ from bert_multilabel.loading import load_trained
 from bert_multilabel.model.scoring import MultiLabelScorer
 from tests.conftest import LABELS
 
+# For half of all rows something has to give way.
+RULES = {"implies": {"gift": ["good value"]}, "exclusive": [["good value", "too_expensive"]]}
 FORMS = {
     "cls": ("cls", {"threshold": [0.4, 0.5, 0.6], "temperature": [0.5, 1.0, 2.0], "min_labels": 2}),
     "full": ("label_tokens", {"threshold": 0.45, "temperature": 1.3}),
-    "isolated-1": ("label_tokens", {"label_attention": "isolated", "label_layers": 1, "min_labels": 1}),
+    "isolated-1": (
+        "label_tokens",
+        {"label_attention": "isolated", "label_layers": 1, "min_labels": 1, "label_rules": RULES},
+    ),
     "isolated": ("label_tokens", {"label_attention": "isolated"}),
     "full-1": ("label_tokens", {"label_layers": 1}),
 }
@@ -98,6 +104,19 @@ def test_logits_are_those_of_pytorch_in_the_order_of_the_texts(exported, form):
         np.testing.assert_allclose(model.logits(TEXTS, pairs), expected, atol=1e-5, rtol=0)
         alone = [model.logits([text], pairs and [pairs[row]]) for row, text in enumerate(TEXTS)]
         np.testing.assert_allclose(np.concatenate(alone), expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("form", ["cls", "full", "isolated-1"])
+def test_an_export_decides_as_pytorch_does(exported, form):
+    model_dir, folder, _ = exported(form)
+    config = AutoConfig.from_pretrained(model_dir)
+    logits = np.random.default_rng(0).normal(scale=2, size=(2000, len(LABELS))).astype(np.float32)
+    for ours, theirs in zip(config.decide(logits), OnnxModel(folder).decide(logits), strict=True):
+        np.testing.assert_array_equal(ours.numpy(), theirs)
+    if config.label_rules is not None:
+        free = MultiLabelConfig(label_names=LABELS, threshold=config.threshold).decide(logits)[1]
+        assert len(config.checked_rules.broken(free)) == 2
+        assert not config.checked_rules.broken(config.decide(logits)[1])
 
 
 @pytest.mark.parametrize("form", EXACT)

@@ -38,6 +38,7 @@ def test_save_and_load_keep_every_field(tmp_path):
         "threshold": [0.1, 0.5, 0.9],
         "temperature": 2.0,
         "min_labels": 1,
+        "label_rules": {"implies": {"gift": ["good value"]}, "exclusive": [["good value", "too expensive"]]},
         "classifier_dropout": 0.3,
     }
     MultiLabelConfig(**fields).save_pretrained(tmp_path)
@@ -74,6 +75,14 @@ def test_saving_stamps_the_version_of_the_code_that_writes(tmp_path):
         ({"temperature": 0.0}, "temperature must be a positive number, got 0.0"),
         ({"temperature": [1.0]}, "temperature lists 1 values for 3 labels"),
         ({"min_labels": 4}, "min_labels must be a whole number from 0 to the number of labels, 3, got 4"),
+        ({"label_rules": {"implies": {"gift": ["price"]}}}, "label_rules name labels that the model .* have: 'price'"),
+        ({"label_rules": {1: []}}, r"label_rules must have the form .* got \['1'\]"),
+        ({"label_rules": {"exclusive": [{"gift"}]}}, "label_rules must be JSON values .* got {'exclusive'"),
+        ({"label_rules": []}, r"label_rules must have the form .* got \[\]"),
+        (
+            {"label_rules": {"exclusive": [NAMES]}, "min_labels": 2},
+            "min_labels is 2, but label_rules allow at most 1 labels",
+        ),
         ({"problem_type": "regression"}, "problem_type must be 'multi_label_classification', got 'regression'"),
         ({"label_token_ids": [7, 8, 9]}, "label_token_ids need strategy 'label_tokens'"),
         ({"strategy": "label_tokens", "label_token_ids": [7, 8]}, "must be 3 different ids, one per label"),
@@ -146,6 +155,50 @@ def test_min_labels_adds_the_likeliest_where_too_few_pass():
 def test_min_labels_tells_saturated_probabilities_apart():
     config = MultiLabelConfig(label_names=NAMES, min_labels=1, threshold=1.0)
     assert config.decide(torch.tensor([[-200.0, -300.0, -150.0]]))[1].tolist() == [[False, False, True]]
+
+
+RULES = {"implies": {"gift": ["good value"]}, "exclusive": [["good value", "too expensive"]]}
+
+
+def test_label_rules_are_obeyed_whatever_the_thresholds():
+    config = MultiLabelConfig(label_names=NAMES, threshold=[0.5, 0.2, 0.5], label_rules=RULES)
+    logits = torch.tensor([[-1.0, -4.0, 2.0], [-1.0, -4.0, 0.5], [1.0, 0.0, -3.0], [1.0, -5.0, 1.0]])
+    # Margins of the second label are higher by 1.39, the logit of 0.8.
+    assert config.decide(logits)[1].tolist() == [
+        [True, False, True],
+        [False, False, False],
+        [False, True, False],
+        [True, False, True],
+    ]
+    torch.testing.assert_close(config.decide(logits)[0], logits.sigmoid())  # probabilities stay what they are
+    obeying = config.with_decision(0.5, min_labels=2).decide(logits)[1]
+    assert obeying.tolist() == [[True, False, True]] * 4
+    assert config.decide(logits[:, [2, 1]], torch.tensor([2, 1]))[1].tolist() == [
+        [True, False],
+        [True, False],
+        [False, True],
+        [True, False],
+    ]
+
+
+def test_label_rules_are_described():
+    assert MultiLabelConfig(label_names=NAMES).describe_rules() == "no label rules"
+    config = MultiLabelConfig(label_names=NAMES, label_rules=RULES)
+    assert config.describe_rules() == "1 implication and 1 exclusive group, obeyed exactly"
+    names = [f"label {number}" for number in range(30)]
+    pairs = [[names[index], names[index + 1]] for index in range(29)]
+    config = MultiLabelConfig(label_names=names, label_rules={"exclusive": pairs})
+    assert "29 exclusive groups, obeyed by approximation for 30 labels" in config.describe_rules()
+
+
+def test_rules_stay_when_labels_are_added_and_refuse_one_that_is_renamed():
+    config = MultiLabelConfig(label_names=NAMES, label_rules=RULES)
+    config.add_labels(["quality"], [])
+    decisions = config.decide(torch.tensor([[-1.0, -4.0, 2.0, 1.0]]))[1]
+    assert decisions.tolist() == [[True, False, True, True]]
+    fields = {"label_names": ["good value", "expensive", "gift"], "label_rules": RULES}
+    with pytest.raises(MultiLabelError, match="does not have: 'too expensive'. Its labels: 'good value', 'expensive'"):
+        MultiLabelConfig.from_dict(fields)
 
 
 def test_a_copy_decides_by_other_thresholds():

@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 
 from bert_multilabel.model.decision import EXAMPLE_SCORES, Decider, expected_score_sizes, expected_scores
+from bert_multilabel.model.label_rules import LabelRules
+from bert_multilabel.model.likeliest_sets import LikeliestSets
 
 RULE = {
     "rule": "expected_score",
@@ -59,14 +61,7 @@ def test_min_labels_is_the_least_size_of_the_set():
     assert expected_score_sizes(log_odds, "hamming_score", min_labels=3).tolist() == [3, 3]
 
 
-class OneAtMost:
-    """A rule that allows one label: the likeliest set has the highest margin, if it is positive."""
-
-    def likeliest(self, margins):
-        chosen = np.zeros(margins.shape, np.bool_)
-        best = margins.argmax(axis=1)
-        chosen[np.arange(len(margins)), best] = margins.max(axis=1) > 0
-        return chosen
+ONE_AT_MOST = LikeliestSets(**LabelRules({"exclusive": [["a", "b", "c"]]}, ["a", "b", "c"]).structure())
 
 
 @pytest.mark.parametrize("decision", [None, {**RULE, "shift": 1.0}])
@@ -74,12 +69,12 @@ def test_label_rules_turn_margins_into_the_set(decision):
     logits = np.array([[2.0, 1.0, -9.0], [-9.0, -8.0, -9.0]], np.float32)
     fields = {"temperature": ONE, "threshold": np.array([0.8, 0.1, 0.5]), "decision": decision}
     _, free = Decider(**fields).decide(logits)
-    _, obeying = Decider(**fields, label_rules=OneAtMost()).decide(logits)
+    _, obeying = Decider(**fields, label_rules=ONE_AT_MOST).decide(logits)
     assert free.tolist() == [[True, True, False], [False, False, False]]
     # By its threshold, the second label is the likelier one; the rule of the expected score has no thresholds here.
     assert obeying.tolist() == [[decision is not None, decision is None, False], [False, False, False]]
-    _, filled = Decider(**fields, min_labels=1, label_rules=OneAtMost()).decide(logits)
+    _, filled = Decider(**fields, min_labels=1, label_rules=ONE_AT_MOST).decide(logits)
     assert filled[1].tolist() == [False, True, False]
     # Rules go before `min_labels`.
-    _, filled = Decider(**fields, min_labels=2, label_rules=OneAtMost()).decide(logits)
+    _, filled = Decider(**fields, min_labels=2, label_rules=ONE_AT_MOST).decide(logits)
     assert filled.sum(axis=1).tolist() == [1, 1]

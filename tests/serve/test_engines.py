@@ -15,6 +15,7 @@ def folders(backbone, tmp_path_factory):
     """A model, and its export."""
     root = tmp_path_factory.mktemp("engines")
     decision = {"threshold": [0.3, 0.5, 0.6], "temperature": 1.5, "min_labels": 1}
+    decision["label_rules"] = {"implies": {"gift": ["good value"]}}
     model, tokenizer = from_backbone(backbone, LABELS, "cls", **decision)
     model.save_pretrained(root / "model")
     tokenizer.save_pretrained(root / "model")
@@ -30,6 +31,7 @@ def test_torch_and_onnx_say_the_same_of_texts_with_and_without_pairs(folders):
     assert not torch.allclose(logits[1:2], model.logits(["the price"]), atol=1e-3)
     assert torch.equal(model.config.decide(logits)[1], exported.config.decide(logits)[1])
     assert exported.config.label_names == LABELS
+    assert exported.config.label_rules == model.config.label_rules == {"implies": {"gift": ["good value"]}}
 
 
 def test_the_precision_of_an_export_is_its_own(folders):
