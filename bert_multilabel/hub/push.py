@@ -22,7 +22,13 @@ from transformers.utils import logging
 
 from bert_multilabel.errors import PushError
 from bert_multilabel.model.hub_readme import make_readme
-from bert_multilabel.output_dir.checkpoints import PREDICTIONS_FILE, REPORT_FILES, RUN_FILE
+from bert_multilabel.output_dir.checkpoints import (
+    AVERAGED_WEIGHTS_FILE,
+    PREDICTIONS_FILE,
+    RAW_WEIGHTS_FILE,
+    REPORT_FILES,
+    RUN_FILE,
+)
 from bert_multilabel.utils.files import CHECKSUMS_FILE
 
 logger = logging.get_logger(__name__)
@@ -33,6 +39,7 @@ NOT_PUSHED = [f"{PREFIX_CHECKPOINT_DIR}-*", RUN_FILE, PREDICTIONS_FILE, *REPORT_
 _WAITING = "_push"
 _TRAINING_ARGUMENTS = "training_args.bin"
 _NOT_OF_THE_MODEL = ["*.pt", "*.pth", "trainer_state.json", CHECKSUMS_FILE, _TRAINING_ARGUMENTS]
+_NOT_OF_THE_MODEL += [AVERAGED_WEIGHTS_FILE, RAW_WEIGHTS_FILE]
 _NEW_TOKEN = (
     "create one with write access at https://huggingface.co/settings/tokens, and pass it to `hf auth login`, HF_TOKEN "
     "or --hub_token"

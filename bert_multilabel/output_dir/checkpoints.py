@@ -16,6 +16,9 @@ RESULTS_FILE = "all_results.json"
 PREDICTIONS_FILE = "predictions.jsonl"
 SHARDS_FOLDER = "predictions.unfinished"
 SEARCH_FILE = "hyperparameter_search.json"
+# In a checkpoint, with averaging: the trained weights that `model.safetensors` does not hold.
+AVERAGED_WEIGHTS_FILE = "averaged_weights.safetensors"
+RAW_WEIGHTS_FILE = "raw_weights.safetensors"
 REPORT_FILES = ("report.html", "report.json")  # both hold texts of examples
 
 

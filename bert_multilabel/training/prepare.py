@@ -333,6 +333,11 @@ def _checked_trainer(prepared: Prepared, output_dir: Path) -> MultiLabelTrainer:
     args, rank = prepared.arguments.training, prepared.arguments.model.lora_rank
     with explain_write_errors(output_dir):  # Trainer makes it
         trainer = prepared.make_trainer(model=prepared.model, args=args)
+    if args.do_train and args.weight_averaging and trainer.changes_model:
+        raise MultiLabelError(
+            f"--weight_averaging {args.weight_averaging:g} cannot average the weights of a model that FSDP or "
+            "DeepSpeed has changed: pass --weight_averaging 0, or train with examples/accelerate/ddp.yaml"
+        )
     if rank is not None and trainer.changes_model:
         raise MultiLabelError(
             f"--lora_rank {rank} cannot be merged into a model that FSDP or DeepSpeed has changed: drop it, or train "

@@ -60,7 +60,7 @@ _DECIDING = (
     # the optimizer, whose state is restored, and its schedule
     "optim optim_args optim_target_modules learning_rate head_learning_rate weight_decay adam_beta1 adam_beta2 "
     "adam_epsilon max_grad_norm neftune_noise_alpha bf16 fp16 lr_scheduler_type lr_scheduler_kwargs warmup_steps "
-    "hyperparameter_search fsdp deepspeed "
+    "weight_averaging hyperparameter_search fsdp deepspeed "
     # the best checkpoint
     "load_best_model_at_end metric_for_best_model greater_is_better early_stopping_patience threshold_goal thresholds "
     "calibration min_labels"

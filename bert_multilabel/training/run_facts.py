@@ -109,6 +109,8 @@ def _recipe(model_args: ModelArguments, trainer: MultiLabelTrainer) -> dict[str,
         "precision": "bfloat16" if args.bf16 else "float16" if args.fp16 else "float32",
         "seed": str(args.seed),
     }
+    if args.weight_averaging:
+        recipe["averaging"] = f"of the weights, decay {args.weight_averaging:g}; the better of both was kept"
     if model_args.lora_rank is not None:
         recipe["adapters"] = f"low-rank, of rank {model_args.lora_rank}, merged into the encoder"
     if model_args.label_descriptions is not None:

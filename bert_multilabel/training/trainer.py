@@ -29,7 +29,13 @@ from transformers import (
 from transformers.modeling_outputs import SequenceClassifierOutput
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_pt_utils import LengthGroupedSampler
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, TrainOutput, get_last_checkpoint, has_length
+from transformers.trainer_utils import (
+    PREFIX_CHECKPOINT_DIR,
+    EvalLoopOutput,
+    TrainOutput,
+    get_last_checkpoint,
+    has_length,
+)
 
 from bert_multilabel.data.examples import label_frequencies
 from bert_multilabel.data.tokenizing import lengths_of
@@ -50,6 +56,7 @@ from .arguments import MultiLabelTrainingArguments
 from .cpu import cpu_training
 from .losses import Loss, make_loss, positive_weights
 from .progress import ShortPrinter, ShortProgress
+from .weight_averaging import WeightAveraging
 
 
 class EpochSeededLengthSampler(LengthGroupedSampler):
@@ -106,6 +113,8 @@ class MultiLabelTrainer(Trainer):
         self.remove_callback(PrinterCallback if self.args.disable_tqdm else ProgressCallback)
         self.add_callback(ShortPrinter if self.args.disable_tqdm else ShortProgress)
         self.add_callback(_TrainingEvents(self))
+        self._averaging = WeightAveraging()
+        self.add_callback(self._averaging)
         self._resumed: Path | None = None
         self._sampler: EpochSeededLengthSampler | None = None
         self._check_sharding()
@@ -201,15 +210,44 @@ class MultiLabelTrainer(Trainer):
         if resume_from_checkpoint is True:
             resume_from_checkpoint = get_last_checkpoint(str(self.args.output_dir)) or True
         self._resumed = Path(resume_from_checkpoint) if isinstance(resume_from_checkpoint, str) else None
+        self._averaging.checkpoint = self._resumed
         self._loss = self._make_loss()
         with ExitStack() as self._cpu_training:  # `on_train_begin` enters it, when the model is the one to train
             output = super().train(resume_from_checkpoint, *args, **kwargs)
+        self._end_averaging()
         if self.args.world_size <= 1:
             return output
         # Of the steps since the latest log, Trainer returns the loss of this process alone.
         own = torch.tensor(output.training_loss, device=self.args.device)
         loss = float(self.accelerator.reduce(own, reduction="mean"))
         return TrainOutput(output.global_step, loss, {**output.metrics, "train_loss": loss})
+
+    def _end_averaging(self) -> None:
+        """Leave the better of the weights and their average in the model."""
+        has_best = bool(self.args.load_best_model_at_end) and self.state.best_model_checkpoint is not None
+        averaging = self._averaging
+        if (
+            averaging.is_active
+            and averaging.average_is_better is None
+            and not has_best
+            and self.eval_dataset is not None
+        ):
+            self.evaluate()
+        averaging.end(best_is_loaded=has_best)
+
+    def evaluation_loop(
+        self,
+        dataloader: DataLoader[Any],
+        description: str,
+        prediction_loss_only: bool | None = None,
+        ignore_keys: list[str] | None = None,
+        metric_key_prefix: str = "eval",
+    ) -> EvalLoopOutput:
+        """Evaluate as Trainer does; in training, return the result of the better of the weights and their average."""
+        arguments = dataloader, description, prediction_loss_only, ignore_keys, metric_key_prefix
+        evaluate = partial(super().evaluation_loop, *arguments)
+        score = str(self.args.metric_for_best_model).removeprefix("eval_")
+        return self._averaging.evaluate_both(evaluate, score, bool(self.args.greater_is_better), metric_key_prefix)
 
     def set_initial_training_values(self, args: TrainingArguments, dataloader: DataLoader[Any]) -> Any:
         """Compute the numbers of epochs and steps; no epoch if the run to resume is over."""
@@ -313,7 +351,11 @@ class MultiLabelTrainer(Trainer):
         unfinished = folder / UNFINISHED / checkpoint.name
         try:
             with explain_write_errors(checkpoint):
-                with self._with_arguments(output_dir=str(unfinished.parent)):
+                others_are_saved = self.args.should_save and not self.args.save_only_model
+                with (
+                    self._with_arguments(output_dir=str(unfinished.parent)),
+                    self._averaging.saving(unfinished, others_are_saved),
+                ):
                     super()._save_checkpoint(model, trial)
                 if self.state.best_model_checkpoint == str(unfinished):
                     self.state.best_model_checkpoint = str(checkpoint)

@@ -156,6 +156,8 @@ def test_several_label_columns_are_a_list():
             "--max_pos_weight must be a number from 1 up, got nan",
         ),
         ([*TRAIN, "--label_correlation", "1"], "--label_correlation must be from 0 to below 1, got 1"),
+        ([*TRAIN, "--weight_averaging", "1"], "--weight_averaging must be from 0 to below 1, got 1"),
+        ([*TRAIN, "--weight_averaging", "nan"], "--weight_averaging must be from 0 to below 1, got nan"),
         ([*TRAIN, "--lora_rank", "0"], "--lora_rank must be at least 1, got 0"),
         ([*TRAIN, "--lora_rank", "-4"], "--lora_rank must be at least 1, got -4"),
         ([*TRAIN, "--do_eval", *SEARCH, "0"], "--hyperparameter_search must be at least 1, got 0"),

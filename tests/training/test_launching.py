@@ -200,6 +200,7 @@ def test_fsdp_learns_the_same_and_leaves_an_ordinary_folder(options, of_one_proc
     dealt = ["--output_dir", tmp_path / "other"]
     for refused, message in (
         (["--lora_rank", "2"], "--lora_rank 2 cannot be merged into a model that FSDP"),
+        (["--weight_averaging", "0.9"], "--weight_averaging 0.9 cannot average the weights of a model that FSDP"),
         (["--do_train", "false", "--model_name_or_path", tmp_path / "out"], "FSDP is for training"),
     ):
         output = finish(start(*launcher, *options, *refused, *dealt))

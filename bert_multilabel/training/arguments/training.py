@@ -55,6 +55,11 @@ class MultiLabelTrainingArguments(TrainingArguments):
         "--loss weighted_bce weights the positives of a label by its negatives per positive, at most by this number, "
         "and at least by its inverse. Default: 10."
     )
+    weight_averaging: float = option(
+        "Decay, such as 0.999, of a moving average of the weights over the steps, which is evaluated and saved where "
+        "it scores better than the weights. 0: no average.",
+        0.0,
+    )
     label_correlation: float = option("Weight, below 1, of the loss that compares positive with other labels.", 0.0)
     weight_decay: float = option("Weight decay of matrices.", 0.01)
     warmup_steps: float = option("Warm-up in steps, or below 1 as a share of all training steps.", 0.1)
@@ -215,6 +220,8 @@ class MultiLabelTrainingArguments(TrainingArguments):
         ):
             if not 0 <= getattr(self, name) < math.inf:
                 raise MultiLabelError(f"--{name} must be 0 or more, got {getattr(self, name)}")
+        if not 0 <= self.weight_averaging < 1:
+            raise MultiLabelError(f"--weight_averaging must be from 0 to below 1, got {self.weight_averaging:g}")
         for name in ("per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps"):
             check_at_least_one(name, getattr(self, name))
 
