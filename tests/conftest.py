@@ -87,6 +87,14 @@ def mark_unfinished(output_dir: Path) -> None:
     record.write_text(json.dumps({**json.loads(record.read_text()), "finished": False}))
 
 
+@pytest.fixture(scope="session", autouse=True)
+def unflushed():
+    """Leave it to the system when files reach the disk: no test cuts the power, and a run flushes a hundred times."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: None)
+        yield
+
+
 @pytest.fixture(scope="session")
 def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     root = tmp_path_factory.mktemp("checkpoints")

@@ -6,25 +6,26 @@ import os
 import runpy
 import subprocess
 import sys
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
 import psutil
 import torch
+from torch.distributed import TCPStore
 
 SCRIPT = Path(__file__).resolve().parents[1] / "run_multilabel.py"
 # In seconds, of which a machine with other work takes many.
 PATIENCE = 1200
-_FORKSERVER = multiprocessing.get_context("forkserver")
-_FORKSERVER.set_forkserver_preload(["bert_multilabel.training"])
+FORKSERVER = multiprocessing.get_context("forkserver")
+FORKSERVER.set_forkserver_preload(["bert_multilabel.training.run"])
 
 
 def start(function: Callable[..., None], *arguments: Any, log: Path) -> BaseProcess:
     """Call a function of a test module in a process of its own, which adds to a log what it prints."""
-    process = _FORKSERVER.Process(target=_call, args=(function, arguments, log), daemon=True)
+    process = FORKSERVER.Process(target=_call, args=(function, arguments, log), daemon=True)
     process.start()
     return process
 
@@ -35,6 +36,26 @@ def run(function: Callable[..., None], *arguments: Any, log: Path, exit_code: in
     process.join(PATIENCE)
     assert process.exitcode == exit_code, log.read_text()
     return log.read_text()
+
+
+@contextmanager
+def group(function: Callable[..., None], *arguments: Any, logs: list[Path]) -> Iterator[list[BaseProcess]]:
+    """Call a function in one process for each log, several of which form a group as of torchrun; end what is left."""
+    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)  # holds its port, as torchrun does
+    common = {"WORLD_SIZE": str(len(logs)), "TORCHELASTIC_USE_AGENT_STORE": "True"}
+    common |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(store.port)}
+    environments = [{**common, "RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(len(logs))]
+    if len(logs) == 1:
+        environments = [{}]
+    started = [
+        start(_call_with, environment, function, arguments, log=log)
+        for environment, log in zip(environments, logs, strict=True)
+    ]
+    try:
+        yield started
+    finally:
+        for process in started:  # one alone would wait for the other
+            process.kill()
 
 
 def end_all(process: subprocess.Popen[Any]) -> None:
@@ -51,6 +72,11 @@ def run_script(*words: str) -> None:
     """Run the script as a command line does."""
     sys.argv = [str(SCRIPT), *words]
     runpy.run_path(str(SCRIPT), run_name="__main__")
+
+
+def _call_with(environment: dict[str, str], function: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+    os.environ |= environment
+    function(*arguments)
 
 
 def _call(function: Callable[..., None], arguments: tuple[Any, ...], log: Path) -> None:

@@ -1,6 +1,6 @@
 import os
+import runpy
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -12,6 +12,7 @@ from bert_multilabel.cli.commands import start
 from bert_multilabel.cli.main import COMMANDS, run
 from bert_multilabel.errors import TRACEBACK, DataError, FileError, MissingDependencyError
 from bert_multilabel.model.errors import MultiLabelError
+from tests import forked
 
 
 def failing_with(error):
@@ -161,6 +162,11 @@ def test_a_process_of_a_group_exits_without_the_shutdown_that_may_abort_it(error
     assert (ended.returncode, ended.stdout) == (code, "said before\n") and said in ended.stderr
 
 
+def run_package(*words):
+    sys.argv = ["bert-multilabel", *words]
+    runpy.run_module("bert_multilabel", run_name="__main__")
+
+
 @pytest.mark.skipif(os.name != "posix", reason="signals")
 @pytest.mark.parametrize("processes", [1, 2])
 def test_interrupted_training_says_that_the_same_command_goes_on(backbone, files, tmp_path, processes):
@@ -169,34 +175,16 @@ def test_interrupted_training_says_that_the_same_command_goes_on(backbone, files
         *("train", files["train"], "--model_name_or_path", str(backbone), "--output_dir", str(out), "--use_cpu"),
         *("--num_train_epochs", "5000", "--disable_tqdm", "true", "--validation_file", files["validation"]),
     ]
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    environments = [
-        {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1"}
-        | {"MASTER_PORT": str(port)}
-        for rank in range(processes)
-    ]
-    started = [
-        subprocess.Popen(
-            [sys.executable, "-m", "bert_multilabel", *words],
-            env={**os.environ, **(environment if processes > 1 else {})},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for environment in environments
-    ]
-    try:
+    logs = [tmp_path / f"{rank}.log" for rank in range(processes)]
+    with forked.group(run_package, *words, logs=logs) as started:
         while not list(out.glob("checkpoint-*")):
-            assert all(process.poll() is None for process in started), started[0].communicate()
+            assert all(process.is_alive() for process in started), logs[0].read_text()
             time.sleep(0.2)
         for process in started:
-            process.send_signal(signal.SIGINT)
-        said = [process.communicate(timeout=120)[1] for process in started]
-    finally:
+            os.kill(process.pid, signal.SIGINT)
         for process in started:
-            process.kill()
-    assert [process.returncode for process in started] == [130] * processes
+            process.join(120)
+        assert [process.exitcode for process in started] == [130] * processes
+    said = [log.read_text() for log in logs]
     assert f"interrupted: the same command resumes the last checkpoint in {out}" in said[0]
     assert not [text for text in said if "Traceback" in text] and all("interrupted" not in text for text in said[1:])

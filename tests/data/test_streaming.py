@@ -1,5 +1,4 @@
 import json
-import multiprocessing
 import pickle
 
 import numpy as np
@@ -16,6 +15,7 @@ from bert_multilabel.data.streaming import ExampleStream, UnchangedExamples
 from bert_multilabel.data.table import BadRows
 from bert_multilabel.data.tokenizing import Collator
 from bert_multilabel.errors import DataError
+from tests import forked
 from tests.conftest import LABELS, make_rows
 from tests.training.test_run import read_jsonl, run_script
 
@@ -130,7 +130,7 @@ def test_a_data_set_can_be_streamed(save_dataset, files):
 
 
 @pytest.mark.parametrize("source", ["file", "dataset"])
-def test_spawned_workers_read_the_same_rows(files, save_dataset, backbone, source):
+def test_workers_that_share_no_memory_read_the_same_rows(files, save_dataset, backbone, source):
     if source == "file":
         arguments = {"files": files}
     else:
@@ -143,7 +143,7 @@ def test_spawned_workers_read_the_same_rows(files, save_dataset, backbone, sourc
     collate = Collator(tokenizer)
 
     def batches(stream, workers):
-        context = multiprocessing.get_context("spawn") if workers else None
+        context = forked.FORKSERVER if workers else None
         loader = DataLoader(stream, 8, num_workers=workers, multiprocessing_context=context, collate_fn=collate)
         rows = [row for batch in loader for row in zip(batch["input_ids"], batch["labels"], strict=True)]
         return sorted(([i for i in ids.tolist() if i], labels.tolist()) for ids, labels in rows)

@@ -1,9 +1,8 @@
 """The data doctor on small files with known defects, and on clean ones."""
 
 import json
-import os
+import runpy
 import shlex
-import subprocess
 import sys
 from pathlib import Path
 
@@ -415,10 +414,12 @@ def test_the_bundled_example_is_in_good_health(capsys):
     assert "0 errors, 0 warnings" in capsys.readouterr().out
 
 
-def test_the_command(write, tmp_path):
-    path = write("a.csv", "text,labels\n,a\n")
-    command = [sys.executable, "-m", "bert_multilabel.doctor", path]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path)
-    assert done.returncode == 1, done.stderr
-    assert "the text is missing ('')" in done.stdout
+def test_the_command(write, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["doctor", write("a.csv", "text,labels\n,a\n")])
+    monkeypatch.delitem(
+        sys.modules, "bert_multilabel.doctor.__main__", raising=False
+    )  # run_module wants to be the first
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_module("bert_multilabel.doctor", run_name="__main__")
+    assert ended.value.code == 1
+    assert "the text is missing ('')" in capsys.readouterr().out

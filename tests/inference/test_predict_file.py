@@ -1,4 +1,4 @@
-"""Examples are scored in shards; real processes are started by torchrun, and killed."""
+"""Examples are scored in shards; real processes share them, and are killed."""
 
 import json
 import os
@@ -25,6 +25,7 @@ from bert_multilabel.output_dir.checkpoints import PREDICTIONS_FILE, SHARDS_FOLD
 from bert_multilabel.training.arguments import parse_arguments
 from bert_multilabel.training.run import run
 from bert_multilabel.utils.files import write_json_lines
+from tests import forked
 from tests.conftest import LABELS, make_rows
 from tests.forked import PATIENCE, end_all
 
@@ -224,9 +225,13 @@ def same_metrics(*folders):
 
 def test_two_processes_write_what_one_writes(make_command, tmp_path):
     one, two = tmp_path / "one", tmp_path / "two"
-    command = make_command(3000)  # three shards
-    run(parse_arguments([*command[1:], str(one)]))
-    run_to_the_end(command, two, 2)
+    _, *words = make_command(3000)  # three shards
+    run(parse_arguments([*words, str(one)]))
+    logs = [tmp_path / f"{rank}.log" for rank in (0, 1)]
+    with forked.group(forked.run_script, *words, str(two), logs=logs) as processes:
+        for process, log in zip(processes, logs, strict=True):
+            process.join(PATIENCE)
+            assert process.exitcode == 0, log.read_text()
     assert len((one / PREDICTIONS_FILE).read_text().splitlines()) == 3000
     assert (one / PREDICTIONS_FILE).read_bytes() == (two / PREDICTIONS_FILE).read_bytes()
     same_metrics(one, two)

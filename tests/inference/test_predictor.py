@@ -276,7 +276,7 @@ def test_ray_map_batches(ray, folder, expected):
         fn_constructor_args=[folder],
         fn_constructor_kwargs={"device": "cpu"},
         batch_size=5,
-        compute=ray.data.ActorPoolStrategy(size=2),
+        compute=ray.data.ActorPoolStrategy(size=1),
     )
     rows = sorted(predicted.take_all(), key=lambda row: int(row["id"].removeprefix("row-")))
     check(rows, expected)

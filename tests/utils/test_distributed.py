@@ -11,7 +11,6 @@ import pytest
 import torch
 from datasets import Dataset
 from safetensors.torch import load_file
-from torch.distributed import TCPStore
 
 from bert_multilabel import from_backbone
 from bert_multilabel.data.tokenizing import Collator, encode_rows
@@ -173,10 +172,9 @@ def go_through(root, count, rank):
     (folder / f"{rank}.json").write_text(json.dumps(found))
 
 
-def go_through_as_one_of_two(root, rank, port):
+def go_through_as_one_of_two(root):
     """What each of two processes does from its start to its end."""
-    os.environ |= {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": "2"}  # as torchrun says it
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "TORCHELASTIC_USE_AGENT_STORE": "True"}
+    rank = os.environ["RANK"]  # as torchrun says it
     go_through(root, 2, rank)
     leave_process_group()
     limit = time.monotonic() + 30  # the system may list a thread a moment longer
@@ -212,16 +210,11 @@ def found(tmp_path_factory):
     for name, count in (("train", TRAIN_ROWS), ("validation", VALIDATION_ROWS)):
         (root / f"{name}.jsonl").write_text("\n".join(json.dumps(row) for row in make_rows(count)))
     go_through(root, 1, 0)
-    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)  # holds its port, as torchrun does
     logs = [root / f"{rank}.log" for rank in ("0", "1")]
-    running = [forked.start(go_through_as_one_of_two, root, log.stem, store.port, log=log) for log in logs]
-    try:
+    with forked.group(go_through_as_one_of_two, root, logs=logs) as running:
         for process, log in zip(running, logs, strict=True):
             process.join(forked.PATIENCE)
             assert process.exitcode == 0, log.read_text()
-    finally:
-        for process in running:  # one alone would wait for the other
-            process.kill()
     results = [json.loads((root / name).read_text()) for name in ("1/0.json", "2/0.json", "2/1.json")]
     return root, *results
 
