@@ -80,6 +80,9 @@ class DataArguments(ColumnArguments):
     id_column: str | None = option(
         "Column of identifiers, copied to the predictions. Default: by common names, or none."
     )
+    unlabelled_file: str | None = option(
+        "File of more texts to train on, which the models of --teacher label; labels in it are not read."
+    )
     label_names_file: str | None = option(
         "Label names: one per line in order, or a table or JSON with ids. Default: those in the training data."
     )

@@ -20,12 +20,14 @@ from bert_multilabel.metrics import hard_labels
 
 from .cache import cached_examples, column_batches, reopen_memory_map
 from .cleaning import Cleaner
+from .columns import Columns, describe_columns, find_columns
 from .label_frequencies import LabelFrequencies
 from .plan import find_plan
 from .sources import Source, open_dataset, open_files, open_source
 from .spec import DataSpec
 from .streaming import ExampleStream, UnchangedExamples
-from .table import BATCH_SIZE, SPLITS, BadRows, Problem
+from .table import BATCH_SIZE, SPLITS, BadRows, Problem, Table
+from .values import few
 
 logger = logging.get_logger(__name__)
 
@@ -139,6 +141,38 @@ def load_splits(
         sources = open_dataset(dataset_name, dataset_config_name, spec, wanted, spec.label_names is None, streaming)
         return load_sources(sources, spec, wanted, streaming)
     raise MultiLabelError(f"Pass either files or dataset_name, got files={files!r}, dataset_name={dataset_name!r}")
+
+
+def load_texts(path: str, spec: DataSpec) -> Dataset:
+    """Load texts to train on that need no labels: the columns `text`, and `pair` if `spec` names its column.
+
+    Args:
+        path: A file, folder or pattern.
+        spec: The known columns; labels are not read.
+
+    Raises:
+        BadRows: If rows are bad, such as empty texts; lists all of them.
+        DataError: If the file cannot be read, or a column is missing.
+    """
+    spec = replace(spec, label_column=None, id_column=None, label_values=None, annotators=None)
+    source = open_files({"train": path}, spec)["train"]
+    table = Table(source.name, source.reader)
+    found = find_columns(table, spec, labels_needed=False)
+    columns = Columns(texts=found.texts, pair=found.pair)
+    logger.warning(describe_columns(table, columns, spec, None))
+    if found.labels:
+        logger.warning("%s: its labels are not read: %s", path, few(found.labels))
+    cleaner = Cleaner(
+        split="train",
+        source=source.name,
+        reader=source.reader,
+        columns=columns,
+        parser=None,
+        id_names={},
+        id_type="str",
+        spec=spec,
+    )
+    return _cached(cleaner, source.digest)
 
 
 def load_sources(

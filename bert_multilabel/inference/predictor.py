@@ -22,8 +22,7 @@ from bert_multilabel.model.pipeline_multilabel import CallArguments
 from bert_multilabel.model.scoring import PRECISIONS, MultiLabelScorer, store_in_bfloat16
 from bert_multilabel.model.windows import NoRoom
 from bert_multilabel.output_dir.checkpoints import trained_pair_column
-from bert_multilabel.utils.files import sha256
-from bert_multilabel.utils.hashing import json_digest, software_digest
+from bert_multilabel.utils.hashing import json_digest, model_digest, software_digest
 
 # Explicit types: in a batch without predicted labels, Arrow cannot infer them.
 _LABELS = pa.list_(pa.string())
@@ -160,10 +159,7 @@ def _load_scorer(
 
 
 def _digest(model_dir: Path) -> str:
-    names = ("config.json", "tokenizer.json", "tokenizer_config.json")
-    paths = [path for name in names if (path := model_dir / name).is_file()]
-    contents = [[path.name, sha256(path)] for path in [*paths, *sorted(model_dir.glob("*.safetensors"))]]
-    return json_digest([software_digest(), contents])
+    return json_digest([software_digest(), model_digest(model_dir)])
 
 
 def _read_texts(batch: Any, column: str, names: list[str]) -> list[str]:

@@ -5,7 +5,7 @@ import os
 from collections.abc import Container
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from transformers.training_args import OptimizerNames
 from transformers.utils import logging
 
 from bert_multilabel.data.arguments import DataArguments
-from bert_multilabel.data.examples import LoadedData, load_splits
+from bert_multilabel.data.examples import LoadedData, load_splits, load_texts
 from bert_multilabel.data.label_descriptions import read_label_descriptions
 from bert_multilabel.data.label_frequencies import LabelFrequencies
 from bert_multilabel.data.splitting import split_validation
@@ -39,6 +39,8 @@ from .arguments import ModelArguments, MultiLabelTrainingArguments, RunArguments
 from .lora import add_adapters
 from .resume_callback import ResumeCallback
 from .resume_plan import ResumePlan, deciding_arguments, plan_run
+from .soft_targets import Teaching
+from .teachers import ROW, ModelTeacher, read_teachers
 from .trainer import MultiLabelTrainer
 
 logger = logging.get_logger(__name__)
@@ -120,6 +122,8 @@ def prepare_run(arguments: RunArguments) -> tuple[Prepared, MultiLabelTrainer]:
     data = load_run_data(
         arguments.data, args, saved.label_names if is_ours and not arguments.model.add_labels else None
     )
+    teaching = prepare_teaching(arguments, data)
+    data = choose_examples(data, arguments.data, args)
     # Examples to train on have labels, and a trained model has its own, so there are always names.
     model, tokenizer = _build(arguments.model, saved, data.label_names or [])
     _settle_pairs(model.config, data.pair_column, args)
@@ -128,11 +132,14 @@ def prepare_run(arguments: RunArguments) -> tuple[Prepared, MultiLabelTrainer]:
     if args.do_train:
         deciding = deciding_arguments(arguments, data.pair_column)
         plan = on_main(lambda: plan_run(output_dir, deciding, args.overwrite_output_dir, args.named_checkpoint))
-    data = data.ordered_as(model.config.label_names)  # added labels come last
-    frequencies = data.frequencies if args.do_train else None
+    names = model.config.label_names  # added labels come last
+    frequencies = data.ordered_as(names).frequencies if args.do_train else None
     if frequencies is not None and not is_ours:
         start_bias_from_frequencies(model, frequencies)
     adapters = None if arguments.model.lora_rank is None else add_adapters(model, arguments.model.lora_rank)
+    if teaching is not None:
+        data = teaching.applied_to(data, args.seed)
+    data = data.ordered_as(names)
     encoded, order = _encode(data, tokenizer, model.config, arguments)
     prepared = Prepared(
         arguments=arguments,
@@ -182,7 +189,7 @@ def _read_saved(model_args: ModelArguments, do_train: bool) -> PreTrainedConfig:
 def load_run_data(
     data_args: DataArguments, training_args: MultiLabelTrainingArguments, label_names: list[str] | None
 ) -> LoadedData:
-    """Read the splits that a run needs; missing validation data is split off the training data.
+    """Read the splits that a run needs, as they are; missing validation data can be split off the training data.
 
     Args:
         data_args: Where the examples are.
@@ -214,17 +221,59 @@ def load_run_data(
         wanted=[*wanted],
         streaming=training_args.streaming,
     )
-    splits = dict(loaded.splits)
-    _check_splits(splits.keys() | ({"train"} if loaded.stream is not None else set()), wanted)
-    _check_no_split_off(splits, wanted, training_args.streaming)
-    if "validation" in wanted and "validation" not in splits:
+    _check_splits(loaded.splits.keys() | ({"train"} if loaded.stream is not None else set()), wanted)
+    _check_no_split_off(loaded.splits, wanted, training_args.streaming)
+    return loaded
+
+
+def prepare_teaching(arguments: RunArguments, data: LoadedData) -> Teaching | None:
+    """Check the teachers, and read the texts that they alone label.
+
+    Args:
+        arguments: The options of the run.
+        data: All examples of their sources.
+
+    Raises:
+        MultiLabelError: If a teacher or the texts do not fit the training examples.
+    """
+    args, unlabelled_file = arguments.training, arguments.data.unlabelled_file
+    if args.teacher is None:
+        if unlabelled_file is not None:
+            raise MultiLabelError(f"--unlabelled_file {unlabelled_file} needs a --teacher to label it")
+        return None
+    train, names = data.splits["train"], data.label_names or []
+    teachers = read_teachers(args.teacher, names, train, str(args.predict_precision), args.device)
+    weight = cast(float, args.teacher_weight)
+    if unlabelled_file is None:
+        return Teaching(teachers, weight)
+    if not any(isinstance(teacher, ModelTeacher) for teacher in teachers):
+        raise MultiLabelError(
+            f"--unlabelled_file {unlabelled_file} needs a trained model to label it, and --teacher "
+            f"{' '.join(args.teacher)} holds scores of the training rows: add a folder, or drop the file"
+        )
+    spec = replace(arguments.data.spec(names), text_pair_column=data.pair_column or "")
+    return Teaching(teachers, weight, load_texts(unlabelled_file, spec))
+
+
+def choose_examples(
+    data: LoadedData, data_args: DataArguments, training_args: MultiLabelTrainingArguments
+) -> LoadedData:
+    """Split off missing validation data, and choose the training examples; with teachers they get the column `row`.
+
+    Raises:
+        MultiLabelError: If one of the sides of a split would be empty.
+    """
+    splits = dict(data.splits)
+    if training_args.teacher is not None:
+        splits["train"] = splits["train"].add_column(ROW, np.arange(len(splits["train"])))
+    if training_args.do_eval and "validation" not in splits:
         splits["train"], splits["validation"] = split_validation(
-            splits["train"], data_args.validation_fraction, training_args.seed, loaded.label_names
+            splits["train"], data_args.validation_fraction, training_args.seed, data.label_names
         )
     if "train" in splits and data_args.max_train_samples is not None:
         chosen = min(data_args.max_train_samples, len(splits["train"]))
         splits["train"] = splits["train"].shuffle(seed=training_args.seed).select(range(chosen))
-    return replace(loaded, splits=splits)
+    return replace(data, splits=splits)
 
 
 def _check_splits(found: Container[str], wanted: Container[str]) -> None:

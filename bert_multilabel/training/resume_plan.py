@@ -32,13 +32,14 @@ from bert_multilabel.output_dir.checkpoints import (
 from bert_multilabel.utils.files import explain_write_errors, write_json
 
 from .arguments import RunArguments
+from .teachers import teacher_digest
 
 logger = logging.get_logger(__name__)
 
 # How long to train: may change when a run is resumed.
 LENGTH = ("num_train_epochs", "max_steps")
 # Options that name a file. Its content decides, not its path, so the record also holds its SHA-256.
-_FILES = ("train_file", "validation_file", "label_names_file", "label_descriptions")
+_FILES = ("train_file", "validation_file", "label_names_file", "label_descriptions", "unlabelled_file")
 CONTENT = " (SHA-256)"
 # Options that may name a folder, which can be spelled in several ways.
 _FOLDERS = ("model_name_or_path", "dataset_name")
@@ -51,12 +52,12 @@ _DECIDING = (
     "train_file validation_file dataset_name dataset_config_name text_column text_pair_column label_column "
     "label_delimiter label_values name_text_columns join_lists one_label_per_line annotators use_suggestions "
     "labels_as_they_are encoding column_names rows_key label_names_file max_seq_length max_train_samples do_eval "
-    "validation_fraction "
+    "validation_fraction unlabelled_file "
     # the order of the examples and their batches
     "seed data_seed train_sampling_strategy streaming per_device_train_batch_size processes "
     "gradient_accumulation_steps auto_find_batch_size dataloader_drop_last accelerator_config ignore_data_skip "
     # the loss
-    "loss focal_gamma max_pos_weight label_correlation average_tokens_across_devices "
+    "loss focal_gamma max_pos_weight label_correlation average_tokens_across_devices teacher teacher_weight "
     # the optimizer, whose state is restored, and its schedule
     "optim optim_args optim_target_modules learning_rate head_learning_rate weight_decay adam_beta1 adam_beta2 "
     "adam_epsilon max_grad_norm neftune_noise_alpha bf16 fp16 lr_scheduler_type lr_scheduler_kwargs warmup_steps "
@@ -84,7 +85,11 @@ def deciding_arguments(arguments: RunArguments, pair_column: str | None) -> dict
     values["text_pair_column"] = pair_column or ""  # as found: `trained_pair_column` reads it
     if len(values["text_column"] or ()) == 1:
         (values["text_column"],) = values["text_column"]
-    hashes = {name + CONTENT: content_digest(values[name]) for name in _FILES if values[name] is not None}
+    named = [name for name in _FILES if values[name] is not None]
+    hashes: dict[str, Any] = {name + CONTENT: content_digest(values[name]) for name in named}
+    if (teachers := values["teacher"]) is not None:
+        hashes["teacher" + CONTENT] = [*map(teacher_digest, teachers)]
+        hashes["predict_precision"] = values["predict_precision"]  # of their scores, too
     return {name: values[name] for name in (*_DECIDING, *LENGTH)} | hashes
 
 
@@ -174,6 +179,8 @@ def plan_run(
         raise MultiLabelError(
             f"--output_dir {output_dir} is also --model_name_or_path: choose another to keep the model to start from"
         )
+    if output_dir.resolve() in [Path(path).resolve() for path in arguments.get("teacher") or ()]:
+        raise MultiLabelError(f"--output_dir {output_dir} is also a --teacher: choose another folder")
     if overwrite and named is not None:
         raise MultiLabelError(f"cannot resume from {named}: --overwrite_output_dir would remove it")
     if overwrite:
@@ -233,7 +240,7 @@ def _find_changes(run: dict[str, Any], arguments: dict[str, Any]) -> list[str]:
     before, now = run["arguments"], json.loads(json.dumps(arguments))
     free = set() if now.get("hyperparameter_search") else {*LENGTH}  # a search chooses the length, too
     return [
-        f"the content of {now[name.removesuffix(CONTENT)]} has changed"
+        f"the content of {_named(now[name.removesuffix(CONTENT)])} has changed"
         if name.endswith(CONTENT)
         else f"{name} was {before[name]!r}, now {now[name]!r}"
         # Records of other versions may have other names.
@@ -241,6 +248,10 @@ def _find_changes(run: dict[str, Any], arguments: dict[str, Any]) -> list[str]:
         if before[name] != now[name] and not (name + CONTENT in before and name + CONTENT in now)
         if not (name in _FOLDERS and _is_same_place(before[name], now[name]))
     ]
+
+
+def _named(paths: str | list[str]) -> str:
+    return paths if isinstance(paths, str) else ", ".join(paths)
 
 
 def _is_same_place(one: str | None, other: str | None) -> bool:

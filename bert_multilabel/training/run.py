@@ -3,6 +3,7 @@
 import shlex
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 from transformers.utils import logging
 
@@ -70,7 +71,7 @@ def _execute(prepared: Prepared, trainer: MultiLabelTrainer, output_dir: Path) -
         if args.hyperparameter_search is not None:
             found = search(prepared.make_trainer, prepared.model, args, output_dir / SEARCH_FILE)
             trainer = prepared.make_trainer(model=prepared.model, args=found)
-        results |= _train(prepared, trainer, checkpoint, frequencies.rows)
+        results |= _train(prepared, trainer, checkpoint)
         # Trainer measures the time of this call alone.
         seconds = results["train_runtime"] if checkpoint is None else None
     if args.do_eval:
@@ -102,15 +103,14 @@ def _begin(plan: ResumePlan, push: HubPush | None) -> Path | None:
     return plan.apply()
 
 
-def _train(
-    prepared: Prepared, trainer: MultiLabelTrainer, checkpoint: Path | None, num_examples: int
-) -> dict[str, float]:
+def _train(prepared: Prepared, trainer: MultiLabelTrainer, checkpoint: Path | None) -> dict[str, float]:
     trained = trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     if prepared.adapters is not None:
         prepared.adapters.merge_and_unload()
     if checkpoint is not None and checkpoint.name.endswith(f"-{trained.global_step}"):
         return {}  # there was no step left
-    return _report(trainer, "train", {**trained.metrics, "train_samples": num_examples})
+    examples: Any = trainer.train_dataset  # stored, or a stream
+    return _report(trainer, "train", {**trained.metrics, "train_samples": len(examples)})
 
 
 def _evaluate(prepared: Prepared, trainer: MultiLabelTrainer) -> dict[str, float]:

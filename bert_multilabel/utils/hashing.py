@@ -8,6 +8,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from .files import sha256
+
 # The packages whose versions may change examples, tokens or logits.
 _PACKAGES = ("datasets", "numpy", "pyarrow", "tokenizers", "torch", "transformers")
 
@@ -15,6 +17,13 @@ _PACKAGES = ("datasets", "numpy", "pyarrow", "tokenizers", "torch", "transformer
 def json_digest(value: Any) -> str:
     """Return the SHA-256 of a JSON value, in hexadecimal; the order of keys does not matter."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def model_digest(model_dir: Path) -> str:
+    """Return a digest of the files of a model directory that decide its logits and decisions."""
+    names = ("config.json", "tokenizer.json", "tokenizer_config.json")
+    paths = [path for name in names if (path := model_dir / name).is_file()]
+    return json_digest([[path.name, sha256(path)] for path in [*paths, *sorted(model_dir.glob("*.safetensors"))]])
 
 
 @cache

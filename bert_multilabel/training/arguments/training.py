@@ -61,6 +61,14 @@ class MultiLabelTrainingArguments(TrainingArguments):
         0.0,
     )
     label_correlation: float = option("Weight, below 1, of the loss that compares positive with other labels.", 0.0)
+    teacher: list[str] | None = option(
+        "Folders of trained models with the same labels, and files of scores for the training rows in the form of "
+        "predictions.jsonl: their probabilities become part of the labels to train on."
+    )
+    teacher_weight: float | None = option(
+        "Share of the teachers in the labels to train on, from 0 to 1; what is not annotated they decide alone. "
+        "Default: 0.5."
+    )
     weight_decay: float = option("Weight decay of matrices.", 0.01)
     warmup_steps: float = option("Warm-up in steps, or below 1 as a share of all training steps.", 0.1)
     eval_strategy: IntervalStrategy | str = option("When to evaluate during training; only with --do_eval.", "epoch")
@@ -89,7 +97,9 @@ class MultiLabelTrainingArguments(TrainingArguments):
         "Make the repository private. Default: public, or what the organization has for its own.", False
     )
     predict_precision: str | None = option(
-        "Precision of the encoder in --do_predict. Default: bfloat16 with --bf16, else float32.", choices=PRECISIONS
+        "Precision of the encoder in --do_predict, and of the models of --teacher. Default: bfloat16 with --bf16, "
+        "else float32.",
+        choices=PRECISIONS,
     )
     stride: int | None = option(
         "Read long texts in --do_predict in windows that share this many tokens. Default: texts are truncated."
@@ -121,6 +131,7 @@ class MultiLabelTrainingArguments(TrainingArguments):
         self._check_numbers()
         self._check_streaming()
         self._check_loss()
+        self._check_teachers()
         self._check_card()
         self._settle_trainer()
         try:
@@ -250,6 +261,24 @@ class MultiLabelTrainingArguments(TrainingArguments):
                 raise MultiLabelError(f"--{name} must be a number from {least:g} up, got {value:g}")
         if not 0 <= self.label_correlation < 1:
             raise MultiLabelError(f"--label_correlation must be from 0 to below 1, got {self.label_correlation:g}")
+
+    def _check_teachers(self) -> None:
+        if self.teacher is None:
+            if self.teacher_weight is not None:
+                raise MultiLabelError(
+                    f"--teacher_weight {self.teacher_weight:g} needs a --teacher: add one, or drop it"
+                )
+            return
+        if isinstance(self.teacher, str):
+            self.teacher = [self.teacher]
+        if not self.do_train:
+            raise MultiLabelError(f"--teacher {' '.join(self.teacher)} is for training: add --do_train, or drop it")
+        if self.streaming:
+            raise MultiLabelError("--teacher scores stored examples, not those of --streaming: drop one")
+        if self.teacher_weight is None:
+            self.teacher_weight = 0.5
+        if not 0 <= self.teacher_weight <= 1:
+            raise MultiLabelError(f"--teacher_weight must be from 0 to 1, got {self.teacher_weight:g}")
 
     def _check_card(self) -> None:
         for name in ("card_language", "card_license", "card_examples"):
