@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 # What terminals, browsers or other programs stumble over.
 ODD_CHARACTERS = "\0\x1b\x85\xad\u0301\u200b\u200d\u202e\u2066\u2028\ufeff\U000e0041"
 TOKENS = ["[OPINION1]", "[OPINION3]", "[OPINION28]", "[CLS]", "[SEP]", "[PAD]", "[MASK]", "[UNK]", "##[SEP]"]
+TOKENS += ["<s>", "</s>", "<pad>", "<unk>", "<mask>", "<s>NOTUSED", "▁<s>"]
 
 
 def spellings(token: str) -> list[str]:
@@ -41,5 +42,5 @@ def check_tokens(tokenizer, batch, are_pairs):
         if "label_mask" in batch:
             marked = [token for token, is_label in zip(ids, labels, strict=True) if is_label]
             assert marked == tokenizer.label_token_ids
-        framing = 3 if are_pairs else 2  # [CLS] and a [SEP] behind each text
-        assert sum(token in special for token in real) == framing + len(tokenizer.label_token_ids)
+        # Label tokens, and [CLS] and a [SEP] behind each text, or what other families have.
+        assert sum(token in special for token in real) == tokenizer.num_special_tokens_to_add(pair=are_pairs)

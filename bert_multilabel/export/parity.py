@@ -79,7 +79,8 @@ def made_up_sample(tokenizer: MultiLabelTokenizer, with_pairs: bool) -> Sample:
     They have no meaning: they test the arithmetic, but do not show how often decisions change.
     """
     draw = random.Random(0)
-    words = sorted(token for token in tokenizer.get_vocab() if token.isalpha())
+    # Ġ and ▁ are the space before a word in byte-level and unigram pieces.
+    words = sorted({word for token in tokenizer.get_vocab() if (word := token.lstrip("Ġ▁")).isalpha()})
     special = tokenizer.all_special_tokens  # label tokens are among them
 
     def make() -> list[str]:

@@ -52,12 +52,19 @@ def mean_of_pieces(embeddings: torch.Tensor, tokenizer: MultiLabelTokenizer, tex
     """
     options = []  # for each text, its word pieces without and with punctuation
     for text in texts:
-        whole = tokenizer(text, add_special_tokens=False)["input_ids"] or [tokenizer.unk_token_id]  # a lone accent
-        words = tokenizer(_without_punctuation(text), add_special_tokens=False)["input_ids"]
+        whole = _pieces(text, tokenizer) or [tokenizer.unk_token_id]  # a lone accent
+        words = _pieces(_without_punctuation(text), tokenizer)
         options.append((tuple(words or whole), whole))
     counts = Counter(words for words, _ in options)
     chosen = [list(words) if counts[words] == 1 else whole for words, whole in options]
     return _make_distinct(torch.stack([embeddings[pieces].mean(dim=0) for pieces in chosen]))
+
+
+def _pieces(text: str, tokenizer: MultiLabelTokenizer) -> list[int]:
+    """Return the word pieces of a text, as they are within a sentence: byte-level ones depend on the space before."""
+    words = text.split()
+    ids: list[int] = tokenizer(" " + " ".join(words), add_special_tokens=False)["input_ids"] if words else []
+    return ids
 
 
 @torch.no_grad()

@@ -370,7 +370,8 @@ class BertForMultiLabelLabelTokens(MultiLabelPreTrainedModel):
         self.num_labels = len(self.config.label_names)
         self.config.label_token_ids = list(tokenizer.label_token_ids)
         # Some vocabularies are padded, so the matrix may already have rows for the label tokens.
-        self.resize_token_embeddings(max(len(tokenizer), self.config.vocab_size), mean_resizing=False)
+        rows_needed = max(len(tokenizer), *(number + 1 for number in tokenizer.label_token_ids))
+        self.resize_token_embeddings(max(rows_needed, self.config.vocab_size), mean_resizing=False)
         # Of all labels, so that a new one starts differently from a known one of the same words.
         texts = label_texts(self.config.label_names, descriptions or {})
         if self.config.encodes_text_separately:

@@ -111,7 +111,8 @@ class MultiLabelScorer:
             return self.tokenizer.token_ids(texts, pairs, max_length)
         # A stock tokenizer, which a model that classifies from [CLS] takes.
         truncation = {"truncation": max_length is not None, "max_length": max_length, "verbose": False}
-        encoded = self.tokenizer(list(texts), pairs and list(pairs), return_attention_mask=False, **truncation)
+        asked = {"return_token_type_ids": True, "return_attention_mask": False}
+        encoded = self.tokenizer(list(texts), pairs and list(pairs), **asked, **truncation)
         return encoded["input_ids"], encoded["token_type_ids"]
 
     def logits_of_tokens(

@@ -1,22 +1,23 @@
 # Copyright 2026 The bert-multilabel authors. Licensed under the Apache License, Version 2.0.
-"""Tokenizer of a multi-label BERT: adds one label token per label to the text, and marks them in `label_mask`."""
+"""Tokenizer of a multi-label model: adds one label token per label to the text, and marks them in `label_mask`."""
 
 import copy
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import zip_longest
-from typing import Any
+from itertools import islice, zip_longest
+from typing import Any, cast
 
 import torch
 from tokenizers import AddedToken, Encoding, Tokenizer
 from tokenizers.normalizers import BertNormalizer
-from tokenizers.processors import TemplateProcessing
-from transformers import BatchEncoding, BertTokenizer
+from transformers import AutoTokenizer, BatchEncoding, BertTokenizer, PreTrainedTokenizerBase
+from transformers.models.auto.tokenization_auto import get_tokenizer_config
 
 from .configuration_multilabel import MultiLabelConfig, check_new_labels, check_strategy, read_label_names
 from .errors import MultiLabelError
 from .hub_readme import PushedInParts
+from .input_template import InputTemplate, keep_texts_from_special_tokens
 
 _NORMALIZER_FIELDS = {
     "do_lower_case": "lowercase",
@@ -25,20 +26,23 @@ _NORMALIZER_FIELDS = {
 }
 # A pair is cut before it is tokenized if both texts have more characters than this times `max_length`.
 _CUT_FACTOR = 4
+_CUT_TRIALS = 8  # places where to cut it
 _SURROGATE = re.compile("[\ud800-\udfff]")
+_OWN = ("label_names", "strategy")  # arguments that no other tokenizer has
 _FOREIGN, _USE_OWN = "The tokenizer does not belong to the model", "Use the tokenizer saved with the model."
 
 
 class MultiLabelTokenizer(PushedInParts, BertTokenizer):
-    """A `BertTokenizer` that knows the labels of its model.
+    """The tokenizer of a backbone, which also knows the labels of its model.
 
-    With strategy `"cls"` it encodes as BERT's own: `[CLS] text [SEP]`, `[CLS] text [SEP] pair [SEP]`. With
-    `"label_tokens"` it registers the special tokens `[OPINION1]` ... `[OPINIONL]`, inserts all of them before the
-    last `[SEP]`, in label order and with the token type of the preceding segment, and adds `label_mask` to its
-    output: 1 at the L label tokens, 0 elsewhere. Truncation never removes a label token. In a text, `[OPINION1]` and
-    `[SEP]` are plain characters.
+    With strategy `"cls"` it encodes as the backbone's own; for BERT `[CLS] text [SEP]`, `[CLS] text [SEP] pair [SEP]`.
+    With `"label_tokens"` it registers the special tokens `[OPINION1]` ... `[OPINIONL]`, inserts all of them before the
+    last separator, in label order and with the token type of the preceding segment, and adds `label_mask` to its
+    output: 1 at the L label tokens, 0 elsewhere. Truncation never removes a label token. In a text, `[OPINION1]`,
+    `[SEP]` and `</s>` are plain characters.
 
-    Build one from any BERT checkpoint: `MultiLabelTokenizer.from_pretrained(path, label_names=[...], strategy=...)`.
+    Build one from any checkpoint: `MultiLabelTokenizer.from_pretrained(path, label_names=[...], strategy=...)`. The
+    tokenizer may be of any kind (WordPiece, byte-level BPE, unigram) that the tokenizers library runs.
 
     Args:
         vocab: Path of a `vocab.txt`, or a mapping from token to id; not needed if a `tokenizer.json` is loaded.
@@ -47,8 +51,9 @@ class MultiLabelTokenizer(PushedInParts, BertTokenizer):
         **kwargs: Other arguments of `BertTokenizer`.
 
     Raises:
-        MultiLabelError: If the strategy is unknown, or label names or a vocabulary are missing or invalid. In calls,
-            if `max_length` leaves no room for text, for `split_special_tokens=False`, or for a lone surrogate.
+        MultiLabelError: If the strategy is unknown, label names or a vocabulary are missing or invalid, or the special
+            tokens around a text are unknown. In calls, if `max_length` leaves no room for text, for
+            `split_special_tokens=False`, or for a lone surrogate.
     """
 
     def __init__(
@@ -68,31 +73,72 @@ class MultiLabelTokenizer(PushedInParts, BertTokenizer):
         self.label_token_ids: list[int] = []
         # Otherwise a text that spells a special token would add one.
         kwargs["split_special_tokens"] = True
+        if file := kwargs.pop("tokenizer_file", None):
+            kwargs.setdefault("tokenizer_object", _load_backend(file))
         super().__init__(vocab=vocab, label_names=label_names, strategy=strategy, **kwargs)
+        self._keep_template(kwargs.get("tokenizer_object"))
+        keep_texts_from_special_tokens(self.backend_tokenizer)
         self._align_normalizer(kwargs)
         if strategy == "label_tokens":
             self._register_label_tokens(len(label_names or []))
+
+    @classmethod
+    def from_pretrained(cls, path: Any, *inputs: Any, **kwargs: Any) -> "MultiLabelTokenizer":  # type: ignore[override]
+        """Load a tokenizer that this class saved, or make one of the tokenizer of any checkpoint.
+
+        Args:
+            path: A folder, or a name on the Hub.
+            *inputs: As in the base class.
+            **kwargs: Arguments of this class, and those of `AutoTokenizer.from_pretrained`. No code of the checkpoint
+                is run.
+
+        Raises:
+            MultiLabelError: If Transformers cannot load the checkpoint's tokenizer, or only one written in Python, or
+                it has no special tokens around each text; or as for the class.
+        """
+        source = _load_source(path, kwargs)
+        if source is not None and not isinstance(source, BertTokenizer):
+            return cls(**{**_settings_of(source, path), **{name: kwargs[name] for name in _OWN if name in kwargs}})
+        tokenizer: MultiLabelTokenizer = super().from_pretrained(path, *inputs, **kwargs)
+        if source is not None and "token_type_ids" not in source.model_input_names:  # a DistilBERT
+            backend = tokenizer.backend_tokenizer
+            backend.post_processor = InputTemplate.read(backend.post_processor).without_segments().as_post_processor()
+        return tokenizer
 
     @classmethod
     def convert_to_native_format(cls, trust_remote_code: bool = False, **kwargs: Any) -> dict[str, Any]:
         """Load a `tokenizer.json` with its own normalizer, without truncation and padding saved for other tasks."""
         # The base class would rebuild the backend from its vocabulary and lose the normalizer.
         if file := kwargs.pop("tokenizer_file", None):
-            backend = Tokenizer.from_file(file)
-            backend.no_truncation()
-            backend.no_padding()
-            return {**kwargs, "tokenizer_object": backend}
+            return {**kwargs, "tokenizer_object": _load_backend(file)}
         return dict(super().convert_to_native_format(trust_remote_code=trust_remote_code, **kwargs))
 
+    def _keep_template(self, source: Tokenizer | None) -> None:
+        """Keep the template of the backend that the base class was given, which it has replaced by BERT's."""
+        backend = self.backend_tokenizer
+        if source is not None and source.post_processor is not None:
+            backend.post_processor = source.post_processor
+        template = InputTemplate.read(backend.post_processor)
+        for name, number in (("cls_token", template.first_id), ("sep_token", template.last_id)):
+            if number != backend.token_to_id(getattr(self, name)):
+                raise MultiLabelError(
+                    f"{name} is {getattr(self, name)!r}, but the inputs of this tokenizer begin with "
+                    f"{backend.id_to_token(template.first_id)!r} and end with "
+                    f"{backend.id_to_token(template.last_id)!r}: pass {name}"
+                )
+
     def _align_normalizer(self, arguments: dict[str, Any]) -> None:
-        """Set the normalizer to the arguments, and other attributes to the values of `tokenizer.json`."""
+        """Set BERT's normalizer to the arguments, and other attributes to the values of `tokenizer.json`."""
         normalizer = self.backend_tokenizer.normalizer
-        if isinstance(normalizer, BertNormalizer):
-            for argument, field in _NORMALIZER_FIELDS.items():
-                if argument in arguments:
-                    setattr(normalizer, field, arguments[argument])
-                setattr(self, argument, getattr(normalizer, field))
-            self.backend_tokenizer.normalizer = normalizer
+        if not isinstance(normalizer, BertNormalizer):
+            for argument in _NORMALIZER_FIELDS:  # would be saved, though nothing reads them
+                self.init_kwargs.pop(argument, None)
+            return
+        for argument, field in _NORMALIZER_FIELDS.items():
+            if argument in arguments:
+                setattr(normalizer, field, arguments[argument])
+            setattr(self, argument, getattr(normalizer, field))
+        self.backend_tokenizer.normalizer = normalizer
 
     def add_labels(self, names: Sequence[str]) -> None:
         """Append label tokens for new labels; `model.add_labels` calls this.
@@ -110,8 +156,7 @@ class MultiLabelTokenizer(PushedInParts, BertTokenizer):
         tokens = [f"[OPINION{number}]" for number in range(1, count + 1)]
         special = [AddedToken(token, special=True, normalized=False) for token in tokens]
         self.add_special_tokens({"extra_special_tokens": special}, replace_extra_special_tokens=False)
-        vocabulary = self.get_vocab()
-        self.label_token_ids = [vocabulary[token] for token in tokens]
+        self.label_token_ids = [cast(int, self.backend_tokenizer.token_to_id(token)) for token in tokens]
         self._label_token_id_set = frozenset(self.label_token_ids)
         self._put_before_last_sep(tokens)
         if "label_mask" not in self.model_input_names:
@@ -124,36 +169,42 @@ class MultiLabelTokenizer(PushedInParts, BertTokenizer):
         """
         tokenizer = copy.deepcopy(self)
         tokenizer.model_max_length -= len(self.label_token_ids)
+        tokenizer._put_before_last_sep([])
         tokenizer.label_token_ids = []
         tokenizer.model_input_names = [name for name in self.model_input_names if name != "label_mask"]
-        tokenizer._put_before_last_sep([])
         return tokenizer
 
     def _put_before_last_sep(self, tokens: list[str]) -> None:
-        cls, sep = self.cls_token, self.sep_token
-        labels = {segment: "".join(f"{token}:{segment} " for token in tokens) for segment in (0, 1)}
-        ids = [self.cls_token_id, self.sep_token_id, *self.label_token_ids]
-        self.backend_tokenizer.post_processor = TemplateProcessing(
-            single=f"{cls}:0 $A:0 {labels[0]}{sep}:0",
-            pair=f"{cls}:0 $A:0 {sep}:0 $B:1 {labels[1]}{sep}:1",
-            special_tokens=list(zip((cls, sep, *tokens), ids, strict=True)),
-        )
+        """Replace the label tokens in the template by these."""
+        backend = self.backend_tokenizer
+        own = {token for number in self.label_token_ids if (token := backend.id_to_token(number)) is not None}
+        template = InputTemplate.read(backend.post_processor).without_tokens(own)
+        backend.post_processor = template.with_tokens(
+            {token: cast(int, backend.token_to_id(token)) for token in tokens}
+        ).as_post_processor()
 
     def __call__(self, text: Any = None, text_pair: Any = None, *targets: Any, **kwargs: Any) -> BatchEncoding:
         """Tokenize as the base class does, and add `label_mask`; for errors see the class."""
         options = {**kwargs, **(kwargs.pop("tokenizer_kwargs", None) or {})}
         if options.get("split_special_tokens") is False:
             raise MultiLabelError("split_special_tokens=False would let a text add label tokens: leave it out")
-        if isinstance(text_pair, str) and not text_pair:
-            # The backend drops an empty pair of a single text, though not one in a batch. A space has no tokens.
-            text_pair = " "
         if text is not None:
             text, text_pair = self._check_room(text, text_pair, options)
         with _explained_surrogates([text, text_pair]):
-            encoding: BatchEncoding = super().__call__(text, text_pair, *targets, **options)
+            if isinstance(text, str) and text_pair == "":
+                encoding = self._call_with_empty_pair(text, *targets, **options)
+            else:
+                encoding = super().__call__(text, text_pair, *targets, **options)
         if self.label_token_ids and "input_ids" in encoding:
             self._add_label_mask(encoding)
         return encoding
+
+    def _call_with_empty_pair(self, text: str, *targets: Any, **options: Any) -> BatchEncoding:
+        # The base class drops an empty pair of a single text, though not one in a batch.
+        batch: BatchEncoding = super().__call__([text], [""], *targets, **options)
+        if options.get("return_tensors") is not None or options.get("return_overflowing_tokens"):
+            return batch
+        return BatchEncoding({name: rows[0] for name, rows in batch.items()}, batch.encodings)
 
     def token_ids(
         self, texts: Sequence[str], pairs: Sequence[str] | None = None, max_length: int | None = None
@@ -285,11 +336,19 @@ class MultiLabelTokenizer(PushedInParts, BertTokenizer):
         """Cut a text, or a list of words, between words so that at least `enough` tokens are left; count them."""
         words, count, is_left = encoding.word_ids, len(encoding), self.truncation_side == "left"
         positions = range(count - enough, 0, -1) if is_left else range(enough, count)
-        position = next((position for position in positions if words[position] != words[position - 1]), None)
-        if position is None:
-            return text, count
-        start = encoding.offsets[position][0] if isinstance(text, str) else words[position]
-        return (text[start:], count - position) if is_left else (text[:start], position)
+        kept = slice(-enough, None) if is_left else slice(enough)
+        between = (position for position in positions if words[position] != words[position - 1])
+        for position in islice(between, _CUT_TRIALS):
+            # Spaces belong to what follows, as in byte-level pieces.
+            place = encoding.offsets[position - 1][1] if isinstance(text, str) else words[position]
+            rest = text[place:] if is_left else text[:place]
+            alone = self.backend_tokenizer.encode(
+                rest, is_pretokenized=not isinstance(text, str), add_special_tokens=False
+            )
+            # Some tokenizers read a text differently without what was next to it.
+            if len(alone) >= enough and alone.ids[kept] == encoding.ids[kept]:
+                return rest, len(alone)
+        return text, count
 
 
 def check_tokenizer(tokenizer: Any, config: MultiLabelConfig) -> None:
@@ -313,6 +372,53 @@ def check_tokenizer(tokenizer: Any, config: MultiLabelConfig) -> None:
     size = len(tokenizer) if hasattr(tokenizer, "__len__") else 0
     if not size or (size > config.vocab_size and not is_unfinished):
         raise MultiLabelError(f"{_FOREIGN}: it has {size} tokens, the model {config.vocab_size}. {_USE_OWN}")
+
+
+def _load_source(path: Any, arguments: dict[str, Any]) -> PreTrainedTokenizerBase | None:
+    """Load the tokenizer of a checkpoint; None if this class saved it, or Transformers needs to be told its class."""
+    options = {name: value for name, value in arguments.items() if name not in _OWN}
+    if "_from_auto" in options or "strategy" in get_tokenizer_config(path, **options):
+        return None
+    options["trust_remote_code"] = False
+    try:
+        source: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(path, **options)
+    except OSError:  # no config.json
+        return None
+    except (ImportError, ValueError) as error:
+        raise MultiLabelError(
+            f"Transformers cannot load the tokenizer of {path}: {error} If it is a file of sentencepiece and not a "
+            "tokenizer.json, install sentencepiece"
+        ) from error
+    if not source.is_fast:
+        raise MultiLabelError(
+            f"the tokenizer of {path} is a {type(source).__name__}, which is written in Python and has no "
+            "tokenizer.json: labels can only be added to one that the tokenizers library runs"
+        )
+    return source
+
+
+def _settings_of(source: Any, path: Any) -> dict[str, Any]:
+    """Return the arguments of a tokenizer like that of a checkpoint, which is not a `BertTokenizer`."""
+    backend = source.backend_tokenizer
+    template = InputTemplate.read(backend.post_processor)
+    names = {name: getattr(source, name) for name in source.SPECIAL_TOKENS_ATTRIBUTES}
+    names["cls_token"], names["sep_token"] = map(backend.id_to_token, (template.first_id, template.last_id))
+    for name, usual in (("pad_token", "[PAD]"), ("unk_token", "[UNK]"), ("mask_token", "[MASK]")):
+        if names[name] is None and backend.token_to_id(usual) is not None:
+            names[name] = usual
+    if names["pad_token"] is None:
+        raise MultiLabelError(f"the tokenizer of {path} has no pad_token: name it in its tokenizer_config.json")
+    kept = ("model_max_length", "padding_side", "truncation_side", "extra_special_tokens", "add_prefix_space")
+    settings = {name: getattr(source, name) for name in kept}
+    return {**names, **settings, "tokenizer_object": backend, "name_or_path": str(path)}
+
+
+def _load_backend(file: str) -> Tokenizer:
+    """Load a `tokenizer.json`, without truncation and padding saved for other tasks."""
+    backend = Tokenizer.from_file(file)
+    backend.no_truncation()
+    backend.no_padding()
+    return backend
 
 
 @contextmanager

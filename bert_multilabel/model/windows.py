@@ -11,6 +11,7 @@ import torch
 from torch.nn.functional import logsigmoid
 
 from .errors import MultiLabelError
+from .input_template import InputTemplate
 from .tokenization_multilabel import MultiLabelTokenizer
 
 POOLINGS = ("max", "mean")
@@ -68,14 +69,14 @@ class Windows:
             MultiLabelError: If windows have no more room for text than the stride; NoRoom if because of a pair.
         """
         self.check_room(tokenizer, max_length)
+        template = InputTemplate.read(tokenizer.backend_tokenizer.post_processor)
         cut_ids, cut_types, counts = [], [], []
         for row, (ids, types) in enumerate(zip(input_ids, token_type_ids, strict=True)):
-            first_sep = ids.index(tokenizer.sep_token_id)  # no text has the id of [SEP] or of a label token
-            end = first_sep if first_sep < len(ids) - 1 else first_sep - len(tokenizer.label_token_ids)
-            spans = [(1, end)] if len(ids) <= max_length else self._spans(row, ids, end, tokenizer, max_length)
+            begin, end = text = template.find_text(ids)
+            spans = [text] if len(ids) <= max_length else self._spans(row, ids, text, tokenizer, max_length)
             for start, stop in spans:
-                cut_ids.append([*ids[:1], *ids[start:stop], *ids[end:]])
-                cut_types.append([*types[:1], *types[start:stop], *types[end:]])
+                cut_ids.append([*ids[:begin], *ids[start:stop], *ids[end:]])
+                cut_types.append([*types[:begin], *types[start:stop], *types[end:]])
             counts.append(len(spans))
         return cut_ids, cut_types, counts
 
@@ -88,19 +89,21 @@ class Windows:
             )
 
     def _spans(
-        self, row: int, ids: Sequence[int], end: int, tokenizer: MultiLabelTokenizer, max_length: int
+        self, row: int, ids: Sequence[int], text: tuple[int, int], tokenizer: MultiLabelTokenizer, max_length: int
     ) -> list[tuple[int, int]]:
-        """Return start and end of each window of one text, whose tokens are those from 1 to `end`."""
-        room = max_length - 1 - (len(ids) - end)
+        """Return start and end of each window of one text, whose own start and end are `text`."""
+        begin, end = text
+        room = max_length - begin - (len(ids) - end)
         if self.stride >= room:
             # It is the pair: `check_room` has checked the rest.
             pair = str(tokenizer.decode(list(ids[end + 1 :]), skip_special_tokens=True))
             raise NoRoom(
-                f"a text of {end - 1} tokens cannot be cut into windows of {max_length}: its pair, {pair[:40]!r}..., "
-                f"leaves room for {max(room, 0)} tokens of text: shorten it, or lower stride={self.stride}",
+                f"a text of {end - begin} tokens cannot be cut into windows of {max_length}: its pair, "
+                f"{pair[:40]!r}..., leaves room for {max(room, 0)} tokens of text: shorten it, or lower "
+                f"stride={self.stride}",
                 row,
             )
-        starts = range(1, end - self.stride, room - self.stride)
+        starts = range(begin, end - self.stride, room - self.stride)
         return [(start, min(start + room, end)) for start in starts]
 
     def pool(
