@@ -37,7 +37,8 @@ class CallArguments:
         return_all_scores: Return the scores of all labels, in label order; if False, of the predicted labels.
         top_k: Return only this many of these scores, the highest first. It does not change the predicted labels.
         stride: Read long texts in windows that overlap by this many tokens; by default they are cut off.
-        pooling: A label gets the `"max"` (default) or `"mean"` of its probabilities in all windows.
+        pooling: A label gets the `"max"` (default) or `"mean"` of its probabilities in all windows, before
+            calibration.
 
     Raises:
         MultiLabelError: If a value is invalid.
@@ -54,14 +55,12 @@ class CallArguments:
         _check_is_positive("top_k", self.top_k)
         if not isinstance(self.return_all_scores, bool):
             raise MultiLabelError(f"return_all_scores must be True or False, got {self.return_all_scores!r}")
-        if self.pooling is not None and self.stride is None:
-            raise MultiLabelError(f"pooling={self.pooling!r} is for windows over long texts: pass a stride, too")
         _ = self.windows  # checks its values
 
     @property
     def windows(self) -> Windows | None:
         """How to cut long texts into windows; None cuts them off."""
-        return None if self.stride is None else Windows(self.stride, self.pooling or "max")
+        return Windows.of(self.stride, self.pooling)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -136,7 +136,7 @@ class MultiLabelScorer:
         if windows is not None:
             input_ids, token_type_ids, counts = windows.cut(input_ids, token_type_ids, self.tokenizer, self.max_length)
             logits = self.logits_of_tokens(input_ids, token_type_ids, on_progress=on_progress)  # of all windows
-            return windows.pool(logits, counts, self.config.temperature)
+            return windows.pool(logits, counts)
         logits = torch.empty(len(input_ids), len(self.config.label_names))  # (N, L)
         padding, device = self.tokenizer.pad_token_id, self.model.device
         is_cast = self.precision == "bfloat16"

@@ -34,7 +34,8 @@ class Windows:
 
     Args:
         stride: By how many tokens of the text consecutive windows overlap, as in the tokenizers library.
-        pooling: A label gets the `"max"` or the `"mean"` of its probabilities in all windows.
+        pooling: A label gets the `"max"` or the `"mean"` of its probabilities in all windows, before calibration:
+            the temperature is that of pooled logits.
 
     Raises:
         MultiLabelError: If the stride is not a whole number from 0 up, or the pooling is unknown.
@@ -48,6 +49,13 @@ class Windows:
             raise MultiLabelError(f"stride must be a whole number of tokens from 0 up, got {self.stride!r}")
         if self.pooling not in POOLINGS:
             raise MultiLabelError(f"pooling must be one of {', '.join(map(repr, POOLINGS))}, got {self.pooling!r}")
+
+    @classmethod
+    def of(cls, stride: int | None, pooling: str | None) -> "Windows | None":
+        """Return the windows that two options ask for, None without a stride; refuse a pooling without one."""
+        if stride is None and pooling is not None:
+            raise MultiLabelError(f"pooling={pooling!r} is for windows over long texts: pass a stride, too")
+        return None if stride is None else cls(stride, pooling or POOLINGS[0])
 
     def cut(
         self, input_ids: _Ids, token_type_ids: _Ids, tokenizer: MultiLabelTokenizer, max_length: int
@@ -106,27 +114,22 @@ class Windows:
         starts = range(begin, end - self.stride, room - self.stride)
         return [(start, min(start + room, end)) for start in starts]
 
-    def pool(
-        self, logits: torch.Tensor, counts: Sequence[int], temperature: float | Sequence[float] = 1.0
-    ) -> torch.Tensor:
+    def pool(self, logits: torch.Tensor, counts: Sequence[int]) -> torch.Tensor:
         """Pool the logits of the windows of each text.
 
         Args:
             logits: (W, L), float32, of the windows of N texts, text by text.
             counts: The number of windows of each text, W in total.
-            temperature: That of the model's configuration, one or L.
 
         Returns:
             (N, L), float32: logits of the pooled probabilities, for `MultiLabelConfig.decide`.
         """
-        scale = torch.as_tensor(temperature, dtype=logits.dtype, device=logits.device)  # () or (L,)
         texts = logits.split(list(counts))  # (w, L) each
-        rows = [own[0] if len(own) == 1 else self._pool_text(own, scale) for own in texts]  # (L,) each
+        rows = [own[0] if len(own) == 1 else self._pool_text(own) for own in texts]  # (L,) each
         return torch.stack(rows) if rows else logits  # (N, L)
 
-    def _pool_text(self, logits: torch.Tensor, temperature: torch.Tensor) -> torch.Tensor:
+    def _pool_text(self, logits: torch.Tensor) -> torch.Tensor:
         if self.pooling == "max":
             return logits.amax(0)  # (w, L) -> (L,); probabilities rise with logits
         # The log-odds of the mean: log of the sum of p, minus log of the sum of 1 - p. Logs do not underflow.
-        scaled = logits / temperature  # (w, L)
-        return (logsigmoid(scaled).logsumexp(0) - logsigmoid(-scaled).logsumexp(0)) * temperature  # (L,)
+        return logsigmoid(logits).logsumexp(0) - logsigmoid(-logits).logsumexp(0)  # (w, L) -> (L,)

@@ -19,8 +19,8 @@ from bert_multilabel.data.examples import LoadedData, load_splits, load_texts
 from bert_multilabel.data.label_descriptions import read_label_descriptions
 from bert_multilabel.data.label_frequencies import LabelFrequencies
 from bert_multilabel.data.splitting import split_validation
-from bert_multilabel.data.tokenizing import Collator, encode_rows, longest_first
-from bert_multilabel.errors import MultiLabelError
+from bert_multilabel.data.tokenizing import Collator, cut_rows, encode_rows, longest_first
+from bert_multilabel.errors import DataError, MultiLabelError
 from bert_multilabel.evaluation.arguments import DecisionArguments
 from bert_multilabel.evaluation.decisions import AS_STORED, Decisions, TunedMetrics
 from bert_multilabel.evaluation.thresholds import Goal
@@ -31,6 +31,7 @@ from bert_multilabel.model.configuration_multilabel import MultiLabelConfig
 from bert_multilabel.model.modeling_multilabel import MultiLabelPreTrainedModel
 from bert_multilabel.model.scoring import scoring_tokenizer
 from bert_multilabel.model.tokenization_multilabel import MultiLabelTokenizer
+from bert_multilabel.model.windows import NoRoom
 from bert_multilabel.output_dir.checkpoints import read_results, trained_pair_column
 from bert_multilabel.utils.distributed import on_main, raise_on_all_ranks
 from bert_multilabel.utils.files import explain_write_errors
@@ -55,8 +56,8 @@ class Prepared:
         plan: What it does in its output folder; None if it does not train.
         data: The examples, without the stored training examples, whose tokens are enough.
         frequencies: Of the labels in the training examples; None without training.
-        encoded: The stored training and validation examples, tokenized.
-        order: (N,), int64, index in `data` of each tokenized validation example.
+        encoded: The stored training and validation examples, tokenized; the latter perhaps cut into windows.
+        order: (N,), int64, index in `data` of each evaluated validation example.
         model: The model to train or evaluate.
         tokenizer: Its tokenizer.
         adapters: The low-rank adapters to train instead of the encoder, if any.
@@ -92,7 +93,7 @@ class Prepared:
             train_dataset=train,
             eval_dataset=self.encoded.get("validation"),
             processing_class=self.tokenizer,
-            data_collator=Collator(reader, self.arguments.data.max_seq_length),
+            data_collator=Collator(reader, self.arguments.data.max_seq_length, args.windows, args.order_seed),
             compute_metrics=self.tuned_metrics,
             callbacks=callbacks if self.push is None else [*callbacks, self.push],
         )
@@ -360,21 +361,28 @@ def start_bias_from_frequencies(model: MultiLabelPreTrainedModel, frequencies: L
 def _encode(
     data: LoadedData, tokenizer: MultiLabelTokenizer, config: MultiLabelConfig, arguments: RunArguments
 ) -> tuple[dict[str, Dataset], np.ndarray]:
-    """Tokenize stored examples, and sort those for validation by length."""
+    """Tokenize stored examples, and sort those for validation, or their windows, by length."""
     reader, max_seq_length = scoring_tokenizer(tokenizer, config), arguments.data.max_seq_length
-    if arguments.training.windows is not None:
+    windows, encoded = arguments.training.windows, {}
+    if windows is not None:
         # Refuse them now, and not after training.
-        arguments.training.windows.check_room(reader, max_seq_length or reader.model_max_length)
-    encoded = {
-        name: encode_rows(split, reader, max_seq_length)
-        for name, split in data.splits.items()
-        if name != "test"  # tokenized while they are scored
-    }
+        windows.check_room(reader, max_seq_length or reader.model_max_length)
+    for name, split in data.splits.items():
+        if name == "test":  # tokenized while they are scored
+            continue
+        try:
+            encoded[name] = encode_rows(split, reader, max_seq_length, windows)
+        except NoRoom as error:
+            raise DataError(f"row {error.row + 1} of the {name} examples, {error}") from error
     if "validation" not in encoded:
         return encoded, np.arange(0)
+    evaluated = encoded["validation"]
+    if windows is not None:
+        evaluated = cut_rows(evaluated, reader, max_seq_length, windows)
     # The order does not change an evaluation, and equal lengths need no padding.
-    order = longest_first(encoded["validation"])
-    return {**encoded, "validation": encoded["validation"].select(order)}, order
+    order = longest_first(evaluated)
+    encoded["validation"] = evaluated.select(order)
+    return encoded, order if windows is None else np.arange(len(data.splits["validation"]))  # as they are pooled
 
 
 def _checked_trainer(prepared: Prepared, output_dir: Path) -> MultiLabelTrainer:

@@ -118,7 +118,7 @@ def _evaluate(prepared: Prepared, trainer: MultiLabelTrainer) -> dict[str, float
     prepared.tuned_metrics.is_final = True
     evaluated = trainer.evaluate()
     on_main(prepared.tuned_metrics.decisions).store(prepared.model.config)
-    return _report(trainer, "eval", {**evaluated, "eval_samples": len(prepared.encoded["validation"])})
+    return _report(trainer, "eval", {**evaluated, "eval_samples": len(prepared.order)})
 
 
 def _save(prepared: Prepared, model: MultiLabelPreTrainedModel, facts: RunFacts, output_dir: Path) -> None:

@@ -111,6 +111,8 @@ def _recipe(model_args: ModelArguments, trainer: MultiLabelTrainer) -> dict[str,
     }
     if args.weight_averaging:
         recipe["averaging"] = f"of the weights, decay {args.weight_averaging:g}; the better of both was kept"
+    if args.windows is not None:
+        recipe["long texts"] = f"read in windows that share {args.windows.stride} tokens, one per epoch in training"
     if model_args.lora_rank is not None:
         recipe["adapters"] = f"low-rank, of rank {model_args.lora_rank}, merged into the encoder"
     if model_args.label_descriptions is not None:

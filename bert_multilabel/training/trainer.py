@@ -11,9 +11,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import torch
 from accelerate.data_loader import DataLoaderShard
 from datasets import Dataset
+from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 from transformers import (
     EarlyStoppingCallback,
@@ -38,8 +40,9 @@ from transformers.trainer_utils import (
 )
 
 from bert_multilabel.data.examples import label_frequencies
-from bert_multilabel.data.tokenizing import lengths_of
+from bert_multilabel.data.tokenizing import Collator, lengths_of, texts_of
 from bert_multilabel.errors import DivergedError, FileError, MultiLabelError
+from bert_multilabel.evaluation.pooling import pool_windows
 from bert_multilabel.metrics import logits_and_references
 from bert_multilabel.model.modeling_multilabel import MODEL_CLASSES, MultiLabelPreTrainedModel, multi_label_loss
 from bert_multilabel.output_dir.atomic_save import (
@@ -75,14 +78,18 @@ class EpochSeededLengthSampler(LengthGroupedSampler):
         self.generator = torch.Generator().manual_seed(self.seed + epoch)
 
 
-def compute_on_main(compute_metrics: Callable[..., dict[str, float]]) -> Callable[..., dict[str, float]]:
+def compute_on_main(
+    compute_metrics: Callable[..., dict[str, float]], of_texts: Callable[[EvalPrediction], EvalPrediction]
+) -> Callable[..., dict[str, float]]:
     """Let the main process alone compute the metrics of an evaluation, for all processes.
 
-    The result has the loss over all annotated labels, too: Trainer's own, a mean of means, depends on the batches. It
-    raises a DivergedError if logits are NaN or infinite.
+    `of_texts` pools what was evaluated, if those were windows of texts. The result has the loss over all annotated
+    labels, too: Trainer's own, a mean of means, depends on the batches. It raises a DivergedError if logits are NaN or
+    infinite.
     """
 
-    def compute(prediction: EvalPrediction) -> dict[str, float]:
+    def compute(evaluated: EvalPrediction) -> dict[str, float]:
+        prediction = of_texts(evaluated)
         logits, labels = (torch.from_numpy(array) for array in logits_and_references(prediction))  # (N, L) each
         if bad := int((~logits.isfinite()).any(dim=1).sum()):
             raise DivergedError(
@@ -108,7 +115,7 @@ class MultiLabelTrainer(Trainer):
         super().__init__(*args, **kwargs)
         gets_logits = not self.args.batch_eval_metrics and self.preprocess_logits_for_metrics is None
         if self.compute_metrics is not None and gets_logits:
-            self.compute_metrics = compute_on_main(self.compute_metrics)
+            self.compute_metrics = compute_on_main(self.compute_metrics, self._of_texts)
         # Those of Transformers print every metric of every evaluation.
         self.remove_callback(PrinterCallback if self.args.disable_tqdm else ProgressCallback)
         self.add_callback(ShortPrinter if self.args.disable_tqdm else ShortProgress)
@@ -117,6 +124,7 @@ class MultiLabelTrainer(Trainer):
         self.add_callback(self._averaging)
         self._resumed: Path | None = None
         self._sampler: EpochSeededLengthSampler | None = None
+        self._texts: NDArray[np.int64] | None = None
         self._check_sharding()
 
     def _check_sharding(self) -> None:
@@ -189,13 +197,23 @@ class MultiLabelTrainer(Trainer):
 
     def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader[Any]:
         """Return the batches of all examples in their order; the options of training's order do not apply."""
+        self._texts = texts_of(self.eval_dataset if eval_dataset is None else eval_dataset)
         with self._with_arguments(train_sampling_strategy="sequential", dataloader_drop_last=False):
             return super().get_eval_dataloader(eval_dataset)
 
     def get_test_dataloader(self, test_dataset: Any) -> DataLoader[Any]:
         """Return the batches of all examples in their order, as `get_eval_dataloader` does."""
+        self._texts = texts_of(test_dataset)
         with self._with_arguments(train_sampling_strategy="sequential", dataloader_drop_last=False):
             return super().get_test_dataloader(test_dataset)
+
+    # Windows of long texts
+
+    def _of_texts(self, prediction: EvalPrediction) -> EvalPrediction:
+        """Pool the windows that were evaluated, if the examples are windows."""
+        if self._texts is None or self.args.windows is None:
+            return prediction
+        return pool_windows(prediction, self._texts, self.args.windows)
 
     # Training
 
@@ -243,11 +261,16 @@ class MultiLabelTrainer(Trainer):
         ignore_keys: list[str] | None = None,
         metric_key_prefix: str = "eval",
     ) -> EvalLoopOutput:
-        """Evaluate as Trainer does; in training, return the result of the better of the weights and their average."""
+        """Evaluate as Trainer does; in training, return the result of the better of the weights and their average.
+
+        The windows of a text count as one example.
+        """
         arguments = dataloader, description, prediction_loss_only, ignore_keys, metric_key_prefix
         evaluate = partial(super().evaluation_loop, *arguments)
         score = str(self.args.metric_for_best_model).removeprefix("eval_")
-        return self._averaging.evaluate_both(evaluate, score, bool(self.args.greater_is_better), metric_key_prefix)
+        greater_is_better = bool(self.args.greater_is_better)
+        output = self._averaging.evaluate_both(evaluate, score, greater_is_better, metric_key_prefix)
+        return output if self._texts is None else output._replace(num_samples=len(np.unique(self._texts)))
 
     def set_initial_training_values(self, args: TrainingArguments, dataloader: DataLoader[Any]) -> Any:
         """Compute the numbers of epochs and steps; no epoch if the run to resume is over."""
@@ -397,9 +420,11 @@ class _TrainingEvents(TrainerCallback):
             trainer._cpu_training.enter_context(cpu_training(model, is_alone=args.world_size <= 1))
 
     def on_epoch_begin(self, args: Any, state: TrainerState, control: Any, **kwargs: Any) -> None:
-        """Choose the order of the epoch: the loader that skips what was seen does not do it."""
+        """Choose the order and the windows of the epoch: the loader that skips what was seen does not do it."""
         if self._trainer._sampler is not None:
             self._trainer._sampler.set_epoch(int(state.epoch))
+        if isinstance(self._trainer.data_collator, Collator):
+            self._trainer.data_collator.epoch = int(state.epoch)
 
     def on_log(self, args: Any, state: TrainerState, control: Any, logs: Any = None, **kwargs: Any) -> None:
         """Refuse a damaged best checkpoint after training: this log is the last event before Trainer loads it."""

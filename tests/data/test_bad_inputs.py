@@ -483,8 +483,10 @@ def _(folder, backbone):
 
 @case
 def _(folder, backbone):
-    """script: windows with nothing to predict"""
-    script(folder, "--model_name_or_path", backbone, "--do_train", "--stride", 8)
+    """script: a pair that leaves windows no room in training"""
+    (folder / "train.csv").write_text(f"text,labels,pair\ngood,gift,a\n{'good ' * 99},gift,{'gift ' * 60}\n")
+    words = ("--train_file", folder / "train.csv", "--text_pair_column", "pair", "--stride", 8)
+    script(folder, "--model_name_or_path", backbone, "--do_train", *words)
 
 
 @case

@@ -166,9 +166,12 @@ def test_several_label_columns_are_a_list():
             [*TRAIN, "--do_eval", *SEARCH, "3", "--resume_from_checkpoint", "out/checkpoint-2"],
             "--hyperparameter_search 3 and --resume_from_checkpoint out/checkpoint-2 exclude each other",
         ),
-        ([*TRAIN, "--stride", "8"], "--stride 8 is for --do_predict: add it, or drop --stride"),
-        ([*TRAIN, "--do_predict", "--pooling", "mean"], "--pooling mean is for windows over long texts: add --stride"),
-        ([*TRAIN, "--do_predict", "--stride", "-1"], "stride must be a whole number of tokens from 0 up, got -1"),
+        ([*TRAIN, "--pooling", "mean"], "pooling='mean' is for windows over long texts: pass a stride, too"),
+        (
+            [*TRAIN, *"--stride 8 --dataloader_num_workers 1 --dataloader_persistent_workers true".split()],
+            "--stride 8 reads other windows in each epoch, .*: drop --dataloader_persistent_workers",
+        ),
+        ([*TRAIN, "--stride", "-1"], "stride must be a whole number of tokens from 0 up, got -1"),
         ([*TRAIN, "--card_examples", "2"], "--card_examples 2 are of the validation data: add --do_eval"),
         ([*TRAIN, "--do_eval", "--card_examples", "-1"], "--card_examples must be 0 or more, got -1"),
         (

@@ -26,8 +26,10 @@ def test_resuming_from_a_named_checkpoint_checks_it(backbone, files, tmp_path):
         run_script(**common, output_dir=tmp_path / "out", resume_from_checkpoint=tmp_path / "checkpoint-2")
 
 
-def test_a_named_checkpoint_is_gone_on_from(backbone, files, tmp_path):
+@pytest.mark.parametrize("windows", [{}, {"max_seq_length": 12, "stride": 2}])
+def test_a_named_checkpoint_is_gone_on_from(backbone, files, tmp_path, windows):
     common = {"model_name_or_path": backbone, "train_file": files["train"], "do_train": True, "save_total_limit": 5}
+    common |= windows
     run_script(**common, output_dir=tmp_path / "whole", num_train_epochs=2)
     results = run_script(
         **common,

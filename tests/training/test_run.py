@@ -15,8 +15,11 @@ from bert_multilabel.errors import MultiLabelError
 from bert_multilabel.hub.model_card import plain
 from bert_multilabel.loading import load_trained
 from bert_multilabel.model import configuration_multilabel
+from bert_multilabel.model.scoring import MultiLabelScorer
+from bert_multilabel.model.windows import POOLINGS, Windows
 from bert_multilabel.output_dir.checkpoints import read_run
 from bert_multilabel.training.arguments import parse_arguments
+from bert_multilabel.training.prepare import prepare_run
 from bert_multilabel.training.run import run
 from tests.conftest import LABELS, make_rows, mark_unfinished
 
@@ -29,11 +32,15 @@ CONTRACT_FILES = {
 }
 
 
-def run_script(**arguments):
+def arguments_of(**arguments):
     words = []
     for name, value in {"use_cpu": True, "disable_tqdm": True, **arguments}.items():
         words += [f"--{name}", *([str(part) for part in value] if isinstance(value, list) else [str(value)])]
-    return run(parse_arguments(words))
+    return parse_arguments(words)
+
+
+def run_script(**arguments):
+    return run(arguments_of(**arguments))
 
 
 def read_jsonl(path):
@@ -544,6 +551,43 @@ def test_long_rows_are_predicted_in_windows_on_request(trained, tmp_path):
     with pytest.raises(ValueError, match="stride=60 must be less than "):
         predict("refused", stride=60, max_seq_length=30)
     assert not (tmp_path / "refused").exists()
+
+
+@pytest.mark.parametrize("pooling", POOLINGS)
+def test_an_evaluation_reads_the_windows_that_a_prediction_reads(backbone, files, tmp_path, pooling):
+    long = tmp_path / "long.jsonl"
+    rows = read_jsonl(Path(files["train"]))
+    long.write_text(
+        "\n".join(json.dumps({**row, "text": " ".join([row["text"]] * (1 + n % 5))}) for n, row in enumerate(rows))
+    )
+    common = {"validation_file": long, "do_eval": True, "stride": 3, "pooling": pooling, "max_seq_length": 14}
+    common |= {"test_file": long, "do_predict": True, "min_labels": 1, "per_device_eval_batch_size": 7}
+    results = run_script(
+        model_name_or_path=backbone,
+        train_file=files["train"],
+        do_train=True,
+        output_dir=tmp_path / "out",
+        learning_rate=1e-3,
+        **common,
+    )
+    # With the temperature that was fitted to it.
+    assert load_trained(tmp_path / "out")[0].config.temperature != 1
+    assert results["eval_samples"] == results["test_samples"] == len(rows)
+    assert results["eval_loss"] == pytest.approx(results["test_loss"], abs=1e-5)
+
+    del common["min_labels"]
+    prepared, trainer = prepare_run(
+        arguments_of(model_name_or_path=tmp_path / "out", output_dir=tmp_path / "again", **common)
+    )
+    assert len(prepared.encoded["validation"]) > len(rows)
+    trainer.evaluate()
+    tuned = prepared.tuned_metrics.tuned
+    predicted = [list(row["scores"].values()) for row in read_jsonl(tmp_path / "out" / "predictions.jsonl")]
+    torch.testing.assert_close(torch.tensor(tuned.probabilities), torch.tensor(predicted), atol=1e-5, rtol=0)
+    logits = MultiLabelScorer(*load_trained(tmp_path / "out"), max_length=14).logits(
+        prepared.data.splits["validation"]["text"], windows=Windows(3, pooling)
+    )
+    torch.testing.assert_close(torch.tensor(tuned.logits), logits, atol=1e-5, rtol=0)
 
 
 def test_the_loss_is_of_the_run_and_not_of_the_model(backbone, files, tmp_path):

@@ -81,6 +81,34 @@ def test_the_data_seed_decides_on_the_order(backbone, tmp_path):
     assert order("--seed 1") == order("--seed 2 --data_seed 1") != order("--seed 2")
 
 
+@pytest.mark.parametrize("resumed", [False, True])
+def test_each_epoch_reads_other_windows(backbone, tmp_path, resumed):
+    words = (
+        "--stride 0 --num_train_epochs 3 --per_device_train_batch_size 3 --save_strategy epoch --save_total_limit 3"
+    )
+    _, reader = from_backbone(backbone, LABELS, "cls")
+    rows = Dataset.from_dict({"text": ["a b c d", "k l m n", "good"], "labels": PARTLY[:3]})
+    epochs = []
+
+    def train(checkpoint=None):
+        trainer = make_trainer(backbone, tmp_path, words)
+        trainer.train_dataset = encode_rows(rows, reader, 4, trainer.args.windows)
+        trainer.data_collator = Collator(reader, 4, trainer.args.windows)
+        trainer.training_step = lambda model, inputs, *args: (
+            epochs.append(sorted(reader.batch_decode(inputs["input_ids"], skip_special_tokens=True))),
+            MultiLabelTrainer.training_step(trainer, model, inputs, *args),
+        )[1]
+        trainer.train(checkpoint)
+
+    train()
+    if resumed:
+        del epochs[1:]
+        train(str(tmp_path / "checkpoint-1"))
+    assert epochs[0] == epochs[2] != epochs[1]
+    for one, two in zip(epochs[0], epochs[1], strict=True):
+        assert {one, two} in ({"a b", "c d"}, {"k l", "m n"}, {"good"})
+
+
 @pytest.mark.parametrize("loader", ["get_eval_dataloader", "get_test_dataloader"])
 def test_an_evaluation_has_the_order_of_its_examples(backbone, tmp_path, loader):
     trainer = make_trainer(backbone, tmp_path, "--per_device_eval_batch_size 3")

@@ -102,10 +102,13 @@ class MultiLabelTrainingArguments(TrainingArguments):
         choices=PRECISIONS,
     )
     stride: int | None = option(
-        "Read long texts in --do_predict in windows that share this many tokens. Default: texts are truncated."
+        "Read long texts in windows that share this many tokens: all of them in evaluation and prediction, one per "
+        "epoch in training. Default: texts are truncated."
     )
     pooling: str | None = option(
-        "With --stride: the probability of a label is the max or mean over windows. Default: max.", choices=POOLINGS
+        "With --stride: the probability of a label, before calibration, is the max or mean over windows. Default: "
+        "max.",
+        choices=POOLINGS,
     )
     early_stopping_patience: int | None = option("Stop after this many evaluations without a better one.")
     hyperparameter_search: int | None = option(
@@ -148,8 +151,8 @@ class MultiLabelTrainingArguments(TrainingArguments):
 
     @property
     def windows(self) -> Windows | None:
-        """How long texts are split into windows in prediction; None: they are truncated."""
-        return None if self.stride is None else Windows(self.stride, self.pooling or "max")
+        """How long texts are split into windows; None: they are truncated."""
+        return Windows.of(self.stride, self.pooling)
 
     @property
     def named_checkpoint(self) -> Path | None:
@@ -178,10 +181,11 @@ class MultiLabelTrainingArguments(TrainingArguments):
             raise MultiLabelError("--report is about an evaluation: add --do_eval")
         if self.report:
             check_installed("--report", "report")
-        if self.windows is not None and not self.do_predict:
-            raise MultiLabelError(f"--stride {self.stride} is for --do_predict: add it, or drop --stride")
-        if self.stride is None and self.pooling is not None:
-            raise MultiLabelError(f"--pooling {self.pooling} is for windows over long texts: add --stride, or drop it")
+        if self.windows is not None and self.do_train and self.dataloader_persistent_workers:
+            raise MultiLabelError(
+                f"--stride {self.stride} reads other windows in each epoch, which persistent workers would not see: "
+                "drop --dataloader_persistent_workers"
+            )
 
     def _settle_best(self) -> None:
         """Load the best checkpoint at the end if each evaluation is saved; refuse it if that one may be missing."""
