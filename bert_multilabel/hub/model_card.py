@@ -8,6 +8,7 @@ import numpy as np
 from huggingface_hub import EvalResult, ModelCardData
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
+from bert_multilabel.backbones import FAMILIES
 from bert_multilabel.evaluation.bootstrap import CONFIDENCE, RESAMPLES, bootstrap_interval
 from bert_multilabel.evaluation.decisions import FOLDS, Tuned
 from bert_multilabel.evaluation.thresholds import Goal
@@ -57,6 +58,7 @@ def write_model_card(
         metadata=_metadata(title, facts, tuned, source).to_yaml(),
         title=title,
         config=config,
+        family=_family(config),
         facts=facts,
         tuned=tuned,
         usage=usage(facts.hub_name or ".", facts.has_pairs, where),
@@ -121,6 +123,12 @@ def _metadata(title: str, facts: RunFacts, tuned: Tuned | None, source: str) -> 
 def _goal(tuned: Tuned) -> str:
     goal = Goal.parse(tuned.arguments.threshold_goal)
     return f"the highest {_SCORES[goal.score]}" if goal.floor is None else f"a {goal.score} of at least {goal.floor:g}"
+
+
+def _family(config: MultiLabelConfig) -> str:
+    """Return the name of the backbone's family, "BERT" unless the configuration names another."""
+    family = FAMILIES.get(config.backbone_model_type or "bert")
+    return str(config.backbone_model_type) if family is None else family.title
 
 
 def _labels(config: MultiLabelConfig, facts: RunFacts, tuned: Tuned | None) -> list[dict[str, Any]]:

@@ -14,6 +14,7 @@ from transformers import EarlyStoppingCallback, PreTrainedConfig, SchedulerType,
 from transformers.training_args import OptimizerNames
 from transformers.utils import logging
 
+from bert_multilabel.backbones import check_backbone, check_head, head_label_names
 from bert_multilabel.data.arguments import DataArguments
 from bert_multilabel.data.examples import LoadedData, load_splits, load_texts
 from bert_multilabel.data.label_descriptions import read_label_descriptions
@@ -77,6 +78,11 @@ class Prepared:
     tuned_metrics: TunedMetrics
     push: HubPush | None
 
+    @property
+    def is_conversion(self) -> bool:
+        """Whether the model is a stranger's classifier that is not trained, but stored as a model of this package."""
+        return self.arguments.model.keep_head and not self.arguments.training.do_train
+
     def make_trainer(self, **settings: Any) -> MultiLabelTrainer:
         """Make a trainer of a `model` or `model_init`, and `args`."""
         args = self.arguments.training
@@ -120,9 +126,7 @@ def prepare_run(arguments: RunArguments) -> tuple[Prepared, MultiLabelTrainer]:
         pair_column = trained_pair_column(Path(arguments.model.model_name_or_path))
         arguments = arguments._replace(data=replace(arguments.data, text_pair_column=pair_column))
     is_ours = saved.model_type == MultiLabelConfig.model_type
-    data = load_run_data(
-        arguments.data, args, saved.label_names if is_ours and not arguments.model.add_labels else None
-    )
+    data = load_run_data(arguments.data, args, _known_labels(arguments, saved))
     teaching = prepare_teaching(arguments, data)
     data = choose_examples(data, arguments.data, args)
     # Examples to train on have labels, and a trained model has its own, so there are always names.
@@ -135,7 +139,7 @@ def prepare_run(arguments: RunArguments) -> tuple[Prepared, MultiLabelTrainer]:
         plan = on_main(lambda: plan_run(output_dir, deciding, args.overwrite_output_dir, args.named_checkpoint))
     names = model.config.label_names  # added labels come last
     frequencies = data.ordered_as(names).frequencies if args.do_train else None
-    if frequencies is not None and not is_ours:
+    if frequencies is not None and not is_ours and not arguments.model.keep_head:
         start_bias_from_frequencies(model, frequencies)
     adapters = None if arguments.model.lora_rank is None else add_adapters(model, arguments.model.lora_rank)
     if teaching is not None:
@@ -177,14 +181,35 @@ def _read_saved(model_args: ModelArguments, do_train: bool) -> PreTrainedConfig:
         return saved
     if model_args.add_labels:
         raise MultiLabelError("--add_labels needs --do_train: labels that were never trained cannot be predicted")
-    if saved.model_type != MultiLabelConfig.model_type:
+    if saved.model_type != MultiLabelConfig.model_type and not model_args.keep_head:
         raise MultiLabelError(
             f"{model_args.model_name_or_path} is a {saved.model_type!r} model that was never trained on labels: "
-            "add --do_train, or give the folder of a trained model"
+            "add --do_train, or give the folder of a trained model. --keep_head keeps the classifier of a checkpoint"
         )
     if model_args.lora_rank is not None:
         raise MultiLabelError(f"--lora_rank {model_args.lora_rank} is for training: add --do_train, or drop it")
     return saved
+
+
+def _known_labels(arguments: RunArguments, saved: PreTrainedConfig) -> list[str] | None:
+    """Return the labels that the model to start from has already; None if the data has to name them."""
+    model_args = arguments.model
+    if saved.model_type == MultiLabelConfig.model_type:
+        return None if model_args.add_labels else saved.label_names
+    if not model_args.keep_head:
+        return None
+    check_backbone(model_args.model_name_or_path, saved)
+    check_head(model_args.model_name_or_path, saved)
+    names = head_label_names(saved)
+    if names is None and arguments.data.label_names_file is None:
+        raise MultiLabelError(
+            f"{model_args.model_name_or_path} does not name its {saved.num_labels} labels: give them in the order of "
+            "its logits with --label_names_file"
+        )
+    output_dir = Path(str(arguments.training.output_dir))
+    if not arguments.training.do_train and (output_dir / "config.json").exists():
+        raise MultiLabelError(f"--output_dir {output_dir} holds a model already: choose another folder")
+    return names
 
 
 def load_run_data(
@@ -301,10 +326,11 @@ def _build(
     return from_backbone(
         model_args.model_name_or_path,
         label_names,
-        str(model_args.strategy or getattr(saved, "strategy", "label_tokens")),
+        str(model_args.strategy or getattr(saved, "strategy", "cls" if model_args.keep_head else "label_tokens")),
         None if path is None else read_label_descriptions(path, label_names),
         model_args.add_labels,
         model_args.allow_pickle,
+        model_args.keep_head,
         **{name: value for name in names if (value := getattr(model_args, name)) is not None},
     )
 

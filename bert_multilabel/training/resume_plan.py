@@ -47,7 +47,7 @@ _FOLDERS = ("model_name_or_path", "dataset_name")
 _DECIDING = (
     # the model
     "model_name_or_path strategy label_attention label_layers classifier_dropout label_descriptions add_labels "
-    "lora_rank "
+    "keep_head lora_rank "
     # the data
     "train_file validation_file dataset_name dataset_config_name text_column text_pair_column label_column "
     "label_delimiter label_values name_text_columns join_lists one_label_per_line annotators use_suggestions "

@@ -29,7 +29,7 @@ from bert_multilabel.report.figures import Evaluation
 from bert_multilabel.report.html import write_report
 from bert_multilabel.utils.distributed import on_main, wait_for_file
 
-from .arguments import MultiLabelTrainingArguments, RunArguments
+from .arguments import RunArguments
 from .prepare import Prepared, prepare_run
 from .progress import summary
 from .resume_plan import ResumePlan
@@ -81,6 +81,9 @@ def _execute(prepared: Prepared, trainer: MultiLabelTrainer, output_dir: Path) -
     if frequencies is not None and is_main:
         facts = gather_facts(prepared, frequencies, trainer, seconds)
         _save(prepared, model, facts, output_dir)
+    elif prepared.is_conversion and is_main:
+        with atomic_model_save(output_dir) as folder:
+            _save_model(prepared, model, folder)
     if args.report and tuned is not None and is_main:
         _write_report(prepared, trainer, tuned, output_dir)
     if args.do_predict:
@@ -88,7 +91,7 @@ def _execute(prepared: Prepared, trainer: MultiLabelTrainer, output_dir: Path) -
     if is_main:
         if args.do_train:
             add_to_run(output_dir, finished=True)
-        _log_outputs(args, output_dir)
+        _log_outputs(prepared, output_dir)
         for warning in () if tuned is None else tuned.warnings():
             logger.warning(warning)
     if push is not None:
@@ -128,9 +131,13 @@ def _save(prepared: Prepared, model: MultiLabelPreTrainedModel, facts: RunFacts,
     if tuned is not None and tuned.is_cross_fitted:
         add_to_run(output_dir, **{TUNED_ON: fingerprint(tuned.labels)})
     with atomic_model_save(output_dir) as folder:
-        model.save_pretrained(folder)
-        prepared.tokenizer.save_pretrained(folder)
+        _save_model(prepared, model, folder)
         write_model_card(folder / "README.md", model.config, facts, tuned)
+
+
+def _save_model(prepared: Prepared, model: MultiLabelPreTrainedModel, folder: Path) -> None:
+    model.save_pretrained(folder)
+    prepared.tokenizer.save_pretrained(folder)
 
 
 def _write_report(prepared: Prepared, trainer: MultiLabelTrainer, tuned: Tuned, output_dir: Path) -> None:
@@ -167,9 +174,11 @@ def _report(trainer: MultiLabelTrainer, split: str, metrics: dict[str, float]) -
     return metrics
 
 
-def _log_outputs(args: MultiLabelTrainingArguments, output_dir: Path) -> None:
+def _log_outputs(prepared: Prepared, output_dir: Path) -> None:
+    args = prepared.arguments.training
+    has_model = args.do_train or prepared.is_conversion
     written = {
-        "model": args.do_train and "model.safetensors and what loads it",
+        "model": has_model and "model.safetensors and what loads it",
         "model card": args.do_train and "README.md",
         "scores": RESULTS_FILE,
         "report": args.report and ", ".join(REPORT_FILES),
@@ -177,7 +186,7 @@ def _log_outputs(args: MultiLabelTrainingArguments, output_dir: Path) -> None:
     }
     files = "; ".join(f"{what}: {name}" for what, name in written.items() if name)
     logger.info("written to %s: %s", output_dir, files)
-    if args.do_train:
+    if has_model:
         folder = shlex.quote(str(output_dir))
         logger.info("predict a file: bert-multilabel predict %s FILE --output_dir DIR", folder)
         logger.info("try the model on a page: bert-multilabel page %s", folder)

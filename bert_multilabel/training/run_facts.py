@@ -115,6 +115,8 @@ def _recipe(model_args: ModelArguments, trainer: MultiLabelTrainer) -> dict[str,
         recipe["long texts"] = f"read in windows that share {args.windows.stride} tokens, one per epoch in training"
     if model_args.lora_rank is not None:
         recipe["adapters"] = f"low-rank, of rank {model_args.lora_rank}, merged into the encoder"
+    if model_args.keep_head:
+        recipe["head"] = "started from that of the base model"
     if model_args.label_descriptions is not None:
         recipe["labels"] = "initialized from descriptions"
     return recipe

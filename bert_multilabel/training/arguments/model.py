@@ -14,7 +14,7 @@ class ModelArguments:
     """Which model to start from."""
 
     model_name_or_path: str = field(
-        metadata={"help": "A BERT checkpoint, or a trained model to train further or to predict with."}
+        metadata={"help": "A checkpoint of BERT or a relative; or a trained model, to train further or to predict."}
     )
     strategy: str | None = option(
         "Classify from [CLS], or from one token per label. Default: label_tokens, or that of the trained model.",
@@ -38,6 +38,11 @@ class ModelArguments:
     add_labels: bool = option(
         "Add labels after those of a trained model with label tokens. --label_names_file or the training data must "
         "name the model's own, too.",
+        False,
+    )
+    keep_head: bool = option(
+        "Keep the multi-label classifier of the checkpoint, with strategy cls. Without --do_train it is scored as it "
+        "is and written to --output_dir as a trained model.",
         False,
     )
     allow_pickle: bool = option(
