@@ -59,7 +59,7 @@ def test_what_the_readme_says_runs(tmp_path, backbone, monkeypatch, capsys):
         )
         forked.run(run_script, tmp_path, [*words, *extra], log=log)
     assert "stored in runs/opinions/config.json" in run_command("tune")
-    assert "Written to runs/exported: model.onnx, onnx_model.py" in run_command("export")
+    assert "model.onnx, onnx_model.py, parity.json, tokenizer.json\n" in run_command("export")
     assert "report.html" in run_command("report")
     assert "all words" in run_command("explain")
     predictions = (tmp_path / "runs" / "opinions" / "predictions.jsonl").read_text(encoding="utf-8").splitlines()

@@ -245,6 +245,13 @@ def multi_hot(examples: Dataset) -> NDArray[np.float32]:
     return hard_labels(np.concatenate(batches)) if batches else np.zeros((0, 0), np.float32)
 
 
+def label_batches(examples: Dataset | ExampleStream) -> Iterator[Any]:
+    """Yield the labels of clean examples in batches, (B, L) each, from 0 to 1; None, NaN or -100: not annotated."""
+    return (
+        _label_batches(iter(examples)) if isinstance(examples, ExampleStream) else column_batches(examples, "labels")
+    )
+
+
 def label_frequencies(examples: Dataset | ExampleStream) -> LabelFrequencies:
     """Count the labels of examples, which need not fit into memory."""
     if isinstance(examples, ExampleStream):

@@ -1,6 +1,5 @@
 """Reads label descriptions from a file."""
 
-import json
 from collections.abc import Container, Iterator
 from pathlib import Path
 from typing import Any
@@ -8,7 +7,8 @@ from typing import Any
 from bert_multilabel.errors import DataError
 
 from .formats.registry import open_file
-from .formats.sample import check_is_file, read_lines, take_sample
+from .formats.sample import check_is_file
+from .json_file import read_json_pairs
 from .spec import DataSpec
 from .table import Batch, Reader, RowsReader, located, raise_problems
 from .values import shorten, unknown_label
@@ -48,14 +48,7 @@ def _open(path: str) -> Reader:
 
 
 def _rows_of_object(path: str) -> list[dict[str, Any]]:
-    text = "".join(read_lines(path, take_sample(path, DataSpec()).encoding))
-    try:
-        # As pairs, which keep repeated names.
-        pairs = json.loads(text, object_pairs_hook=tuple)
-    except RecursionError as error:
-        raise DataError(f"{path}: broken JSON: nested too deeply") from error
-    except ValueError as error:
-        raise DataError(f"{path}: broken JSON: {error}") from error
+    pairs = read_json_pairs(path)
     if not isinstance(pairs, tuple):
         raise DataError(f'{path} must hold one object such as {{"gift": "..."}}, got a {type(pairs).__name__}')
     return [{"label": name, "description": description} for name, description in pairs]

@@ -7,6 +7,8 @@ import sys
 from collections.abc import Hashable, Sequence
 from typing import Any
 
+from numpy.typing import NDArray
+
 from bert_multilabel.errors import DataError
 
 _NOT_ANNOTATED = ("", "nan", "none", "null", "n/a", "na", "<na>", "-1", "-1.0", "-100", "-100.0")
@@ -98,6 +100,12 @@ def shorten(value: object, width: int = 80) -> str:
 def few(names: Sequence[str]) -> str:
     """Quote the first three names for a message, and count the others."""
     return ", ".join(map(shorten, names[:3])) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+def rows_text(numbers: Sequence[int] | NDArray[Any], shown: int = 10) -> str:
+    """List row numbers, such as "row 3" and "rows 3, 7, ..."."""
+    more = ", ..." if len(numbers) > shown else ""
+    return f"row{'s' * (len(numbers) > 1)} {', '.join(map(str, numbers[:shown]))}{more}"
 
 
 def unknown_label(name: str, label_names: list[str]) -> str:

@@ -9,6 +9,7 @@ from typing import Any, get_type_hints
 
 from bert_multilabel.data.arguments import ColumnArguments, DataArguments
 from bert_multilabel.data.sources import check_exists
+from bert_multilabel.data.values import rows_text
 from bert_multilabel.errors import MultiLabelError
 from bert_multilabel.loading import read_config, read_tokenizer
 from bert_multilabel.output_dir.checkpoints import trained_pair_column
@@ -17,7 +18,7 @@ from bert_multilabel.utils.files import write_json
 from bert_multilabel.utils.option_parser import OptionParser
 
 from .examine import Examination, LoadModel, examine
-from .findings import Finding, Severity, counted, rows_text
+from .findings import Finding, Severity, counted
 from .label_checks import LabelCount
 
 # The options that the doctor shares with run_multilabel.py.

@@ -131,9 +131,3 @@ def counted(number: int, message: str) -> str:
     singular, _, rest = message.partition("|")
     words, length = rest.split(" "), len(singular.split(" "))
     return " ".join([f"{number:,}", *([singular] if number == 1 else words[:length]), *words[length:]])
-
-
-def rows_text(numbers: Sequence[int] | NDArray[np.int64], shown: int = 10) -> str:
-    """List row numbers, such as "row 3" and "rows 3, 7, ..."."""
-    more = ", ..." if len(numbers) > shown else ""
-    return f"row{'s' * (len(numbers) > 1)} {', '.join(map(str, numbers[:shown]))}{more}"

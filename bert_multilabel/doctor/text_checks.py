@@ -8,9 +8,9 @@ from itertools import combinations, islice
 import numpy as np
 from numpy.typing import NDArray
 
-from bert_multilabel.data.values import is_number, shorten
+from bert_multilabel.data.values import is_number, rows_text, shorten
 
-from .findings import EXAMPLES, QUOTED, Finding, Severity, Split, rows_text
+from .findings import EXAMPLES, QUOTED, Finding, Severity, Split
 
 LEAK_ERROR_SHARE = 0.05  # a leak of a larger share of the validation or test rows distorts the scores
 OUTLIER_FACTOR = 5  # a text is an outlier if it is longer than this multiple of the 95th percentile

@@ -38,6 +38,10 @@ class DecisionArguments:
         "Predict at least this many labels for each example, the most probable ones first. Default: that of the "
         "model, 0 if it is new."
     )
+    label_rules: str | None = option(
+        'Rules that no decision breaks: a JSON file such as {"implies": {"pug": ["dog"]}, "exclusive": [["dog", '
+        '"cat"]]}; "" for none. Default: those of the model.'
+    )
 
     def __post_init__(self) -> None:
         if Goal.parse(self.threshold_goal).floor is not None and self.thresholds == "keep":

@@ -38,6 +38,7 @@ from bert_multilabel.utils.distributed import on_main, raise_on_all_ranks
 from bert_multilabel.utils.files import explain_write_errors
 
 from .arguments import ModelArguments, MultiLabelTrainingArguments, RunArguments
+from .label_rules import choose_rules, settle_rules
 from .lora import add_adapters
 from .resume_callback import ResumeCallback
 from .resume_plan import ResumePlan, deciding_arguments, plan_run
@@ -126,12 +127,16 @@ def prepare_run(arguments: RunArguments) -> tuple[Prepared, MultiLabelTrainer]:
         pair_column = trained_pair_column(Path(arguments.model.model_name_or_path))
         arguments = arguments._replace(data=replace(arguments.data, text_pair_column=pair_column))
     is_ours = saved.model_type == MultiLabelConfig.model_type
+    rules = choose_rules(arguments, getattr(saved, "label_rules", None))
     data = load_run_data(arguments.data, args, _known_labels(arguments, saved))
+    if rules is not None:
+        rules.warn_of_broken(data, arguments.data)
     teaching = prepare_teaching(arguments, data)
     data = choose_examples(data, arguments.data, args)
     # Examples to train on have labels, and a trained model has its own, so there are always names.
     model, tokenizer = _build(arguments.model, saved, data.label_names or [])
     _settle_pairs(model.config, data.pair_column, args)
+    settle_rules(model.config, rules)
     _settle_decisions(model.config, arguments)
     plan = None
     if args.do_train:
@@ -350,6 +355,7 @@ def _settle_decisions(config: MultiLabelConfig, arguments: RunArguments) -> None
     training_args, decision_args = arguments.training, arguments.decisions
     if not (training_args.do_train and training_args.do_eval):
         defaults = asdict(DecisionArguments())
+        defaults["label_rules"] = decision_args.label_rules  # nothing is fitted for them
         if asked := [(name, value) for name, value in asdict(decision_args).items() if value != defaults[name]]:
             raise MultiLabelError(
                 f"--{asked[0][0]} {asked[0][1]} is for thresholds fitted on validation data after training: add "

@@ -39,7 +39,7 @@ logger = logging.get_logger(__name__)
 # How long to train: may change when a run is resumed.
 LENGTH = ("num_train_epochs", "max_steps")
 # Options that name a file. Its content decides, not its path, so the record also holds its SHA-256.
-_FILES = ("train_file", "validation_file", "label_names_file", "label_descriptions", "unlabelled_file")
+_FILES = ("train_file", "validation_file", "label_names_file", "label_descriptions", "label_rules", "unlabelled_file")
 CONTENT = " (SHA-256)"
 # Options that may name a folder, which can be spelled in several ways.
 _FOLDERS = ("model_name_or_path", "dataset_name")
@@ -64,7 +64,7 @@ _DECIDING = (
     "weight_averaging hyperparameter_search fsdp deepspeed "
     # the best checkpoint
     "load_best_model_at_end metric_for_best_model greater_is_better early_stopping_patience threshold_goal thresholds "
-    "calibration min_labels"
+    "calibration min_labels label_rules"
 ).split()
 # What the refusals of a folder advise.
 _OTHERWISE = "choose another --output_dir, or replace it with --overwrite_output_dir"
@@ -85,7 +85,7 @@ def deciding_arguments(arguments: RunArguments, pair_column: str | None) -> dict
     values["text_pair_column"] = pair_column or ""  # as found: `trained_pair_column` reads it
     if len(values["text_column"] or ()) == 1:
         (values["text_column"],) = values["text_column"]
-    named = [name for name in _FILES if values[name] is not None]
+    named = [name for name in _FILES if values[name]]  # --label_rules "" names none
     hashes: dict[str, Any] = {name + CONTENT: content_digest(values[name]) for name in named}
     if (teachers := values["teacher"]) is not None:
         hashes["teacher" + CONTENT] = [*map(teacher_digest, teachers)]

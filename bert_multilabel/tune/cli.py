@@ -1,7 +1,7 @@
 """Tunes the decisions of a trained model on labeled examples: `python -m bert_multilabel.tune MODEL_DIR --file FILE`.
 
-Temperature, thresholds and `min_labels` go into the model's `config.json`, where every later use of the model finds
-them, and its card, `README.md`, is written again. The model must not have been trained on these examples.
+Temperature, thresholds, `min_labels` and label rules go into the model's `config.json`, where every later use of the
+model finds them, and its card, `README.md`, is written again. The model must not have been trained on these examples.
 """
 
 import copy
@@ -12,7 +12,8 @@ from pathlib import Path
 from transformers import EvalPrediction
 from transformers.utils import logging
 
-from bert_multilabel.cli.labelled_file import LabelledFile, score_labelled_file
+from bert_multilabel.cli.labelled_file import LabelledFile, ScoredFile, score_labelled_file
+from bert_multilabel.data.label_rules import parse_rules, read_rules_file, warn_of_broken
 from bert_multilabel.errors import MultiLabelError
 from bert_multilabel.evaluation.arguments import DecisionArguments
 from bert_multilabel.evaluation.decisions import MIN_EXAMPLES, Decisions, Tuned, fingerprint, tune
@@ -81,6 +82,7 @@ def tune_folder(model_dir: Path, source: LabelledFile, wanted: DecisionArguments
         raise MultiLabelError(f"{source.file} has {len(scored.rows)} examples: tuning needs at least {MIN_EXAMPLES}")
     config, examples = scored.config, fingerprint(scored.labels)
     run = read_run(model_dir)
+    _settle_rules(config, wanted.label_rules, scored, source.file)
     start = copy.copy(config)
     is_in_sample = run is not None and run.get(TUNED_ON) == examples
     if wanted.thresholds != "keep" and is_in_sample:
@@ -92,11 +94,22 @@ def tune_folder(model_dir: Path, source: LabelledFile, wanted: DecisionArguments
     if run is not None and tuned.is_cross_fitted:
         add_to_run(model_dir, **{TUNED_ON: examples})
     path = model_dir / "config.json"
-    write_json(path, {**json.loads(path.read_text(encoding="utf-8")), **asdict(tuned.decisions)})
+    fields = {**asdict(tuned.decisions), "label_rules": config.label_rules}
+    write_json(path, {**json.loads(path.read_text(encoding="utf-8")), **fields})
     scores = {"loss": scored.metrics["loss"], **tuned.scores, "samples": len(scored.rows)}
     write_results(model_dir, "eval", {f"eval_{name}": value for name, value in scores.items()})
     _write_card(model_dir / "README.md", config, tuned, Path(source.file).name)
     return TunedFolder(scored.metrics, after, is_in_sample, tuned)
+
+
+def _settle_rules(config: MultiLabelConfig, path: str | None, scored: ScoredFile, file: str) -> None:
+    """Put the rules of a file into the configuration, or drop those that it has, and name examples that break any."""
+    if path is not None:
+        config.label_rules = read_rules_file(path) if path else None
+    if config.label_rules is not None:
+        rules = parse_rules(config.label_rules, config.label_names, path or "config.json")
+        warn_of_broken(rules, file, [scored.labels], len(scored.labels))
+        logger.info(f"label rules: {config.describe_rules()}")
 
 
 def _write_card(path: Path, config: MultiLabelConfig, tuned: Tuned, source: str) -> None:

@@ -57,10 +57,9 @@ def train_and_predict(backbone, files, output_dir, **arguments):
         do_train=True,
         do_eval=True,
         do_predict=True,
-        num_train_epochs=12,
         learning_rate=3e-3,
         per_device_train_batch_size=8,
-        **arguments,
+        **{"num_train_epochs": 12, **arguments},
     )
 
 
@@ -290,6 +289,40 @@ def test_missing_validation_rows_are_split_off(backbone, files, tmp_path):
         num_train_epochs=1,
     )
     assert (results["train_samples"], results["eval_samples"]) == (48, 16)
+
+
+def test_rules_are_stored_and_obeyed_and_the_rows_that_break_them_named(backbone, files, tmp_path, caplog):
+    rules = {"implies": {"gift": ["good value"]}, "exclusive": [["good value", "too_expensive"]]}
+    (tmp_path / "rules.json").write_text(json.dumps(rules))
+    train_and_predict(
+        backbone, files, tmp_path / "out", num_train_epochs=3, label_rules=tmp_path / "rules.json", strategy="cls"
+    )
+    # Of each 8 rows, the fifth and seventh have a gift alone, and the fourth and last both of the exclusive labels.
+    assert (
+        f"{files['train']}: 32 of 64 examples break label rules: 'gift' implies 'good value' (16: rows 5, 7, 13"
+    ) in caplog.text
+    assert "at most one of 'good value' and 'too_expensive' (16: rows 4, 8" in caplog.text
+    assert f"{files['validation']}: " in caplog.text
+    assert json.loads((tmp_path / "out" / "config.json").read_text())["label_rules"] == rules
+    config = AutoConfig.from_pretrained(tmp_path / "out")
+    names = config.label_names
+    predicted = [[name in row["labels"] for name in names] for row in read_jsonl(tmp_path / "out/predictions.jsonl")]
+    assert not config.checked_rules.broken(predicted)
+    assert (
+        "Every set of labels that it predicts obeys 1 implication and 1 exclusive group"
+        in (tmp_path / "out" / "README.md").read_text()
+    )
+    decide = pipeline("multilabel-classification", model=str(tmp_path / "out"), trust_remote_code=True)
+    answers = decide([row["text"] for row in read_jsonl(Path(files["test"]))])
+    assert [[name in answer["labels"] for name in names] for answer in answers] == predicted
+    with pytest.raises(MultiLabelError, match="--label_rules '' becomes part of the model that is trained"):
+        run_script(
+            model_name_or_path=tmp_path / "out",
+            test_file=files["test"],
+            output_dir=tmp_path / "predicted",
+            do_predict=True,
+            label_rules="",
+        )
 
 
 def test_max_train_samples_limits_the_rows(backbone, files, tmp_path):

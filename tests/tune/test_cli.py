@@ -163,3 +163,19 @@ def test_misspelt_options_are_refused(model_dir, rows, capsys):
     with pytest.raises(SystemExit, match="2"):
         tune(model_dir, "--file", rows, "--goal", "macro_f1")
     assert "--goal" in capsys.readouterr().err
+
+
+def test_rules_are_stored_kept_and_dropped(model_dir, rows, tmp_path, caplog):
+    path = tmp_path / "rules.json"
+    path.write_text(json.dumps({"implies": {"gift": ["good value"]}}))
+    tune(model_dir, "--file", rows, "--label_rules", path)
+    assert "20 of 60 examples break label rules: 'gift' implies 'good value' (20: rows 3, 6" in caplog.text
+    stored = MultiLabelConfig.from_pretrained(model_dir)
+    assert stored.label_rules == {"implies": {"gift": ["good value"]}}
+    tune(model_dir, "--file", rows)
+    assert MultiLabelConfig.from_pretrained(model_dir).label_rules == stored.label_rules
+    tune(model_dir, "--file", rows, "--label_rules", "")
+    assert MultiLabelConfig.from_pretrained(model_dir).label_rules is None
+    path.write_text(json.dumps({"implies": {"present": ["good value"]}}))
+    with pytest.raises(ValueError, match=r"rules.json: label_rules name labels .* does not have: 'present'"):
+        tune(model_dir, "--file", rows, "--label_rules", path)
