@@ -102,6 +102,15 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 @pytest.fixture(scope="session")
+def families(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Folders with the tokenizer of each family of encoders."""
+    from tests.families import FAMILIES, save_tokenizer
+
+    root = tmp_path_factory.mktemp("families")
+    return {family: save_tokenizer(family, root / family) for family in FAMILIES}
+
+
+@pytest.fixture(scope="session")
 def backbone(checkpoints: dict[str, Path]) -> Path:
     return checkpoints["uncased"]
 

@@ -1,8 +1,9 @@
 """Explains predictions: how much each word of a text supports or opposes a label.
 
 The method is integrated gradients (https://arxiv.org/abs/1703.01365, equation 1) of the logit of the label, along the
-path on which the embeddings of all word pieces change from that of [PAD] to their own, while special tokens and label
-tokens stay. The attributions of the words add up to the change of the logit, apart from an error that is reported.
+path on which the embeddings of all word pieces change from that of the padding token to their own, while special
+tokens, label tokens and pieces of nothing but spaces stay. The attributions of the words add up to the change of the
+logit, apart from an error that is reported.
 
 Shapes: B batch, T tokens, W words, L labels, S labels that are explained, h heads, H hidden size.
 """
@@ -26,11 +27,14 @@ from bert_multilabel.utils.extras import check_installed
 STEPS = 32  # usually enough for an error below 1%
 # Tokens in a forward and backward pass: few enough for the cache of a CPU and the memory of any accelerator.
 TOKENS_PER_BATCH = 1024
+_JOINING = "\u200d\U0001f3fb\U0001f3fc\U0001f3fd\U0001f3fe\U0001f3ff"  # within one emoji: joiner, colours of skin
+# Scripts that have no spaces between words, by the beginning of the names of their letters: each piece is a word.
+_UNSPACED = ("CJK", "HIRAGANA", "KATAKANA", "THAI", "LAO", "KHMER", "MYANMAR", "TIBETAN")
 
 
 @dataclass(frozen=True)
 class Word:
-    """A word that the model has read; each punctuation mark and each Chinese character is one."""
+    """A word that the model has read; each punctuation mark is one, and each piece of Chinese, Japanese or Thai."""
 
     text: str  # as written in the input
     start: int  # index of its first character in the text or the second text
@@ -236,22 +240,51 @@ class Explainer:
 
 def find_words(encoding: Encoding, text: str, pair: str | None) -> tuple[list[Word], list[int]]:
     """Return the W words of an encoded input, and for each of its T tokens the index of its word, W if it has none."""
-    keys = list(zip(encoding.sequence_ids, encoding.word_ids, strict=True))  # (text, word in it) of each token
-    spans: dict[tuple[int | None, int | None], tuple[int, int]] = {}
-    for key, (start, end) in zip(keys, encoding.offsets, strict=True):
-        if key[1] is not None:
-            first, last = spans.get(key, (start, end))
-            spans[key] = min(first, start), max(last, end)
-    starts = {(sequence, start) for (sequence, _), (start, _) in spans.items()}
+    spans: list[tuple[int | None, int, int]] = []  # text, start and end of each word
+    indices: list[int | None] = []
+    last = None  # text and word of the token before
+    for sequence, word, (start, end) in zip(encoding.sequence_ids, encoding.word_ids, encoding.offsets, strict=True):
+        source = pair or "" if sequence else text
+        start, end = _without_spaces(source, start, end)
+        if word is None or start == end:
+            indices.append(None)
+            continue
+        if last is not None and last[0] == sequence and not _is_boundary(source, spans[-1][2], start, last[1] == word):
+            spans[-1] = sequence, min(spans[-1][1], start), max(spans[-1][2], end)
+        else:
+            spans.append((sequence, start, end))
+        indices.append(len(spans) - 1)
+        last = sequence, word
+    starts = {(sequence, start) for sequence, start, _ in spans}
     words = []
-    for (sequence, _), (start, end) in spans.items():
+    for sequence, start, end in spans:
         source = pair or "" if sequence else text
         # An accent that the tokenizer has removed from the last letter belongs to the word.
         while end < len(source) and unicodedata.category(source[end]) == "Mn" and (sequence, end) not in starts:
             end += 1
         words.append(Word(source[start:end], start, end, is_pair=sequence == 1))
-    indices = {key: index for index, key in enumerate(spans)}
-    return words, [indices.get(key, len(words)) for key in keys]
+    return words, [len(words) if index is None else index for index in indices]
+
+
+def _without_spaces(source: str, start: int, end: int) -> tuple[int, int]:
+    """Shorten a span by the spaces around it, which belong to byte-level and unigram pieces."""
+    piece = source[start:end]
+    start += len(piece) - len(piece.lstrip())
+    return start, start + len(piece.strip())
+
+
+def _is_boundary(source: str, end: int, start: int, is_one: bool) -> bool:
+    """Whether a word ends between two pieces, from `end` to `start`; `is_one`: they are one word to the tokenizer."""
+    if start < end:  # two pieces of one letter
+        return False
+    before, after = source[end - 1], source[start]
+    is_mark = unicodedata.category(after)[0] == "M"
+    if not is_one:  # byte-level tokenizers divide a letter from its accent
+        return not (is_mark and start == end)
+    if is_mark or after in _JOINING or before == _JOINING[0]:
+        return False
+    is_within = all(unicodedata.category(letter)[0] in "LMN" for letter in (before, after))
+    return not is_within or any(unicodedata.name(letter, "").startswith(_UNSPACED) for letter in (before, after))
 
 
 def check_text(name: str, text: Any) -> None:

