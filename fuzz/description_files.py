@@ -2,7 +2,7 @@
 
 from random import Random
 
-from bert_multilabel.data.label_descriptions import read_label_descriptions
+from bert_multilabel.data.label_files import read_label_descriptions
 from bert_multilabel.errors import DataError
 
 from .inputs import check_message, mutated_bytes, write

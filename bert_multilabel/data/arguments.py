@@ -83,6 +83,9 @@ class DataArguments(ColumnArguments):
     unlabelled_file: str | None = option(
         "File of more texts to train on, which the models of --teacher label; labels in it are not read."
     )
+    weight_column: str | None = option(
+        "Column of the weights of examples in training, numbers from 0 up. Default: all weigh the same."
+    )
     label_names_file: str | None = option(
         "Label names: one per line in order, or a table or JSON with ids. Default: those in the training data."
     )

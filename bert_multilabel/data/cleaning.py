@@ -1,4 +1,4 @@
-"""Turns the raw rows of one split into clean examples: text, pair, labels as numbers, and id."""
+"""Turns the raw rows of one split into clean examples: text, pair, labels as numbers, id and weight."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,12 +10,14 @@ import pyarrow as pa
 from datasets import Features, List, Value
 from numpy.typing import NDArray
 
+from bert_multilabel.errors import DataError
+
 from .columns import Columns
 from .folding import Fold, Rows, fold_annotators, fold_rows
 from .label_parser import LabelParser
 from .spec import DataSpec
 from .table import Batch, Reader, located, raise_problems
-from .values import BadValue, has_lone_surrogate, shorten, text_problem
+from .values import BadValue, as_weight, has_lone_surrogate, shorten, text_problem
 
 _ID_TYPES = {"str": "string", "int": "int64", "float": "float64"}
 
@@ -54,6 +56,8 @@ class Cleaner:
             features["labels"] = List(Value("float32"))
         if self.columns.id is not None:
             features["id"] = Value(_ID_TYPES.get(self.id_type, "string"))
+        if self.columns.weight is not None:
+            features["weight"] = Value("float32")
         return Features(features)
 
     def batches(self) -> Iterator[dict[str, Any]]:
@@ -97,6 +101,8 @@ class Cleaner:
         if (name := self.columns.id) is not None:
             columns["id"] = batch.columns.get(name) or [None] * size
             _check_ids(columns["id"], name, self.id_type, found)
+        if (name := self.columns.weight) is not None:
+            columns["weight"] = _weights(batch.columns.get(name) or [None] * size, name, found)
         rows = Rows(list(batch.numbers), columns, labels)
         if not found:
             return rows
@@ -159,6 +165,17 @@ def _is_valid(texts: list[str]) -> bool:
     """Whether texts can be stored as UTF-8."""
     joined = "".join(texts)
     return joined.isascii() or not has_lone_surrogate(joined)
+
+
+def _weights(cells: list[Any], column: str, found: dict[int, list[BadValue]]) -> list[float]:
+    """Return weights, rounded as they are stored."""
+    weights = np.zeros(len(cells), np.float32)
+    for index, cell in enumerate(cells):
+        try:
+            weights[index] = as_weight(cell)
+        except DataError as error:
+            found.setdefault(index, []).append(BadValue(str(error), column))
+    return list(weights.tolist())
 
 
 def _check_ids(ids: list[Any], column: str, id_type: str, found: dict[int, list[BadValue]]) -> None:

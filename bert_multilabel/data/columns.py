@@ -42,7 +42,13 @@ _ONE_TWO = ("1", "2", "")  # as SPSS writes yes and no
 _FLAG = re.compile(
     r"(is|has|was|needs)[_ ]|(verified|valid|checked|reviewed|duplicate|edited|deleted)$", re.IGNORECASE
 )
-_OPTIONS = {"text": "text_column", "pair": "text_pair_column", "labels": "label_column", "id": "id_column"}
+_OPTIONS = {
+    "text": "text_column",
+    "pair": "text_pair_column",
+    "labels": "label_column",
+    "id": "id_column",
+    "weight": "weight_column",
+}
 
 
 class LabelColumns(StrEnum):
@@ -62,6 +68,7 @@ class Columns:
         pair: The column of the second text.
         labels: The label columns; empty without labels.
         id: The column of identifiers.
+        weight: The column of weights in training.
         label_columns: What the label columns hold.
         label_names: The names of `labels` in the first split, where case may differ.
     """
@@ -70,14 +77,15 @@ class Columns:
     pair: str | None = None
     labels: list[str] = field(default_factory=list)
     id: str | None = None
+    weight: str | None = None
     label_columns: LabelColumns = LabelColumns.CELLS
     label_names: list[str] = field(default_factory=list)
 
     def by_role(self) -> dict[str, list[str]]:
         """Return the columns of each role; empty if there are none."""
-        found: dict[str, list[str | None]] = {"text": [*self.texts], "pair": [self.pair], "id": [self.id]}
-        found["labels"] = [*self.labels]
-        return {role: [name for name in found[role] if name is not None] for role in COMMON_COLUMNS}
+        found = {"text": [*self.texts], "pair": [self.pair], "labels": [*self.labels], "id": [self.id]}
+        found["weight"] = [self.weight]
+        return {role: [name for name in names if name is not None] for role, names in found.items()}
 
 
 def find_columns(table: Table, spec: DataSpec, labels_needed: bool = True) -> Columns:
@@ -95,28 +103,30 @@ def find_columns(table: Table, spec: DataSpec, labels_needed: bool = True) -> Co
     named = [_find_named(table, "text", name) for name in spec.text_columns]
     text = None if named else _find_text(table, spec)
     pair = None if spec.text_pair_column == "" else _find_column(table, "pair", spec.text_pair_column, spec)
-    row_id = _find_id(table, spec)
+    row_id, weight = _find_id(table, spec), _find_weight(table, spec)
     texts = named or ([text] if text is not None else [])
-    labels, kind = _find_labels(table, spec, {*texts, pair, row_id}, labels_needed)
+    labels, kind = _find_labels(table, spec, {*texts, pair, row_id, weight}, labels_needed)
     if not texts:
-        texts = _find_sentences(table, {pair, row_id, *labels})
+        texts = _find_sentences(table, {pair, row_id, weight, *labels})
     if (lists := [name for name in texts if table.facts(name).holds_lists_of_texts]) and not spec.join_lists:
         example = shorten(table.facts(lists[0]).example)
         raise DataError(f"{table.source}: column {lists[0]!r} holds lists of texts ({example}): pass --join_lists")
     if labels_needed and not labels:
-        labels, kind = _find_lists(table, {*texts, pair, row_id}), LabelColumns.CELLS
+        labels, kind = _find_lists(table, {*texts, pair, row_id, weight}), LabelColumns.CELLS
     if labels_needed and not labels:
-        others = {*texts, pair, row_id}
+        others = {*texts, pair, row_id, weight}
         offer = _offer_numbers(table, others) + _nested(table, others) + _headerless(table)
         raise DataError(f"{table.source}: no column looks like the labels: pass --label_column{_listed(table)}{offer}")
-    used = [column for column in (*texts, pair, row_id, *labels) if column is not None]
+    used = [column for column in (*texts, pair, row_id, weight, *labels) if column is not None]
     if repeated := [column for column, times in Counter(used).items() if times > 1]:
-        raise DataError(f"{table.source}: column {repeated[0]!r} cannot be two of text, pair, labels and id")
-    return Columns(texts=texts, pair=pair, labels=labels, id=row_id, label_columns=kind, label_names=labels)
+        raise DataError(f"{table.source}: column {repeated[0]!r} cannot be two of text, pair, labels, id and weight")
+    return Columns(
+        texts=texts, pair=pair, labels=labels, id=row_id, weight=weight, label_columns=kind, label_names=labels
+    )
 
 
 def columns_in_split(split: str, table: Table, columns: Columns, spec: DataSpec) -> Columns:
-    """Return the columns of one split; it may lack the id, and in test all labels, but no other column."""
+    """Return the columns of one split; only train needs the weight, none the id, test no labels."""
     texts = [_find_named(table, "text", name) for name in columns.texts]
     pair = None if columns.pair is None else _find_named(table, "pair", columns.pair)
     labels = columns.labels
@@ -124,7 +134,10 @@ def columns_in_split(split: str, table: Table, columns: Columns, spec: DataSpec)
         logger.info("%s has no labels", table.source)
         labels = []
     labels = [_find_named(table, "labels", name) for name in labels]
-    return replace(columns, texts=texts, pair=pair, labels=labels, id=_find_id(table, spec))
+    weight = None if split == "test" else _find_weight(table, spec)
+    if spec.weight_column is not None and split == "train" and weight is None:
+        raise missing_column(table, "weight", spec.weight_column)
+    return replace(columns, texts=texts, pair=pair, labels=labels, id=_find_id(table, spec), weight=weight)
 
 
 def describe_columns(table: Table, columns: Columns, spec: DataSpec, parser: LabelParser | None) -> str:
@@ -132,7 +145,8 @@ def describe_columns(table: Table, columns: Columns, spec: DataSpec, parser: Lab
     by_role = columns.by_role()
     rows = [("column", "role", "form", "examples")]
     for role, names in by_role.items():
-        form = {"labels": str(parser), "text": "joined" if len(names) > 1 else "text"}.get(role, "")
+        forms = {"labels": str(parser), "text": "joined" if len(names) > 1 else "text", "weight": "a number"}
+        form = forms.get(role, "")
         for name in names[:_COLUMNS_SHOWN]:
             examples = [cell for cell in table.facts(name).examples if cell not in (None, "", [])][:2]
             rows.append((name, role, form, " | ".join(shorten(cell, 40) for cell in examples)))
@@ -260,6 +274,10 @@ def _find_id(table: Table, spec: DataSpec) -> str | None:
     if spec.id_column is not None and _in_table(table, spec.id_column) is None:
         return None  # not every split must have it
     return _find_column(table, "id", spec.id_column, spec)
+
+
+def _find_weight(table: Table, spec: DataSpec) -> str | None:
+    return None if spec.weight_column is None else _in_table(table, spec.weight_column)
 
 
 def _find_labels(

@@ -4,10 +4,11 @@ All sources become a `datasets.Dataset` with the columns `text`, and if there ar
 `id`, stored on disk; or an `ExampleStream`, which reads the same examples again in each epoch.
 """
 
+import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 import numpy as np
@@ -154,7 +155,7 @@ def load_texts(path: str, spec: DataSpec) -> Dataset:
         BadRows: If rows are bad, such as empty texts; lists all of them.
         DataError: If the file cannot be read, or a column is missing.
     """
-    spec = replace(spec, label_column=None, id_column=None, label_values=None, annotators=None)
+    spec = replace(spec, label_column=None, id_column=None, weight_column=None, label_values=None, annotators=None)
     source = open_files({"train": path}, spec)["train"]
     table = Table(source.name, source.reader)
     found = find_columns(table, spec, labels_needed=False)
@@ -209,7 +210,7 @@ def _clean_splits(
         try:
             if streaming and split == "train":
                 examples = UnchangedExamples(cleaner.source, cleaner.examples)
-                stream = ExampleStream(examples.read, LabelFrequencies.of(_label_batches(examples.read())))
+                stream = ExampleStream(examples.read, *_first_pass(examples.read()))
             else:
                 splits[split] = _cached(cleaner, digests[split])
         except BadRows as error:
@@ -259,6 +260,23 @@ def label_frequencies(examples: Dataset | ExampleStream) -> LabelFrequencies:
     return LabelFrequencies.of(column_batches(examples, "labels"))
 
 
+def mean_weight(examples: Dataset | ExampleStream) -> float:
+    """Return the mean of the weights of examples, 1 if they have none.
+
+    Raises:
+        MultiLabelError: If all weights are 0.
+    """
+    if isinstance(examples, ExampleStream):
+        mean = examples.mean_weight
+    elif "weight" not in examples.features:
+        mean = 1.0
+    else:
+        mean = math.fsum(chain.from_iterable(column_batches(examples, "weight"))) / len(examples)
+    if not mean:
+        raise MultiLabelError(f"all {len(examples)} training examples have the weight 0: nothing could be learned")
+    return mean
+
+
 def _log_labels(label_names: list[str], frequencies: LabelFrequencies) -> None:
     """Log the labels, the rarest first, since misspelt ones are rare."""
     counts = frequencies.positives.astype(np.int64)  # (L,)
@@ -267,6 +285,14 @@ def _log_labels(label_names: list[str], frequencies: LabelFrequencies) -> None:
     logger.info("%d labels with their training rows, the rarest first: %s%s", len(label_names), ", ".join(shown), more)
 
 
-def _label_batches(examples: Iterator[dict[str, Any]]) -> Iterator[list[Any]]:
-    while batch := [example["labels"] for example in islice(examples, BATCH_SIZE)]:
-        yield batch
+def _first_pass(examples: Iterator[dict[str, Any]]) -> tuple[LabelFrequencies, float]:
+    """Read examples to the end, and return the frequencies of their labels and the mean of their weights."""
+    weights: list[float] = []  # their sums in batches
+
+    def label_batches() -> Iterator[list[Any]]:
+        while batch := list(islice(examples, BATCH_SIZE)):
+            weights.append(math.fsum(example.get("weight", 1.0) for example in batch))
+            yield [example["labels"] for example in batch]
+
+    frequencies = LabelFrequencies.of(label_batches())
+    return frequencies, math.fsum(weights) / max(frequencies.rows, 1)

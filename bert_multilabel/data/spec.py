@@ -18,6 +18,7 @@ class DataSpec:
         text_pair_column: Column of the second text; "" for none.
         label_column: Column of the labels, or 0/1 columns, one per label.
         id_column: Column of identifiers.
+        weight_column: Column of the weights of examples in training.
         label_names: The L label names in their order.
         label_ids: The id of each label name, where ids are not the positions of the names.
         label_delimiter: Separates the labels in one cell; such as "|".
@@ -41,6 +42,7 @@ class DataSpec:
     text_pair_column: str | None = None
     label_column: str | list[str] | None = None
     id_column: str | None = None
+    weight_column: str | None = None
     label_names: list[str] | None = None
     label_ids: list[int] | None = None
     label_delimiter: str | None = None
@@ -65,6 +67,11 @@ class DataSpec:
                 "a line holds one label of its text (one_label_per_line) or what one annotator says (annotators), not "
                 "both: drop one"
             )
+        if self.weight_column is not None and (self.one_label_per_line or self.annotators is not None):
+            raise DataError(
+                f"weight_column {self.weight_column!r} has a weight for each row, but several rows become one example "
+                "(one_label_per_line, annotators): drop one"
+            )
         if self.label_names is not None:
             blank = not self.label_names or not all(name.strip() for name in self.label_names)
             if blank or len(set(self.label_names)) < len(self.label_names):
@@ -83,5 +90,5 @@ class DataSpec:
     @property
     def named_columns(self) -> frozenset[str]:
         """All columns that are named, whatever their role."""
-        names = [*self.text_columns, *self.label_columns, self.id_column, self.text_pair_column]
+        names = [*self.text_columns, *self.label_columns, self.id_column, self.text_pair_column, self.weight_column]
         return frozenset(name for name in names if name)

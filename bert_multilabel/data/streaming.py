@@ -47,15 +47,17 @@ class UnchangedExamples:
 
 
 class ExampleStream(IterableDataset[Example]):
-    """Clean examples (`text`, `labels`, perhaps `pair` and `id`) that are read again in each epoch.
+    """Clean examples (`text`, `labels`, perhaps `pair`, `id` and `weight`) that are read again in each epoch.
 
     Their order depends only on the seed and the epoch, so that training can resume at any step. The workers of a data
     loader share the examples; `read` begins a pass over them, and must be picklable.
     """
 
-    def __init__(self, read: Callable[[], Iterable[Example]], frequencies: LabelFrequencies) -> None:
+    def __init__(
+        self, read: Callable[[], Iterable[Example]], frequencies: LabelFrequencies, mean_weight: float = 1.0
+    ) -> None:
         self._read = read
-        self.frequencies = frequencies
+        self.frequencies, self.mean_weight = frequencies, mean_weight
         self._label_order: list[int] | None = None
         self._is_shuffled, self._group_size, self._seed, self._epoch = False, 1, 0, 0
 

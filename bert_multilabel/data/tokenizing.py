@@ -125,7 +125,7 @@ class Collator:
         self.max_length = check_max_length(tokenizer, max_length)
 
     def __call__(self, rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
-        """Pad B examples to the longest, and add their `labels` (B, L), float32, if they have some."""
+        """Pad B examples to the longest, and add `labels` (B, L) and `weight` (B,), float32, if they have them."""
         if "text" in rows[0]:
             ids, types = self._tokenize(rows)
         else:
@@ -135,6 +135,8 @@ class Collator:
         batch = pad_batch(ids, types, self.tokenizer.pad_token_id)
         if "labels" in rows[0]:
             batch["labels"] = torch.tensor([row["labels"] for row in rows])
+        if "weight" in rows[0]:
+            batch["weight"] = torch.tensor([row["weight"] for row in rows])
         return batch
 
     def _tokenize(self, rows: list[dict[str, Any]]) -> tuple[list[list[int]], list[list[int]]]:

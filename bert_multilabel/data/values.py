@@ -5,6 +5,7 @@ import math
 import re
 import sys
 from collections.abc import Hashable, Sequence
+from contextlib import suppress
 from typing import Any
 
 from numpy.typing import NDArray
@@ -16,6 +17,7 @@ _ZERO_ONE = {"0": 0.0, "0.0": 0.0, "false": 0.0, "1": 1.0, "1.0": 1.0, "true": 1
     _NOT_ANNOTATED, math.nan
 )
 _MARKS = dict.fromkeys(("no", "n", "f"), 0.0) | dict.fromkeys(("yes", "y", "t", "x", "✓", "✔"), 1.0)
+_LARGEST_FLOAT32 = 3.4e38
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _DECIMAL_COMMA = re.compile(r"\d+,\d+")
 _NUMBER = re.compile(r"[-+]?[$€£¥]?\d[\d.,' _]*(e[-+]?\d+)?[%$€£¥]?|nan|[-+]?inf", re.IGNORECASE)
@@ -65,6 +67,14 @@ def as_share(value: Any) -> float:
             return float(text[:-1]) / 100
         return float(text)
     return float(value)
+
+
+def as_weight(value: Any) -> float:
+    """Return a number from 0 up, which may be written as `as_share` reads it; raise a DataError for other values."""
+    with suppress(ValueError, TypeError, OverflowError):
+        if not isinstance(value, bool) and 0 <= (weight := as_share(value)) <= _LARGEST_FLOAT32:
+            return weight
+    raise DataError(f"{shorten(value)} is no weight; write a number from 0 up")
 
 
 def key_of(value: object) -> Hashable:

@@ -16,8 +16,8 @@ from transformers.utils import logging
 
 from bert_multilabel.backbones import check_backbone, check_head, head_label_names
 from bert_multilabel.data.arguments import DataArguments
-from bert_multilabel.data.examples import LoadedData, load_splits, load_texts
-from bert_multilabel.data.label_descriptions import read_label_descriptions
+from bert_multilabel.data.examples import LoadedData, load_splits, load_texts, mean_weight
+from bert_multilabel.data.label_files import read_label_descriptions, read_label_weights
 from bert_multilabel.data.label_frequencies import LabelFrequencies
 from bert_multilabel.data.splitting import split_validation
 from bert_multilabel.data.tokenizing import Collator, cut_rows, encode_rows, longest_first
@@ -40,6 +40,7 @@ from bert_multilabel.utils.files import explain_write_errors
 from .arguments import ModelArguments, MultiLabelTrainingArguments, RunArguments
 from .label_rules import choose_rules, settle_rules
 from .lora import add_adapters
+from .losses import normalized_weights
 from .resume_callback import ResumeCallback
 from .resume_plan import ResumePlan, deciding_arguments, plan_run
 from .soft_targets import Teaching
@@ -58,6 +59,8 @@ class Prepared:
         plan: What it does in its output folder; None if it does not train.
         data: The examples, without the stored training examples, whose tokens are enough.
         frequencies: Of the labels in the training examples; None without training.
+        label_weights: (L,), float32, of the labels in the loss; None: all weigh the same.
+        mean_weight: The mean of the weights of the training examples; 1 if they have none.
         encoded: The stored training and validation examples, tokenized; the latter perhaps cut into windows.
         order: (N,), int64, index in `data` of each evaluated validation example.
         model: The model to train or evaluate.
@@ -71,6 +74,8 @@ class Prepared:
     plan: ResumePlan | None
     data: LoadedData
     frequencies: LabelFrequencies | None
+    label_weights: torch.Tensor | None
+    mean_weight: float
     encoded: dict[str, Dataset]
     order: np.ndarray
     model: MultiLabelPreTrainedModel
@@ -97,6 +102,8 @@ class Prepared:
         reader = scoring_tokenizer(self.tokenizer, self.model.config)
         return MultiLabelTrainer(
             **settings,
+            label_weights=self.label_weights,
+            mean_weight=self.mean_weight,
             train_dataset=train,
             eval_dataset=self.encoded.get("validation"),
             processing_class=self.tokenizer,
@@ -117,6 +124,7 @@ def prepare_run(arguments: RunArguments) -> tuple[Prepared, MultiLabelTrainer]:
         OtherProcessError: If another of several processes has failed.
     """
     args = arguments.training
+    _settle_weights(arguments)
     set_seed(args.seed)
     output_dir = Path(str(args.output_dir))
     _check_output_dir(output_dir)
@@ -156,6 +164,8 @@ def prepare_run(arguments: RunArguments) -> tuple[Prepared, MultiLabelTrainer]:
         plan=plan,
         data=replace(data, splits={name: split for name, split in data.splits.items() if name != "train"}),
         frequencies=frequencies,
+        label_weights=_read_label_weights(args, model.config.label_names, frequencies),
+        mean_weight=mean_weight(data.train) if args.do_train else 1.0,
         encoded=encoded,
         order=order,
         model=model,
@@ -166,6 +176,17 @@ def prepare_run(arguments: RunArguments) -> tuple[Prepared, MultiLabelTrainer]:
         push=push,
     )
     return prepared, _checked_trainer(prepared, output_dir)
+
+
+def _settle_weights(arguments: RunArguments) -> None:
+    """Refuse weights without training, and let Trainer pass those of examples on."""
+    args = arguments.training
+    weights = {"label_weights": args.label_weights, "weight_column": arguments.data.weight_column}
+    for name, value in weights.items():
+        if value is not None and not args.do_train:
+            raise MultiLabelError(f"--{name} {value} is for the loss of a training: add --do_train, or drop it")
+    if arguments.data.weight_column is not None:
+        args.remove_unused_columns = False  # unused by the model; the collator takes what it needs
 
 
 def _check_output_dir(output_dir: Path) -> None:
@@ -377,6 +398,15 @@ def _settle_decisions(config: MultiLabelConfig, arguments: RunArguments) -> None
     is_read = training_args.load_best_model_at_end or training_args.hyperparameter_search is not None
     if is_read and metric not in known:
         raise MultiLabelError(f"--metric_for_best_model {metric} is not evaluated: choose one of {', '.join(known)}")
+
+
+def _read_label_weights(
+    args: MultiLabelTrainingArguments, label_names: list[str], frequencies: LabelFrequencies | None
+) -> torch.Tensor | None:
+    """Read the weights of labels in the loss, (L,), float32, if there are any."""
+    if args.label_weights is None or frequencies is None:
+        return None
+    return normalized_weights(read_label_weights(args.label_weights, label_names), frequencies)
 
 
 @torch.no_grad()

@@ -39,7 +39,9 @@ logger = logging.get_logger(__name__)
 # How long to train: may change when a run is resumed.
 LENGTH = ("num_train_epochs", "max_steps")
 # Options that name a file. Its content decides, not its path, so the record also holds its SHA-256.
-_FILES = ("train_file", "validation_file", "label_names_file", "label_descriptions", "label_rules", "unlabelled_file")
+_FILES = (
+    "train_file validation_file unlabelled_file label_names_file label_descriptions label_rules label_weights"
+).split()
 CONTENT = " (SHA-256)"
 # Options that may name a folder, which can be spelled in several ways.
 _FOLDERS = ("model_name_or_path", "dataset_name")
@@ -57,7 +59,8 @@ _DECIDING = (
     "seed data_seed train_sampling_strategy streaming per_device_train_batch_size processes "
     "gradient_accumulation_steps auto_find_batch_size dataloader_drop_last accelerator_config ignore_data_skip "
     # the loss
-    "loss focal_gamma max_pos_weight label_correlation average_tokens_across_devices teacher teacher_weight "
+    "loss focal_gamma max_pos_weight label_weights weight_column label_correlation average_tokens_across_devices "
+    "teacher teacher_weight "
     # the optimizer, whose state is restored, and its schedule
     "optim optim_args optim_target_modules learning_rate head_learning_rate weight_decay adam_beta1 adam_beta2 "
     "adam_epsilon max_grad_norm neftune_noise_alpha bf16 fp16 lr_scheduler_type lr_scheduler_kwargs warmup_steps "

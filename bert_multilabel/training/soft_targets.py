@@ -43,6 +43,8 @@ class Teaching:
     def applied_to(self, data: LoadedData, seed: int) -> LoadedData:
         """Return the data with soft targets as labels, and the unlabelled texts shuffled among the training examples.
 
+        If examples have weights, those of unlabelled texts are 1.
+
         Their labels must be in the order of the teachers' probabilities.
         """
         train = data.splits["train"]
@@ -51,6 +53,8 @@ class Teaching:
             models = [teacher for teacher in self.teachers if isinstance(teacher, ModelTeacher)]
             scores = [model.probabilities(self.unlabelled) for model in models]
             more = mixed_examples(self.unlabelled, scores, self.weight)
+            if "weight" in train.features:
+                more = more.add_column("weight", np.ones(len(more), np.float32))
             train = concatenate_datasets([train, more]).shuffle(seed=seed)
         return replace(data, splits={**data.splits, "train": train})
 

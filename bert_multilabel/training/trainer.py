@@ -106,13 +106,23 @@ class MultiLabelTrainer(Trainer):
 
     It trains with the loss that its arguments name, or with `compute_loss_func`, and evaluates with the loss of the
     model, so that runs compare. Several processes learn what one process learns, and report its metrics.
+
+    Args:
+        *args: Of `Trainer`.
+        label_weights: (L,), float32, see `losses.normalized_weights`; None: all labels weigh the same in training.
+        mean_weight: The mean of the weights of the training examples, if batches have `weight`.
+        **kwargs: Of `Trainer`.
     """
 
     args: MultiLabelTrainingArguments
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(
+        self, *args: Any, label_weights: torch.Tensor | None = None, mean_weight: float = 1.0, **kwargs: Any
+    ) -> None:
         kwargs.setdefault("compute_loss_func", self._training_loss)
         super().__init__(*args, **kwargs)
+        self._label_weights, self._mean_weight = label_weights, mean_weight
+        self._example_weights: torch.Tensor | None = None  # of the batch, (B,)
         gets_logits = not self.args.batch_eval_metrics and self.preprocess_logits_for_metrics is None
         if self.compute_metrics is not None and gets_logits:
             self.compute_metrics = compute_on_main(self.compute_metrics, self._of_texts)
@@ -316,12 +326,14 @@ class MultiLabelTrainer(Trainer):
             frequencies = label_frequencies(cast(Dataset, self.train_dataset))
             weights = positive_weights(frequencies, cast(float, self.args.max_pos_weight))
             settings["pos_weight"] = weights.to(self.args.device)
-        return make_loss(self.args.loss, self.args.label_correlation, **settings)
+        label_weights = None if self._label_weights is None else self._label_weights.to(self.args.device)
+        return make_loss(self.args.loss, self.args.label_correlation, label_weights, **settings)
 
     def compute_loss(
         self, model: torch.nn.Module, inputs: dict[str, Any], return_outputs: bool = False, *args: Any, **kwargs: Any
     ) -> Any:
-        """Compute the loss as Trainer does in training, and as the model does in evaluation."""
+        """Compute the loss as Trainer does in training, and as the model does in evaluation, without weights."""
+        self._example_weights = inputs.pop("weight", None)
         if model.training:
             return super().compute_loss(model, inputs, return_outputs, *args, **kwargs)
         outputs = model(**inputs)
@@ -332,6 +344,8 @@ class MultiLabelTrainer(Trainer):
     ) -> torch.Tensor:
         """Return what a batch adds to the loss of its step, (); Trainer corrects for the mean over processes."""
         terms = self._loss(cast(torch.Tensor, outputs.logits), labels)  # (B, L)
+        if self._example_weights is not None:
+            terms = terms * (self._example_weights / self._mean_weight).unsqueeze(1)
         # DataParallel has the batch of all devices, and the count for each. Trainer multiplies by their number.
         count = num_items_in_batch.flatten()[0].clamp(min=1) * max(1, self.args.n_gpu)
         return terms.sum().div(count)

@@ -23,7 +23,7 @@ from bert_multilabel import (
     hamming_score,
 )
 from bert_multilabel.data.examples import load_splits
-from bert_multilabel.data.label_descriptions import read_label_descriptions
+from bert_multilabel.data.label_files import read_label_descriptions
 from bert_multilabel.data.spec import DataSpec
 from bert_multilabel.training.arguments import parse_arguments
 from bert_multilabel.training.run import run

@@ -60,6 +60,10 @@ class MultiLabelTrainingArguments(TrainingArguments):
         "it scores better than the weights. 0: no average.",
         0.0,
     )
+    label_weights: str | None = option(
+        "Weights of labels in the loss, numbers from 0 up, 1 for those that are missing: a JSON object from name to "
+        "weight, or a csv, tsv or jsonl with the columns label and weight. Default: all weigh the same."
+    )
     label_correlation: float = option("Weight, below 1, of the loss that compares positive with other labels.", 0.0)
     teacher: list[str] | None = option(
         "Folders of trained models with the same labels, and files of scores for the training rows in the form of "

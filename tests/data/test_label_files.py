@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bert_multilabel.data.label_descriptions import read_label_descriptions
+from bert_multilabel.data.label_files import read_label_descriptions
 from bert_multilabel.errors import DataError
 from tests import hostile
 
@@ -32,10 +32,10 @@ def test_every_form_gives_the_same_descriptions(write, name, content):
         (
             "a.json",
             '{"gift": "x", "price": " "}',
-            "row 2, label 'price' has a blank description",
+            "row 2, label 'price': a blank description",
         ),
-        ("a.json", '{"gift": {"a": 1}}', "row 1, label 'gift' has a blank description"),
-        ("a.json", '{"gift": "x", "gift": "y"}', "row 2, label 'gift' is described already"),
+        ("a.json", '{"gift": {"a": 1}}', "row 1, label 'gift': a blank description"),
+        ("a.json", '{"gift": "x", "gift": "y"}', "row 2, label 'gift' has a description already"),
         ("a.json", '["gift"]', 'must hold one object such as {"gift": "..."}, got a list'),
         ("a.json", '{"gift": ', "broken JSON"),
         ("a.json", '{"gift":' * 100_000, "broken JSON: nested too deeply"),
@@ -44,7 +44,7 @@ def test_every_form_gives_the_same_descriptions(write, name, content):
         (
             "a.csv",
             "label,description\nprice,x\ngift,\n",
-            "row 2 (line 3), label 'gift' has a blank description",
+            "row 2 (line 3), label 'gift': a blank description",
         ),
         ("a.csv", "label,description\n,x\n", "row 1 (line 2), unknown label ''"),
         ("a.csv", "label,description\ngift,x,y\n", "row 1 (line 2), 3 fields where the header has 2"),
