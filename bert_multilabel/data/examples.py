@@ -1,7 +1,7 @@
 """Loads clean examples: the entry point of the data layer.
 
-All sources become a `datasets.Dataset` with the columns `text`, and if there are any `pair`, `labels` (L floats) and
-`id`, stored on disk; or an `ExampleStream`, which reads the same examples again in each epoch.
+All sources become a `datasets.Dataset` with the columns `text`, and if there are any `pair`, `labels` (L floats), `id`
+and `weight`, stored on disk; or an `ExampleStream`, which reads the same examples again in each epoch.
 """
 
 import math

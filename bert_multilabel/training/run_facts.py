@@ -124,8 +124,10 @@ def _recipe(model_args: ModelArguments, trainer: MultiLabelTrainer) -> dict[str,
 
 def _loss(args: MultiLabelTrainingArguments) -> str:
     correlation = args.label_correlation or None
+    weights = ["labels weighted by hand"] if args.label_weights is not None else []
     options = {"gamma": args.focal_gamma, "weights up to": args.max_pos_weight, "label correlation": correlation}
-    return ", ".join([args.loss, *(f"{name} {value:g}" for name, value in options.items() if value is not None)])
+    named = [f"{name} {value:g}" for name, value in options.items() if value is not None]
+    return ", ".join([args.loss, *named, *weights])
 
 
 def _hardware(args: TrainingArguments) -> str:

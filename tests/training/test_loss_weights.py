@@ -50,7 +50,7 @@ def test_a_step_is_the_weighted_mean_over_all_annotated_labels(backbone, tmp_pat
     trainer = make_trainer(backbone, tmp_path, "")
     batch = trainer.data_collator(list(trainer.train_dataset))
     probabilities = trainer.model(batch["input_ids"], batch["attention_mask"]).logits.sigmoid()
-    # The labels are annotated 4, 5 and 3 times, so their weights have the mean (4 * 2 + 3 * 1.5) / 12; those of the
+    # The labels are annotated 6, 5 and 3 times, so their weights have the mean (6 * 2 + 3 * 1.5) / 14; those of the
     # examples have the mean 11.75 / 8.
     total = torch.zeros(())
     for row, labels in enumerate(PARTLY):
@@ -58,8 +58,8 @@ def test_a_step_is_the_weighted_mean_over_all_annotated_labels(backbone, tmp_pat
             if not math.isnan(label) and label != -100:
                 p = probabilities[row, column]
                 term = -label * p.log() - (1 - label) * (1 - p).log()
-                total = total + WEIGHTS[row] / (11.75 / 8) * OF_LABELS[column] / (12.5 / 12) * term
-    expected = total / 12
+                total = total + WEIGHTS[row] / (11.75 / 8) * OF_LABELS[column] / (16.5 / 14) * term
+    expected = total / 14
     assert loss == pytest.approx(expected.item(), rel=1e-4)
     gradients = torch.autograd.grad(expected, list(trainer.model.parameters()))
     for (name, change), gradient in zip(changes.items(), gradients, strict=True):
