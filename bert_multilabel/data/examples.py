@@ -287,12 +287,18 @@ def _log_labels(label_names: list[str], frequencies: LabelFrequencies) -> None:
 
 def _first_pass(examples: Iterator[dict[str, Any]]) -> tuple[LabelFrequencies, float]:
     """Read examples to the end, and return the frequencies of their labels and the mean of their weights."""
-    weights: list[float] = []  # their sums in batches
+    total = 0.0
 
-    def label_batches() -> Iterator[list[Any]]:
-        while batch := list(islice(examples, BATCH_SIZE)):
-            weights.append(math.fsum(example.get("weight", 1.0) for example in batch))
-            yield [example["labels"] for example in batch]
+    def counted() -> Iterator[dict[str, Any]]:
+        nonlocal total
+        for example in examples:
+            total += example.get("weight", 1.0)
+            yield example
 
-    frequencies = LabelFrequencies.of(label_batches())
-    return frequencies, math.fsum(weights) / max(frequencies.rows, 1)
+    frequencies = LabelFrequencies.of(_label_batches(counted()))
+    return frequencies, total / max(frequencies.rows, 1)
+
+
+def _label_batches(examples: Iterator[dict[str, Any]]) -> Iterator[list[Any]]:
+    while batch := [example["labels"] for example in islice(examples, BATCH_SIZE)]:
+        yield batch
