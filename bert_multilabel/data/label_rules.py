@@ -24,6 +24,14 @@ RULES_SHOWN = 10
 
 
 @dataclass(frozen=True)
+class ChosenRules:
+    """Rules between labels, as in `MultiLabelConfig`, and the file that they are from."""
+
+    rules: dict[str, Any]
+    source: str
+
+
+@dataclass(frozen=True)
 class BrokenRule:
     """A rule, as a text, and the numbers of the examples that break it, from 1."""
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from bert_multilabel.data.arguments import ColumnArguments, DataArguments
+from bert_multilabel.data.label_rules import ChosenRules, read_rules_file
 from bert_multilabel.data.sources import check_exists
 from bert_multilabel.data.values import rows_text
 from bert_multilabel.errors import MultiLabelError
@@ -56,7 +57,12 @@ def main(arguments: list[str] | None = None) -> int:
             if data_args.text_pair_column is None:
                 data_args.text_pair_column = trained_pair_column(Path(other.model_name_or_path))
         spec, limit = data_args.spec(label_names), data_args.max_seq_length
-        result = examine(spec, files, data_args.validation_fraction, training.seed, load_model, limit)
+        rules = (
+            None if other.label_rules is None else ChosenRules(read_rules_file(other.label_rules), other.label_rules)
+        )
+        result = examine(spec, files, data_args.validation_fraction, training.seed, load_model, limit, rules)
+        if other.write_rules is not None and result.summaries:
+            write_json(Path(other.write_rules), result.proposed_rules)
         if other.json is not None:
             write_json(Path(other.json), result.as_json())
     except MultiLabelError as error:
@@ -77,6 +83,8 @@ def _parser() -> OptionParser:
     model = "A BERT checkpoint or a trained model: lengths are counted in its tokens. Default: in words."
     parser.add_argument("file", metavar="FILE", help="A file of examples, or a folder or pattern of files.")
     parser.add_argument("--model_name_or_path", help=model)
+    parser.add_argument("--label_rules", metavar="FILE", help="Rules between labels: report the rows that break them.")
+    parser.add_argument("--write_rules", metavar="FILE", help="Write the rules that no row breaks to this file.")
     parser.add_argument("--json", metavar="PATH", help="Also write the results to this JSON file.")
     return parser
 
@@ -111,6 +119,8 @@ def _command(data_args: DataArguments, other: Any, options: list[str]) -> str:
     for name in ("validation_file", "test_file", "label_names_file"):
         if (value := getattr(data_args, name)) is not None:
             words.append(f"--{name} {shlex.quote(value)}")
+    if (rules := other.label_rules) is not None:
+        words.append(f"--label_rules {shlex.quote(rules)}")
     return " ".join([*words, *options])
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from bert_multilabel.data.examples import load_splits
+from bert_multilabel.data.label_rules import ChosenRules, parse_rules
 from bert_multilabel.data.spec import DataSpec
 from bert_multilabel.data.splitting import split_validation
 from bert_multilabel.data.table import BadRows
@@ -18,6 +19,7 @@ from bert_multilabel.model.tokenization_multilabel import MultiLabelTokenizer
 from .findings import ROWS_LISTED, Finding, Severity, Split, counted
 from .label_checks import LabelCount, LabelPair, check_labels, check_shares, count_labels, pair_labels
 from .lengths import LengthProfiler, Lengths
+from .rule_checks import check_rules, propose_rules, report_proposed
 from .text_checks import check_columns, check_duplicates, check_leaks, check_texts
 
 PAIRS_LISTED = 1000
@@ -76,6 +78,7 @@ class Examination:
         pairs: The strongest first, at most `PAIRS_LISTED`.
         label_tokens: Number of label tokens in each input.
         findings: The most severe first.
+        proposed_rules: Rules between labels that no row breaks, as `MultiLabelConfig.label_rules`.
         options: Words of a command line that name everything that was recognized in the files.
     """
 
@@ -85,6 +88,7 @@ class Examination:
     lengths: list[Lengths] = field(default_factory=list)
     label_tokens: int = 0
     findings: list[Finding] = field(default_factory=list)
+    proposed_rules: dict[str, Any] = field(default_factory=dict)
     options: list[str] = field(default_factory=list)
 
     def count(self, severity: Severity) -> int:
@@ -103,14 +107,17 @@ def examine(
     seed: int = 42,
     load_model: LoadModel | None = None,
     max_length: int | None = None,
+    rules: ChosenRules | None = None,
 ) -> Examination:
     """Examine the files of the splits: train, and perhaps validation and test.
 
     Without a validation file, `fraction` of the training rows is split off with the seed, as in training.
-    `load_model` returns configuration and tokenizer for label names; without it, lengths are counted in words.
+    `load_model` returns configuration and tokenizer for label names; without it, lengths are counted in words. Rows
+    that break the rules are reported.
 
     Raises:
-        MultiLabelError: If the model cannot be built for these labels, or cannot take inputs of that length.
+        MultiLabelError: If the model cannot be built for these labels, or cannot take inputs of that length, or if the
+            rules do not fit the labels.
     """
     try:
         loaded = load_splits(spec, files)
@@ -134,6 +141,13 @@ def examine(
             parts = (("train", rest), (SPLIT_OFF, split_off))
             as_trained = [*(Split.of(name, train.source, part) for name, part in parts), *of_files[1:]]
     profiler = LengthProfiler(None if load_model is None else load_model(label_names), max_length)
+    proposed: dict[str, Any] = {}
+    if train.labels is not None:
+        proposed = propose_rules(train.labels, label_names)
+        findings += report_proposed(train, proposed)
+    if rules is not None:
+        parsed = parse_rules(rules.rules, label_names, rules.source)
+        findings += [finding for split in of_files for finding in check_rules(split, parsed)]
     lengths, truncated = zip(*map(profiler.profile, of_files), strict=True)
     findings += [*_find(of_files, as_trained, label_names), *chain.from_iterable(truncated)]
     shown = [train, *as_trained[1:]]
@@ -144,6 +158,7 @@ def examine(
         lengths=list(lengths),
         label_tokens=profiler.label_tokens,
         findings=sorted(findings, key=lambda finding: list(Severity).index(finding.severity)),
+        proposed_rules=proposed,
         options=loaded.options,
     )
 

@@ -1,6 +1,5 @@
 """Chooses the rules between labels that the decisions of a run obey, and names the examples that break them."""
 
-from dataclasses import dataclass
 from typing import Any
 
 from datasets import Dataset
@@ -8,7 +7,7 @@ from transformers.utils import logging
 
 from bert_multilabel.data.arguments import DataArguments
 from bert_multilabel.data.examples import LoadedData, label_batches
-from bert_multilabel.data.label_rules import parse_rules, read_rules_file, warn_of_broken
+from bert_multilabel.data.label_rules import ChosenRules, parse_rules, read_rules_file, warn_of_broken
 from bert_multilabel.data.streaming import ExampleStream
 from bert_multilabel.errors import MultiLabelError
 from bert_multilabel.model.configuration_multilabel import MultiLabelConfig
@@ -16,29 +15,6 @@ from bert_multilabel.model.configuration_multilabel import MultiLabelConfig
 from .arguments import RunArguments
 
 logger = logging.get_logger(__name__)
-
-
-@dataclass(frozen=True)
-class ChosenRules:
-    """Rules between labels, as in `MultiLabelConfig`, and the file that they are from."""
-
-    rules: dict[str, Any]
-    source: str
-
-    def warn_of_broken(self, loaded: LoadedData, data_args: DataArguments) -> None:
-        """Log which examples to train or evaluate on break a rule.
-
-        Raises:
-            MultiLabelError: If the rules do not fit the labels of the examples.
-        """
-        rules = parse_rules(self.rules, loaded.label_names or [], self.source)
-        examples: dict[str, Dataset | ExampleStream] = {**loaded.splits}
-        if loaded.stream is not None:
-            examples["train"] = loaded.stream
-        for split in ("train", "validation"):
-            if split in examples:
-                source = getattr(data_args, f"{split}_file") or f"{data_args.dataset_name}, split {split!r}"
-                warn_of_broken(rules, source, label_batches(examples[split]), len(examples[split]))
 
 
 def choose_rules(arguments: RunArguments, stored: dict[str, Any] | None) -> ChosenRules | None:
@@ -52,6 +28,22 @@ def choose_rules(arguments: RunArguments, stored: dict[str, Any] | None) -> Chos
             "trained model with bert-multilabel tune"
         )
     return ChosenRules(read_rules_file(path), path) if path else None
+
+
+def warn_of_broken_rows(rules: ChosenRules, loaded: LoadedData, data_args: DataArguments) -> None:
+    """Log which examples to train or evaluate on break a rule.
+
+    Raises:
+        MultiLabelError: If the rules do not fit the labels of the examples.
+    """
+    parsed = parse_rules(rules.rules, loaded.label_names or [], rules.source)
+    examples: dict[str, Dataset | ExampleStream] = {**loaded.splits}
+    if loaded.stream is not None:
+        examples["train"] = loaded.stream
+    for split in ("train", "validation"):
+        if split in examples:
+            source = getattr(data_args, f"{split}_file") or f"{data_args.dataset_name}, split {split!r}"
+            warn_of_broken(parsed, source, label_batches(examples[split]), len(examples[split]))
 
 
 def settle_rules(config: MultiLabelConfig, rules: ChosenRules | None) -> None:

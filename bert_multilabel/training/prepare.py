@@ -38,7 +38,7 @@ from bert_multilabel.utils.distributed import on_main, raise_on_all_ranks
 from bert_multilabel.utils.files import explain_write_errors
 
 from .arguments import ModelArguments, MultiLabelTrainingArguments, RunArguments
-from .label_rules import choose_rules, settle_rules
+from .label_rules import choose_rules, settle_rules, warn_of_broken_rows
 from .lora import add_adapters
 from .losses import normalized_weights
 from .resume_callback import ResumeCallback
@@ -138,7 +138,7 @@ def prepare_run(arguments: RunArguments) -> tuple[Prepared, MultiLabelTrainer]:
     rules = choose_rules(arguments, getattr(saved, "label_rules", None))
     data = load_run_data(arguments.data, args, _known_labels(arguments, saved))
     if rules is not None:
-        rules.warn_of_broken(data, arguments.data)
+        warn_of_broken_rows(rules, data, arguments.data)
     teaching = prepare_teaching(arguments, data)
     data = choose_examples(data, arguments.data, args)
     # Examples to train on have labels, and a trained model has its own, so there are always names.
