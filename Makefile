@@ -2,25 +2,37 @@
 PYTHON ?= python3
 BIN := .venv/bin
 # In the order of their names: files with few tests, which are the longest, would else come last and leave a core idle.
-PYTEST := python -m pytest -n auto --dist loadfile --no-loadscope-reorder -m "not slow and not gpu"
+PYTEST := python -m pytest -n auto --dist loadfile --no-loadscope-reorder
+DEFAULT := -m "not slow and not gpu"
+# Other releases of dependencies do not change what a cell of labels means: of tests/data, what a library reads.
+OF_DATA := test_cache.py test_sources.py test_splitting.py test_streaming.py \
+	$(addprefix formats/test_,columnar.py delimited.py json_rows.py workbook.py)
+DEPENDENT := $(filter-out tests/data/ tests/test_architecture.py tests/test_fuzz.py, \
+	$(dir $(wildcard tests/*/__init__.py)) $(wildcard tests/test_*.py)) $(addprefix tests/data/,$(OF_DATA))
+# What is imported is compiled then; to compile all takes as long as all else.
+INSTALL := pip install --quiet --no-compile
 export HF_HUB_OFFLINE := 1
 
-.PHONY: demo test test-wheel test-lowest test-newest .venv-wheel/tree .venv-lowest/tree .venv-newest/tree lint clean
+.PHONY: demo test test-all test-wheel test-lowest test-newest lint clean
+.PHONY: .venv-wheel/tree .venv-lowest/tree .venv-newest/tree
 
 .venv/installed: setup.cfg constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --upgrade pip
-	$(BIN)/pip install --quiet -c constraints.txt -e '.[test,dev]'
+	$(BIN)/$(INSTALL) --upgrade pip
+	$(BIN)/$(INSTALL) -c constraints.txt -e '.[test,dev]'
 	touch $@
 
 demo: .venv/installed  ## fine-tune on the bundled example and answer three new sentences
 	$(BIN)/python examples/purchase_intent/demo.py
 
-test test-wheel test-lowest test-newest: export OMP_NUM_THREADS := 1
+test test-all test-wheel test-lowest test-newest: export OMP_NUM_THREADS := 1
 test: .venv/installed  ## run the tests, one process on each core
-	$(BIN)/$(PYTEST)
+	$(BIN)/$(PYTEST) $(DEFAULT)
 
-# What users install: the wheel, into an environment of its own.
+test-all: .venv/installed  ## run the slow tests, too, which take many minutes
+	$(BIN)/$(PYTEST) -m "not gpu"
+
+# What users install: the wheel.
 dist/built: $(shell find bert_multilabel -not -name "*.pyc") run_multilabel.py setup.cfg pyproject.toml README.md
 	rm -rf build dist
 	$(PYTHON) -m pip wheel --quiet --no-deps --wheel-dir dist .
@@ -35,14 +47,20 @@ dist/built: $(shell find bert_multilabel -not -name "*.pyc") run_multilabel.py s
 	mkdir -p $(@D)
 	grep '^torch==' constraints.txt > $@
 
-.venv-wheel/installed: constraints.txt
+# The dependencies are those of .venv: a path in a file brings its packages, but not the editable one.
+.venv-wheel/installed: dist/built .venv/installed
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/$(INSTALL) --no-deps dist/*.whl
+	cd .venv/lib/python*/site-packages && pwd > $$(echo $(CURDIR)/$(@D)/lib/python*/site-packages)/dependencies.pth
+	touch $@
+
 .venv-lowest/installed: .venv-lowest/constraints.txt
 .venv-newest/installed: .venv-newest/constraints.txt
-.venv-wheel/installed .venv-lowest/installed .venv-newest/installed: dist/built
+.venv-lowest/installed .venv-newest/installed: dist/built
 	$(PYTHON) -m venv $(@D)
-	$(@D)/bin/pip install --quiet --upgrade pip
-	$(@D)/bin/pip install --quiet -c $(filter %constraints.txt,$^) "$$(echo dist/*.whl)[test]"
-	$(@D)/bin/pip install --quiet --no-deps --force-reinstall dist/*.whl
+	$(@D)/bin/$(INSTALL) --upgrade pip
+	$(@D)/bin/$(INSTALL) -c $(filter %constraints.txt,$^) "$$(echo dist/*.whl)[test]"
+	$(@D)/bin/$(INSTALL) --no-deps --force-reinstall dist/*.whl
 	touch $@
 
 # A copy of this tree in which no package stands in front of the installed one, and the script is the installed one.
@@ -54,13 +72,13 @@ dist/built: $(shell find bert_multilabel -not -name "*.pyc") run_multilabel.py s
 
 test-wheel: .venv-wheel/tree .venv/installed  ## run the tests that start commands and read files of the package, on the wheel
 	cd $< && $(CURDIR)/$(BIN)/mypy --config-file= --follow-imports skip --python-executable ../bin/python -c 'import bert_multilabel'
-	cd $< && $(CURDIR)/$(<D)/bin/$(PYTEST) tests/test_package.py tests/test_anywhere.py tests/test_readme.py tests/test_example.py
+	cd $< && $(CURDIR)/$(<D)/bin/$(PYTEST) $(DEFAULT) tests/test_package.py tests/test_anywhere.py tests/test_readme.py tests/test_example.py
 
-test-lowest: .venv-lowest/tree  ## run the tests on the installed wheel with the lowest versions that setup.cfg promises
-	cd $< && $(CURDIR)/$(<D)/bin/$(PYTEST)
+test-lowest: .venv-lowest/tree  ## run what depends on versions on the wheel, with the lowest that setup.cfg promises
+	cd $< && $(CURDIR)/$(<D)/bin/$(PYTEST) $(DEFAULT) $(DEPENDENT)
 
-test-newest: .venv-newest/tree  ## run the tests on the installed wheel with the newest versions in the ranges of setup.cfg
-	cd $< && $(CURDIR)/$(<D)/bin/$(PYTEST)
+test-newest: .venv-newest/tree  ## run the same with the newest versions in the ranges of setup.cfg
+	cd $< && $(CURDIR)/$(<D)/bin/$(PYTEST) $(DEFAULT) $(DEPENDENT)
 
 lint: .venv/installed  ## style, types and the direction of imports
 	$(BIN)/ruff check .
