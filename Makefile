@@ -63,12 +63,13 @@ dist/built: $(shell find bert_multilabel -not -name "*.pyc") run_multilabel.py s
 	$(@D)/bin/$(INSTALL) --no-deps --force-reinstall dist/*.whl
 	touch $@
 
+SCRIPT := from importlib.util import find_spec; print(find_spec("run_multilabel").origin)
 # A copy of this tree in which no package stands in front of the installed one, and the script is the installed one.
 .venv-wheel/tree .venv-lowest/tree .venv-newest/tree: .venv-%/tree: .venv-%/installed
 	rm -rf $@
 	mkdir $@
 	tar -c --exclude='./.*' --exclude=./bert_multilabel --exclude=./build --exclude='./*.egg-info' . | tar -x -C $@
-	ln -sf "$$(cd / && $(CURDIR)/$(<D)/bin/python -c 'import run_multilabel; print(run_multilabel.__file__)')" $@
+	ln -sf "$$(cd / && $(CURDIR)/$(<D)/bin/python -c '$(SCRIPT)')" $@
 
 test-wheel: .venv-wheel/tree .venv/installed  ## run the tests that start commands and read files of the package, on the wheel
 	cd $< && $(CURDIR)/$(BIN)/mypy --config-file= --follow-imports skip --python-executable ../bin/python -c 'import bert_multilabel'
