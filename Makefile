@@ -33,7 +33,7 @@ test-all: .venv/installed  ## run the slow tests, too, which take many minutes
 	$(BIN)/$(PYTEST) -m "not gpu"
 
 # What users install: the wheel.
-dist/built: $(shell find bert_multilabel -not -name "*.pyc") run_multilabel.py setup.cfg pyproject.toml README.md
+dist/built: $(shell find bert_multilabel -type f -not -name "*.pyc") run_multilabel.py setup.cfg pyproject.toml README.md
 	rm -rf build dist
 	$(PYTHON) -m pip wheel --quiet --no-deps --wheel-dir dist .
 	touch $@
