@@ -1,6 +1,4 @@
 import json
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -88,28 +86,6 @@ def test_what_has_no_adapter_and_is_not_new_stays_bit_for_bit(trained, backbone)
     assert changed == adapted | new | ({embeddings} if label_rows else set())
     rows = (after[embeddings] != before[embeddings]).any(dim=1)  # (V,)
     assert rows.nonzero().flatten().tolist() == label_rows
-
-
-@pytest.mark.parametrize("trained", ["full"], indirect=True)
-def test_the_folder_loads_where_there_is_no_peft(trained):
-    options, output_dir, _ = trained
-    code = f"""
-import sys
-sys.modules["peft"] = None  # whoever imports it fails
-import torch
-from transformers import AutoModelForSequenceClassification, AutoTokenizer
-folder = {str(output_dir)!r}
-model = AutoModelForSequenceClassification.from_pretrained(folder, trust_remote_code=True)
-tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=True)
-with torch.inference_mode():
-    print(model(**tokenizer("the price is good", return_tensors="pt")).logits.tolist())
-"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    model, tokenizer = from_backbone(output_dir, NAMES, options["strategy"])
-    with torch.inference_mode():
-        logits = model(**tokenizer("the price is good", return_tensors="pt")).logits
-    assert json.loads(done.stdout) == logits.tolist()
 
 
 @pytest.mark.parametrize("trained", ["full"], indirect=True)
