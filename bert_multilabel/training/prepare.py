@@ -5,7 +5,7 @@ import os
 from collections.abc import Container
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from transformers.utils import logging
 
 from bert_multilabel.backbones import check_backbone, check_head, head_label_names
 from bert_multilabel.data.arguments import DataArguments
-from bert_multilabel.data.examples import LoadedData, load_splits, load_texts, mean_weight
+from bert_multilabel.data.examples import LoadedData, load_splits, mean_weight
 from bert_multilabel.data.label_files import read_label_descriptions, read_label_weights
 from bert_multilabel.data.label_frequencies import LabelFrequencies
 from bert_multilabel.data.splitting import split_validation
@@ -44,7 +44,7 @@ from .losses import normalized_weights
 from .resume_callback import ResumeCallback
 from .resume_plan import ResumePlan, deciding_arguments, plan_run
 from .soft_targets import Teaching
-from .teachers import ROW, ModelTeacher, read_teachers
+from .teachers import ROW
 from .trainer import MultiLabelTrainer
 
 logger = logging.get_logger(__name__)
@@ -139,7 +139,7 @@ def prepare_run(arguments: RunArguments) -> tuple[Prepared, MultiLabelTrainer]:
     data = load_run_data(arguments.data, args, _known_labels(arguments, saved))
     if rules is not None:
         warn_of_broken_rows(rules, data, arguments.data)
-    teaching = prepare_teaching(arguments, data)
+    teaching = Teaching.of(arguments, data)
     data = choose_examples(data, arguments.data, args)
     # Examples to train on have labels, and a trained model has its own, so there are always names.
     model, tokenizer = _build(arguments.model, saved, data.label_names or [])
@@ -278,35 +278,6 @@ def load_run_data(
     return loaded
 
 
-def prepare_teaching(arguments: RunArguments, data: LoadedData) -> Teaching | None:
-    """Check the teachers, and read the texts that they alone label.
-
-    Args:
-        arguments: The options of the run.
-        data: All examples of their sources.
-
-    Raises:
-        MultiLabelError: If a teacher or the texts do not fit the training examples.
-    """
-    args, unlabelled_file = arguments.training, arguments.data.unlabelled_file
-    if args.teacher is None:
-        if unlabelled_file is not None:
-            raise MultiLabelError(f"--unlabelled_file {unlabelled_file} needs a --teacher to label it")
-        return None
-    train, names = data.splits["train"], data.label_names or []
-    teachers = read_teachers(args.teacher, names, train, str(args.predict_precision), args.device)
-    weight = cast(float, args.teacher_weight)
-    if unlabelled_file is None:
-        return Teaching(teachers, weight)
-    if not any(isinstance(teacher, ModelTeacher) for teacher in teachers):
-        raise MultiLabelError(
-            f"--unlabelled_file {unlabelled_file} needs a trained model to label it, and --teacher "
-            f"{' '.join(args.teacher)} holds scores of the training rows: add a folder, or drop the file"
-        )
-    spec = replace(arguments.data.spec(names), text_pair_column=data.pair_column or "")
-    return Teaching(teachers, weight, load_texts(unlabelled_file, spec))
-
-
 def choose_examples(
     data: LoadedData, data_args: DataArguments, training_args: MultiLabelTrainingArguments
 ) -> LoadedData:
@@ -319,9 +290,10 @@ def choose_examples(
     if training_args.teacher is not None:
         splits["train"] = splits["train"].add_column(ROW, np.arange(len(splits["train"])))
     if training_args.do_eval and "validation" not in splits:
-        splits["train"], splits["validation"] = split_validation(
+        splits["train"], validation = split_validation(
             splits["train"], data_args.validation_fraction, training_args.seed, data.label_names
         )
+        splits["validation"] = validation.remove_columns([name for name in [ROW] if name in validation.features])
     if "train" in splits and data_args.max_train_samples is not None:
         chosen = min(data_args.max_train_samples, len(splits["train"]))
         splits["train"] = splits["train"].shuffle(seed=training_args.seed).select(range(chosen))

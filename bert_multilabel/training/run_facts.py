@@ -4,8 +4,10 @@ import platform
 import re
 from importlib.metadata import version
 from pathlib import Path
+from typing import cast
 
 import torch
+from datasets import Dataset
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]  # meant to be used from there
 from transformers import PreTrainedConfig, SchedulerType, TrainingArguments
@@ -46,7 +48,7 @@ def gather_facts(
         dataset_id=None if dataset_name is None else _hub_id(dataset_name),
         has_pairs=data.pair_column is not None,
         max_seq_length=arguments.data.max_seq_length,
-        recipe=_recipe(arguments.model, trainer),
+        recipe=_recipe(arguments.model, trainer) | _teachers(trainer, frequencies.rows),
         hardware=_hardware(args),
         seconds=seconds,
         versions={
@@ -120,6 +122,16 @@ def _recipe(model_args: ModelArguments, trainer: MultiLabelTrainer) -> dict[str,
     if model_args.label_descriptions is not None:
         recipe["labels"] = "initialized from descriptions"
     return recipe
+
+
+def _teachers(trainer: MultiLabelTrainer, labelled: int) -> dict[str, str]:
+    args, examples = trainer.args, cast(Dataset, trainer.train_dataset)
+    if args.teacher is None:
+        return {}
+    number, added = len(args.teacher), len(examples) - labelled
+    teachers = f"the mean probabilities of {number} teachers" if number > 1 else "the probabilities of a teacher"
+    texts = f"; {added:,} texts more were labelled by teachers alone" if added else ""
+    return {"teachers": f"labels were mixed with {teachers}, whose share was {args.teacher_weight:g}{texts}"}
 
 
 def _loss(args: MultiLabelTrainingArguments) -> str:

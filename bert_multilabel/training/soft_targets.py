@@ -13,17 +13,19 @@ with a sigmoid per label. Shapes: N examples, L labels.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from datasets import Dataset, Features, List, Value, concatenate_datasets
 from numpy.typing import NDArray
 
 from bert_multilabel.data.cache import cached_examples, dataset_digest, reopen_memory_map
-from bert_multilabel.data.examples import LoadedData
+from bert_multilabel.data.examples import LoadedData, load_texts
 from bert_multilabel.data.table import BATCH_SIZE
+from bert_multilabel.errors import MultiLabelError
 
-from .teachers import ROW, ModelTeacher, Teacher, as_lists
+from .arguments import RunArguments
+from .teachers import ROW, ModelTeacher, Teacher, as_lists, read_teachers
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,35 @@ class Teaching:
     teachers: Sequence[Teacher]
     weight: float
     unlabelled: Dataset | None = None
+
+    @classmethod
+    def of(cls, arguments: RunArguments, data: LoadedData) -> "Teaching | None":
+        """Check the teachers of a run, and read the texts that they alone label; None without teachers.
+
+        Args:
+            arguments: The options of the run.
+            data: All examples of their sources.
+
+        Raises:
+            MultiLabelError: If a teacher or the texts do not fit the training examples.
+        """
+        args, unlabelled_file = arguments.training, arguments.data.unlabelled_file
+        if args.teacher is None:
+            if unlabelled_file is not None:
+                raise MultiLabelError(f"--unlabelled_file {unlabelled_file} needs a --teacher to label it")
+            return None
+        names = data.label_names or []  # examples to train on have labels
+        teachers = read_teachers(args.teacher, names, data.splits["train"], str(args.predict_precision), args.device)
+        weight = cast(float, args.teacher_weight)
+        if unlabelled_file is None:
+            return cls(teachers, weight)
+        if not any(isinstance(teacher, ModelTeacher) for teacher in teachers):
+            raise MultiLabelError(
+                f"--unlabelled_file {unlabelled_file} needs a trained model to label it, and --teacher "
+                f"{' '.join(args.teacher)} holds scores of the training rows: add a folder, or drop the file"
+            )
+        spec = replace(arguments.data.spec(names), text_pair_column=data.pair_column or "")
+        return cls(teachers, weight, load_texts(unlabelled_file, spec))
 
     def applied_to(self, data: LoadedData, seed: int) -> LoadedData:
         """Return the data with soft targets as labels, and the unlabelled texts shuffled among the training examples.

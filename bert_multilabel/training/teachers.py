@@ -166,10 +166,9 @@ class ScoreFile:
             computed_from = {"scores": sha256(path), "labels": label_names}
             batches = _read_lines(path, label_names)
             stored = cached_examples(computed_from, batches, Features({**_SCORES, "id": Value("string")}))
-        ids = None if "id" not in examples.features else [*map(str, examples["id"])]
-        lines = None if ids is None or not len(stored) or None in stored["id"] else stored["id"]
-        if lines is not None and ids is not None:
-            return cls(path, label_names, stored, _lines_of_ids(path, list(lines), ids))
+        lines = list(stored["id"])
+        if "id" in examples.features and None not in lines:
+            return cls(path, label_names, stored, _lines_of_ids(path, lines, [*map(str, examples["id"])]))
         if len(stored) != len(examples):
             advice = "write one line per row, in the order of the rows, or with the id of each"
             raise DataError(

@@ -1,6 +1,7 @@
 """What teachers say about the training rows, and how it is mixed with the labels."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -8,13 +9,14 @@ import pytest
 import torch
 
 from bert_multilabel import from_backbone
+from bert_multilabel.errors import MultiLabelError
 from bert_multilabel.loading import load_trained
 from bert_multilabel.model.scoring import MultiLabelScorer
 from bert_multilabel.training.arguments import parse_arguments
 from bert_multilabel.training.losses import make_loss
 from bert_multilabel.training.prepare import prepare_run
 from bert_multilabel.training.soft_targets import soft_targets
-from tests.conftest import LABELS, save_checkpoint
+from tests.conftest import LABELS, make_rows, mark_unfinished, save_checkpoint
 from tests.training.test_run import read_jsonl, run_script
 
 
@@ -166,3 +168,53 @@ def test_a_student_learns_what_its_teacher_says_about_unlabelled_texts(teacher, 
     taught = probabilities_of(teacher, texts)
     spread = np.abs(taught - taught.mean(axis=0)).mean()
     assert np.abs(learned - taught).mean() < spread / 2
+
+
+def test_a_resumed_run_ends_as_one_that_was_not_interrupted_and_needs_the_same_teachers(teacher, backbone, tmp_path):
+    path = shutil.copytree(teacher, tmp_path / "teacher")
+    (tmp_path / "train.jsonl").write_text("\n".join(json.dumps(row) for row in make_rows(24)))
+    common = {"model_name_or_path": backbone, "train_file": tmp_path / "train.jsonl", "do_train": True}
+    common |= {"teacher": path, "unlabelled_file": tmp_path / "train.jsonl", "save_strategy": "steps", "save_steps": 2}
+    common |= {"max_steps": 4, "per_device_train_batch_size": 8, "output_dir": tmp_path / "out"}
+    run_script(**common)
+    ends = [(tmp_path / "out" / "model.safetensors").read_bytes()]
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "labels were mixed with the probabilities of a teacher, whose share was 0.5; 24 texts more" in card
+    assert str(tmp_path) not in card
+
+    mark_unfinished(tmp_path / "out")
+    shutil.rmtree(tmp_path / "out" / "checkpoint-4")
+    save_teacher(path, backbone, seed=1)
+    with pytest.raises(MultiLabelError, match=rf"the content of {path} has changed"):
+        run_script(**common)
+    with pytest.raises(MultiLabelError, match=r"teacher_weight was 0.5, now 0.25"):
+        run_script(**common | {"teacher": teacher, "teacher_weight": 0.25})
+    run_script(**common | {"teacher": teacher})  # the same one in another place
+    ends.append((tmp_path / "out" / "model.safetensors").read_bytes())
+    assert ends[0] == ends[1]
+
+
+def test_options_of_teachers_are_checked(backbone, numbered, teacher, tmp_path):
+    def refused(*words, match):
+        common = ["--model_name_or_path", backbone, "--output_dir", tmp_path / "out", "--use_cpu"]
+        common += ["--train_file", numbered / "train.jsonl"]
+        with pytest.raises(MultiLabelError, match=match):
+            prepare_run(parse_arguments([*map(str, [*common, *words])]))
+        assert not (tmp_path / "out").exists()
+
+    train, one, scores = ["--do_train"], ["--teacher", teacher], ["--teacher", numbered / "scores.jsonl"]
+    texts = ["--unlabelled_file", numbered / "train.jsonl"]
+    refused(*train, "--teacher_weight", 0.5, match=r"--teacher_weight 0.5 needs a --teacher")
+    refused(*train, *one, "--teacher_weight", 1.5, match=r"--teacher_weight must be from 0 to 1, got 1.5")
+    refused("--do_predict", *one, match=r"--teacher .* is for training: add --do_train")
+    refused(*train, *one, "--streaming", match=r"--teacher scores stored examples, not those of --streaming")
+    refused(*train, *texts, match=r"--unlabelled_file .*train.jsonl needs a --teacher to label it")
+    refused(*train, *scores, *texts, match=r"needs a trained model .* holds scores of the training rows")
+    refused(*train, "--teacher", tmp_path / "none", match=r"--teacher .*none: there is no such folder")
+    refused(*train, "--teacher", backbone, match=r"--teacher .* was never trained on labels")
+    refused(*train, "--teacher", numbered, match=r"--teacher .* is not the folder .*: config.json is missing")
+    pairs = tmp_path / "pairs.jsonl"
+    pairs.write_text(json.dumps({"text": "price", "text_pair": "gift", "labels": LABELS}))
+    refused(*train, *one, *texts, "--train_file", pairs, match=r"train.jsonl has no column 'text_pair'")
+    same = ["--teacher", teacher, "--output_dir", teacher, "--overwrite_output_dir"]
+    refused(*train, *same, match=r"--output_dir .* is also a --teacher: choose another folder")
