@@ -25,7 +25,7 @@ from bert_multilabel.data.table import BATCH_SIZE
 from bert_multilabel.errors import MultiLabelError
 
 from .arguments import RunArguments
-from .teachers import ROW, ModelTeacher, Teacher, as_lists, read_teachers
+from .teachers import ROW, ModelTeacher, Reading, Teacher, as_lists, read_teachers
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,8 @@ class Teaching:
                 raise MultiLabelError(f"--unlabelled_file {unlabelled_file} needs a --teacher to label it")
             return None
         names = data.label_names or []  # examples to train on have labels
-        teachers = read_teachers(args.teacher, names, data.splits["train"], str(args.predict_precision), args.device)
+        reading = Reading(str(args.predict_precision), args.device, args.windows)
+        teachers = read_teachers(args.teacher, names, data.splits["train"], reading)
         weight = cast(float, args.teacher_weight)
         if unlabelled_file is None:
             return cls(teachers, weight)

@@ -5,7 +5,7 @@ Shapes: N examples, L labels.
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
@@ -23,7 +23,8 @@ from bert_multilabel.data.table import BATCH_SIZE
 from bert_multilabel.data.values import few, shorten
 from bert_multilabel.errors import DataError, MultiLabelError
 from bert_multilabel.loading import load_trained, read_config
-from bert_multilabel.model.scoring import TEXTS_AT_A_TIME, MultiLabelScorer, store_in_bfloat16
+from bert_multilabel.model.scoring import MultiLabelScorer, store_in_bfloat16, texts_at_a_time
+from bert_multilabel.model.windows import NoRoom, Windows
 from bert_multilabel.utils.files import explain_read_errors, sha256
 from bert_multilabel.utils.hashing import model_digest
 
@@ -43,7 +44,7 @@ class Teacher(Protocol):
 
 
 def read_teachers(
-    paths: Sequence[str], label_names: list[str], examples: Dataset, precision: str, device: torch.device
+    paths: Sequence[str], label_names: list[str], examples: Dataset, reading: "Reading"
 ) -> list[Teacher]:
     """Check teachers and how they fit the training examples; no model is loaded yet.
 
@@ -51,8 +52,7 @@ def read_teachers(
         paths: Folders of trained models, and files of scores.
         label_names: The L labels, in the order of the probabilities.
         examples: All training examples of their source, before others are split off or left out.
-        precision: Precision of the matrix products of the models.
-        device: Where to compute.
+        reading: How models read texts.
 
     Raises:
         DataError: If a file of scores is damaged, or has other labels or rows.
@@ -65,7 +65,7 @@ def read_teachers(
             teachers.append(ScoreFile.of(path, label_names, examples))
         elif path.is_dir():
             _check_labels(path, label_names)
-            teachers.append(ModelTeacher(path, label_names, precision, device))
+            teachers.append(ModelTeacher(path, label_names, reading))
         else:
             raise MultiLabelError(f"--teacher {path}: there is no such folder of a trained model, or file of scores")
     return teachers
@@ -97,20 +97,33 @@ def _difference(names: Sequence[str], label_names: Sequence[str]) -> str:
 
 
 @dataclass(frozen=True)
+class Reading:
+    """How models read texts: each up to its own limit.
+
+    Attributes:
+        precision: Precision of the matrix products.
+        device: Where to compute.
+        windows: How longer texts are read; default: truncated.
+    """
+
+    precision: str
+    device: torch.device
+    windows: Windows | None = None
+
+
+@dataclass(frozen=True)
 class ModelTeacher:
-    """A trained model of this package, of any strategy, size and backbone; it reads texts up to its own limit.
+    """A trained model of this package, of any strategy, size and backbone.
 
     Attributes:
         path: Its folder.
         label_names: The L labels, in the order of the probabilities.
-        precision: Precision of its matrix products.
-        device: Where to compute.
+        reading: How it reads texts.
     """
 
     path: Path
     label_names: list[str]
-    precision: str
-    device: torch.device
+    reading: Reading
 
     def probabilities(self, examples: Dataset) -> Dataset:
         """Return calibrated probabilities of texts and pairs, computed once."""
@@ -119,23 +132,29 @@ class ModelTeacher:
             "teacher": model_digest(self.path),
             "examples": dataset_digest(texts),
             "labels": self.label_names,
-            "precision": self.precision,
-            "device": self.device.type,
+            "precision": self.reading.precision,
+            "device": self.reading.device.type,
+            "windows": None if self.reading.windows is None else asdict(self.reading.windows),
         }
         return cached_examples(computed_from, self._compute(texts), Features(_SCORES))
 
     def _compute(self, texts: Dataset) -> Iterator[dict[str, Any]]:
         model, tokenizer = load_trained(self.path)
-        model.to(self.device)  # type: ignore[arg-type]  # the declared type of this method has lost its self
-        if self.precision == "bfloat16":
+        model.to(self.reading.device)  # type: ignore[arg-type]  # the declared type of this method has lost its self
+        if self.reading.precision == "bfloat16":
             store_in_bfloat16(model)
-        scorer = MultiLabelScorer(model, tokenizer, self.precision)
+        scorer, windows = MultiLabelScorer(model, tokenizer, self.reading.precision), self.reading.windows
         order = [scorer.config.label_names.index(name) for name in self.label_names]
-        with logging.tqdm(total=len(texts), unit=" rows", desc=f"Teacher {self.path.name}") as bar:
-            for start in range(0, len(texts), TEXTS_AT_A_TIME):
-                part = texts[start : start + TEXTS_AT_A_TIME]
-                tokens = scorer.tokens(part["text"], part.get("pair"))
-                probabilities, _ = scorer.config.decide(scorer.logits_of_tokens(*tokens, on_progress=bar.update))
+        size, total = texts_at_a_time(windows), len(texts) if windows is None else None
+        with logging.tqdm(total=total, unit=" rows", desc=f"Teacher {self.path.name}") as bar:
+            for start in range(0, len(texts), size):
+                part = texts[start : start + size]
+                try:
+                    tokens = scorer.tokens(part["text"], part.get("pair"), windows)
+                    logits = scorer.logits_of_tokens(*tokens, windows, bar.update)
+                except NoRoom as error:
+                    raise DataError(f"--teacher {self.path}, text {start + error.row + 1}: {error}") from error
+                probabilities, _ = scorer.config.decide(logits)
                 yield {"scores": as_lists(probabilities[:, order].numpy())}
 
 

@@ -10,7 +10,7 @@ from datasets import Dataset
 
 from bert_multilabel import from_backbone
 from bert_multilabel.errors import DataError, MultiLabelError
-from bert_multilabel.training.teachers import ROW, ScoreFile, read_teachers, teacher_digest
+from bert_multilabel.training.teachers import ROW, Reading, ScoreFile, read_teachers, teacher_digest
 
 NAMES = ["gift", "price"]
 ROWS = [{"scores": {"gift": 0.25, "price": 0.5}}, {"scores": {"price": 1, "gift": 0}}]
@@ -90,7 +90,7 @@ def save_model(folder, backbone, names):
 
 
 def teach(path):
-    [teacher] = read_teachers([str(path)], NAMES, examples(), "float32", torch.device("cpu"))
+    [teacher] = read_teachers([str(path)], NAMES, examples(), Reading("float32", torch.device("cpu")))
     return teacher.probabilities(examples())
 
 
