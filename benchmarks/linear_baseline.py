@@ -6,7 +6,8 @@ With `--output_dir` it is a peer for quality.py and few_shot.py, too, and writes
 
 With `--score_train FILE` it also writes scores of the training rows, in their order, for `--teacher FILE` of the
 script. Those of a model that was fitted to the same rows are almost their labels, so each row gets the probabilities
-of a model that was fitted to the other of `--folds` parts; rows with the same text are in one part.
+of a model that was fitted to the other of `--folds` parts; rows with the same text are in one part. Rows that
+`--max_train_samples` leaves out get those of the model of all others.
 """
 
 import argparse
@@ -15,6 +16,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+from datasets import Dataset
 from peer_files import write_results, write_scores
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
@@ -43,9 +45,12 @@ started = time.perf_counter()
 names = None if arguments.label_names_file is None else read_label_names(arguments.label_names_file).names
 files = {"train": arguments.train_file, "validation": arguments.validation_file}
 data = load_splits(DataSpec(label_names=names), files)
-train, validation = data.splits["train"], data.splits["validation"]
+all_rows, validation = data.splits["train"], data.splits["validation"]
+chosen = np.arange(len(all_rows))
 if arguments.max_train_samples is not None:
-    train = train.shuffle(seed=arguments.seed).select(range(min(arguments.max_train_samples, len(train))))
+    order = Dataset.from_dict({"row": chosen}).shuffle(seed=arguments.seed)
+    chosen = np.array(order["row"][: arguments.max_train_samples])
+train = all_rows.select(chosen)
 model = make_pipeline(
     TfidfVectorizer(ngram_range=(1, 2), min_df=2, sublinear_tf=True, strip_accents="unicode"),
     OneVsRestClassifier(LogisticRegression(C=4, max_iter=1000, solver="liblinear")),
@@ -62,8 +67,8 @@ if arguments.output_dir is not None:
 if arguments.score_train is not None:
     groups = np.unique([" ".join(text_key(text)) for text in texts], return_inverse=True)[1]
     parts = GroupKFold(arguments.folds, shuffle=True, random_state=arguments.seed)
-    write_scores(
-        Path(arguments.score_train),
-        label_names,
-        cross_val_predict(model, texts, labels, groups=groups, cv=parts, method="predict_proba"),
-    )
+    of_all = np.zeros((len(all_rows), len(label_names)))
+    of_all[chosen] = cross_val_predict(model, texts, labels, groups=groups, cv=parts, method="predict_proba")
+    if len(left_out := np.setdiff1d(np.arange(len(all_rows)), chosen)):
+        of_all[left_out] = model.predict_proba(list(all_rows.select(left_out)["text"]))
+    write_scores(Path(arguments.score_train), label_names, of_all)
