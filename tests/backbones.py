@@ -4,11 +4,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModel, BertTokenizer, PreTrainedModel
+from transformers import AutoConfig, AutoModel, AutoTokenizer, BertTokenizer, PreTrainedModel
 
+from tests import families
 from tests.conftest import VOCABULARIES
 
-# A padding token other than the first token, as RoBERTa has, and another number of positions than tokens.
 SIZES: dict[str, Any] = {
     "hidden_size": 32,
     "num_hidden_layers": 2,
@@ -17,6 +17,7 @@ SIZES: dict[str, Any] = {
     "max_position_embeddings": 64,
     "initializer_range": 0.2,  # large enough for differences to show
 }
+# RoBERTa's padding token is not the first token, and it has two positions more than a text has tokens.
 SIZES_OF: dict[str, dict[str, Any]] = {
     "bert": {},
     "roberta": {"max_position_embeddings": 66, "type_vocab_size": 1, "layer_norm_eps": 1e-5, "pad_token_id": 1},
@@ -54,3 +55,13 @@ def save_backbone(folder: Path, model_type: str, auto_class: Any = AutoModel, **
     model.save_pretrained(folder)
     save_word_pieces(folder, model_type)
     return model
+
+
+def save_family(folder: Path, family: str) -> Path:
+    """Save a new model with a tokenizer of its family, one of `families.FAMILIES`, in a folder."""
+    families.save_tokenizer(family, folder)
+    model_type = families.FAMILIES[family]
+    # Some vocabularies are padded.
+    sizes = {"vocab_size": len(AutoTokenizer.from_pretrained(folder)) + 5}
+    new_model(model_type, **sizes).save_pretrained(folder)
+    return folder

@@ -12,6 +12,7 @@ from transformers import (
     AutoModel,
     AutoModelForMaskedLM,
     AutoModelForSequenceClassification,
+    AutoTokenizer,
     ElectraForPreTraining,
 )
 
@@ -19,7 +20,8 @@ from bert_multilabel import from_backbone
 from bert_multilabel.backbones import FAMILIES, UNLIKE_BERT
 from bert_multilabel.errors import MultiLabelError
 from bert_multilabel.loading import load_trained
-from tests.backbones import new_model, save_backbone, save_word_pieces
+from tests import families
+from tests.backbones import new_model, save_backbone, save_family, save_word_pieces
 from tests.conftest import LABELS
 
 every_family = pytest.mark.parametrize("model_type", [*FAMILIES])
@@ -79,6 +81,23 @@ def test_every_hidden_state_is_that_of_transformers(checkpoints_of, model_type, 
         assert batch["input_ids"].shape == (4, 64)  # the limit
         ours = model(**batch, output_hidden_states=True).hidden_states
         assert largest_difference(ours, states_of(reference, batch), batch["attention_mask"]) == 0.0
+
+
+@pytest.mark.parametrize("family", [*families.FAMILIES])
+@torch.no_grad()
+def test_a_text_has_the_states_that_the_tokenizer_and_model_of_its_family_give(tmp_path, family):
+    save_family(tmp_path, family)
+    model, tokenizer = from_backbone(tmp_path, LABELS, "cls")
+    reader = AutoTokenizer.from_pretrained(tmp_path)
+    reference = AutoModel.from_pretrained(tmp_path).eval()
+    texts, options = [*families.TEXT, ""], {"padding": True, "truncation": True, "return_tensors": "pt"}
+    for pairs in (None, [*families.TEXT[::-1], "gift"]):
+        theirs = reader(texts, pairs, max_length=64, **options)
+        batch = tokenizer(texts, pairs, **options)
+        assert torch.equal(theirs["input_ids"], batch["input_ids"])
+        expected = reference(**theirs, output_hidden_states=True).hidden_states
+        ours = model(**batch, output_hidden_states=True).hidden_states
+        assert largest_difference(ours, expected, batch["attention_mask"]) == 0.0
 
 
 @every_family
