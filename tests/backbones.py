@@ -57,11 +57,11 @@ def save_backbone(folder: Path, model_type: str, auto_class: Any = AutoModel, **
     return model
 
 
-def save_family(folder: Path, family: str) -> Path:
+def save_family(folder: Path, family: str, **config: Any) -> Path:
     """Save a new model with a tokenizer of its family, one of `families.FAMILIES`, in a folder."""
     families.save_tokenizer(family, folder)
     model_type = families.FAMILIES[family]
     # Some vocabularies are padded.
     sizes = {"vocab_size": len(AutoTokenizer.from_pretrained(folder)) + 5}
-    new_model(model_type, **sizes).save_pretrained(folder)
+    new_model(model_type, **sizes, **config).save_pretrained(folder)
     return folder

@@ -3,6 +3,7 @@
 import json
 import logging
 import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -336,6 +337,15 @@ def test_each_encoder_that_differs_from_bert_is_refused_with_the_nearest_that_wo
     (tmp_path / "config.json").write_text(json.dumps({"model_type": model_type}))
     reason, nearest = UNLIKE_BERT[model_type]
     refuse(tmp_path, f"has model_type '{model_type}', .*: {reason}. Use {FAMILIES[nearest].example}")
+
+
+def test_the_documentation_lists_what_is_taken_and_what_is_refused():
+    page = (Path(__file__).resolve().parents[1] / "docs" / "backbones.md").read_text(encoding="utf-8")
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in page.splitlines() if line.startswith("| `")]
+    told = {name: row for row in rows for name in re.findall("`(.+?)`", row[0])}
+    assert told.keys() - {"model_type"} == FAMILIES.keys() | UNLIKE_BERT.keys()
+    for model_type, (reason, nearest) in UNLIKE_BERT.items():
+        assert told[model_type][1:] == [reason, f"`{FAMILIES[nearest].example}`"]
 
 
 @pytest.mark.parametrize(

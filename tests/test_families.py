@@ -115,7 +115,7 @@ def test_every_command_takes_a_converted_backbone(walked, files, tmp_path, famil
     assert f"{title} that predicts any number of 3 labels" in (folder / "README.md").read_text()
     tune([str(folder), "--file", files["validation"]])
     doctor([files["train"], "--model_name_or_path", str(folder)])
-    assert "Tokens" in capsys.readouterr().out
+    assert f"{folder} --output_dir OUT" in capsys.readouterr().out
     before = MultiLabelScorer(*load_trained(folder)).logits(TEXTS)
     assert export.main([str(folder), "--output", str(tmp_path / "onnx")]) == 0
     for served in (tmp_path / "onnx", folder):
@@ -161,18 +161,19 @@ def test_adapters_and_an_interruption_change_nothing(files, tmp_path, family):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("family", ["roberta", "distilbert"])
-def test_two_processes_train_what_one_trains(files, tmp_path, family):
-    checkpoint = save_family(tmp_path / "checkpoint", family)
+def test_two_processes_train_what_one_trains(files, tmp_path):
+    dropout = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    checkpoint = save_family(tmp_path / "checkpoint", "roberta", **dropout)
+    options = [*FORMS["roberta"], "--max_steps", "1", "--optim", "sgd"]  # which no rounding error can turn round
     logits = {}
-    for count, size in ((1, 8), (2, 4)):
-        more = [*FORMS[family], "--per_device_train_batch_size", str(size)]
-        words = words_for(checkpoint, files, tmp_path / str(count), *more)
+    for count, size in ((1, 64), (2, 32)):
+        words = words_for(
+            checkpoint, files, tmp_path / str(count), *options, "--per_device_train_batch_size", str(size)
+        )
         logs = [tmp_path / f"{count}-{rank}.log" for rank in range(count)]
         with forked.group(forked.run_script, *words, logs=logs) as processes:
             for process, log in zip(processes, logs, strict=True):
                 process.join(forked.PATIENCE)
                 assert process.exitcode == 0, log.read_text()
         logits[count] = MultiLabelScorer(*load_trained(tmp_path / str(count))).logits(TEXTS)
-    assert logits[2].isfinite().all()
-    assert (logits[1] - logits[2]).abs().max() < 1
+    torch.testing.assert_close(logits[1], logits[2], rtol=0, atol=1e-5)
