@@ -7,7 +7,7 @@ DEFAULT := -m "not slow and not gpu"
 # Other releases of dependencies do not change what a cell of labels means: of tests/data, what a library reads.
 OF_DATA := test_cache.py test_sources.py test_splitting.py test_streaming.py \
 	$(addprefix formats/test_,columnar.py delimited.py json_rows.py workbook.py)
-DEPENDENT := $(filter-out tests/data/ tests/test_architecture.py tests/test_fuzz.py, \
+DEPENDENT := -m "not gpu and (not slow or dependency)" $(filter-out tests/data/ tests/test_architecture.py tests/test_fuzz.py, \
 	$(dir $(wildcard tests/*/__init__.py)) $(wildcard tests/test_*.py)) $(addprefix tests/data/,$(OF_DATA))
 # What is imported is compiled then; to compile all takes as long as all else.
 INSTALL := pip install --quiet --no-compile
@@ -76,10 +76,10 @@ test-wheel: .venv-wheel/tree .venv/installed  ## run the tests that start comman
 	cd $< && $(CURDIR)/$(<D)/bin/$(PYTEST) $(DEFAULT) tests/test_package.py tests/test_anywhere.py tests/test_readme.py tests/test_example.py
 
 test-lowest: .venv-lowest/tree  ## run what depends on versions on the wheel, with the lowest that setup.cfg promises
-	cd $< && $(CURDIR)/$(<D)/bin/$(PYTEST) $(DEFAULT) $(DEPENDENT)
+	cd $< && $(CURDIR)/$(<D)/bin/$(PYTEST) $(DEPENDENT)
 
 test-newest: .venv-newest/tree  ## run the same with the newest versions in the ranges of setup.cfg
-	cd $< && $(CURDIR)/$(<D)/bin/$(PYTEST) $(DEFAULT) $(DEPENDENT)
+	cd $< && $(CURDIR)/$(<D)/bin/$(PYTEST) $(DEPENDENT)
 
 lint: .venv/installed  ## style, types and the direction of imports
 	$(BIN)/ruff check .

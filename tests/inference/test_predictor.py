@@ -270,6 +270,8 @@ def ray(monkeypatch):
     ray.shutdown()
 
 
+@pytest.mark.slow  # a cluster starts ten processes
+@pytest.mark.dependency
 def test_ray_map_batches(ray, folder, expected):
     predicted = ray.data.from_items(ROWS).map_batches(
         MultiLabelPredictor,

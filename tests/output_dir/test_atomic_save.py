@@ -3,7 +3,7 @@ import json
 import os
 import shutil
 import subprocess
-import sys
+import time
 from itertools import groupby
 
 import pytest
@@ -21,6 +21,7 @@ from bert_multilabel.output_dir.atomic_save import (
     rotate_checkpoints,
 )
 from bert_multilabel.utils.files import CHECKSUMS_FILE, verify_checksums
+from tests import forked
 
 
 @pytest.fixture(scope="module")
@@ -169,16 +170,23 @@ def test_two_runs_do_not_write_into_one_folder(tmp_path):
         assert list((tmp_path / "out").iterdir()) == []
 
 
+def lock_and_wait(folder):
+    with lock_output_dir(folder):
+        (folder / "locked").touch()
+        time.sleep(600)
+
+
 @pytest.mark.skipif(os.name != "posix", reason="needs locks on folders")
 def test_a_process_that_is_killed_leaves_its_folder_to_the_next(tmp_path):
-    script = "import sys, time; from pathlib import Path\n"
-    script += "from bert_multilabel.output_dir.atomic_save import lock_output_dir\n"
-    script += "with lock_output_dir(Path(sys.argv[1])): print('alone', flush=True); time.sleep(600)"
-    other = subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], stdout=subprocess.PIPE, text=True)
-    assert other.stdout.readline() == "alone\n"
-    with pytest.raises(FileError, match="another run is writing into"), lock_output_dir(tmp_path):
+    folder, log = tmp_path / "out", tmp_path / "log"
+    folder.mkdir()
+    other = forked.start(lock_and_wait, folder, log=log)
+    while not (folder / "locked").exists():
+        assert other.is_alive(), log.read_text()
+        time.sleep(0.05)
+    with pytest.raises(FileError, match="another run is writing into"), lock_output_dir(folder):
         pass
     other.kill()
-    other.wait()
-    with lock_output_dir(tmp_path):
+    other.join()
+    with lock_output_dir(folder):
         pass
