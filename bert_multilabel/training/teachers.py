@@ -186,8 +186,9 @@ class ScoreFile:
             batches = _read_lines(path, label_names)
             stored = cached_examples(computed_from, batches, Features({**_SCORES, "id": Value("string")}))
         lines = list(stored["id"])
-        if "id" in examples.features and None not in lines:
-            return cls(path, label_names, stored, _lines_of_ids(path, lines, [*map(str, examples["id"])]))
+        ids = [*map(str, examples["id"])] if "id" in examples.features and None not in lines else lines
+        if lines != ids:  # those in the same order may repeat some
+            return cls(path, label_names, stored, _lines_of_ids(path, lines, ids))
         if len(stored) != len(examples):
             advice = "write one line per row, in the order of the rows, or with the id of each"
             raise DataError(

@@ -10,6 +10,9 @@ from datasets import Dataset
 
 from bert_multilabel import from_backbone
 from bert_multilabel.errors import DataError, MultiLabelError
+from bert_multilabel.loading import load_trained
+from bert_multilabel.model.scoring import MultiLabelScorer
+from bert_multilabel.model.windows import Windows
 from bert_multilabel.training.teachers import ROW, Reading, ScoreFile, read_teachers, teacher_digest
 
 NAMES = ["gift", "price"]
@@ -52,6 +55,11 @@ def test_with_ids_lines_may_be_in_another_order_and_more(score_file):
     assert file.probabilities(examples(7, 8))["scores"][:] == [[0.25, 0.5], [0, 1]]
 
 
+def test_ids_in_the_same_order_may_be_repeated(score_file):
+    file = ScoreFile.of(score_file(*({"id": 7, **row} for row in ROWS)), NAMES, examples(7, 7))
+    assert file.probabilities(examples(7, 7))["scores"][:] == [[0.25, 0.5], [0, 1]]
+
+
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
@@ -89,9 +97,21 @@ def save_model(folder, backbone, names):
     return folder
 
 
-def teach(path):
-    [teacher] = read_teachers([str(path)], NAMES, examples(), Reading("float32", torch.device("cpu")))
-    return teacher.probabilities(examples())
+def teach(path, texts=("a", "b"), windows=None):
+    rows = Dataset.from_dict({"text": [*texts]})
+    [teacher] = read_teachers([str(path)], NAMES, rows, Reading("float32", torch.device("cpu"), windows))
+    return teacher.probabilities(rows)["scores"][:]
+
+
+def test_long_texts_are_read_in_windows_if_the_student_does(backbone, tmp_path):
+    path, texts = save_model(tmp_path / "model", backbone, NAMES), ["price", "price is not good " * 30 + "gift"]
+    model, tokenizer = load_trained(path)
+    found = []
+    for windows in (None, Windows(4)):
+        logits = MultiLabelScorer(model, tokenizer).logits(texts, windows=windows)
+        found.append(teach(path, texts, windows))
+        torch.testing.assert_close(torch.tensor(found[-1]), logits.sigmoid())
+    assert abs(found[0][1][0] - found[1][1][0]) > 1e-3  # the same text, whole and cut off
 
 
 def test_a_model_of_other_labels_is_refused_and_the_difference_named(backbone, tmp_path):
