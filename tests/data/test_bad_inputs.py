@@ -547,6 +547,25 @@ def _(folder, backbone):
     script(folder, "--model_name_or_path", backbone, "--do_train", "--train_file", folder / "train.csv")
 
 
+@case
+def _(folder, backbone):
+    """script: a teacher of other labels"""
+    for part in from_backbone(backbone, ["price", "gift"], "cls"):
+        part.save_pretrained(folder / "model")
+    (folder / "train.csv").write_text("text,labels\ngood,price\nbad,quality\n")
+    words = ["--do_train", "--train_file", folder / "train.csv", "--teacher", folder / "model"]
+    script(folder, "--model_name_or_path", backbone, *words)
+
+
+@case
+def _(folder, backbone):
+    """script: scores of a teacher for too few rows"""
+    (folder / "train.csv").write_text("text,labels\ngood,price\nbad,quality\n")
+    (folder / "scores.jsonl").write_text('{"scores": {"price": 0.5, "quality": 0.5}}')
+    words = ["--do_train", "--train_file", folder / "train.csv", "--teacher", folder / "scores.jsonl"]
+    script(folder, "--model_name_or_path", backbone, *words)
+
+
 def message(function, folder, backbone):
     with pytest.raises(ValueError) as caught:
         function(folder, backbone)
