@@ -45,7 +45,9 @@ def bars_html(name: str, logits: torch.Tensor, config: MultiLabelConfig, chosen:
         }
         for label in logits.argsort(descending=True, stable=True).tolist()  # probabilities may be equal: saturated
     ]
-    return str(_MACROS.bars(name, labels, chosen, config.min_labels))
+    # Rules act where a decision differs from what its own threshold says.
+    by_rules = config.label_rules is not None and any(label["is_below"] == label["predicted"] for label in labels)
+    return str(_MACROS.bars(name, labels, chosen, config.min_labels, by_rules))
 
 
 def words_html(explanation: Explanation) -> str:

@@ -63,6 +63,7 @@ def gather_figures(evaluation: Evaluation) -> dict[str, Any]:
         "annotated": float(annotated.mean()),
         "cross_fitted": tuned.is_cross_fitted,
         "min_labels": tuned.decisions.min_labels,
+        "label_rules": None if (rules := evaluation.config.checked_rules) is None else str(rules),
         "scores": _headline(tuned, predicted, true, annotated),
         "label_scores": _label_scores(evaluation, likely, annotated),
         "confusion": _confusion(predicted, true, annotated, names),

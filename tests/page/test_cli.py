@@ -1,5 +1,6 @@
 """The page's parts, what it answers, and the page itself in a real browser."""
 
+import copy
 import html
 import json
 import re
@@ -82,6 +83,14 @@ def test_bars_say_why_a_label_below_its_threshold_is_given(model):
     assert ("gift", True, "0.12 < 0.70") in read_bars(bars_html("tiny", logits, config))
     assert "(at least 1 for every text)" in bars_html("tiny", logits, config)
     assert "at least" not in bars_html("tiny", logits + 9, config)
+
+
+def test_bars_say_where_rules_decide(model):
+    config = copy.copy(model.config)
+    config.label_rules = {"exclusive": [LABELS]}
+    both = bars_html("tiny", torch.tensor([1.0, 0.5, -4.0]), config)
+    assert ("too_expensive", False, "0.62 ≥ 0.50") in read_bars(both) and "by the label rules of the model" in both
+    assert "label rules" not in bars_html("tiny", torch.tensor([1.0, -4.0, -4.0]), config)
 
 
 def explanation_of(text, pair=None, attributions=(2.0, -1.0, 0.1), truncated=False):
