@@ -84,11 +84,13 @@ def test_the_average_is_that_of_the_formula_once_a_step_and_in_float32(backbone,
 
 
 def test_the_training_is_that_without_an_average(backbone, tmp_path):
-    alone, same = (
-        train(backbone, tmp_path, f"--weight_averaging {decay} --train_sampling_strategy random", *[0.5] * 6)[1]
-        for decay in (0, 0.9)
-    )
+    ends = []
+    for decay in (0, 0.9):
+        words = f"--weight_averaging {decay} --train_sampling_strategy random"
+        ends.append((train(backbone, tmp_path, words, *[0.5] * 6)[1], torch.get_rng_state()))
+    (alone, state), (same, state_with_average) = ends
     assert all(torch.equal(one[name], other[name]) for one, other in zip(alone, same, strict=True) for name in one)
+    assert torch.equal(state, state_with_average)  # on which dropout depends
 
 
 def test_both_are_scored_at_each_evaluation_and_the_better_one_counts(backbone, tmp_path):
