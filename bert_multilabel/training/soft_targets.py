@@ -75,9 +75,8 @@ class Teaching:
     def applied_to(self, data: LoadedData, seed: int) -> LoadedData:
         """Return the data with soft targets as labels, and the unlabelled texts shuffled among the training examples.
 
-        If examples have weights, those of unlabelled texts are 1.
-
-        Their labels must be in the order of the teachers' probabilities.
+        Labels must be in the order of the teachers' probabilities. If examples have weights, those of unlabelled texts
+        are 1.
         """
         train = data.splits["train"]
         train = mixed_examples(train, [teacher.probabilities(train) for teacher in self.teachers], self.weight)

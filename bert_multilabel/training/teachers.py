@@ -83,7 +83,8 @@ def _check_labels(folder: Path, label_names: list[str]) -> None:
     if names is None:
         raise MultiLabelError(f"--teacher {folder} was never trained on labels: pass a trained model")
     if difference := _difference(names, label_names):
-        raise MultiLabelError(f"--teacher {folder} was trained with other labels: {difference}")
+        advice = "give them with --label_names_file if the training rows only lack some"
+        raise MultiLabelError(f"--teacher {folder} was trained with other labels: {difference}; {advice}")
 
 
 def _difference(names: Sequence[str], label_names: Sequence[str]) -> str:

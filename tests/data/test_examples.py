@@ -7,7 +7,7 @@ from datasets import ClassLabel, Dataset, Features, List, Value
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bert_multilabel.data.examples import load_splits
+from bert_multilabel.data.examples import load_splits, load_texts
 from bert_multilabel.data.spec import DataSpec
 from bert_multilabel.data.table import BadRows
 from bert_multilabel.errors import DataError
@@ -543,3 +543,24 @@ def test_a_line_for_each_text_and_label_needs_no_value(write):
         load(path, one_label_per_line=True)
     path = write("ones.csv", "text,label,applies\ngood,price,1\nbad,gift,1\n")
     assert [row["labels"] for row in load_rows(path, one_label_per_line=True)] == [[0, 1], [1, 0]]
+
+
+def test_labels_of_unlabelled_texts_are_not_read(write, caplog):
+    path = write("more.csv", "id,text,labels\n1,good,prise\n2,bad,\n")
+    texts = load_texts(path, DataSpec(label_names=["price"], text_pair_column="", label_column="tags"))
+    assert texts.to_dict() == {"text": ["good", "bad"]}
+    assert "its labels are not read: 'labels'" not in caplog.text  # of other names than the known ones
+    texts = load_texts(write("again.csv", "text,labels\ngood,price\n"), DataSpec(label_names=["price"]))
+    assert texts.to_dict() == {"text": ["good"]}
+    assert "again.csv: its labels are not read: 'labels'" in caplog.text
+
+
+def test_unlabelled_texts_are_checked_as_those_to_train_on(write):
+    path = write("more.csv", "text,other\ngood,x\n,y\n")
+    with pytest.raises(BadRows, match=r"more.csv, row 2 .* the text is missing"):
+        load_texts(path, DataSpec())
+    with pytest.raises(DataError, match="no column 'other_text'"):
+        load_texts(path, DataSpec(text_pair_column="other_text"))
+    path = write("pairs.csv", "text,other\ngood,x\nbad,\n")
+    texts = load_texts(path, DataSpec(text_pair_column="other"))
+    assert texts.to_dict() == {"text": ["good", "bad"], "pair": ["x", ""]}

@@ -189,9 +189,23 @@ def test_a_resumed_run_ends_as_one_that_was_not_interrupted_and_needs_the_same_t
         run_script(**common)
     with pytest.raises(MultiLabelError, match=r"teacher_weight was 0.5, now 0.25"):
         run_script(**common | {"teacher": teacher, "teacher_weight": 0.25})
+    with pytest.raises(MultiLabelError, match=r"predict_precision was 'float32', now 'bfloat16'"):
+        run_script(**common | {"teacher": teacher, "predict_precision": "bfloat16"})
     run_script(**common | {"teacher": teacher})  # the same one in another place
     ends.append((tmp_path / "out" / "model.safetensors").read_bytes())
     assert ends[0] == ends[1]
+
+
+def test_unlabelled_texts_count_as_examples_of_the_weight_1(teacher, backbone, numbered, tmp_path):
+    rows = [{"text": f"gift {i}", "labels": LABELS, "weight": i / 2} for i in range(4)]
+    (tmp_path / "train.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    words = ["--weight_column", "weight", "--unlabelled_file", numbered / "train.jsonl", "--max_train_samples", 3]
+    prepared, trainer = prepare(backbone, tmp_path / "train.jsonl", tmp_path / "out", *words, teachers=[teacher])
+    train = prepared.encoded["train"]
+    is_added = ["price" in prepared.tokenizer.decode(ids) for ids in train["input_ids"]]
+    assert sum(is_added) == 60 and len(train) == 63 and not all(is_added[:60])
+    added = [weight for weight, one in zip(train["weight"], is_added, strict=True) if one]
+    assert set(added) == {1.0}
 
 
 def test_options_of_teachers_are_checked(backbone, numbered, teacher, tmp_path):
