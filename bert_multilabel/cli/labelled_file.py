@@ -13,6 +13,7 @@ from bert_multilabel.inference.predict_file import predict_rows
 from bert_multilabel.loading import load_trained
 from bert_multilabel.model.configuration_multilabel import MultiLabelConfig
 from bert_multilabel.model.scoring import PRECISIONS, MultiLabelScorer
+from bert_multilabel.model.windows import POOLINGS, Windows
 from bert_multilabel.output_dir.checkpoints import trained_pair_column
 from bert_multilabel.utils.option_parser import option
 
@@ -23,6 +24,19 @@ class LabelledFile(ColumnArguments):
 
     file: str = field(kw_only=True, metadata={"help": "File, folder or pattern of labelled examples, not trained on."})
     precision: str = option("Precision of the encoder's matrix products.", "float32", choices=PRECISIONS)
+    stride: int | None = option(
+        "Read long texts in windows that share this many tokens. Default: texts are truncated."
+    )
+    pooling: str | None = option(
+        "With --stride: the probability of a label, before calibration, is the max or mean over windows. Default: "
+        "max.",
+        choices=POOLINGS,
+    )
+
+    @property
+    def windows(self) -> Windows | None:
+        """How long texts are split into windows; None: they are truncated."""
+        return Windows.of(self.stride, self.pooling)
 
 
 @dataclass(frozen=True)
@@ -48,13 +62,15 @@ def score_labelled_file(model_dir: Path, source: LabelledFile) -> ScoredFile:
     """Run a trained model over a file of labelled examples.
 
     Raises:
-        MultiLabelError: If the folder holds no model of ours, or if the examples are bad or have no labels.
+        MultiLabelError: If the folder holds no model of ours, if the examples are bad or have no labels, or if one
+            does not fit into windows.
     """
+    windows = source.windows
     model, tokenizer = load_trained(model_dir)
     config = model.config
     if source.text_pair_column is None:
         source = replace(source, text_pair_column=trained_pair_column(model_dir))
     rows = load_splits(source.spec(config.label_names), {"validation": source.file}).splits["validation"]
     scorer = MultiLabelScorer(model, tokenizer, source.precision, source.max_seq_length)
-    logits, metrics = predict_rows(scorer, rows)  # (N, L)
+    logits, metrics = predict_rows(scorer, rows, source.file, windows)  # (N, L)
     return ScoredFile(config, rows, logits.numpy(), multi_hot(rows), metrics)

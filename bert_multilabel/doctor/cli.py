@@ -13,6 +13,7 @@ from bert_multilabel.data.sources import check_exists
 from bert_multilabel.data.values import rows_text
 from bert_multilabel.errors import MultiLabelError
 from bert_multilabel.loading import read_config, read_tokenizer
+from bert_multilabel.model.windows import Windows
 from bert_multilabel.output_dir.checkpoints import trained_pair_column
 from bert_multilabel.training.arguments import ModelArguments, MultiLabelTrainingArguments
 from bert_multilabel.utils.files import write_json
@@ -27,9 +28,9 @@ _OPTIONS: dict[type, str] = {
     DataArguments: "validation_file test_file id_column label_names_file validation_fraction "
     + " ".join(field.name for field in fields(ColumnArguments)),
     ModelArguments: "strategy label_attention label_layers",
-    MultiLabelTrainingArguments: "seed",
+    MultiLabelTrainingArguments: "seed stride",
 }
-_MODEL_OPTIONS = ("strategy", "label_attention", "label_layers", "max_seq_length")  # need a model
+_MODEL_OPTIONS = ("strategy", "label_attention", "label_layers", "max_seq_length", "stride")  # need a model
 WIDTH = 80
 LABELS_SHOWN = 10  # the most frequent, and as many of the rarest
 PAIRS_SHOWN, EXAMPLES_SHOWN, PROBLEMS_SHOWN = 10, 3, 20
@@ -43,7 +44,8 @@ def main(arguments: list[str] | None = None) -> int:
     """
     parser = _parser()
     data, model, training, other = parser.parse(arguments)
-    needing = [name for name in _MODEL_OPTIONS if getattr(model, name, None) or getattr(data, name, None)]
+    given = {**vars(training), **vars(data), **vars(model)}
+    needing = [name for name in _MODEL_OPTIONS if given[name] is not None]
     if needing and other.model_name_or_path is None:
         parser.error(f"--{needing[0]} needs --model_name_or_path: without a model, lengths are counted in words")
     if not 0 < data.validation_fraction < 1:
@@ -57,10 +59,11 @@ def main(arguments: list[str] | None = None) -> int:
             if data_args.text_pair_column is None:
                 data_args.text_pair_column = trained_pair_column(Path(other.model_name_or_path))
         spec, limit = data_args.spec(label_names), data_args.max_seq_length
+        windows = Windows.of(training.stride, None)
         rules = (
             None if other.label_rules is None else ChosenRules(read_rules_file(other.label_rules), other.label_rules)
         )
-        result = examine(spec, files, data_args.validation_fraction, training.seed, load_model, limit, rules)
+        result = examine(spec, files, data_args.validation_fraction, training.seed, load_model, limit, rules, windows)
         if other.write_rules is not None and result.summaries:
             write_json(Path(other.write_rules), result.proposed_rules)
         if other.json is not None:
@@ -69,7 +72,8 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error(str(error))  # in the arguments: problems in the data are findings
     print("\n".join(render(result)))
     if result.options:
-        print(f"\nTrain on it:\n    {_command(data_args, other, result.options)}")  # one line, to be copied
+        options = result.options if training.stride is None else [*result.options, f"--stride {training.stride}"]
+        print(f"\nTrain on it:\n    {_command(data_args, other, options)}")  # one line, to be copied
     return 1 if result.count(Severity.ERROR) else 0
 
 

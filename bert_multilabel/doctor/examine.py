@@ -15,6 +15,7 @@ from bert_multilabel.data.table import BadRows
 from bert_multilabel.errors import DataError, MultiLabelError
 from bert_multilabel.model.configuration_multilabel import MultiLabelConfig
 from bert_multilabel.model.tokenization_multilabel import MultiLabelTokenizer
+from bert_multilabel.model.windows import Windows
 
 from .findings import ROWS_LISTED, Finding, Severity, Split, counted
 from .label_checks import LabelCount, LabelPair, check_labels, check_shares, count_labels, pair_labels
@@ -108,12 +109,13 @@ def examine(
     load_model: LoadModel | None = None,
     max_length: int | None = None,
     rules: ChosenRules | None = None,
+    windows: Windows | None = None,
 ) -> Examination:
     """Examine the files of the splits: train, and perhaps validation and test.
 
     Without a validation file, `fraction` of the training rows is split off with the seed, as in training.
     `load_model` returns configuration and tokenizer for label names; without it, lengths are counted in words. Rows
-    that break the rules are reported.
+    that break the rules are reported. With `windows`, texts longer than `max_length` are not truncated.
 
     Raises:
         MultiLabelError: If the model cannot be built for these labels, or cannot take inputs of that length, or if the
@@ -140,7 +142,7 @@ def examine(
         else:
             parts = (("train", rest), (SPLIT_OFF, split_off))
             as_trained = [*(Split.of(name, train.source, part) for name, part in parts), *of_files[1:]]
-    profiler = LengthProfiler(None if load_model is None else load_model(label_names), max_length)
+    profiler = LengthProfiler(None if load_model is None else load_model(label_names), max_length, windows)
     proposed: dict[str, Any] = {}
     if train.labels is not None:
         proposed = propose_rules(train.labels, label_names)

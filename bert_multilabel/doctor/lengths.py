@@ -1,5 +1,6 @@
 """How long the inputs are, in words or in the tokens of a model, and how many exceed its limit."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +11,7 @@ from bert_multilabel.data.tokenizing import check_max_length
 from bert_multilabel.model.configuration_multilabel import MultiLabelConfig
 from bert_multilabel.model.scoring import scoring_tokenizer
 from bert_multilabel.model.tokenization_multilabel import MultiLabelTokenizer
+from bert_multilabel.model.windows import Windows
 
 from .findings import Finding, Severity, Split
 from .text_checks import count_words
@@ -22,7 +24,7 @@ class Lengths:
     Attributes:
         unit: "words" or "tokens".
         limit: Longest input that is read completely; None for words.
-        over: Number of inputs that exceed the limit and would be truncated.
+        over: Number of inputs that exceed the limit, and are truncated or read in windows.
     """
 
     split: str
@@ -43,8 +45,12 @@ class LengthProfiler:
     """
 
     def __init__(
-        self, model: tuple[MultiLabelConfig, MultiLabelTokenizer] | None = None, max_length: int | None = None
+        self,
+        model: tuple[MultiLabelConfig, MultiLabelTokenizer] | None = None,
+        max_length: int | None = None,
+        windows: Windows | None = None,
     ) -> None:
+        self.has_windows = windows is not None
         self.limit: int | None = None
         self.label_tokens = 0
         if model is not None:
@@ -53,6 +59,8 @@ class LengthProfiler:
             tokenizer("", truncation=True, max_length=max_length)  # refuses a length without room for text
             self.label_tokens = len(tokenizer.label_token_ids)
             self.limit = check_max_length(tokenizer, max_length)
+            if windows is not None:
+                windows.check_room(tokenizer, self.limit)
             # The label tokens are the same in every input: adding their number is faster than encoding them.
             self._tokenizer = tokenizer.without_label_tokens()
 
@@ -86,10 +94,17 @@ class LengthProfiler:
             limit=self.limit,
             over=len(over),
         )
+        return summary, list(self._about_long_rows(split, over))
+
+    def _about_long_rows(self, split: Split, over: NDArray[np.int64]) -> Iterator[Finding]:
         message = f"row is|rows are longer than {self.limit} tokens"
-        advice = "check whether the ends of the texts matter"
+        advice = "with --stride 64, texts are read in windows that share 64 tokens; or check whether their ends matter"
         if self.label_tokens:
             message += f" ({self.label_tokens} of them label tokens)"
             advice += "; with --label_attention isolated, label tokens take no room from the text"
-        message += f": {len(over) / len(split):.1%} of {split.name} would be truncated"
-        return summary, list(split.about_rows(Severity.WARNING, "cut-texts", over, message, advice))
+        message += f": {len(over) / len(split):.1%} of {split.name} would be "
+        if not self.has_windows:
+            yield from split.about_rows(Severity.WARNING, "cut-texts", over, f"{message}truncated", advice)
+            return
+        advice = "training reads one window of each in an epoch: give it as many epochs as most of them have windows"
+        yield from split.about_rows(Severity.NOTE, "window-texts", over, f"{message}read in windows", advice)

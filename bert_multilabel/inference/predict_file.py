@@ -2,7 +2,8 @@
 
 import hashlib
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -103,12 +104,20 @@ def predict_split(
     return {f"test_{name}": value for name, value in metrics.items()}
 
 
-def predict_rows(scorer: MultiLabelScorer, examples: Dataset) -> tuple[torch.Tensor, dict[str, float]]:
-    """Return logits (N, L), float32, of N labelled examples with `text` and perhaps `pair`; and scores and loss."""
-    with _progress_bar(None, len(examples)) as bar:
-        batches = examples.iter(batch_size=texts_at_a_time(None))
-        scored = [_score(scorer, batch, None, bar.update) for batch in batches]
-    _log_long_texts(sum(long for _, long in scored), len(examples), scorer.max_length, None)
+def predict_rows(
+    scorer: MultiLabelScorer, examples: Dataset, source: str, windows: Windows | None = None
+) -> tuple[torch.Tensor, dict[str, float]]:
+    """Return logits (N, L), float32, of N labelled examples with `text` and perhaps `pair`; and scores and loss.
+
+    Raises:
+        DataError: If the pair of an example, named with its `source`, leaves no room for its text in a window.
+    """
+    size, scored = texts_at_a_time(windows), []
+    with _progress_bar(windows, len(examples)) as bar:
+        for number, batch in enumerate(examples.iter(batch_size=size)):
+            with _naming_rows(source, number * size):
+                scored.append(_score(scorer, batch, windows, bar.update))
+    _log_long_texts(sum(long for _, long in scored), len(examples), scorer.max_length, windows)
     logits = torch.cat([batch_logits for batch_logits, _ in scored])  # (N, L)
     return logits, _labelled_metrics(logits, multi_hot(examples), scorer.config)
 
@@ -123,14 +132,21 @@ def _score_shards(
     with _progress_bar(options.windows, scored, PartialState().is_main_process) as bar:
         for index in waiting:
             columns, first = shards.columns(index), shards.span(index).start
-            try:
+            with _naming_rows(source, first):
                 logits, shard_long = _score(scorer, columns, options.windows, bar.update)
-            except NoRoom as error:
-                raise DataError(f"{source}, row {first + error.row + 1}, {error}") from error
             records = prediction_records(logits, scorer.config, columns.get("id"), options.top_scores)
             shards.write(index, records, logits if "labels" in shards.examples.column_names else None)
             long += shard_long
     return scored, long
+
+
+@contextmanager
+def _naming_rows(source: str, first: int) -> Iterator[None]:
+    """Turn NoRoom in rows of a source, whose first has the index `first`, into a DataError that names its row."""
+    try:
+        yield
+    except NoRoom as error:
+        raise DataError(f"{source}, row {first + error.row + 1}, {error}") from error
 
 
 def _score(

@@ -348,6 +348,22 @@ def test_lengths_in_tokens_count_label_tokens(save, backbone, tmp_path, capsys):
     assert [5] in [rows[:1] for rows in cut["label_tokens"]]
 
 
+def test_long_rows_that_are_read_in_windows_are_no_warning(save, backbone, tmp_path, capsys):
+    path = save("a.jsonl", edited({5: {"text": "price " * 70}}))
+    words = (path, "--model_name_or_path", str(backbone), "--strategy", "cls", "--stride")
+    _, text, content = run_doctor(capsys, tmp_path, *words, "8")
+    (finding,) = [finding for finding in content["findings"] if finding["kind"] in ("cut-texts", "window-texts")]
+    assert finding["severity"] == "note" and finding["rows"] == [5]
+    assert finding["message"] == "1 row is longer than 64 tokens: 2.1% of train would be read in windows"
+    assert text.rstrip().endswith("--stride 8")
+    with pytest.raises(SystemExit):
+        main([*words, "62"])
+    assert "stride=62 must be less than 62" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main([path, "--stride", "0"])
+    assert "--stride needs --model_name_or_path" in capsys.readouterr().err
+
+
 def test_lengths_are_those_of_the_encoded_rows(save, backbone):
     texts, pairs = ["good price", "the quality is good"], ["gift", ""]
     rows = Split.of("train", "a", Dataset.from_dict({"row": [1, 2], "text": texts, "pair": pairs}))

@@ -2,12 +2,17 @@ import json
 from dataclasses import replace
 
 import pytest
+import torch
 from huggingface_hub import ModelCard
 from transformers import AutoModel
 
 from bert_multilabel import MultiLabelConfig, from_backbone
 from bert_multilabel.hub.model_card import write_model_card
 from bert_multilabel.hub.run_facts import store_facts
+from bert_multilabel.loading import load_trained
+from bert_multilabel.model.modeling_multilabel import multi_label_loss
+from bert_multilabel.model.scoring import MultiLabelScorer
+from bert_multilabel.model.windows import Windows
 from bert_multilabel.tune.cli import main
 from tests.conftest import LABELS
 from tests.hub.test_model_card import FACTS
@@ -90,6 +95,25 @@ def test_tuning_on_the_rows_of_the_stored_fit_begins_anew(model_dir, rows, caplo
     config = json.loads((model_dir / "config.json").read_text())
     # A goal that is not reached by what was fitted for another is not left to it.
     assert config["threshold"] != json.loads(first["config.json"])["threshold"]
+
+
+def test_long_texts_are_tuned_as_windows(model_dir, tmp_path):
+    texts = [f"{'the price is not good ' * (1 + number % 4)}{number}" for number in range(12)]
+    rows = tmp_path / "long.csv"
+    rows.write_text("\n".join(["text,labels", *(f"{text},{LABELS[n % 3]}" for n, text in enumerate(texts))]))
+    windows = ("--max_seq_length", "14", "--stride", "3", "--pooling", "mean")
+    tune(model_dir, "--file", rows, *windows)
+    results = json.loads((model_dir / "all_results.json").read_text())
+    scorer = MultiLabelScorer(*load_trained(model_dir), max_length=14)
+    labels = torch.tensor([[float(n % 3 == label) for label in range(3)] for n in range(12)])
+    loss = multi_label_loss(scorer.logits(texts, windows=Windows(3, "mean")), labels)
+    assert results["eval_loss"] == pytest.approx(float(loss), abs=1e-5)
+    tune(model_dir, "--file", rows, *windows[:2])
+    assert json.loads((model_dir / "all_results.json").read_text())["eval_loss"] != pytest.approx(
+        float(loss), abs=1e-3
+    )
+    with pytest.raises(ValueError, match="pooling='max' is for windows over long texts: pass a stride, too"):
+        tune(model_dir, "--file", rows, "--pooling", "max")
 
 
 def test_a_card_of_another_origin_is_said_to_be_out_of_date(model_dir, rows, caplog):
