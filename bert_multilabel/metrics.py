@@ -59,6 +59,13 @@ def sample_hamming_scores(
     return np.where(sets.annotated.any(axis=1), _ratio(hits, predicted + true - hits, zero_division), np.nan)
 
 
+def sample_f1_scores(predictions: ArrayLike, references: ArrayLike) -> NDArray[np.float64]:
+    """Compute the F1 of each sample: (N,), 1 where both sets are empty, NaN where no entry is annotated."""
+    sets = _as_sets(predictions, references)
+    hits, predicted, true = _count(sets, axis=1)  # (N,) each
+    return np.where(sets.annotated.any(axis=1), _ratio(2 * hits, predicted + true, 1.0), np.nan)
+
+
 def multilabel_scores(predictions: ArrayLike, references: ArrayLike, probabilities: ArrayLike) -> dict[str, float]:
     """All scores of one evaluation, the hamming score first.
 

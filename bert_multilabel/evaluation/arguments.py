@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 
 from bert_multilabel.errors import MultiLabelError
+from bert_multilabel.model.decision import EXAMPLE_SCORES
 from bert_multilabel.utils.option_parser import document_fields, option
 
 from .thresholds import Goal
 
-# From the least that is fitted to the most.
-THRESHOLDS = ("keep", "global", "per_label")
+THRESHOLDS = ("auto", "expected_score", "per_label", "global", "keep")
 CALIBRATIONS = ("keep", "global", "per_label")
 
 
@@ -18,14 +18,16 @@ class DecisionArguments:
     """How logits become labels: what is fitted on validation data after training, and stored with the model."""
 
     threshold_goal: str = option(
-        "What thresholds are fitted for: hamming_score, micro_f1 or macro_f1, or a bound such as precision=0.9 or "
-        "recall=0.8.",
+        "What decisions are fitted for: hamming_score, samples_f1, micro_f1 or macro_f1, or a bound such as "
+        "precision=0.9 or recall=0.8.",
         "hamming_score",
     )
     thresholds: str = option(
-        "One threshold for all labels (global), or one per label if that scores better on examples it was not fitted "
-        "on (per_label), or those of the model (keep: 0.5 if it is new).",
-        "per_label",
+        "How labels are decided: by one threshold for all (global), by one per label (per_label), by the set with the "
+        "highest expected score for each example (expected_score, for the goals hamming_score and samples_f1), or by "
+        "any of these (auto). What is fitted must beat what is simpler, by more than a standard error, on examples "
+        "that it was not fitted on. keep: as the model does (at 0.5 if it is new).",
+        "auto",
         choices=THRESHOLDS,
     )
     calibration: str = option(
@@ -44,9 +46,15 @@ class DecisionArguments:
     )
 
     def __post_init__(self) -> None:
-        if Goal.parse(self.threshold_goal).floor is not None and self.thresholds == "keep":
+        goal = Goal.parse(self.threshold_goal)
+        if goal.floor is not None and self.thresholds == "keep":
             raise MultiLabelError(
                 f"--threshold_goal {self.threshold_goal} is for a fit, but --thresholds is keep: drop one"
+            )
+        if self.thresholds == "expected_score" and goal.score not in EXAMPLE_SCORES:
+            raise MultiLabelError(
+                f"--thresholds expected_score is for the goals {' and '.join(EXAMPLE_SCORES)}, but --threshold_goal "
+                f"is {self.threshold_goal}: drop one"
             )
         if self.min_labels is not None and self.min_labels < 0:
             raise MultiLabelError(f"--min_labels must be at least 0, got {self.min_labels}")

@@ -1,16 +1,17 @@
 """Tunes how logits become labels, on examples that the model was not trained on, and measures what that gains.
 
-`MultiLabelConfig.decide` turns logits into labels. Two of its fields are fitted here: `temperature`, by
-`calibration.py`, and `threshold`, by `thresholds.py`. The scores of a fit, and whether it is kept at all, come from
-cross-fitting: each example is decided by a fit on the folds without it.
+`MultiLabelConfig.decide` turns logits into labels. Three of its fields are fitted here: `temperature`, by
+`calibration.py`, `threshold`, by `thresholds.py`, and `decision`, by `expected_score.py`. The scores of a fit, and
+whether it is kept at all, come from cross-fitting: each example is decided by a fit on the folds without it.
 
 Legend: N examples, L labels.
 """
 
 import copy
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -19,11 +20,14 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit, logit
 from transformers import EvalPrediction
 
-from bert_multilabel.metrics import Flags, check_scorable, decision_scores, logits_and_references, score_decisions
+from bert_multilabel.metrics import Flags, check_scorable, logits_and_references, score_decisions
 from bert_multilabel.model.configuration_multilabel import MultiLabelConfig
+from bert_multilabel.model.decision import EXAMPLE_SCORES
 
-from .arguments import THRESHOLDS, DecisionArguments
+from .arguments import DecisionArguments
 from .calibration import fit_temperature
+from .comparison import simplest_of_the_best
+from .expected_score import ExpectedScoreFit, sample_size
 from .thresholds import Goal, ThresholdFit
 
 FOLDS = 5
@@ -32,32 +36,45 @@ AS_STORED = DecisionArguments(thresholds="keep", calibration="keep")
 # With fewer examples a fit is noise: any fit, and one label by label.
 MIN_EXAMPLES = 10
 MIN_EXAMPLES_PER_LABEL = 50
+# What is compared, the simplest first, by what was asked for.
+_SCOPES = {
+    "keep": ("keep",),
+    "global": ("keep", "global"),
+    "expected_score": ("keep", "global", "expected_score"),
+    "per_label": ("keep", "global", "per_label"),
+    "auto": ("keep", "global", "expected_score", "per_label"),
+}
 
 
 @dataclass(frozen=True)
 class Decisions:
-    """The three fields of a `MultiLabelConfig` that turn logits into labels."""
+    """The four fields of a `MultiLabelConfig` that turn logits into labels."""
 
     threshold: float | list[float]
     temperature: float | list[float]
     min_labels: int
+    decision: dict[str, Any] | None = None
 
     @classmethod
     def of(cls, config: MultiLabelConfig) -> "Decisions":
         """Read them from a configuration."""
-        return cls(config.threshold, config.temperature, config.min_labels)
+        return cls(config.threshold, config.temperature, config.min_labels, config.decision)
 
     def store(self, config: MultiLabelConfig) -> None:
         """Write them into a configuration. They must fit its labels."""
-        config.threshold, config.temperature, config.min_labels = self.threshold, self.temperature, self.min_labels
+        self._write(config)
         config.validate_multilabel()
 
     def decide(self, config: MultiLabelConfig, logits: NDArray[Any]) -> tuple[NDArray[Any], Flags]:
         """Decide as the configuration would with these: probabilities and decisions, (N, L) each."""
         own = copy.copy(config)
-        own.threshold, own.temperature, own.min_labels = self.threshold, self.temperature, self.min_labels
+        self._write(own)
         probabilities, decisions = own.decide(torch.as_tensor(logits))
         return probabilities.numpy(), decisions.numpy()
+
+    def _write(self, config: MultiLabelConfig) -> None:
+        for name, value in vars(self).items():
+            setattr(config, name, value)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,12 +90,12 @@ class Tuned:
     probabilities: NDArray[Any]  # (N, L)
     predicted: Flags  # (N, L)
     labels: NDArray[Any]  # (N, L), 0 or 1; NaN or -100 where not annotated
-    scope: str | None  # the one of `THRESHOLDS` that was kept; None if there were too few examples
+    scope: str | None  # "keep", "global", "expected_score" or "per_label"; None if there were too few examples
     arguments: DecisionArguments  # as requested
 
     @property
     def is_cross_fitted(self) -> bool:
-        """Whether each example was decided by thresholds that were fitted without it."""
+        """Whether each example was decided by a fit without it."""
         return self.scope not in (None, "keep")
 
     def warnings(self) -> list[str]:
@@ -120,13 +137,12 @@ class TunedMetrics:
         """Score (N, L) logits by the names of `metrics.evaluate`."""
         arguments = self.arguments
         if not self.is_final:
-            common = {"per_label": "global"}
-            arguments = replace(
-                arguments,
-                thresholds=common.get(arguments.thresholds, arguments.thresholds),
-                calibration=common.get(arguments.calibration, arguments.calibration),
+            thresholds, calibration = (
+                value if value == "keep" else "global" for value in (arguments.thresholds, arguments.calibration)
             )
-        self.tuned = tune(*logits_and_references(prediction), self.config, arguments)
+            arguments = replace(arguments, thresholds=thresholds, calibration=calibration)
+        scored = logits_and_references(prediction)
+        self.tuned = tune(*scored, self.config, arguments, cautious=self.is_final)
         return self.tuned.scores
 
     def decisions(self) -> Decisions:
@@ -134,18 +150,23 @@ class TunedMetrics:
         return Decisions.of(self.config) if self.tuned is None else self.tuned.decisions
 
 
-def tune(logits: ArrayLike, labels: ArrayLike, config: MultiLabelConfig, arguments: DecisionArguments) -> Tuned:
+def tune(
+    logits: ArrayLike, labels: ArrayLike, config: MultiLabelConfig, arguments: DecisionArguments, cautious: bool = True
+) -> Tuned:
     """Fit decisions, and score them on examples that the fit has not seen.
 
-    Where a score is the goal, thresholds per label are kept only if they beat a common one across the folds, and that
-    one only if it beats the stored ones. (The best of these three is reported, which hardly flatters.) A new
-    temperature alone changes no decision: stored thresholds are converted to it.
+    Where a score is the goal, the simplest decisions are kept that are not worse than the best by more than a standard
+    error across the folds. The order is: the stored ones, one threshold for all labels, the rule of the expected score
+    (three numbers), and thresholds per label. So few examples rarely make a model worse, and it hardly flatters that
+    the score of the chosen decisions is reported. A new temperature alone changes no decision: stored thresholds are
+    converted to it.
 
     Args:
         logits: (N, L), finite.
         labels: (N, L), 0 or 1; NaN or -100 means "not annotated" and counts nowhere.
         config: The model's; it is not changed.
         arguments: What to tune, and for which goal.
+        cautious: Whether a standard error counts; if not, the best decisions are kept.
 
     Raises:
         MultiLabelError: As `metrics.multilabel_scores`, and if there are fewer labels than `min_labels`.
@@ -163,8 +184,10 @@ def tune(logits: ArrayLike, labels: ArrayLike, config: MultiLabelConfig, argumen
         if len(values) < MIN_EXAMPLES or not ((truth == 1).any() and (truth == 0).any()):
             scope = None
         else:
-            best, probabilities, predicted = _choose_scope(values, truth, config, stored, arguments)
-            decisions, scope = _fit(values, truth, stored, arguments, [best])[best], best
+            crossed = _CrossFit(values, truth, config, stored, arguments)
+            scope = crossed.choose(cautious)
+            probabilities, predicted = crossed.decide(scope)
+            decisions = crossed.fit_all(scope)
     scores = score_decisions(values, truth, probabilities, predicted)
     arrays = {"logits": values, "probabilities": probabilities, "predicted": predicted, "labels": truth}
     return Tuned(decisions=decisions, scores=scores, scope=scope, arguments=arguments, **arrays)
@@ -176,55 +199,117 @@ def fingerprint(labels: NDArray[Any]) -> str:
     return hashlib.sha256(b"".join(rows)).hexdigest()
 
 
-def _choose_scope(
-    logits: NDArray[Any],
-    labels: NDArray[Any],
-    config: MultiLabelConfig,
-    stored: Decisions,
-    arguments: DecisionArguments,
-) -> tuple[str, NDArray[Any], Flags]:
-    """Return the scope that scores best when cross-fitted, with its probabilities and decisions, (N, L) each."""
-    goal, most = Goal.parse(arguments.threshold_goal), arguments.thresholds
-    if most == "per_label" and len(logits) < MIN_EXAMPLES_PER_LABEL:
-        most = "global"
+class _CrossFit:
+    """Fits on all folds but one, for each of them, and what these fits make of the examples that they have not seen.
+
+    See `tune` for the arguments; `stored` are the decisions to start from.
+    """
+
+    def __init__(
+        self,
+        logits: NDArray[Any],
+        labels: NDArray[Any],
+        config: MultiLabelConfig,
+        stored: Decisions,
+        arguments: DecisionArguments,
+    ) -> None:
+        self._logits, self._labels, self._config, self._stored = logits, labels, config, stored
+        self._arguments, self._goal = arguments, Goal.parse(arguments.threshold_goal)
+        self._scopes = _scopes(arguments.thresholds, self._goal, len(logits))
+        # At random: examples come sorted by length.
+        self._place = np.random.default_rng(0).permutation(len(logits))  # (N,)
+        self._fold_of = self._place % FOLDS  # (N,)
+        self._fits = [self._fit(self._fold_of != fold) for fold in range(FOLDS)]
+
+    def choose(self, cautious: bool) -> str:
+        """Return the scope to keep."""
+        if len(self._scopes) == 1:
+            return self._scopes[0]
+        predicted = {scope: self.decide(scope)[1] for scope in self._scopes}
+        return simplest_of_the_best(predicted, self._labels, self._goal.score, cautious)
+
+    def decide(self, scope: str) -> tuple[NDArray[Any], Flags]:
+        """Decide on each example by a fit without it: probabilities and decisions, (N, L) each."""
+        probabilities, predicted = np.empty_like(self._logits), np.empty(self._logits.shape, dtype=np.bool_)
+        for fold, fit in enumerate(self._fits):
+            unseen = self._fold_of == fold
+            decisions = self._decisions(scope, fit, ~unseen)
+            probabilities[unseen], predicted[unseen] = decisions.decide(self._config, self._logits[unseen])
+        return probabilities, predicted
+
+    def fit_all(self, scope: str) -> Decisions:
+        """Return the decisions that are fitted to all examples."""
+        every = np.ones(len(self._logits), dtype=np.bool_)
+        return self._decisions(scope, self._fit(every), every)
+
+    def _fit(self, rows: Flags) -> dict[str, Decisions]:
+        """Fit the temperature, and the thresholds at it, to some rows, (N,): one for all labels, and one for each."""
+        logits, labels, stored = self._logits[rows], self._labels[rows], self._stored
+        temperature = stored.temperature
+        if self._arguments.calibration != "keep":
+            temperature = fit_temperature(logits, labels, per_label=self._arguments.calibration == "per_label")
+        fits = {"keep": _keep(stored, temperature)}
+        if self._scopes != ("keep",):
+            scaled = logits / np.asarray(temperature, dtype=np.float32)  # (N, L)
+            fit = ThresholdFit(scaled, labels, self._goal, stored.min_labels)
+            fits["global"] = Decisions(fit.common(), temperature, stored.min_labels)
+            if len(self._logits) >= MIN_EXAMPLES_PER_LABEL and self._scopes[-1] in ("expected_score", "per_label"):
+                fits["per_label"] = Decisions(fit.per_label(), temperature, stored.min_labels)
+        return fits
+
+    def _decisions(self, scope: str, fit: Mapping[str, Decisions], seen: Flags) -> Decisions:
+        """Return what a fit to some examples, (N,), decides by."""
+        if scope != "expected_score":
+            return fit[scope]
+        sample, rule = self._rule
+        decision = rule.best(seen[sample])
+        return replace(fit["per_label" if decision["threshold_weight"] else "global"], decision=decision)
+
+    @cached_property
+    def _rule(self) -> tuple[NDArray[np.int64], ExpectedScoreFit]:
+        """The rule on a sample of the examples, whose indices come first, calibrated by the fits without them."""
+        sample = np.flatnonzero(self._place < sample_size(self._logits.shape[1]))  # (n,)
+        logits, own = self._logits[sample], np.empty((len(sample), self._logits.shape[1]), np.float32)  # (n, L) each
+        for fold, fit in enumerate(self._fits):
+            rows, decisions = self._fold_of[sample] == fold, fit.get("per_label", fit["global"])
+            logits[rows] /= np.asarray(decisions.temperature, dtype=np.float32)
+            own[rows] = logit(np.asarray(decisions.threshold))
+        has_own = "per_label" in self._fits[0]
+        return sample, ExpectedScoreFit(
+            logits, own if has_own else None, self._labels[sample], self._goal.score, self._stored.min_labels
+        )
+
+
+def _scopes(thresholds: str, goal: Goal, num_examples: int) -> tuple[str, ...]:
+    """Return what is compared, the simplest first, by the option and the goal."""
+    if thresholds == "auto" and goal.score not in EXAMPLE_SCORES:
+        thresholds = "per_label"
+    scopes = tuple(
+        scope for scope in _SCOPES[thresholds] if scope != "per_label" or num_examples >= MIN_EXAMPLES_PER_LABEL
+    )
     # A bound is fitted as asked: its cost in score is intended.
-    scopes = THRESHOLDS[: THRESHOLDS.index(most) + 1] if goal.floor is None else (most,)
-    probabilities = np.empty_like(logits)  # of all scopes, for they share the temperature
-    predicted = {scope: np.empty(logits.shape, dtype=np.bool_) for scope in scopes}
-    # At random: examples come sorted by length.
-    fold_of = np.random.default_rng(0).permutation(len(logits)) % FOLDS  # (N,)
-    for fold in range(FOLDS):
-        held_out = fold_of == fold
-        fitted = _fit(logits[~held_out], labels[~held_out], stored, arguments, scopes)
-        unseen = logits[held_out]
-        for scope in scopes:
-            probabilities[held_out], predicted[scope][held_out] = fitted[scope].decide(config, unseen)
-    # The first of equals: the simplest.
-    best = max(scopes, key=lambda scope: decision_scores(predicted[scope], labels).get(goal.score, 0.0))
-    return best, probabilities, predicted[best]
+    return scopes if goal.floor is None else scopes[-1:]
 
 
-def _fit(
-    logits: NDArray[Any], labels: NDArray[Any], stored: Decisions, arguments: DecisionArguments, scopes: Sequence[str]
-) -> dict[str, Decisions]:
-    """Fit the temperature, and the thresholds of each scope at it."""
-    temperature = stored.temperature
-    if arguments.calibration != "keep":
-        temperature = fit_temperature(logits, labels, per_label=arguments.calibration == "per_label")
-    thresholds: dict[str, float | list[float]] = {"keep": _convert(stored, temperature)}
-    if "global" in scopes or "per_label" in scopes:
-        scaled = logits / np.asarray(temperature, dtype=np.float32)  # (N, L)
-        fit = ThresholdFit(scaled, labels, Goal.parse(arguments.threshold_goal), stored.min_labels)
-        thresholds["global"] = fit.common()
-        if "per_label" in scopes:
-            thresholds["per_label"] = fit.per_label()
-    return {scope: Decisions(thresholds[scope], temperature, stored.min_labels) for scope in scopes}
+def _keep(stored: Decisions, temperature: float | list[float]) -> Decisions:
+    """Return what decides at another temperature as the stored decisions do.
+
+    If a rule is stored and there is a temperature per label, it keeps the stored temperature.
+    """
+    old, decision = stored.temperature, stored.decision
+    if old == temperature:
+        return stored
+    if decision is not None:
+        if isinstance(old, list) or isinstance(temperature, list):
+            return stored
+        decision = {**decision, "temperature": decision["temperature"] * old / temperature}
+    return Decisions(_convert(stored, temperature), temperature, stored.min_labels, decision)
 
 
 def _convert(stored: Decisions, temperature: float | list[float]) -> float | list[float]:
     """Return the thresholds that decide at another temperature as the stored ones do."""
-    if stored.threshold == 0.5 or temperature == stored.temperature:
-        return stored.threshold  # at 0.5, they are the same at any temperature
+    if stored.threshold == 0.5:
+        return 0.5  # at any temperature
     stored_logits = logit(np.asarray(stored.threshold)) * np.asarray(stored.temperature)  # () or (L,)
     converted: float | list[float] = expit(stored_logits / np.asarray(temperature)).tolist()
     return converted

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from bert_multilabel.errors import MultiLabelError
+from bert_multilabel.model.decision import EXAMPLE_SCORES
 
 from .calibration import VIRTUAL_POSITIVES
 
@@ -32,7 +33,7 @@ _ROUNDS = 3
 _CHUNK = 512  # examples whose scores at all thresholds are in memory together
 _CACHED_ENTRIES = 200_000  # entries at a time, to stay in the processor's cache
 
-SCORES = ("hamming_score", "micro_f1", "macro_f1")
+SCORES = ("hamming_score", "micro_f1", "macro_f1", "samples_f1")
 BOUNDS = ("precision", "recall")
 
 
@@ -45,7 +46,7 @@ class Goal:
 
     @classmethod
     def parse(cls, text: str) -> "Goal":
-        """Read "hamming_score", "micro_f1", "macro_f1", "precision=0.9" or "recall=0.8"; refuse other texts."""
+        """Read one of `SCORES`, or a bound such as "precision=0.9" or "recall=0.8"; refuse other texts."""
         name, is_bound, number = text.partition("=")
         try:
             floor = float(number) if is_bound else None
@@ -67,7 +68,8 @@ def fit_thresholds(
     Each label's own is fitted together with `VIRTUAL_POSITIVES`: so many positives, with their false positives, of a
     label that behaves like all labels taken together.
 
-    - `hamming_score`, `micro_f1`, `macro_f1`: the highest score. The hamming score counts what `min_labels` adds.
+    - `hamming_score`, `samples_f1`, `micro_f1`, `macro_f1`: the highest score. The scores of examples, which are the
+      first two, count what `min_labels` adds.
     - `precision` of at least x: the lowest threshold, thus the best recall, at which precision holds. Where none
       reaches it, the highest threshold, at which hardly anything is predicted.
     - `recall` of at least x: the highest threshold, thus the best precision, at which recall holds.
@@ -99,32 +101,32 @@ class ThresholdFit:
     """
 
     def __init__(self, logits: NDArray[Any], labels: NDArray[Any], goal: Goal, min_labels: int = 0) -> None:
-        self._entries = _Entries(logits, labels, min_labels)
+        self._entries = _Entries(logits, labels, min_labels, goal.score)
         self._goal = goal
 
     def common(self) -> float:
         """Return the probability that serves the goal best as the threshold of all labels."""
-        hamming = self._goal.score == "hamming_score"
-        return float(_probabilities(self._common_hamming_index if hamming else self._indices(per_label=False)))
+        of_examples = self._goal.score in EXAMPLE_SCORES
+        return float(_probabilities(self._common_example_index if of_examples else self._indices(per_label=False)))
 
     def per_label(self) -> list[float]:
         """Return a probability for each label: (L,)."""
-        if self._goal.score == "hamming_score":
-            indices = _hamming_indices(self._entries, int(self._common_hamming_index))
+        if self._goal.score in EXAMPLE_SCORES:
+            indices = _example_indices(self._entries, int(self._common_example_index))
         else:
             indices = self._indices(per_label=True)
         values: list[float] = _probabilities(indices).tolist()
         return values
 
     def _indices(self, per_label: bool) -> Integers:
-        """Threshold indices of a goal other than the hamming score: (L,), or () for one for all labels."""
+        """Threshold indices of a goal that is no score of examples: (L,), or () for one for all labels."""
         if self._goal.floor is None:
             return _f1_indices(self._entries, self._goal.score, per_label)
         return _bound_indices(self._entries, self._goal.score, self._goal.floor, per_label)
 
     @cached_property
-    def _common_hamming_index(self) -> Integers:
-        return _peaks(_hamming_curve(self._entries))
+    def _common_example_index(self) -> Integers:
+        return _peaks(_example_curve(self._entries))
 
 
 def _probabilities(indices: Integers) -> Floats:
@@ -139,9 +141,9 @@ class _Entries:
     others are listed, label by label.
     """
 
-    def __init__(self, logits: NDArray[Any], labels: NDArray[Any], min_labels: int) -> None:
+    def __init__(self, logits: NDArray[Any], labels: NDArray[Any], min_labels: int, score: str) -> None:
         self.num_examples, self.num_labels = logits.shape
-        self.min_labels = min_labels
+        self.min_labels, self.score = min_labels, score
         # How many thresholds of the grid, counted from the lowest, each entry reaches: (L, N).
         self.reached = _count_reached(logits)
         likeliest = np.zeros(logits.shape, dtype=np.bool_)  # (N, L), predicted where too few others are
@@ -203,14 +205,17 @@ def _peaks(curves: Floats) -> Integers:
     return middle
 
 
-def _example_scores(hits: NDArray[Any], predicted: NDArray[Any], true: NDArray[Any]) -> Floats:
-    """Hamming score of examples, from how many of their labels are rightly predicted, predicted and true."""
-    united = predicted + true - hits
-    return np.where(united == 0, 1.0, hits / np.maximum(united, 1))
+def example_scores(score: str, hits: NDArray[Any], predicted: NDArray[Any], true: NDArray[Any]) -> Floats:
+    """Score examples by one of `EXAMPLE_SCORES`, from how many labels are rightly predicted, predicted and true."""
+    if score == "hamming_score":
+        numerator, denominator = hits, predicted + true - hits
+    else:
+        numerator, denominator = 2 * hits, predicted + true
+    return np.where(denominator == 0, 1.0, numerator / np.maximum(denominator, 1))
 
 
-def _hamming_curve(entries: _Entries) -> Floats:
-    """Sum of the examples' hamming scores with each threshold for all labels: (G,)."""
+def _example_curve(entries: _Entries) -> Floats:
+    """Sum of the examples' scores with each threshold for all labels: (G,)."""
     by_example = np.argsort(entries.examples, kind="stable")  # (E,)
     curve = np.zeros(len(_GRID))
     for start in range(0, entries.num_examples, _CHUNK):
@@ -220,7 +225,7 @@ def _hamming_curve(entries: _Entries) -> Floats:
 
 
 def _chunk_scores(entries: _Entries, chunk: slice, special: Integers) -> Floats:
-    """Hamming scores of n examples, whose special entries are at the given indices, at each threshold: (n, G)."""
+    """Scores of n examples, whose special entries are at the given indices, at each threshold: (n, G)."""
     reached = entries.reached[:, chunk]  # (L, n)
     size = reached.shape[1]
 
@@ -239,11 +244,11 @@ def _chunk_scores(entries: _Entries, chunk: slice, special: Integers) -> Floats:
     hits = np.where(is_lacking, total(entries.likeliest & entries.true), count(entries.true))
     likeliest = total(entries.likeliest & entries.annotated)
     predicted = np.where(is_lacking, likeliest, passing - count(~entries.annotated))
-    return _example_scores(hits, predicted, total(entries.true))
+    return example_scores(entries.score, hits, predicted, total(entries.true))
 
 
 class _Predicted:
-    """Predictions at thresholds that change, first `start` for all labels, and how each changes the hamming scores."""
+    """Predictions at thresholds that change, first `start` for all labels, and how each changes the scores."""
 
     def __init__(self, entries: _Entries, start: int) -> None:
         self.entries = entries
@@ -300,7 +305,8 @@ class _Predicted:
             # What the entry would add to each count, less what it adds now.
             change, filled_change = would_pass - 1 * passes, (would_pass | likeliest) - 1 * (passes | likeliest)
             is_lacking = others + would_pass < self.entries.min_labels
-            return _example_scores(
+            return example_scores(
+                self.entries.score,
                 np.where(is_lacking, filled_hits + filled_change * true, hits + change * true),
                 np.where(is_lacking, filled_predicted + filled_change * annotated, predicted + change * annotated),
                 self.num_true[examples],
@@ -319,7 +325,7 @@ class _Predicted:
         return counts
 
 
-def _hamming_indices(entries: _Entries, start: int) -> Integers:
+def _example_indices(entries: _Entries, start: int) -> Integers:
     """Climb from one threshold for all labels to one for each, block by block: (L,)."""
     predicted, blocks = _Predicted(entries, start), entries.blocks()
     average = sum(predicted.curves(block).sum(axis=0) for block in blocks) / max(entries.num_true, 1)  # per positive

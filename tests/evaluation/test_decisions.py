@@ -3,13 +3,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from scipy.special import logit
 from transformers import EvalPrediction
 
 from bert_multilabel import MultiLabelConfig, hamming_score
 from bert_multilabel.evaluation.arguments import DecisionArguments
 from bert_multilabel.evaluation.decisions import MIN_EXAMPLES, MIN_EXAMPLES_PER_LABEL, Decisions, TunedMetrics, tune
-from bert_multilabel.metrics import evaluate
+from bert_multilabel.metrics import decision_scores, evaluate
 from tests.evaluation.test_thresholds import make_examples
+from tests.model.test_decision import RULE
 
 NAMES = ["a", "b", "c"]
 CONFIG = MultiLabelConfig(label_names=NAMES)
@@ -54,6 +56,64 @@ def test_no_more_is_fitted_than_was_asked_for(thresholds):
     assert {"keep": decisions.threshold == 0.5, "global": decisions.threshold != 0.5}.get(thresholds, True)
     assert isinstance(decisions.threshold, list) == (thresholds == "per_label")
     assert decisions.temperature == 1.0
+
+
+def make_sets(seed, num_examples=800, num_labels=12):
+    """Logits and labels, (N, L) each: in half of the examples one label is certain, and one has the probability 0.4.
+
+    In the other half three labels have it, all of which are worth predicting.
+    """
+    rng = np.random.default_rng(seed)
+    probabilities = np.full((num_examples, num_labels), 0.001)
+    likely = np.argsort(rng.random((num_examples, num_labels)), axis=1)[:, :3]  # (N, 3)
+    of_kind = np.where(np.arange(num_examples)[:, None] % 2, [0.98, 0.4, 0.001], [0.4, 0.4, 0.4])  # (N, 3)
+    np.put_along_axis(probabilities, likely, of_kind, axis=1)
+    labels = (rng.random(probabilities.shape) < probabilities).astype(float)
+    return logit(probabilities).astype(np.float32), labels
+
+
+@pytest.mark.parametrize("goal", ["hamming_score", "samples_f1"])
+def test_the_rule_of_the_expected_score_is_kept_where_it_is_better(goal):
+    logits, labels = make_sets(0)
+    names = [str(label) for label in range(labels.shape[1])]
+    config = MultiLabelConfig(label_names=names)
+    arguments = DecisionArguments(threshold_goal=goal)
+    tuned = tune(logits, labels, config, arguments)
+    assert (tuned.scope, tuned.decisions.decision["score"]) == ("expected_score", goal)
+    assert tuned.is_cross_fitted
+    by_thresholds = tune(logits, labels, config, replace(arguments, thresholds="per_label"))
+    assert by_thresholds.decisions.decision is None
+    unseen, truth = make_sets(1)
+    scores = [
+        decision_scores(fitted.decisions.decide(config, unseen)[1], truth)[goal] for fitted in (tuned, by_thresholds)
+    ]
+    assert scores[0] > scores[1] + 0.02
+    assert scores[0] == pytest.approx(tuned.scores[goal], abs=0.04)
+
+
+@pytest.mark.parametrize("decision", [None, {**RULE, "temperature": 0.8, "threshold_weight": 0.5, "shift": 0.3}])
+def test_another_temperature_changes_no_decision(decision):
+    logits, labels = make_examples(2)
+    stored = MultiLabelConfig(label_names=NAMES, threshold=[0.3, 0.6, 0.2], temperature=1.5, decision=decision)
+    kept = tune(logits * 2, labels, stored, DecisionArguments(thresholds="keep")).decisions
+    assert kept.temperature != 1.5
+    np.testing.assert_array_equal(kept.decide(stored, logits)[1], stored.decide(logits)[1].numpy())
+    by_label = tune(
+        logits * 2, labels, stored, DecisionArguments(thresholds="keep", calibration="per_label")
+    ).decisions
+    assert isinstance(by_label.temperature, list) == (decision is None)
+    np.testing.assert_array_equal(by_label.decide(stored, logits)[1], stored.decide(logits)[1].numpy())
+
+
+def test_few_examples_rarely_make_a_model_worse():
+    differences = []
+    for seed in range(12):
+        few, truth = make_examples(40 + seed, num_examples=60, counts=(30, 12, 3), spread=2)
+        fitted = tune(few + 1.5, truth, CONFIG, DecisionArguments()).decisions  # 0.5 is right
+        logits, labels = make_examples(80 + seed, num_examples=1000, counts=(500, 200, 50), spread=2)
+        decided = fitted.decide(CONFIG, logits + 1.5)[1]
+        differences.append(hamming_score(decided, labels) - hamming_score(logits + 1.5 >= 0, labels))
+    assert np.mean(differences) > -0.005 and min(differences) > -0.06
 
 
 @pytest.mark.parametrize("calibration", ["global", "per_label"])

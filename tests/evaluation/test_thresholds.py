@@ -7,7 +7,7 @@ from scipy.special import expit
 
 from bert_multilabel import MultiLabelConfig, hamming_score
 from bert_multilabel.evaluation import thresholds
-from bert_multilabel.evaluation.thresholds import _GRID, Goal, _Entries, _peaks, _Predicted, fit_thresholds
+from bert_multilabel.evaluation.thresholds import _GRID, SCORES, Goal, _Entries, _peaks, _Predicted, fit_thresholds
 from bert_multilabel.metrics import multilabel_scores
 
 
@@ -30,10 +30,13 @@ def score(logits, labels, threshold, goal, min_labels=0):
     return multilabel_scores(decide(logits, threshold, min_labels), labels, np.zeros(labels.shape))[goal]
 
 
-# Only the hamming score counts what min_labels adds.
+# Only the scores of examples count what min_labels adds.
 @pytest.mark.parametrize(
     ("goal", "min_labels"),
-    [("hamming_score", 0), ("hamming_score", 1), ("hamming_score", 2), ("micro_f1", 0), ("macro_f1", 0)],
+    [
+        *[("hamming_score", 0), ("hamming_score", 1), ("hamming_score", 2), ("samples_f1", 0), ("samples_f1", 2)],
+        *[("micro_f1", 0), ("macro_f1", 0)],
+    ],
 )
 def test_no_common_threshold_beats_the_fitted_one(goal, min_labels):
     logits, labels = make_examples(0, counts=(80, 30, 10), num_examples=160)
@@ -44,7 +47,7 @@ def test_no_common_threshold_beats_the_fitted_one(goal, min_labels):
 
 
 @pytest.mark.parametrize("min_labels", [0, 1])
-@pytest.mark.parametrize("goal", ["hamming_score", "micro_f1", "macro_f1"])
+@pytest.mark.parametrize("goal", SCORES)
 def test_thresholds_of_their_own_serve_labels_that_differ(goal, min_labels):
     logits, labels = make_examples(1, counts=(300, 200, 150))
     logits = logits + np.float32([2, 0, -2])  # each wants another threshold
@@ -54,7 +57,7 @@ def test_thresholds_of_their_own_serve_labels_that_differ(goal, min_labels):
     assert score(logits, labels, own, goal, min_labels) > score(logits, labels, common, goal, min_labels) + 0.01
 
 
-@pytest.mark.parametrize("goal", ["hamming_score", "micro_f1", "macro_f1"])
+@pytest.mark.parametrize("goal", SCORES)
 def test_three_positives_do_not_pull_a_threshold_far(goal):
     logits, labels = make_examples(2, counts=(300, 200, 3))
     logits[labels[:, 2] == 1, 2] = 8.0  # by themselves they would allow any threshold up to 0.9997
@@ -108,7 +111,7 @@ def test_the_gain_of_a_label_is_the_difference_it_makes_to_the_score(seed, min_l
     rng = np.random.default_rng(seed)
     logits = rng.normal(size=(12, 3)).astype(np.float32) * 2
     labels = (rng.random((12, 3)) < 0.4).astype(float)
-    predicted = _Predicted(_Entries(logits, labels, min_labels), start=180)
+    predicted = _Predicted(_Entries(logits, labels, min_labels, "hamming_score"), start=180)
     indices = np.full(3, 180)
     for index in (None, 150, 230):
         if index is not None:
@@ -148,7 +151,7 @@ def test_labels_that_move_together_reach_what_they_reach_one_by_one(monkeypatch)
 def test_logits_of_16_bits_are_decided_as_the_fit_counted():
     logits = np.arange(-9, 9, 0.125, dtype=np.float32)[:, None]  # all fall on even steps of 0.05, or between
     for index, threshold in enumerate(_GRID):
-        counted = _Entries(logits, np.zeros(logits.shape), 0).reached[0] > index
+        counted = _Entries(logits, np.zeros(logits.shape), 0, "hamming_score").reached[0] > index
         assert (decide(logits, float(1 / (1 + np.exp(-threshold))))[:, 0] == counted).all()
 
 

@@ -55,7 +55,7 @@ def test_expected_scores_of_two_labels_by_hand():
 
 
 def test_min_labels_is_the_least_size_of_the_set():
-    log_odds = np.array([[-5.0, -6.0, -7.0], [5.0, -6.0, 5.0]])
+    log_odds = np.array([[-5.0, -6.0, -7.0], [5.0, 5.0, -6.0]])
     assert expected_score_sizes(log_odds, "hamming_score").tolist() == [0, 2]
     assert expected_score_sizes(log_odds, "hamming_score", min_labels=1).tolist() == [1, 2]
     assert expected_score_sizes(log_odds, "hamming_score", min_labels=3).tolist() == [3, 3]
