@@ -48,8 +48,7 @@ def render(explanation: Explanation, colour: bool = False) -> Iterator[str]:
         yield f"The input is too long for the model, which has not read anything after: {ends}"
         yield ""
     for label in explanation.labels:
-        decision = "predicted" if label.given else "not predicted"
-        yield f"{printable(label.name)}: {decision}, probability {label.probability:.3f}"
+        yield f"{printable(label.name)}: {_describe_decision(label)}"
         if colour:
             yield from _coloured(explanation, label)
         yield from _table(explanation, label)
@@ -57,6 +56,15 @@ def render(explanation: Explanation, colour: bool = False) -> Iterator[str]:
         if (label.relative_error or 0) > LARGE_ERROR:
             yield "  Increase --steps for more exact numbers."
         yield ""
+
+
+def _describe_decision(label: LabelExplanation) -> str:
+    """Say whether a label is predicted, and why."""
+    decision = "predicted" if label.given else "not predicted"
+    reaches = label.probability >= label.cutoff
+    compared = f"{'at least' if reaches else 'below'} {label.cutoff:.3f}"
+    exception = "" if reaches == label.given else ", but by min_labels or label rules"
+    return f"{decision}, probability {label.probability:.3f}, {compared}{exception}"
 
 
 def printable(text: str) -> str:

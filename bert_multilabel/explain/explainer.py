@@ -56,6 +56,7 @@ class LabelExplanation:
     attention: list[float] | None
     error: float  # the sum of the attributions minus `logit - baseline_logit`
     relative_error: float | None  # the absolute error divided by this difference; None if it is 0
+    cutoff: float  # the probability from which the decision rule predicts the label for this text
 
     @property
     def shares(self) -> list[float]:
@@ -141,6 +142,7 @@ class Explainer:
         encoded = self._read(text, pair)
         logits, baseline_logits = self._forward(encoded.embeddings, encoded).logits  # (L,) each
         probabilities, decisions = (row[0] for row in self.config.decide(logits[None]))  # (L,) each
+        cutoffs = self.config.cutoffs(logits[None])[0]  # (L,)
         if labels is None:
             likeliest = probabilities.argsort(descending=True, stable=True).tolist()
             chosen = [label for label in likeliest if decisions[label]] or likeliest[:1]
@@ -161,6 +163,7 @@ class Explainer:
                 attention=attention[row],
                 error=float(errors[row]),
                 relative_error=float((errors[row] / differences[label]).abs()) if differences[label] else None,
+                cutoff=float(cutoffs[label]),
             )
             for row, label in enumerate(chosen)
         ]

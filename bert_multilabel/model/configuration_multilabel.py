@@ -251,6 +251,24 @@ class MultiLabelConfig(PushedInParts, BertConfig):
             torch.from_numpy(decisions).to(logits.device).view(logits.shape),
         )
 
+    def cutoffs(self, logits: Any) -> torch.Tensor:
+        """Return the probabilities from which labels are predicted, if no label rule or `min_labels` says otherwise.
+
+        These are the thresholds, the same for all examples; or those that a `decision` amounts to in each example.
+
+        Args:
+            logits: (B, L), see `decide`.
+
+        Returns:
+            (B, L) float32, on the device of the logits.
+
+        Raises:
+            MultiLabelError: As `decide`.
+        """
+        logits, decider = self._read_logits(logits, None)
+        rows = logits.reshape(-1, logits.size(-1)).float().cpu().numpy()  # (N, L)
+        return torch.from_numpy(decider.cutoffs(rows)).to(logits.device).view(logits.shape)
+
     def _read_logits(self, logits: Any, subset: Any) -> tuple[torch.Tensor, Decider]:
         """Return logits as a tensor, and what decides on them."""
         logits = torch.as_tensor(logits).detach()

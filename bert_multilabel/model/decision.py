@@ -86,7 +86,7 @@ class Decider:
         These are the thresholds. The rule of the expected score has others for each example.
         """
         if self.decision is None:
-            return np.broadcast_to(self.threshold.astype(np.float32), logits.shape)
+            return np.broadcast_to(self.threshold.astype(np.float32), logits.shape).copy()
         scaled = self._scale(logits)
         margins, _ = self._maximize(scaled, self.decision)
         return _sigmoid((scaled - self.decision["temperature"] * margins).astype(np.float32))

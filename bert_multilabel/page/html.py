@@ -25,7 +25,7 @@ def status_html(message: str) -> str:
 
 
 def bars_html(name: str, logits: torch.Tensor, config: MultiLabelConfig, chosen: str | None = None) -> str:
-    """Write a bar for each label, the most probable first, with its threshold as a tick.
+    """Write a bar for each label, the most probable first, with its threshold for this text as a tick.
 
     Args:
         name: Name of the model.
@@ -34,7 +34,7 @@ def bars_html(name: str, logits: torch.Tensor, config: MultiLabelConfig, chosen:
         chosen: The label whose words are shown.
     """
     probabilities, decisions = (row[0].tolist() for row in config.decide(logits[None]))  # (L,) each
-    names, thresholds = config.label_names, config.label_thresholds
+    names, thresholds = config.label_names, config.cutoffs(logits[None])[0].tolist()
     labels = [
         {
             "name": names[label],
@@ -47,7 +47,7 @@ def bars_html(name: str, logits: torch.Tensor, config: MultiLabelConfig, chosen:
     ]
     # Rules act where a decision differs from what its own threshold says.
     by_rules = config.label_rules is not None and any(label["is_below"] == label["predicted"] for label in labels)
-    return str(_MACROS.bars(name, labels, chosen, config.min_labels, by_rules))
+    return str(_MACROS.bars(name, labels, chosen, config, by_rules))
 
 
 def words_html(explanation: Explanation) -> str:

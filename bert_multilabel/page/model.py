@@ -112,7 +112,12 @@ def card_examples(folder: Path) -> list[str]:
 
 
 def move_thresholds(config: MultiLabelConfig, shift: float, moved: Mapping[str, float]) -> MultiLabelConfig:
-    """Return a copy with `shift` added to all thresholds, clipped to 0..1, except the labels of `moved`."""
+    """Return a copy with `shift` added to all thresholds, clipped to 0..1, except the labels of `moved`.
+
+    If nothing is moved, a stored `decision` decides; else the thresholds do.
+    """
+    if not shift and not moved:
+        return config.with_decision()
     shifted = [min(max(threshold + shift, 0.0), 1.0) for threshold in config.label_thresholds]
     return config.with_decision({**dict(zip(config.label_names, shifted, strict=True)), **moved})
 

@@ -116,12 +116,13 @@ def _draw_curve(axes: Axes, curve: dict[str, Any] | None) -> None:
         axes.plot(*curve["at_threshold"], "o", color=_OTHER, markersize=8, clip_on=False)
 
 
-def _draw_histogram(axes: Axes, counts: dict[str, list[int]], threshold: float) -> None:
+def _draw_histogram(axes: Axes, counts: dict[str, list[int]], threshold: float | None) -> None:
     for kind, colour, alpha in (("without", _OTHER, 0.35), ("with", _ONE, 0.6)):
         heights = np.maximum(counts[kind], _LEAST_BAR)
         bars = axes.stairs(heights, np.linspace(0, 1, len(heights) + 1), baseline=_LEAST_BAR, fill=True)
         bars.set(facecolor=(colour, alpha), edgecolor=colour, linewidth=1.2, clip_on=False)
-    axes.axvline(threshold, color=_INK, linestyle="--", clip_on=False)
+    if threshold is not None:
+        axes.axvline(threshold, color=_INK, linestyle="--", clip_on=False)
 
 
 @_styled

@@ -63,6 +63,7 @@ def gather_figures(evaluation: Evaluation) -> dict[str, Any]:
         "annotated": float(annotated.mean()),
         "cross_fitted": tuned.is_cross_fitted,
         "min_labels": tuned.decisions.min_labels,
+        "decision": tuned.decisions.decision,
         "label_rules": None if (rules := evaluation.config.checked_rules) is None else str(rules),
         "scores": _headline(tuned, predicted, true, annotated),
         "label_scores": _label_scores(evaluation, likely, annotated),
@@ -114,7 +115,9 @@ def _label_scores(evaluation: Evaluation, likely: NDArray[Any], annotated: Flags
     """List the scores, curve and histograms of each label, the most frequent first."""
     tuned, names = evaluation.tuned, evaluation.config.label_names
     scores = per_label_scores(tuned.predicted, tuned.labels, names, zero_division=np.nan)
-    thresholds = np.broadcast_to(tuned.decisions.threshold, len(names))  # (L,)
+    thresholds: list[float | None] = [float(value) for value in np.broadcast_to(tuned.decisions.threshold, len(names))]
+    if tuned.decisions.decision is not None:
+        thresholds = [None] * len(names)  # there are others for each example
     labels = []
     for label, name in enumerate(names):
         rows = annotated[:, label]
@@ -125,12 +128,12 @@ def _label_scores(evaluation: Evaluation, likely: NDArray[Any], annotated: Flags
                 **{score: None if np.isnan(value) else value for score, value in scores[name].items()},
                 "support": int(scores[name]["support"]),
                 "predicted": int((tuned.predicted[:, label] & rows).sum()),
-                "threshold": float(thresholds[label]),
+                "threshold": thresholds[label],
                 # By the logits, as in the mean: saturated probabilities would tie.
                 "average_precision": float(average_precision_score(true, tuned.logits[rows, label]))
                 if true.any()
                 else None,
-                "curve": _curve(probabilities, true, float(thresholds[label])),
+                "curve": _curve(probabilities, true, thresholds[label]),
                 "histogram": {
                     kind: np.histogram(probabilities[rows_of], HISTOGRAM_BINS, range=(0, 1))[0].tolist()
                     for kind, rows_of in (("with", true), ("without", ~true))
@@ -140,15 +143,16 @@ def _label_scores(evaluation: Evaluation, likely: NDArray[Any], annotated: Flags
     return sorted(labels, key=lambda label: -label["support"])
 
 
-def _curve(likely: NDArray[Any], true: Flags, threshold: float) -> dict[str, Any] | None:
-    """Thin out the precision-recall curve of a label; and say where on it the threshold stands."""
+def _curve(likely: NDArray[Any], true: Flags, threshold: float | None) -> dict[str, Any] | None:
+    """Thin out the precision-recall curve of a label; and say where on it the threshold is, if there is one."""
     if not true.any():
         return None
     precision, recall, cuts = precision_recall_curve(true, likely)
     # The highest precision that has at least so much recall; without the library's own last point, of no row.
     indices = np.searchsorted(-recall, -np.linspace(0, 1, _CURVE_POINTS), side="right") - 1
     kept = np.unique([0, *indices.clip(max=len(cuts) - 1)])
-    here = int(np.searchsorted(cuts, np.float32(threshold)))  # the first cut that passes the same rows
+    # The first cut that passes the same rows.
+    here = len(cuts) if threshold is None else int(np.searchsorted(cuts, np.float32(threshold)))
     return {
         "recall": np.round(recall[kept], 4).tolist(),
         "precision": np.round(precision[kept], 4).tolist(),

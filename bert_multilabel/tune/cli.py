@@ -6,7 +6,7 @@ model finds them, and its card, `README.md`, is written again. The model must no
 
 import copy
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from transformers import EvalPrediction
@@ -82,6 +82,7 @@ def tune_folder(model_dir: Path, source: LabelledFile, wanted: DecisionArguments
         raise MultiLabelError(f"{source.file} has {len(scored.rows)} examples: tuning needs at least {MIN_EXAMPLES}")
     config, examples = scored.config, fingerprint(scored.labels)
     run = read_run(model_dir)
+    wanted = _within_version(wanted, config, model_dir)
     _settle_rules(config, wanted.label_rules, scored, source.file)
     start = copy.copy(config)
     is_in_sample = run is not None and run.get(TUNED_ON) == examples
@@ -100,6 +101,23 @@ def tune_folder(model_dir: Path, source: LabelledFile, wanted: DecisionArguments
     write_results(model_dir, "eval", {f"eval_{name}": value for name, value in scores.items()})
     _write_card(model_dir / "README.md", config, tuned, Path(source.file).name)
     return TunedFolder(scored.metrics, after, is_in_sample, tuned)
+
+
+def _within_version(wanted: DecisionArguments, config: MultiLabelConfig, folder: Path) -> DecisionArguments:
+    """Leave out what the code in a folder of version 0.1 would ignore."""
+    if not str(config.bert_multilabel_version).startswith("0.1."):
+        return wanted
+    cause = (
+        f"{folder} was written by bert-multilabel {config.bert_multilabel_version}, whose code decides by thresholds"
+    )
+    cure = "load the model and its tokenizer and save both again"
+    if wanted.thresholds == "expected_score" or wanted.label_rules:
+        asked = "--label_rules" if wanted.label_rules else "--thresholds expected_score"
+        raise MultiLabelError(f"{cause} only: for {asked}, {cure}")
+    if wanted.thresholds == "auto":
+        logger.warning(f"{cause} only, so no others are fitted: to try them, {cure}")
+        return replace(wanted, thresholds="per_label")
+    return wanted
 
 
 def _settle_rules(config: MultiLabelConfig, path: str | None, scored: ScoredFile, file: str) -> None:
@@ -132,7 +150,7 @@ def main(arguments: list[str] | None = None) -> None:
         print("cross-fitted: each example decided by a fit on the others, as stored in all_results.json\n")
         columns["cross-fitted"] = result.tuned.scores
     else:
-        how = "each example decided by a fit on the others" if result.tuned.is_cross_fitted else "the same thresholds"
+        how = "each example decided by a fit on the others" if result.tuned.is_cross_fitted else "the same decisions"
         print(f"before: the stored decisions, fitted on other examples as far as known; after: {how}\n")
     print(f"{'':28}{''.join(f'{name:14}' for name in columns)}")
     for name in _SHOWN:

@@ -32,7 +32,7 @@ def explanation_of(text, attributions, attention=None, truncated=False, relative
     """An explanation of a text whose words are set apart by blanks."""
     spans = [match.span() for match in re.finditer(r"\S+", text)]
     words = [Word(text[start:end], start, end, is_pair=False) for start, end in spans]
-    label = LabelExplanation("gift", True, 0.75, 1.5, -0.5, attributions, attention, 0.02, relative_error)
+    label = LabelExplanation("gift", True, 0.75, 1.5, -0.5, attributions, attention, 0.02, relative_error, 0.3)
     return Explanation(text, None, truncated, words, [label])
 
 
@@ -52,7 +52,7 @@ def test_words_and_file_say_what_the_explainer_says(model_dir, tmp_path, capsys)
 
 def test_the_heaviest_words_come_first_with_bars_for_and_against():
     lines = list(render(explanation_of("one two three four", [0.5, -2.0, 0.0, 3.0], [0.1, 0.2, 0.3, 0.25])))
-    assert lines[0] == "gift: predicted, probability 0.750"
+    assert lines[0] == "gift: predicted, probability 0.750, at least 0.300"
     cells = [line.split() for line in lines[1:6]]
     assert cells[0] == ["word", "logit", "attention"]
     assert cells[1] == ["four", "+3.00", "25.0%", "+" * 30]
@@ -73,10 +73,10 @@ def test_words_of_little_weight_are_summed_up():
 
 def test_long_words_are_cut_and_those_of_the_pair_marked():
     word = "unreasonably" * 3
-    label = LabelExplanation("gift", False, 0.1, 0.0, 0.0, [1.0, 0.5], None, 0.0, None)
+    label = LabelExplanation("gift", False, 0.1, 0.0, 0.0, [1.0, 0.5], None, 0.0, None, 0.3)
     words = [Word(word, 0, 36, is_pair) for is_pair in (False, True)]
     lines = list(render(Explanation(word, word, False, words, [label])))
-    assert lines[0] == "gift: not predicted, probability 0.100"
+    assert lines[0] == "gift: not predicted, probability 0.100, below 0.300"
     assert lines[2].startswith("  unreasonablyunreasonabl…   +1.00")
     assert lines[3].startswith("  unreasonablyunre… (pair)   +0.50")
 

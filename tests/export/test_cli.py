@@ -20,17 +20,22 @@ from bert_multilabel.export import cli as export
 from bert_multilabel.export.onnx_model import OnnxModel
 from bert_multilabel.export.parity import Parity, Sample
 from bert_multilabel.loading import load_trained
+from bert_multilabel.model.handler import EndpointHandler
 from bert_multilabel.model.scoring import MultiLabelScorer
 from tests.conftest import LABELS
+from tests.model.test_decision import RULE
 
 # For half of all rows something has to give way.
 RULES = {"implies": {"gift": ["good value"]}, "exclusive": [["good value", "too_expensive"]]}
 FORMS = {
     "cls": ("cls", {"threshold": [0.4, 0.5, 0.6], "temperature": [0.5, 1.0, 2.0], "min_labels": 2}),
-    "full": ("label_tokens", {"threshold": 0.45, "temperature": 1.3}),
+    "full": ("label_tokens", {"threshold": 0.45, "temperature": 1.3, "decision": {**RULE, "score": "samples_f1"}}),
     "isolated-1": (
         "label_tokens",
-        {"label_attention": "isolated", "label_layers": 1, "min_labels": 1, "label_rules": RULES},
+        {
+            **{"label_attention": "isolated", "label_layers": 1, "min_labels": 1, "label_rules": RULES},
+            **{"threshold": [0.3, 0.5, 0.6], "decision": {**RULE, "threshold_weight": 0.5, "temperature": 0.1}},
+        },
     ),
     "isolated": ("label_tokens", {"label_attention": "isolated"}),
     "full-1": ("label_tokens", {"label_layers": 1}),
@@ -168,13 +173,27 @@ def test_products_that_lose_most_as_integers_stay_exact(exported):
 def test_decisions_are_those_of_the_configuration(exported, form):
     model_dir, folder, _ = exported(form)
     config = load_trained(model_dir)[0].config
-    logits = np.random.default_rng(0).normal(scale=3, size=(500, 3)).astype(np.float32)
+    logits = np.random.default_rng(0).normal(scale=3, size=(2000, 3)).astype(np.float32)
     logits[:3] = [[-200, -300, -250], [200, 300, 250], [0, 0, 0]]  # of saturated ones the order still counts
     probabilities, decisions = OnnxModel(folder).decide(logits)
     expected = config.decide(torch.from_numpy(logits))
     np.testing.assert_array_equal(decisions, expected[1].numpy())
     np.testing.assert_allclose(probabilities, expected[0].numpy(), atol=2e-7)
     assert probabilities.dtype == np.float32
+
+
+def test_export_handler_and_pytorch_decide_alike_by_the_expected_score_and_label_rules(exported):
+    model_dir, folder, _ = exported("isolated-1")
+    rng = np.random.default_rng(0)
+    texts = [
+        " ".join(rng.choice(["the", "price", "is", "not", "good", "buy"], size)) for size in 2 + np.arange(2000) % 7
+    ]
+    model, tokenizer = load_trained(model_dir)
+    decided = model.config.decide(MultiLabelScorer(model, tokenizer).logits(texts))[1].tolist()
+    names = [[name for name, is_given in zip(LABELS, row, strict=True) if is_given] for row in decided]
+    for answers in (EndpointHandler(str(model_dir))({"inputs": texts}), OnnxModel(folder).predict(texts)):
+        assert [answer["labels"] for answer in answers] == names
+    assert len(set(map(tuple, names))) > 1
 
 
 def test_the_file_says_how_to_use_it_and_nothing_of_where_it_was_made(exported):

@@ -98,7 +98,7 @@ def explanation_of(text, pair=None, attributions=(2.0, -1.0, 0.1), truncated=Fal
     words = []
     for is_pair, source in ((False, text), (True, pair or "")):
         words += [Word(match[0], *match.span(), is_pair) for match in re.finditer(r"\S+", source)]
-    label = LabelExplanation("<gift>", True, 0.75, 1.5, -0.5, list(attributions), None, 0.02, 0.01)
+    label = LabelExplanation("<gift>", True, 0.75, 1.5, -0.5, list(attributions), None, 0.02, 0.01, 0.3)
     return Explanation(text, pair, truncated, words, [label])
 
 
