@@ -162,17 +162,16 @@ def test_a_resumed_run_ends_bit_for_bit_as_if_it_had_not_been_interrupted(backbo
         (other[f"checkpoint-{step}"],) = (whole / f"checkpoint-{step}").glob("*_weights.safetensors")
     names = [path.name for path in other.values()]
     assert set(names) == {AVERAGED_WEIGHTS_FILE, RAW_WEIGHTS_FILE}
-    for left in map(names.index, set(names)):
-        again = shutil.copytree(whole, tmp_path / f"again-{left}")
-        for checkpoint in [*other][left + 1 :]:
-            shutil.rmtree(again / checkpoint)
-        mark_unfinished(again)
-        run_script(**common, output_dir=again)
-        ends = [
-            f"{checkpoint}/{file}" for checkpoint, path in other.items() for file in ("model.safetensors", path.name)
-        ]
-        for name in ("model.safetensors", *ends):
-            assert (again / name).read_bytes() == (whole / name).read_bytes(), (left, name)
+    left = names.index(RAW_WEIGHTS_FILE if lora else AVERAGED_WEIGHTS_FILE)
+    assert left < 3  # so there are steps after it
+    again = shutil.copytree(whole, tmp_path / "again")
+    for checkpoint in [*other][left + 1 :]:
+        shutil.rmtree(again / checkpoint)
+    mark_unfinished(again)
+    run_script(**common, output_dir=again)
+    ends = [f"{checkpoint}/{file}" for checkpoint, path in other.items() for file in ("model.safetensors", path.name)]
+    for name in ("model.safetensors", *ends):
+        assert (again / name).read_bytes() == (whole / name).read_bytes(), name
     averaged = load_file(next(iter(other.values())))
     assert averaged and not [name for name in averaged if "base_layer" in name]  # which adapters leave as it is
 
