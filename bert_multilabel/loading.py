@@ -107,7 +107,10 @@ def load_trained(path: str | PathLike[str]) -> tuple[MultiLabelPreTrainedModel, 
     _check_exists(path, "config.json")
     config = read_config(path)
     if config.model_type != MultiLabelConfig.model_type:
-        raise MultiLabelError(f"{path} is a {config.model_type!r} model without labels: pass a trained model")
+        raise MultiLabelError(
+            f"{path} is a {config.model_type!r} model without labels: pass a trained model. Of somebody's classifier, "
+            "--keep_head of the training script makes one"
+        )
     _check_exists(path, "tokenizer.json")  # Transformers would continue with an empty vocabulary
     check_is_no_pickle(path)
     return _load_multilabel(path, config.strategy, {}, allow_pickle=False)

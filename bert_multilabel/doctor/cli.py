@@ -84,7 +84,9 @@ def _parser() -> OptionParser:
         description="Examine labels, texts, lengths, duplicates, and leaks between splits. Nothing is changed.",
         epilog="Exit code: 0 without errors in the data, 1 with errors, 2 for wrong arguments.",
     )
-    model = "A BERT checkpoint or a trained model: lengths are counted in its tokens. Default: in words."
+    model = (
+        "A checkpoint of BERT or a relative, or a trained model: lengths are counted in its tokens. Default: in words."
+    )
     parser.add_argument("file", metavar="FILE", help="A file of examples, or a folder or pattern of files.")
     parser.add_argument("--model_name_or_path", help=model)
     parser.add_argument("--label_rules", metavar="FILE", help="Rules between labels: report the rows that break them.")
