@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit, logit
 from transformers import EvalPrediction
 
-from bert_multilabel.metrics import Flags, check_scorable, logits_and_references, score_decisions
+from bert_multilabel.metrics import Flags, check_scorable, decision_scores, logits_and_references, score_decisions
 from bert_multilabel.model.configuration_multilabel import MultiLabelConfig
 from bert_multilabel.model.decision import EXAMPLE_SCORES
 
@@ -36,6 +36,9 @@ AS_STORED = DecisionArguments(thresholds="keep", calibration="keep")
 # With fewer examples a fit is noise: any fit, and one label by label.
 MIN_EXAMPLES = 10
 MIN_EXAMPLES_PER_LABEL = 50
+# With label rules, thresholds move by one of these logits, as judged on so many examples.
+_MOVES = (0.0, -0.5, 0.5, -1.0, 1.0)
+_ROWS_WITH_RULES = 5000
 # What is compared, the simplest first, by what was asked for.
 _SCOPES = {
     "keep": ("keep",),
@@ -258,12 +261,17 @@ class _CrossFit:
         return fits
 
     def _decisions(self, scope: str, fit: Mapping[str, Decisions], seen: Flags) -> Decisions:
-        """Return what a fit to some examples, (N,), decides by."""
+        """Return what a fit to some examples, (N,), decides by; with label rules, moved to where these act best."""
         if scope != "expected_score":
-            return fit[scope]
-        sample, rule = self._rule
-        decision = rule.best(seen[sample])
-        return replace(fit["per_label" if decision["threshold_weight"] else "global"], decision=decision)
+            found = fit[scope]
+        else:
+            sample, rule = self._rule
+            decision = rule.best(seen[sample])
+            found = replace(fit["per_label" if decision["threshold_weight"] else "global"], decision=decision)
+        if self._config.label_rules is None or scope == "keep" or self._goal.floor is not None:
+            return found
+        rows = np.flatnonzero(seen & (self._place < _ROWS_WITH_RULES))  # (n,), at random
+        return _move(found, self._config, self._logits[rows], self._labels[rows], self._goal.score)
 
     @cached_property
     def _rule(self) -> tuple[NDArray[np.int64], ExpectedScoreFit]:
@@ -278,6 +286,25 @@ class _CrossFit:
         return sample, ExpectedScoreFit(
             logits, own if has_own else None, self._labels[sample], self._goal.score, self._stored.min_labels
         )
+
+
+def _move(
+    decisions: Decisions, config: MultiLabelConfig, logits: NDArray[Any], labels: NDArray[Any], score: str
+) -> Decisions:
+    """Move the thresholds, or the shift of the rule, to where decisions that obey label rules score best: (N, L).
+
+    They are fitted as if there were no rules. These take labels away and add others, all in the same direction for
+    most labels, which one number makes up for.
+    """
+
+    def moved(by: float) -> Decisions:
+        if decisions.decision is not None:
+            return replace(decisions, decision={**decisions.decision, "shift": decisions.decision["shift"] - by})
+        return replace(decisions, threshold=expit(logit(np.asarray(decisions.threshold)) + by).tolist())
+
+    # The first of equals: unchanged.
+    candidates = [decisions if by == 0 else moved(by) for by in _MOVES]
+    return max(candidates, key=lambda one: decision_scores(one.decide(config, logits)[1], labels).get(score, 0.0))
 
 
 def _scopes(thresholds: str, goal: Goal, num_examples: int) -> tuple[str, ...]:

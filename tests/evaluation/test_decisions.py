@@ -7,6 +7,7 @@ from scipy.special import logit
 from transformers import EvalPrediction
 
 from bert_multilabel import MultiLabelConfig, hamming_score
+from bert_multilabel.evaluation import decisions as module
 from bert_multilabel.evaluation.arguments import DecisionArguments
 from bert_multilabel.evaluation.decisions import MIN_EXAMPLES, MIN_EXAMPLES_PER_LABEL, Decisions, TunedMetrics, tune
 from bert_multilabel.metrics import decision_scores, evaluate
@@ -240,3 +241,20 @@ def test_bad_logits_are_refused_before_anything_is_fitted():
     logits[3, 1] = np.nan
     with pytest.raises(ValueError, match="NaN means that the model diverged"):
         tune(logits, labels, CONFIG, DecisionArguments())
+
+
+@pytest.mark.parametrize("thresholds", ["global", "per_label"])
+def test_thresholds_are_moved_to_where_label_rules_act_best(monkeypatch, thresholds):
+    generator = np.random.default_rng(0)
+    labels = np.eye(5)[generator.integers(5, size=400)]  # one label each
+    logits = (2 * labels - 2 + generator.normal(scale=1.2, size=labels.shape)).astype(np.float32)
+    names = [*"abcde"]
+    config = MultiLabelConfig(label_names=names, label_rules={"exclusive": [names]})
+    arguments = DecisionArguments(thresholds=thresholds)
+    moved = tune(logits, labels, config, arguments)
+    assert moved.predicted.sum(axis=1).max() == 1
+    monkeypatch.setattr(module, "_MOVES", (0.0,))
+    unmoved = tune(logits, labels, config, arguments)
+    # With one label at most, the likeliest is worth predicting at a lower threshold than several would be.
+    assert np.mean(moved.decisions.threshold) < np.mean(unmoved.decisions.threshold) - 0.05
+    assert moved.scores["hamming_score"] > unmoved.scores["hamming_score"] + 0.02
