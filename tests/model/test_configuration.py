@@ -9,6 +9,7 @@ from bert_multilabel import MultiLabelConfig
 from bert_multilabel.errors import MultiLabelError
 from bert_multilabel.model import configuration_multilabel
 from bert_multilabel.model.configuration_multilabel import __version__
+from tests.model.test_decision import RULE
 
 NAMES = ["good value", "too expensive", "gift"]
 
@@ -385,3 +386,35 @@ def test_the_wrong_kind_of_input_is_warned_about_once(tmp_path, caplog, trained,
     found = [record.getMessage() for record in caplog.records]
     assert len(found) == (phrase is not None)
     assert all(phrase in message for message in found)
+
+
+def test_a_decision_decides_and_thresholds_of_a_call_replace_it(tmp_path):
+    # 0.98 and 0.4: the second is not worth it, though it reaches its threshold. Three of 0.4 are.
+    logits = torch.logit(torch.tensor([[0.98, 0.4, 0.001], [0.4, 0.4, 0.4]]))
+    by_score, by_threshold = [[True, False, False], [True, True, True]], [[True, True, False], [True, True, True]]
+    MultiLabelConfig(label_names=NAMES, threshold=0.39, decision=RULE).save_pretrained(tmp_path)
+    config = AutoConfig.from_pretrained(tmp_path)
+    assert config.decision == RULE
+    assert config.decide(logits)[1].tolist() == by_score
+    assert config.with_decision(min_labels=1).decide(logits)[1].tolist() == by_score
+    assert config.with_decision(0.39).decide(logits)[1].tolist() == by_threshold
+    assert config.with_decision({"gift": 0.39}).decide(logits)[1].tolist() == by_threshold
+    assert config.cutoffs(logits).shape == logits.shape
+    # Among the last two labels alone, the second is worth it no more than in an example that has only these.
+    assert config.decide(logits[:1, 1:], torch.tensor([1, 2]))[1].tolist() == [[False, False]]
+
+
+@pytest.mark.parametrize(
+    ("change", "phrase"),
+    [
+        ({"rule": "best"}, "decision has the rule 'best', but must have 'expected_score'"),
+        ({"score": "macro_f1"}, "decision has the score 'macro_f1', but must have 'hamming_score' or 'samples_f1'"),
+        ({"temperature": 0}, "the temperature of decision must be a positive number, got 0"),
+        ({"shift": float("nan")}, "the shift of decision must be a number, got nan"),
+        ({"threshold_weight": "1"}, "the threshold_weight of decision must be a number, got '1'"),
+        ({"extra": 1}, "decision must be null or have the fields rule, score, temperature, threshold_weight, shift"),
+    ],
+)
+def test_a_decision_that_makes_no_sense_is_refused(change, phrase):
+    with pytest.raises(MultiLabelError, match=phrase):
+        MultiLabelConfig(label_names=NAMES, decision={**RULE, **change})

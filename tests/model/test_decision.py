@@ -3,7 +3,7 @@ import itertools
 import numpy as np
 import pytest
 
-from bert_multilabel.model.decision import EXAMPLE_SCORES, Decider, expected_score_sizes, expected_scores
+from bert_multilabel.model.decision import EXAMPLE_SCORES, Decider, adjust, expected_score_sizes, expected_scores
 from bert_multilabel.model.label_rules import LabelRules
 from bert_multilabel.model.likeliest_sets import LikeliestSets
 
@@ -52,6 +52,45 @@ def test_expected_scores_of_two_labels_by_hand():
     np.testing.assert_allclose(expected_scores(probabilities, "hamming_score"), [[0.14, 0.68, 0.55]])
     # F1: 1 and 2/3; 1 and 2/3.
     np.testing.assert_allclose(expected_scores(probabilities, "samples_f1"), [[0.14, 0.72, 0.24 + 0.62 * 2 / 3]])
+
+
+@pytest.mark.parametrize("score", EXAMPLE_SCORES)
+def test_most_labels_need_not_be_looked_at_one_by_one(score):
+    rng = np.random.default_rng(0)
+    log_odds = rng.normal(-6, 1.5, size=(60, 200))
+    log_odds[np.arange(60)[:, None], rng.integers(0, 200, (60, 4))] += 7
+    log_odds[:3] += 5  # many labels are likely: all are looked at
+    log_odds = np.sort(log_odds, axis=1)[:, ::-1]
+    expected = expected_scores(1 / (1 + np.exp(-log_odds)), score)  # of all sizes
+    for min_labels in (0, 2, 20):
+        sizes = expected_score_sizes(log_odds, score, min_labels)
+        assert sizes.tolist() == (expected[:, min_labels:].argmax(axis=1) + min_labels).tolist()
+    assert expected_score_sizes(log_odds, score)[:3].min() > 16 > expected_score_sizes(log_odds, score)[3:].max()
+
+
+def test_the_three_numbers_change_the_log_odds_as_they_say():
+    decision = {**RULE, "temperature": 2.0, "threshold_weight": 0.5, "shift": 0.25}
+    thresholds = np.array([0.5, 1 / (1 + np.exp(-4)), 0.5])  # the second has log odds of 4
+    found = adjust(np.array([[1.0, 1.0, -3.0]]), thresholds, decision)
+    np.testing.assert_allclose(found, [[0.75, (1 - 2) / 2 + 0.25, -1.25]], atol=1e-6)
+
+
+def test_cutoffs_are_those_of_each_example():
+    logits = np.random.default_rng(1).normal(-1, 2, size=(50, 6)).astype(np.float32)
+    thresholds = np.array([0.2, 0.3, 0.5, 0.6, 0.7, 0.4])
+    for decision in (None, {**RULE, "temperature": 1.3, "threshold_weight": 0.5, "shift": 0.2}):
+        decider = Decider(temperature=np.array(0.8), threshold=thresholds, decision=decision)
+        probabilities, decisions = decider.decide(logits)
+        np.testing.assert_array_equal(probabilities >= decider.cutoffs(logits), decisions)
+    assert np.ptp(decider.cutoffs(logits), axis=0).min() > 0.05
+
+
+def test_equal_labels_do_not_change_the_size_of_the_set():
+    decider = Decider(temperature=ONE, threshold=HALF, decision=RULE, min_labels=1)
+    logits = np.full((1, 4), -4.0, np.float32)
+    assert decider.decide(logits)[1].sum() == expected_score_sizes(logits, "hamming_score", 1)[0]
+    both = np.array([[-1.0, 3.0, 3.0, -9.0]], np.float32)
+    assert decider.decide(both)[1].tolist() == [[False, True, True, False]]
 
 
 def test_min_labels_is_the_least_size_of_the_set():

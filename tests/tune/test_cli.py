@@ -59,6 +59,16 @@ def test_the_stored_decisions_act_wherever_the_folder_is_loaded(model_dir, rows,
     assert not (model_dir / "README.md").exists()  # this folder had no card of ours
 
 
+def test_a_folder_whose_code_knows_only_thresholds_gets_no_other_rule(model_dir, rows, caplog):
+    config = json.loads((model_dir / "config.json").read_text())
+    (model_dir / "config.json").write_text(json.dumps({**config, "bert_multilabel_version": "0.1.0"}))
+    tune(model_dir, "--file", rows)
+    assert "0.1.0, whose code decides by thresholds only, so no others are fitted" in caplog.text
+    assert json.loads((model_dir / "config.json").read_text())["decision"] is None
+    with pytest.raises(ValueError, match="for --thresholds expected_score, load the model and its tokenizer and save"):
+        tune(model_dir, "--file", rows, "--thresholds", "expected_score")
+
+
 def test_the_card_of_a_trained_folder_follows(model_dir, rows):
     facts = replace(FACTS, license="mit", examples=["a text"])
     write_model_card(model_dir / "README.md", MultiLabelConfig(label_names=LABELS), facts)
