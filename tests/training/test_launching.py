@@ -230,6 +230,22 @@ def test_deepspeed_learns_the_same_and_goes_on_from_a_checkpoint(options, of_one
     assert all(torch.equal(weights[name], tensor) for name, tensor in left_alone.items())
 
 
+@pytest.mark.slow
+def test_two_processes_read_the_windows_that_one_reads(options, tmp_path):
+    words = [*options, "--use_cpu", "--stride", "2", "--max_seq_length", "12", "--per_device_eval_batch_size", "5"]
+    one, two = tmp_path / "one", tmp_path / "two"
+    results = run(parse_arguments([*words, "--per_device_train_batch_size", "8", "--output_dir", str(one)]))
+    process = start(*TORCHRUN, SCRIPT, *words, "--per_device_train_batch_size", "4", "--output_dir", two)
+    output = finish(process)
+    assert process.returncode == 0, output
+    found = json.loads((two / "all_results.json").read_text())
+    # Not average precision, where rounding orders equal texts.
+    for name in ("eval_loss", "eval_hamming_score", "eval_micro_f1"):
+        assert found[name] == pytest.approx(results[name], abs=1e-4), name
+    weights = (load_file(folder / "model.safetensors") for folder in (two, one))
+    torch.testing.assert_close(*weights, atol=1e-4, rtol=1e-3)
+
+
 def check_same(folder, of_one_process):
     """The weights and the scores of a folder are those of the run in one process."""
     other, results = of_one_process
