@@ -4,7 +4,6 @@ Shapes: N examples, B batch, L labels.
 """
 
 import math
-import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -139,7 +138,7 @@ class MultiLabelTrainer(Trainer):
 
     def _check_sharding(self) -> None:
         """Refuse FSDP where it would not happen, or its checkpoints could not be resumed from."""
-        if not (self.args.fsdp or os.environ.get("ACCELERATE_USE_FSDP", "false") == "true"):
+        if not self.args.asks_for_fsdp:
             return
         if not self.is_fsdp_enabled:
             raise MultiLabelError(
