@@ -379,9 +379,9 @@ def _load_source(path: Any, arguments: dict[str, Any]) -> PreTrainedTokenizerBas
     options = {name: value for name, value in arguments.items() if name not in _OWN}
     if "_from_auto" in options or "strategy" in get_tokenizer_config(path, **options):
         return None
-    options["trust_remote_code"] = False
+    options.pop("trust_remote_code", None)
     try:
-        source: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(path, **options)
+        source: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(path, trust_remote_code=False, **options)
     except OSError:  # no config.json
         return None
     except (ImportError, ValueError) as error:

@@ -66,7 +66,7 @@ def test_the_folder_is_that_of_an_ordinary_run(trained, backbone, files, tmp_pat
     assert list(ours) == list(ordinary)
     configs = [json.loads((folder / "config.json").read_text()) for folder in (output_dir, tmp_path / "out")]
     for config in configs:
-        for tuned in ("threshold", "temperature"):
+        for tuned in ("threshold", "temperature", "decision"):
             config.pop(tuned, None)
     assert configs[0] == configs[1]
 
