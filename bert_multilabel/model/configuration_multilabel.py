@@ -396,7 +396,7 @@ class MultiLabelConfig(PushedInParts, BertConfig):
             return
         numbers = {"temperature": "a positive number", "threshold_weight": "a number", "shift": "a number"}
         fields = ("rule", "score", *numbers)
-        if not isinstance(self.decision, dict) or sorted(self.decision) != sorted(fields):
+        if not isinstance(self.decision, dict) or self.decision.keys() != {*fields}:
             raise MultiLabelError(
                 f"decision must be null or have the fields {', '.join(fields)}, got {self.decision!r}"
             )
@@ -406,9 +406,8 @@ class MultiLabelConfig(PushedInParts, BertConfig):
                 raise MultiLabelError(f"decision has the {field} {self.decision[field]!r}, but must have {expected}")
         for field, expected in numbers.items():
             number = self.decision[field]
-            is_number = isinstance(number, Real) and not isinstance(number, bool) and math.isfinite(number)
-            if not is_number or (field == "temperature" and number <= 0):
-                raise MultiLabelError(f"the {field} of decision must be {expected}, got {number!r}")
+            if not _is_finite(number) or (field == "temperature" and number <= 0):
+                raise MultiLabelError(f"the {field} of decision must be {expected}, got {number!r:.200}")
 
     def _check_rules(self) -> None:
         if self.label_rules is not None and self.min_labels > (most := self._read_rules()[1].most_labels):
@@ -420,9 +419,19 @@ class MultiLabelConfig(PushedInParts, BertConfig):
         if isinstance(value, list) and len(value) != len(self.label_names):
             raise MultiLabelError(f"{field} lists {len(value)} values for {len(self.label_names)} labels")
         for index, number in enumerate(values):
-            if not isinstance(number, Real) or isinstance(number, bool) or not holds(float(number)):
+            if not _is_finite(number) or not holds(float(number)):
                 where = f" for label {self.label_names[index]!r}" if isinstance(value, list) else ""
-                raise MultiLabelError(f"{field} must be {expected}, got {number!r}{where}")
+                raise MultiLabelError(f"{field} must be {expected}, got {number!r:.200}{where}")
+
+
+def _is_finite(value: Any) -> bool:
+    """Whether a value is a number that a float can hold: JSON knows whole numbers of any size."""
+    if not isinstance(value, Real) or isinstance(value, bool):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:
+        return False
 
 
 @lru_cache(maxsize=16)
@@ -477,8 +486,7 @@ def _as_list(value: Any, number_type: type = float) -> Any:
         return value
 
     def convert(number: Any) -> Any:
-        is_number = isinstance(number, Real) and not isinstance(number, bool)
-        return number_type(number) if is_number and (number_type is float or number % 1 == 0) else number
+        return number_type(number) if _is_finite(number) and (number_type is float or number % 1 == 0) else number
 
     return [convert(number) for number in value]
 
