@@ -155,7 +155,13 @@ class ModelTeacher:
                     logits = scorer.logits_of_tokens(*tokens, windows, bar.update)
                 except NoRoom as error:
                     raise DataError(f"--teacher {self.path}, text {start + error.row + 1}: {error}") from error
+                except MultiLabelError as error:  # its own limit leaves no room for the stride
+                    raise MultiLabelError(f"--teacher {self.path}: {error}") from error
                 probabilities, _ = scorer.config.decide(logits)
+                if bad := probabilities.isnan().any(dim=1).nonzero().flatten().tolist():
+                    # As targets they would mean "not annotated".
+                    where = f"--teacher {self.path}, text {start + bad[0] + 1}"
+                    raise MultiLabelError(f"{where}: its logits are not numbers, so it has diverged")
                 yield {"scores": as_lists(probabilities[:, order].numpy())}
 
 
@@ -225,11 +231,6 @@ def _read_lines(path: Path, label_names: list[str]) -> Iterator[dict[str, Any]]:
         while part := list(islice(lines, BATCH_SIZE)):
             records = [_read_line(f"--teacher {path}, line {number}", line, known) for number, line in part]
             scores = np.array([[record["scores"][name] for name in label_names] for record in records], np.float32)
-            bad = np.argwhere(~((scores >= 0) & (scores <= 1)))  # NaN, too
-            if len(bad):
-                row, label = bad[0]
-                problem = _no_probability(records[row]["scores"][label_names[label]], label_names[label])
-                raise DataError(f"--teacher {path}, line {part[row][0]}: {problem}")
             ids = [None if record["id"] is None else str(record["id"]) for record in records]
             yield {"scores": as_lists(scores), "id": ids}
 
@@ -245,13 +246,10 @@ def _read_line(where: str, line: bytes, known: set[str]) -> dict[str, Any]:
     if scores.keys() != known:
         difference = _difference([*scores], sorted(known))
         raise DataError(f"{where} must have a score of each label, as predictions without --top_scores: {difference}")
-    if bad := [name for name, score in scores.items() if type(score) not in (float, int)]:
-        raise DataError(f"{where}: {_no_probability(scores[bad[0]], bad[0])}")
+    for name, score in scores.items():
+        if type(score) not in (float, int) or not 0 <= score <= 1:  # NaN, too
+            raise DataError(f"{where}: {shorten(score)} of {name!r} is no probability: write a number from 0 to 1")
     return {"id": record.get("id"), "scores": scores}
-
-
-def _no_probability(value: Any, name: str) -> str:
-    return f"{shorten(value)} of {name!r} is no probability: write a number from 0 to 1"
 
 
 def as_lists(numbers: NDArray[np.float32]) -> pa.ListArray:

@@ -74,6 +74,7 @@ def test_ids_in_the_same_order_may_be_repeated(score_file):
         ([{"scores": {"gift": "0.5", "price": 0.5}}], r"line 1: '0.5' of 'gift' is no probability"),
         ([{"scores": {"gift": True, "price": 0.5}}], r"line 1: True of 'gift' is no probability"),
         ([ROWS[0], {"scores": {"gift": 0.5, "price": 1.5}}], r"line 2: 1.5 of 'price' is no probability"),
+        ([{"scores": {"gift": 10**400, "price": 0}}], r"line 1: 1000.* of 'gift' is no probability"),
         ([{"scores": {"gift": float("nan"), "price": 0}}], r"line 1: nan of 'gift' is no probability"),
     ],
 )
@@ -112,6 +113,21 @@ def test_long_texts_are_read_in_windows_if_the_student_does(backbone, tmp_path):
         found.append(teach(path, texts, windows))
         torch.testing.assert_close(torch.tensor(found[-1]), logits.sigmoid())
     assert abs(found[0][1][0] - found[1][1][0]) > 1e-3  # the same text, whole and cut off
+
+
+def test_a_teacher_that_has_diverged_is_refused(backbone, tmp_path):
+    model, tokenizer = from_backbone(backbone, NAMES, "cls")
+    torch.nn.init.constant_(model.label_bias[:1], torch.nan)
+    for one in (model, tokenizer):
+        one.save_pretrained(tmp_path / "model")
+    with pytest.raises(MultiLabelError, match=r"model, text 1: its logits are not numbers"):
+        teach(tmp_path / "model")
+
+
+def test_a_teacher_whose_windows_are_too_short_is_named(backbone, tmp_path):
+    path = save_model(tmp_path / "model", backbone, NAMES)
+    with pytest.raises(MultiLabelError, match=rf"^--teacher {path}: stride=62 must be less than 62"):
+        teach(path, windows=Windows(62))
 
 
 def test_a_model_of_other_labels_is_refused_and_the_difference_named(backbone, tmp_path):
