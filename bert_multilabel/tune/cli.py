@@ -88,7 +88,7 @@ def tune_folder(model_dir: Path, source: LabelledFile, wanted: DecisionArguments
     is_in_sample = run is not None and run.get(TUNED_ON) == examples
     if wanted.thresholds != "keep" and is_in_sample:
         logger.warning(f"the stored decisions were fitted on the examples of {source.file}: the fit starts from 0.5")
-        Decisions.of(MultiLabelConfig(min_labels=config.min_labels)).store(start)
+        replace(Decisions.of(MultiLabelConfig()), min_labels=config.min_labels).store(start)
     tuned = tune(scored.logits, scored.labels, start, wanted)
     tuned.decisions.store(config)
     after = evaluate(EvalPrediction(scored.logits, scored.labels), config) if is_in_sample else tuned.scores

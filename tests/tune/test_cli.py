@@ -101,10 +101,13 @@ def test_tuning_on_the_rows_of_the_stored_fit_begins_anew(model_dir, rows, caplo
         json.loads(first["config.json"])["threshold"]
         == json.loads((model_dir / "config.json").read_text())["threshold"]
     )
-    tune(model_dir, "--file", rows, "--threshold_goal", "macro_f1")
+    tune(model_dir, "--file", rows, "--threshold_goal", "macro_f1", "--min_labels", 3)
     config = json.loads((model_dir / "config.json").read_text())
     # A goal that is not reached by what was fitted for another is not left to it.
     assert config["threshold"] != json.loads(first["config.json"])["threshold"]
+    tune(model_dir, "--file", rows)
+    # Of all that was stored, the fit that begins anew keeps `min_labels` alone.
+    assert json.loads((model_dir / "config.json").read_text())["min_labels"] == 3
 
 
 def test_long_texts_are_tuned_as_windows(model_dir, tmp_path):
