@@ -18,10 +18,12 @@ from safetensors.torch import save_file
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 from transformers import TrainerCallback, TrainerState
 from transformers.trainer_utils import EvalLoopOutput
-from transformers.utils import SAFE_WEIGHTS_NAME
+from transformers.utils import SAFE_WEIGHTS_NAME, logging
 
 from bert_multilabel.errors import FileError
 from bert_multilabel.output_dir.checkpoints import AVERAGED_WEIGHTS_FILE, RAW_WEIGHTS_FILE
+
+logger = logging.get_logger(__name__)
 
 
 class WeightAveraging(TrainerCallback):
@@ -73,13 +75,20 @@ class WeightAveraging(TrainerCallback):
 
         Args:
             evaluate: Evaluates the model.
-            score: The metric that decides. The average must be better than the weights, not equal.
+            score: The metric that decides; the loss, if it is not computed. The average must be better than the
+                weights, not equal. Without labels to score, nothing is decided.
             greater_is_better: Whether a higher score is better.
             prefix: In the names of the metrics, "eval". `raw_` and `averaged_` follow it in those that are added.
         """
         raw = evaluate()
         if not self.is_active:
             return raw
+        known = cast(dict[str, float], raw.metrics)
+        if f"{prefix}_{score}" not in known:
+            if f"{prefix}_loss" not in known:
+                return raw
+            logger.warning_once(f"{score!r} is not evaluated: the loss decides between the weights and their average")
+            score, greater_is_better = "loss", False
         with self._average_in_model(), torch.random.fork_rng(devices=[]):  # a data loader draws a seed
             averaged = evaluate()
         scores = [cast(dict[str, float], output.metrics)[f"{prefix}_{score}"] for output in (raw, averaged)]

@@ -111,6 +111,25 @@ def test_a_lower_loss_is_better(backbone, tmp_path):
     assert log["eval_raw_loss"] != log["eval_averaged_loss"]
 
 
+def test_the_loss_decides_if_the_score_is_not_computed(backbone, tmp_path):
+    trainer, _ = make_untrained(backbone, tmp_path, "--eval_strategy no")
+    trainer.compute_metrics = None
+    trainer.train()
+    (log,) = evaluations(trainer)
+    assert log["eval_loss"] == min(log["eval_raw_loss"], log["eval_averaged_loss"])
+
+
+def test_texts_without_labels_can_be_scored_while_training(backbone, tmp_path):
+    class Scorer(TrainerCallback):
+        def on_epoch_end(self, args, state, control, **kwargs):
+            found.append(trainer.predict(trainer.eval_dataset.remove_columns("labels")).predictions.shape)
+
+    found = []
+    trainer, _ = make_untrained(backbone, tmp_path, "--eval_strategy no", 0.2, 0.3, callbacks=[Scorer()])
+    trainer.train()
+    assert set(found) == {(len(trainer.eval_dataset), len(LABELS))}
+
+
 @pytest.mark.parametrize("words", ["", "--save_strategy epoch --load_best_model_at_end false"])
 @pytest.mark.parametrize("last", [(0.2, 0.3), (0.3, 0.2)])
 def test_a_training_ends_with_the_better_of_the_last_evaluation(backbone, tmp_path, words, last):
