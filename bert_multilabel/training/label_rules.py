@@ -30,12 +30,14 @@ def choose_rules(arguments: RunArguments, stored: dict[str, Any] | None) -> Chos
     return ChosenRules(read_rules_file(path), path) if path else None
 
 
-def warn_of_broken_rows(rules: ChosenRules, loaded: LoadedData, data_args: DataArguments) -> None:
+def warn_of_broken_rows(rules: ChosenRules | None, loaded: LoadedData, data_args: DataArguments) -> None:
     """Log which examples to train or evaluate on break a rule.
 
     Raises:
         MultiLabelError: If the rules do not fit the labels of the examples.
     """
+    if rules is None:
+        return
     parsed = parse_rules(rules.rules, loaded.label_names or [], rules.source)
     examples: dict[str, Dataset | ExampleStream] = {**loaded.splits}
     if loaded.stream is not None:

@@ -19,6 +19,7 @@ from bert_multilabel.data.arguments import DataArguments
 from bert_multilabel.data.examples import LoadedData, load_splits, mean_weight
 from bert_multilabel.data.label_files import read_label_descriptions, read_label_weights
 from bert_multilabel.data.label_frequencies import LabelFrequencies
+from bert_multilabel.data.label_rules import ChosenRules
 from bert_multilabel.data.splitting import split_validation
 from bert_multilabel.data.tokenizing import Collator, cut_rows, encode_rows, longest_first
 from bert_multilabel.errors import DataError, MultiLabelError
@@ -131,28 +132,18 @@ def prepare_run(arguments: RunArguments) -> tuple[Prepared, MultiLabelTrainer]:
     # Checkpoints with adapters do not load as a model.
     push = HubPush.take_from(args, saves_load=arguments.model.lora_rank is None)
     saved = _read_saved(arguments.model, args.do_train)
-    if arguments.data.text_pair_column is None:
-        pair_column = trained_pair_column(Path(arguments.model.model_name_or_path))
-        arguments = arguments._replace(data=replace(arguments.data, text_pair_column=pair_column))
-    is_ours = saved.model_type == MultiLabelConfig.model_type
+    arguments = _settle_pair_column(arguments)
     rules = choose_rules(arguments, getattr(saved, "label_rules", None))
     data = load_run_data(arguments.data, args, _known_labels(arguments, saved))
-    if rules is not None:
-        warn_of_broken_rows(rules, data, arguments.data)
+    warn_of_broken_rows(rules, data, arguments.data)
     teaching = Teaching.of(arguments, data)
     data = choose_examples(data, arguments.data, args)
-    # Examples to train on have labels, and a trained model has its own, so there are always names.
-    model, tokenizer = _build(arguments.model, saved, data.label_names or [])
-    _settle_pairs(model.config, data.pair_column, args)
-    settle_rules(model.config, rules)
-    _settle_decisions(model.config, arguments)
-    plan = None
-    if args.do_train:
-        deciding = deciding_arguments(arguments, data.pair_column)
-        plan = on_main(lambda: plan_run(output_dir, deciding, args.overwrite_output_dir, args.named_checkpoint))
+    model, tokenizer = _build(arguments, saved, data, rules)
+    plan = _plan(arguments, output_dir, data.pair_column) if args.do_train else None
     names = model.config.label_names  # added labels come last
     frequencies = data.ordered_as(names).frequencies if args.do_train else None
-    if frequencies is not None and not is_ours and not arguments.model.keep_head:
+    is_new_head = saved.model_type != MultiLabelConfig.model_type and not arguments.model.keep_head
+    if frequencies is not None and is_new_head:
         start_bias_from_frequencies(model, frequencies)
     adapters = None if arguments.model.lora_rank is None else add_adapters(model, arguments.model.lora_rank)
     if teaching is not None:
@@ -164,7 +155,7 @@ def prepare_run(arguments: RunArguments) -> tuple[Prepared, MultiLabelTrainer]:
         plan=plan,
         data=replace(data, splits={name: split for name, split in data.splits.items() if name != "train"}),
         frequencies=frequencies,
-        label_weights=_read_label_weights(args, model.config.label_names, frequencies),
+        label_weights=_read_label_weights(args, names, frequencies),
         mean_weight=mean_weight(data.train) if args.do_train else 1.0,
         encoded=encoded,
         order=order,
@@ -215,6 +206,14 @@ def _read_saved(model_args: ModelArguments, do_train: bool) -> PreTrainedConfig:
     if model_args.lora_rank is not None:
         raise MultiLabelError(f"--lora_rank {model_args.lora_rank} is for training: add --do_train, or drop it")
     return saved
+
+
+def _settle_pair_column(arguments: RunArguments) -> RunArguments:
+    """Read pairs from the column that the model to start from was trained on, unless another one is named."""
+    if arguments.data.text_pair_column is not None:
+        return arguments
+    pair_column = trained_pair_column(Path(arguments.model.model_name_or_path))
+    return arguments._replace(data=replace(arguments.data, text_pair_column=pair_column))
 
 
 def _known_labels(arguments: RunArguments, saved: PreTrainedConfig) -> list[str] | None:
@@ -317,11 +316,13 @@ def _check_no_split_off(found: Container[str], wanted: Container[str], streaming
 
 
 def _build(
-    model_args: ModelArguments, saved: PreTrainedConfig, label_names: list[str]
+    arguments: RunArguments, saved: PreTrainedConfig, data: LoadedData, rules: ChosenRules | None
 ) -> tuple[MultiLabelPreTrainedModel, MultiLabelTokenizer]:
-    names = ("classifier_dropout", "label_attention", "label_layers")
-    path = model_args.label_descriptions
-    return from_backbone(
+    """Build the model, with the pairs, rules and decisions of the run in its configuration, and its tokenizer."""
+    model_args, fields = arguments.model, ("classifier_dropout", "label_attention", "label_layers")
+    # Examples to train on have labels, and a trained model has its own, so there are always names.
+    label_names, path = data.label_names or [], model_args.label_descriptions
+    model, tokenizer = from_backbone(
         model_args.model_name_or_path,
         label_names,
         str(model_args.strategy or getattr(saved, "strategy", "cls" if model_args.keep_head else "label_tokens")),
@@ -329,8 +330,12 @@ def _build(
         model_args.add_labels,
         model_args.allow_pickle,
         model_args.keep_head,
-        **{name: value for name in names if (value := getattr(model_args, name)) is not None},
+        **{name: value for name in fields if (value := getattr(model_args, name)) is not None},
     )
+    _settle_pairs(model.config, data.pair_column, arguments.training)
+    settle_rules(model.config, rules)
+    _settle_decisions(model.config, arguments)
+    return model, tokenizer
 
 
 def _settle_pairs(config: MultiLabelConfig, pair_column: str | None, args: MultiLabelTrainingArguments) -> None:
@@ -370,6 +375,11 @@ def _settle_decisions(config: MultiLabelConfig, arguments: RunArguments) -> None
     is_read = training_args.load_best_model_at_end or training_args.hyperparameter_search is not None
     if is_read and metric not in known:
         raise MultiLabelError(f"--metric_for_best_model {metric} is not evaluated: choose one of {', '.join(known)}")
+
+
+def _plan(arguments: RunArguments, output_dir: Path, pair_column: str | None) -> ResumePlan:
+    args, deciding = arguments.training, deciding_arguments(arguments, pair_column)
+    return on_main(lambda: plan_run(output_dir, deciding, args.overwrite_output_dir, args.named_checkpoint))
 
 
 def _read_label_weights(
