@@ -7,16 +7,8 @@ import torch
 from transformers import AutoConfig, AutoModel, AutoTokenizer, BertTokenizer, PreTrainedModel
 
 from tests import families
-from tests.conftest import VOCABULARIES
+from tests.conftest import SIZES, VOCABULARIES
 
-SIZES: dict[str, Any] = {
-    "hidden_size": 32,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "intermediate_size": 64,
-    "max_position_embeddings": 64,
-    "initializer_range": 0.2,  # large enough for differences to show
-}
 # RoBERTa's padding token is not the first token, and it has two positions more than a text has tokens.
 SIZES_OF: dict[str, dict[str, Any]] = {
     "bert": {},

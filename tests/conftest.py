@@ -29,6 +29,14 @@ VOCABULARIES = {
     "cased": [*SPECIAL, *LETTERS, *(c.upper() for c in LETTERS[:26]), *WORDS, "The", "Price", *PUNCTUATION, "é"],
     "chinese": [*SPECIAL, *LETTERS, *PUNCTUATION, *"这个价格太贵了质量好想买送礼求建议不会划算差，。！？"],
 }
+SIZES = {
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "intermediate_size": 64,
+    "max_position_embeddings": 64,
+    "initializer_range": 0.2,  # large enough for differences to show
+}
 LABELS = ["good value", "too_expensive", "gift"]
 WORDS = {"good value": "good value", "too_expensive": "too expensive", "gift": "gift"}
 
@@ -56,16 +64,7 @@ def save_checkpoint(folder: Path, kind: str, seed: int = 0, **config: object) ->
 
     torch.manual_seed(seed)
     vocabulary = VOCABULARIES[kind]
-    settings = {
-        "vocab_size": len(vocabulary),
-        "hidden_size": 32,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 4,
-        "intermediate_size": 64,
-        "max_position_embeddings": 64,
-        "initializer_range": 0.2,  # large enough for differences to show
-    }
-    model = BertModel(BertConfig(**{**settings, **config}))
+    model = BertModel(BertConfig(**{"vocab_size": len(vocabulary), **SIZES, **config}))
     torch.nn.init.normal_(model.pooler.dense.bias)
     model.save_pretrained(folder)
     tokenizer = BertTokenizer({token: i for i, token in enumerate(vocabulary)}, do_lower_case=kind == "uncased")

@@ -102,7 +102,7 @@ class WeightAveraging(TrainerCallback):
 
     @contextmanager
     def saving(self, folder: Path, is_writing: bool) -> Iterator[None]:
-        """Let the better weights be the model's while a checkpoint is saved, and save the others beside them.
+        """Let the better weights be the model's while a checkpoint is saved, and save the others into its folder.
 
         Args:
             folder: Of the checkpoint.
