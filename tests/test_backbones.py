@@ -128,7 +128,7 @@ def test_isolated_labels_read_the_states_of_transformers(checkpoints_of, model_t
     )
     assert largest_difference(joint, theirs, mask) <= 1e-6
     logits = model.classifier(theirs[-1][:, tokens:])
-    torch.testing.assert_close(model(**batch).logits, logits, rtol=0, atol=1e-6)
+    torch.testing.assert_close(model(**batch).logits, logits, rtol=0, atol=1e-5)
 
 
 @every_family

@@ -87,7 +87,7 @@ class Prepared:
 
     @property
     def is_conversion(self) -> bool:
-        """Whether the model is the classifier of another tool, not trained here but stored as a model of this package."""
+        """Whether the classifier of another tool is stored as a model of this package, without training."""
         return self.arguments.model.keep_head and not self.arguments.training.do_train
 
     def make_trainer(self, **settings: Any) -> MultiLabelTrainer:
