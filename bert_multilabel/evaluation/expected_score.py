@@ -24,7 +24,7 @@ _START = (3, 2, 8)
 _ORDER = (1, 2, 0)
 _ROUNDS = 2
 _ENTRIES = 400_000  # of a sample that is enough to choose three numbers
-_LEAST_SAMPLE = 1000
+_LEAST_SAMPLE = 300
 
 _Step = tuple[int, ...]
 
