@@ -83,8 +83,8 @@ class Columns:
 
     def by_role(self) -> dict[str, list[str]]:
         """Return the columns of each role; empty if there are none."""
-        found = {"text": [*self.texts], "pair": [self.pair], "labels": [*self.labels], "id": [self.id]}
-        found["weight"] = [self.weight]
+        found: dict[str, list[str | None]] = {"text": [*self.texts], "pair": [self.pair], "labels": [*self.labels]}
+        found |= {"id": [self.id], "weight": [self.weight]}
         return {role: [name for name in names if name is not None] for role, names in found.items()}
 
 
