@@ -4,6 +4,7 @@ Shapes: N examples, B batch, L labels.
 """
 
 import math
+import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -138,7 +139,7 @@ class MultiLabelTrainer(Trainer):
 
     def _check_sharding(self) -> None:
         """Refuse FSDP where it would not happen, or its checkpoints could not be resumed from."""
-        if not self.args.asks_for_fsdp:
+        if not (self.args.fsdp or os.environ.get("ACCELERATE_USE_FSDP", "false") == "true"):
             return
         if not self.is_fsdp_enabled:
             raise MultiLabelError(

@@ -25,7 +25,7 @@ def weighted_trainer(backbone, folder, words, weights, of_labels):
     trainer = make_trainer(
         backbone,
         folder,
-        f"--max_steps 1 --weight_averaging 0 {words}",
+        f"--max_steps 1 {words}",
         label_weights=normalized_weights(of_labels, LabelFrequencies.of([PARTLY])),
         mean_weight=float(np.mean(weights)),
     )
@@ -69,7 +69,7 @@ def test_a_step_is_the_weighted_mean_over_all_annotated_labels(backbone, tmp_pat
 @pytest.mark.parametrize("loss", [*LOSS_WORDS, "asymmetric"])
 def test_equal_weights_change_nothing_bit_for_bit_nor_does_doubling_them(backbone, tmp_path, loss):
     words = LOSS_WORDS.get(loss, "--loss asymmetric") + " --per_device_train_batch_size 4"
-    plain = make_trainer(backbone, tmp_path, f"--max_steps 1 --weight_averaging 0 {words}")
+    plain = make_trainer(backbone, tmp_path, f"--max_steps 1 {words}")
     start = {name: weights.detach().clone() for name, weights in plain.model.named_parameters()}
     plain.train()
     changes = {name: weights.detach() - start[name] for name, weights in plain.model.named_parameters()}

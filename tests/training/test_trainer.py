@@ -274,8 +274,7 @@ def loss_by_hand(name, logits):
     ],
 )
 def test_a_step_is_that_of_all_its_rows_however_they_are_dealt_out(backbone, tmp_path, loss, rows, accumulation):
-    dealt = f"--per_device_train_batch_size {rows} --gradient_accumulation_steps {accumulation}"
-    dealt += " --max_steps 1 --weight_averaging 0"
+    dealt = f"--per_device_train_batch_size {rows} --gradient_accumulation_steps {accumulation} --max_steps 1"
     trainer = make_trainer(backbone, tmp_path, f"{LOSS_WORDS[loss]} {dealt}")
     check_step(trainer, loss)
 
@@ -317,7 +316,7 @@ def test_a_step_on_several_devices_is_that_of_one(backbone, tmp_path, monkeypatc
         lambda tensors, devices, detach=False: [[Broadcast.apply(tensor) for tensor in tensors] for _ in devices],
     )
     monkeypatch.setattr("torch.nn.DataParallel", TwoDevices)
-    dealt = "--per_device_train_batch_size 4 --gradient_accumulation_steps 2 --max_steps 1 --weight_averaging 0"
+    dealt = "--per_device_train_batch_size 4 --gradient_accumulation_steps 2 --max_steps 1"
     trainer = make_trainer(backbone, tmp_path, f"{LOSS_WORDS['weighted_bce']} {dealt}", form=form)
     trainer.args._n_gpu = 2  # the size of batches is already decided
     check_step(trainer, "weighted_bce")

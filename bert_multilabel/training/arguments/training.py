@@ -1,7 +1,6 @@
 """`TrainingArguments` with the defaults, options and checks of multi-label training."""
 
 import math
-import os
 import re
 from argparse import SUPPRESS
 from dataclasses import dataclass
@@ -56,9 +55,10 @@ class MultiLabelTrainingArguments(TrainingArguments):
         "--loss weighted_bce weights the positives of a label by its negatives per positive, at most by this number, "
         "and at least by its inverse. Default: 10."
     )
-    weight_averaging: float | None = option(
-        "Decay of a moving average of the weights over the steps, which is evaluated and saved where it scores better "
-        "than the weights. 0: no average. Default: 0.999, and 0 with FSDP or DeepSpeed."
+    weight_averaging: float = option(
+        "Decay, such as 0.999, of a moving average of the weights over the steps, which is evaluated and saved where "
+        "it scores better than the weights. 0: no average.",
+        0.0,
     )
     label_weights: str | None = option(
         "Weights of labels in the loss, numbers from 0 up, 1 for those that are missing: a JSON object from name to "
@@ -147,9 +147,6 @@ class MultiLabelTrainingArguments(TrainingArguments):
             raise MultiLabelError(str(error)) from error
         check_launch(self.world_size)
         self._check_integrations()
-        if self.weight_averaging is None:
-            # FSDP shards the weights, and DeepSpeed has others of its own.
-            self.weight_averaging = 0.0 if self.asks_for_fsdp or self.deepspeed_plugin is not None else 0.999
         if self.streaming:
             # Each process reads the examples and takes its share, as batches are padded to different lengths.
             cast(AcceleratorConfig, self.accelerator_config).dispatch_batches = False
@@ -166,11 +163,6 @@ class MultiLabelTrainingArguments(TrainingArguments):
         """The checkpoint that `--resume_from_checkpoint` names; runs resume by themselves, with or without "true"."""
         named = self.resume_from_checkpoint
         return None if named is None or str(named).lower() in ("true", "false") else Path(named)
-
-    @property
-    def asks_for_fsdp(self) -> bool:
-        """Whether the options or the launcher ask for FSDP."""
-        return bool(self.fsdp) or os.environ.get("ACCELERATE_USE_FSDP", "false") == "true"
 
     @property
     def examples_per_step(self) -> int:
@@ -247,7 +239,7 @@ class MultiLabelTrainingArguments(TrainingArguments):
         ):
             if not 0 <= getattr(self, name) < math.inf:
                 raise MultiLabelError(f"--{name} must be 0 or more, got {getattr(self, name)}")
-        if not 0 <= (self.weight_averaging or 0) < 1:
+        if not 0 <= self.weight_averaging < 1:
             raise MultiLabelError(f"--weight_averaging must be from 0 to below 1, got {self.weight_averaging:g}")
         for name in ("per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps"):
             check_at_least_one(name, getattr(self, name))
