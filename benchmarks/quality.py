@@ -77,11 +77,16 @@ def read_truth(file: str, names: list[str]) -> np.ndarray:
     return np.asarray(rows["labels"])
 
 
+def read_logits(predictions: Path) -> np.ndarray:
+    """Read the probabilities in a `predictions.jsonl` as logits: (N, L), float32."""
+    lines = predictions.read_text(encoding="utf-8").splitlines()
+    probabilities = np.array([list(json.loads(line)["scores"].values()) for line in lines])  # (N, L)
+    return torch.logit(torch.tensor(probabilities, dtype=torch.float64).clamp(1e-9, 1 - 1e-9)).float().numpy()
+
+
 def score(folder: Path, truth: np.ndarray, names: list[str]) -> dict[str, float]:
     """Score the predictions in a folder against the (N, L) truth."""
-    lines = (folder / "predictions.jsonl").read_text(encoding="utf-8").splitlines()
-    probabilities = np.array([list(json.loads(line)["scores"].values()) for line in lines])  # (N, L)
-    logits = torch.logit(torch.tensor(probabilities, dtype=torch.float64).clamp(1e-9, 1 - 1e-9)).float().numpy()
+    logits = read_logits(folder / "predictions.jsonl")
     config = MultiLabelConfig(label_names=names)
     for_hamming = tune(logits, truth, config, DecisionArguments(min_labels=1)).scores
     for_macro_f1 = tune(logits, truth, config, DecisionArguments(threshold_goal="macro_f1")).scores
