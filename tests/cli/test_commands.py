@@ -163,6 +163,7 @@ def test_a_process_of_a_group_exits_without_the_shutdown_that_may_abort_it(error
 
 
 def run_package(*words):
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may ignore it
     sys.argv = ["bert-multilabel", *words]
     runpy.run_module("bert_multilabel", run_name="__main__")
 
