@@ -24,6 +24,7 @@ from transformers.utils import logging
 from bert_multilabel.utils.files import atomic_write, explain_write_errors, from_source, fsync
 from bert_multilabel.utils.hashing import json_digest, software_digest
 
+from .arrow import as_numbers
 from .table import BATCH_SIZE
 
 logger = logging.get_logger(__name__)
@@ -101,11 +102,7 @@ def reopen_memory_map(dataset: Dataset) -> Dataset:
 def column_batches(dataset: Dataset, name: str) -> Iterator[NDArray[Any]]:
     """Yield the numbers of a column in batches: (B,), or (B, L) of lists of equal length."""
     for table in reopen_memory_map(dataset).select_columns(name).with_format("arrow").iter(batch_size=_AT_A_TIME):
-        values = table[name].combine_chunks()
-        if pa.types.is_list(values.type):
-            yield values.flatten().to_numpy(zero_copy_only=False).reshape(len(values), -1)
-        else:
-            yield values.to_numpy(zero_copy_only=False)
+        yield as_numbers(table[name])
 
 
 def dataset_digest(dataset: Dataset) -> str:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from bert_multilabel.errors import DataError
 
+from .arrow import as_lists
 from .columns import Columns
 from .folding import Fold, Rows, fold_annotators, fold_rows
 from .label_parser import LabelParser
@@ -151,9 +152,7 @@ class Cleaner:
     def _in_arrow(self, rows: Rows) -> dict[str, Any]:
         columns: dict[str, Any] = dict(rows.columns)
         if rows.labels is not None:
-            size, count = rows.labels.shape
-            offsets = pa.array(np.arange(size + 1, dtype=np.int32) * count)
-            columns["labels"] = pa.ListArray.from_arrays(offsets, pa.array(rows.labels.reshape(-1)))
+            columns["labels"] = as_lists(rows.labels)
         return {name: columns[name] for name in self.features}
 
 

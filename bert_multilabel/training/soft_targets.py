@@ -19,13 +19,14 @@ import numpy as np
 from datasets import Dataset, Features, List, Value, concatenate_datasets
 from numpy.typing import NDArray
 
+from bert_multilabel.data.arrow import as_lists, as_numbers
 from bert_multilabel.data.cache import cached_examples, dataset_digest, reopen_memory_map
 from bert_multilabel.data.examples import LoadedData, load_texts
 from bert_multilabel.data.table import BATCH_SIZE
 from bert_multilabel.errors import MultiLabelError
 
 from .arguments import RunArguments
-from .teachers import ROW, ModelTeacher, Reading, Teacher, as_lists, read_teachers
+from .teachers import ROW, ModelTeacher, Reading, Teacher, read_teachers
 
 
 @dataclass(frozen=True)
@@ -136,6 +137,4 @@ def soft_targets(
 
 def _matrix(examples: Dataset, span: range, name: str) -> NDArray[np.float32]:
     """Return a column of lists of some examples, (B, L)."""
-    values = examples.with_format("arrow")[span.start : span.stop][name].combine_chunks()
-    matrix: NDArray[np.float32] = values.flatten().to_numpy(zero_copy_only=False).reshape(len(values), -1)
-    return matrix
+    return as_numbers(examples.with_format("arrow")[span.start : span.stop][name])

@@ -11,12 +11,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-import pyarrow as pa
 import torch
 from datasets import Dataset, Features, List, Value
-from numpy.typing import NDArray
 from transformers.utils import logging
 
+from bert_multilabel.data.arrow import as_lists
 from bert_multilabel.data.cache import cached_examples, dataset_digest
 from bert_multilabel.data.sources import content_digest
 from bert_multilabel.data.table import BATCH_SIZE
@@ -250,10 +249,3 @@ def _read_line(where: str, line: bytes, known: set[str]) -> dict[str, Any]:
         if type(score) not in (float, int) or not 0 <= score <= 1:  # NaN, too
             raise DataError(f"{where}: {shorten(score)} of {name!r} is no probability: write a number from 0 to 1")
     return {"id": record.get("id"), "scores": scores}
-
-
-def as_lists(numbers: NDArray[np.float32]) -> pa.ListArray:
-    """Return numbers (N, L) as a column of N lists."""
-    rows, size = numbers.shape
-    offsets = pa.array(np.arange(rows + 1, dtype=np.int32) * size)
-    return pa.ListArray.from_arrays(offsets, pa.array(np.ascontiguousarray(numbers).reshape(-1)))
