@@ -180,10 +180,11 @@ def load_backbone(path: _Path, source: PreTrainedConfig, allow_pickle: bool, kee
     model, info = load_weights(model_class, path, allow_pickle, **options)
     prefix = f"{model.base_model_prefix}."
     mismatched = [name for name, *_ in info["mismatched_keys"]]
-    _check_encoder(path, prefix, {"lacks": info["missing_keys"], "has other shapes of": mismatched})
-    _check_encoder(path, prefix, {"has, beyond its configuration,": info["unexpected_keys"]})
+    missing, unexpected = info["missing_keys"], info["unexpected_keys"]
+    problems = {"lacks": missing, "has other shapes of": mismatched, "has, beyond its configuration,": unexpected}
+    _check_encoder(path, prefix, problems)
     weights = {name.removeprefix(prefix): tensor for name, tensor in model.state_dict().items()}
-    for name in (*info["missing_keys"], *mismatched):
+    for name in (*missing, *mismatched):
         weights.pop(name.removeprefix(prefix), None)  # Transformers has drawn it at random
     family = FAMILIES[source.model_type]
     dense_name, out_proj_name = family.head or (_POOLER, "")
@@ -192,7 +193,7 @@ def load_backbone(path: _Path, source: PreTrainedConfig, allow_pickle: bool, kee
     if keep_head and (dense is None or out_proj is None):
         raise MultiLabelError(f"{path} has no head to keep: its weights lack {dense_name} or {out_proj_name}")
     encoder = {_rename(name, family): weights.pop(name) for name in [*weights] if name.startswith(_ENCODER)}
-    if left_over := sorted([*weights, *info["unexpected_keys"]]):
+    if left_over := sorted([*weights, *unexpected]):
         logger.info("left over from %s: %s", path, ", ".join(left_over))
     return Backbone(_as_embeddings_of_bert(encoder, source), dense, out_proj)
 

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from huggingface_hub.dataclasses import strict
 from huggingface_hub.errors import StrictDataclassError
+from numpy.typing import NDArray
 from transformers import BertConfig
 from transformers.utils import logging
 
@@ -243,8 +244,7 @@ class MultiLabelConfig(PushedInParts, BertConfig):
         Raises:
             MultiLabelError: If the last dimension of the logits is not the number of labels.
         """
-        logits, decider = self._read_logits(logits, subset)
-        rows = logits.reshape(-1, logits.size(-1)).float().cpu().numpy()  # (N, L) or (N, S)
+        logits, rows, decider = self._read_logits(logits, subset)
         probabilities, decisions = decider.decide(rows)
         return (
             torch.from_numpy(probabilities).to(logits.device).view(logits.shape),
@@ -265,12 +265,11 @@ class MultiLabelConfig(PushedInParts, BertConfig):
         Raises:
             MultiLabelError: As `decide`.
         """
-        logits, decider = self._read_logits(logits, None)
-        rows = logits.reshape(-1, logits.size(-1)).float().cpu().numpy()  # (N, L)
+        logits, rows, decider = self._read_logits(logits, None)
         return torch.from_numpy(decider.cutoffs(rows)).to(logits.device).view(logits.shape)
 
-    def _read_logits(self, logits: Any, subset: Any) -> tuple[torch.Tensor, Decider]:
-        """Return logits as a tensor, and what decides on them."""
+    def _read_logits(self, logits: Any, subset: Any) -> tuple[torch.Tensor, NDArray[np.float32], Decider]:
+        """Return logits as a tensor, and as an array (N, L) or (N, S), and what decides on them."""
         logits = torch.as_tensor(logits).detach()
         expected = len(self.label_names) if subset is None else len(subset)
         if logits.dim() == 0 or logits.size(-1) != expected:
@@ -281,13 +280,18 @@ class MultiLabelConfig(PushedInParts, BertConfig):
             np.broadcast_to(np.asarray(values, np.float64), len(self.label_names))[indices]
             for values in (self.temperature, self.threshold)
         )
-        return logits, Decider(
-            temperature=temperature,
-            threshold=threshold,
-            min_labels=min(self.min_labels, expected),
-            decision=self.decision,
-            label_rules=None if self.label_rules is None else self._read_rules()[1],
-            subset=None if subset is None else indices,
+        rows = logits.reshape(-1, logits.size(-1)).float().cpu().numpy()  # (N, L) or (N, S)
+        return (
+            logits,
+            rows,
+            Decider(
+                temperature=temperature,
+                threshold=threshold,
+                min_labels=min(self.min_labels, expected),
+                decision=self.decision,
+                label_rules=None if self.label_rules is None else self._read_rules()[1],
+                subset=None if subset is None else indices,
+            ),
         )
 
     def _read_rules(self) -> tuple[LabelRules, LikeliestSets]:
