@@ -23,6 +23,10 @@ logger = logging.get_logger(__name__)
 
 _Path = str | PathLike[str]
 _Weights = dict[str, torch.Tensor]
+# Where the configuration of a stock classifier that this package exported has the fields of `MultiLabelConfig` that
+# decide on its logits. There is no temperature, by which an export has divided them.
+DECISION_KEY = "multi_label"
+DECISION_FIELDS = ("threshold", "min_labels", "decision", "label_rules", "trained_on_pairs")
 # Fields of the configuration that have the same names in all families.
 _SHARED_FIELDS = ("vocab_size", "initializer_range", "pad_token_id")
 _BERT_FIELDS = {
