@@ -16,9 +16,11 @@ import torch
 from transformers import AutoConfig
 
 from bert_multilabel import MultiLabelConfig, from_backbone, hamming_score
+from bert_multilabel.errors import ParityError
 from bert_multilabel.export import cli as export
+from bert_multilabel.export import parity as parity_module
 from bert_multilabel.export.onnx_model import OnnxModel
-from bert_multilabel.export.parity import Parity, Sample
+from bert_multilabel.export.parity import LEAST_EQUAL_ROWS, Parity, Sample, check_parity, check_quantized
 from bert_multilabel.loading import load_trained
 from bert_multilabel.model.handler import EndpointHandler
 from bert_multilabel.model.scoring import MultiLabelScorer
@@ -247,10 +249,10 @@ def test_only_what_the_user_needs_is_printed_and_from_the_start(exported):
 def test_integers_that_change_too_much_are_refused(equal_rows, after, is_refused):
     parity = Parity(0.4, 0.08, 0.998, equal_rows, None if after is None else 0.536, after)
     if not is_refused:
-        export.check_quantized(parity, "int8")
+        check_quantized(parity, "int8")
         return
-    with pytest.raises(export.ParityError) as refused:
-        export.check_quantized(parity, "int8")
+    with pytest.raises(ParityError) as refused:
+        check_quantized(parity, "int8")
     message = str(refused.value)
     assert f"{equal_rows:.2%} of the examples keep all their labels" in message and "--allow_changes" in message
     assert after is None or f"hamming score 0.5360 before, {after:.4f} after" in message
@@ -275,19 +277,19 @@ def test_a_model_that_integers_change_too_much_is_written_on_demand_only(exporte
     assert "of the examples keep all their labels" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
     assert run(*words, "--allow_changes") == 0
-    assert json.loads((tmp_path / "out" / "parity.json").read_text())["int8"]["equal_rows"] < export.LEAST_EQUAL_ROWS
+    assert json.loads((tmp_path / "out" / "parity.json").read_text())["int8"]["equal_rows"] < LEAST_EQUAL_ROWS
 
 
 def test_a_model_that_differs_is_refused():
     parity = Parity(0.1, 2e-4, 1.0, 1.0)
-    with pytest.raises(export.ParityError, match="by up to 0.0002 on 1 examples of rows.csv, where 1e-04 is allowed"):
-        export.check_parity(parity, Sample("rows.csv", ["good"]))
+    with pytest.raises(ParityError, match="by up to 0.0002 on 1 examples of rows.csv, where 1e-04 is allowed"):
+        check_parity(parity, Sample("rows.csv", ["good"]))
 
 
 @slow
 def test_without_parity_nothing_is_written(exported, tmp_path, monkeypatch, capsys):
     model_dir, _, _ = exported("cls")
-    monkeypatch.setattr(export, "TOLERANCE", 1e-12)
+    monkeypatch.setattr(parity_module, "TOLERANCE", 1e-12)
     assert run(model_dir, "--output", tmp_path / "out") == 1
     assert "the exported model differs from the original: probabilities by up to" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []

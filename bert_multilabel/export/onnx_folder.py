@@ -1,0 +1,80 @@
+"""Writes a model as a folder that onnxruntime runs.
+
+It holds `model.onnx` and `tokenizer.json`; `onnx_model.py` and the files that it imports, which run them with only
+onnxruntime, numpy and tokenizers; and `parity.json`.
+"""
+
+import shutil
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bert_multilabel.errors import MultiLabelError
+from bert_multilabel.loading import load_trained
+from bert_multilabel.model import decision, label_rules, likeliest_sets
+from bert_multilabel.model.scoring import scoring_tokenizer
+from bert_multilabel.utils.extras import check_installed
+from bert_multilabel.utils.files import atomic_folder, write_json
+
+from .parity import PARITY_FILE, check_parity, check_quantized, compare, export_sample, original_logits, parity_report
+
+if TYPE_CHECKING:  # it imports this module
+    from .cli import ExportArguments
+
+_report = partial(print, flush=True)
+
+
+def export_onnx(model_dir: Path, options: "ExportArguments") -> dict[str, Any]:
+    """Export a trained model, completely or not at all.
+
+    Args:
+        model_dir: A folder that a training run or `save_pretrained` wrote.
+        options: What to write and where, and the examples to compare on.
+
+    Returns:
+        The content of `parity.json`, as `parity_report` describes it.
+
+    Raises:
+        MissingDependencyError: If a package of the extra `onnx` is missing.
+        MultiLabelError: If `model_dir` is not a model directory, the output exists already, or the data is bad.
+        ParityError: If the export differs too much from the original; nothing is written then.
+    """
+    check_installed("exporting", "onnx")
+    # These import what is not part of the plain install.
+    from . import onnx_model
+    from .onnx_graph import quantize, write_graph
+
+    with atomic_folder(Path(options.output)) as folder:
+        model, tokenizer = load_trained(model_dir)
+        tokenizer = scoring_tokenizer(tokenizer, model.config)
+        limit, wanted = tokenizer.model_max_length, options.max_seq_length
+        if wanted is not None and wanted > limit:
+            raise MultiLabelError(f"max_seq_length={wanted} is more than the {limit} tokens that this model can take")
+        tokenizer.model_max_length = limit if wanted is None else wanted
+        tokenizer("", truncation=True)  # raises an error if label tokens leave no room for text
+        sample = export_sample(model_dir, options, model.config, tokenizer)
+        _report(f"Predicting {len(sample.texts):,} texts with the original model ({sample.source})...")
+        before = original_logits(model, tokenizer, sample)  # (N, L)
+
+        _report("Converting the model to ONNX (about a minute for a model of BERT's size)...")
+        graph_file = folder / onnx_model.MODEL_FILE
+        write_graph(graph_file, model, tokenizer)
+        tokenizer.backend_tokenizer.no_truncation()
+        tokenizer.backend_tokenizer.no_padding()
+        tokenizer.backend_tokenizer.save(str(folder / onnx_model.TOKENIZER_FILE))
+        for module in (onnx_model, decision, label_rules, likeliest_sets):
+            shutil.copy(str(module.__file__), folder)
+
+        _report("Predicting them with the export...")
+        parities = {"float32": compare(model.config, before, onnx_model.OnnxModel(folder), sample)}
+        check_parity(parities["float32"], sample)
+        if options.quantize is not None:
+            _report(f"Quantizing to {options.quantize} and predicting again...")
+            quantize(graph_file, model)
+            parity = compare(model.config, before, onnx_model.OnnxModel(folder), sample)
+            if not options.allow_changes:
+                check_quantized(parity, options.quantize)
+            parities[options.quantize] = parity
+        report = parity_report(sample, len(model.config.label_names), parities)
+        write_json(folder / PARITY_FILE, report)
+    return report
