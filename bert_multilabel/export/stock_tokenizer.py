@@ -1,0 +1,79 @@
+"""Writes a model's tokenizer as one that any tool loads without code of ours."""
+
+from pathlib import Path
+from typing import Any
+
+from tokenizers import Tokenizer
+from tokenizers.models import WordPiece
+from tokenizers.normalizers import BertNormalizer
+from tokenizers.pre_tokenizers import BertPreTokenizer
+from tokenizers.processors import BertProcessing
+
+from bert_multilabel.model.input_template import InputTemplate
+from bert_multilabel.model.tokenization_multilabel import MultiLabelTokenizer
+from bert_multilabel.utils.files import write_json
+
+TOKENIZER_FILE, TOKENIZER_CONFIG_FILE = "tokenizer.json", "tokenizer_config.json"
+# What Transformers' class for BERT builds from a vocabulary, whatever tokenizer.json says.
+_BERT_MODEL = {"continuing_subword_prefix": "##", "max_input_chars_per_word": 100}
+
+
+def save_stock_tokenizer(tokenizer: MultiLabelTokenizer, folder: Path) -> None:
+    """Write `tokenizer.json` and `tokenizer_config.json`, which name a class of Transformers.
+
+    The class is `BertTokenizer` where that builds the same tokenizer, because other tools give second texts their
+    token type by this name. It is `PreTrainedTokenizerFast` elsewhere, which takes `tokenizer.json` as it is.
+
+    In Transformers, texts that spell special tokens are read as plain characters (`split_special_tokens`). Tools that
+    read `tokenizer.json` by themselves make special tokens of them.
+
+    Args:
+        tokenizer: `scoring_tokenizer(tokenizer, config)`; its `model_max_length` is stored.
+        folder: An existing folder.
+    """
+    backend = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
+    backend.no_truncation()
+    backend.no_padding()
+    backend.save(str(folder / TOKENIZER_FILE))
+    template = InputTemplate.read(backend.post_processor)
+    is_berts = _is_berts(backend, template, tokenizer)
+    names = {name: token for name in tokenizer.SPECIAL_TOKENS_ATTRIBUTES if (token := getattr(tokenizer, name))}
+    write_json(
+        folder / TOKENIZER_CONFIG_FILE,
+        {
+            **names,
+            **(_bert_settings(tokenizer) if is_berts else {}),
+            "tokenizer_class": "BertTokenizer" if is_berts else "PreTrainedTokenizerFast",
+            "model_input_names": _input_names(template),
+            "model_max_length": tokenizer.model_max_length,
+            "padding_side": "right",  # stock models classify from the first token of a row
+            "truncation_side": tokenizer.truncation_side,
+            "split_special_tokens": True,
+        },
+    )
+
+
+def _is_berts(backend: Tokenizer, template: InputTemplate, tokenizer: MultiLabelTokenizer) -> bool:
+    """Whether Transformers' class for BERT builds this tokenizer from its vocabulary."""
+    model, normalizer = backend.model, backend.normalizer
+    if not (isinstance(model, WordPiece) and isinstance(normalizer, BertNormalizer) and normalizer.clean_text):
+        return False
+    ends: Any = [(token, backend.token_to_id(token)) for token in (tokenizer.sep_token, tokenizer.cls_token)]
+    usual = InputTemplate.read(BertProcessing(*ends))
+    special = {getattr(tokenizer, name) for name in tokenizer.SPECIAL_TOKENS_ATTRIBUTES}
+    return (
+        isinstance(backend.pre_tokenizer, BertPreTokenizer)
+        and all(getattr(model, name) == value for name, value in _BERT_MODEL.items())
+        and (template.single, template.pair, template.trimming) == (usual.single, usual.pair, [])
+        and special.issuperset(token.content for token in backend.get_added_tokens_decoder().values())
+    )
+
+
+def _bert_settings(tokenizer: Any) -> dict[str, Any]:
+    return {name: getattr(tokenizer, name) for name in ("do_lower_case", "strip_accents", "tokenize_chinese_chars")}
+
+
+def _input_names(template: InputTemplate) -> list[str]:
+    """Return what a model reads: with token types where second texts have another than first ones."""
+    types = {entry["type_id"] for piece in template.pair for entry in piece.values()}
+    return ["input_ids", *(["token_type_ids"] if len(types) > 1 else []), "attention_mask"]
