@@ -13,7 +13,7 @@ DEPENDENT := -m "not gpu and (not slow or dependency)" $(filter-out tests/data/ 
 INSTALL := pip install --quiet --no-compile
 export HF_HUB_OFFLINE := 1
 
-.PHONY: demo test test-all test-wheel test-lowest test-newest lint clean
+.PHONY: demo test test-all test-wheel test-lowest test-newest lint check-package clean
 .PHONY: .venv-wheel/tree .venv-lowest/tree .venv-newest/tree
 
 .venv/installed: setup.cfg constraints.txt
@@ -37,6 +37,19 @@ dist/built: $(shell find bert_multilabel -type f -not -name "*.pyc") run_multila
 	rm -rf build dist
 	$(PYTHON) -m pip wheel --quiet --no-deps --wheel-dir dist .
 	touch $@
+
+.venv-package/installed:
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/$(INSTALL) build check-wheel-contents twine
+	touch $@
+
+check-package: .venv-package/installed  ## build the sdist, and the wheel from it, and check both
+	rm -rf build dist
+	$(<D)/bin/python -m build --outdir dist .
+	$(<D)/bin/python -m build --wheel --outdir build/from-tree .
+	$(<D)/bin/twine check --strict dist/*
+	$(<D)/bin/check-wheel-contents dist/*.whl
+	$(<D)/bin/python .ci/same_wheel.py dist/*.whl build/from-tree/*.whl
 
 .venv-lowest/constraints.txt: .ci/lowest.py setup.cfg constraints.txt
 	mkdir -p $(@D)
@@ -88,4 +101,4 @@ lint: .venv/installed  ## style, types and the direction of imports
 	$(BIN)/lint-imports
 
 clean:
-	rm -rf .venv .venv-wheel .venv-lowest .venv-newest runs build dist *.egg-info
+	rm -rf .venv .venv-wheel .venv-lowest .venv-newest .venv-package runs build dist *.egg-info
