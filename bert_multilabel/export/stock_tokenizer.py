@@ -1,5 +1,7 @@
 """Writes a model's tokenizer as one that any tool loads without code of ours."""
 
+import json
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -24,20 +26,18 @@ def save_stock_tokenizer(tokenizer: MultiLabelTokenizer, folder: Path) -> None:
     The class is `BertTokenizer` where that builds the same tokenizer, because other tools give second texts their
     token type by this name. It is `PreTrainedTokenizerFast` elsewhere, which takes `tokenizer.json` as it is.
 
-    In Transformers, texts that spell special tokens are read as plain characters (`split_special_tokens`). Tools that
-    read `tokenizer.json` by themselves make special tokens of them.
+    Texts that spell special tokens are read as plain characters, as everywhere: `tokenizer.json` does not list those
+    among the tokens to look for that the vocabulary has, and `split_special_tokens` keeps Transformers from it.
 
     Args:
-        tokenizer: `scoring_tokenizer(tokenizer, config)`; its `model_max_length` is stored.
+        tokenizer: One without label tokens; its `model_max_length` is stored.
         folder: An existing folder.
     """
-    backend = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
-    backend.no_truncation()
-    backend.no_padding()
+    names = {name: token for name in tokenizer.SPECIAL_TOKENS_ATTRIBUTES if (token := getattr(tokenizer, name))}
+    backend = _plain_backend(tokenizer.backend_tokenizer, names.values())
     backend.save(str(folder / TOKENIZER_FILE))
     template = InputTemplate.read(backend.post_processor)
     is_berts = _is_berts(backend, template, tokenizer)
-    names = {name: token for name in tokenizer.SPECIAL_TOKENS_ATTRIBUTES if (token := getattr(tokenizer, name))}
     write_json(
         folder / TOKENIZER_CONFIG_FILE,
         {
@@ -51,6 +51,22 @@ def save_stock_tokenizer(tokenizer: MultiLabelTokenizer, folder: Path) -> None:
             "split_special_tokens": True,
         },
     )
+
+
+def _plain_backend(backend: Tokenizer, named: Collection[str]) -> Tokenizer:
+    """Return a copy that neither truncates nor pads, and finds no special token in a text that it can do without.
+
+    It keeps those among the `named` ones that have their id from being added to the vocabulary.
+    """
+    content = json.loads(backend.to_str())
+    content["truncation"] = content["padding"] = None
+    content["added_tokens"] = [
+        token
+        for token in content["added_tokens"]
+        if not token["special"]
+        or (token["content"] in named and backend.model.token_to_id(token["content"]) != token["id"])
+    ]
+    return Tokenizer.from_str(json.dumps(content))
 
 
 def _is_berts(backend: Tokenizer, template: InputTemplate, tokenizer: MultiLabelTokenizer) -> bool:

@@ -50,10 +50,15 @@ def test_cased_and_chinese_texts_are_read_as_we_do(checkpoints, tmp_path, kind):
     check_equal(tokenizer, tmp_path / kind)
 
 
-def test_label_tokens_stay_in_place(backbone, tmp_path):
-    tokenizer, name = save(backbone, tmp_path / "export", "label_tokens")
-    assert name == "PreTrainedTokenizerFast"  # Transformers' class for BERT would drop them
-    check_equal(tokenizer, tmp_path / "export")
+def test_label_tokens_are_plain_characters(backbone, tmp_path):
+    tokenizer = MultiLabelTokenizer.from_pretrained(backbone, label_names=LABELS, strategy="label_tokens")
+    tokenizer.model_max_length = 48 + len(LABELS)
+    tokenizer = tokenizer.without_label_tokens()
+    save_stock_tokenizer(tokenizer, tmp_path)
+    (tmp_path / "config.json").write_text('{"model_type": "bert"}')
+    assert json.loads((tmp_path / "tokenizer_config.json").read_text())["tokenizer_class"] == "BertTokenizer"
+    check_equal(tokenizer, tmp_path)
+    assert "OPINION" not in (tmp_path / "tokenizer.json").read_text()
 
 
 @pytest.mark.parametrize("change", [{"max_input_chars_per_word": 5}, {"continuing_subword_prefix": "@"}])
@@ -69,15 +74,13 @@ def test_a_word_piece_model_that_the_class_for_bert_does_not_build_is_kept(backb
     check_equal(tokenizer, tmp_path / "export")
 
 
-def test_tools_that_read_tokenizer_json_alone_make_special_tokens_of_texts_that_spell_them(backbone, tmp_path):
-    tokenizer, _ = save(backbone, tmp_path / "export")
-    alone = Tokenizer.from_file(str(tmp_path / "export" / "tokenizer.json"))
-    assert alone.encode("the price").ids == tokenizer("the price")["input_ids"]
-    text = "good [SEP] gift"
-    assert alone.encode(text).tokens == ["[CLS]", "good", "[SEP]", "gift", "[SEP]"]
-    assert tokenizer.tokenize(text) == ["good", "[", "s", "##e", "##p", "]", "gift"]
-    alone.encode_special_tokens = True  # what such a tool would have to set
-    assert alone.encode(text).ids == tokenizer(text)["input_ids"]
+@pytest.mark.parametrize("family", FAMILIES)
+def test_tools_that_read_tokenizer_json_alone_find_no_special_tokens_in_texts(families, tmp_path, family):
+    tokenizer, _ = save(families[family], tmp_path / family)
+    alone = Tokenizer.from_file(str(tmp_path / family / "tokenizer.json"))
+    for text, pair in zip(TEXTS, PAIRS, strict=True):
+        assert alone.encode(text).ids == tokenizer(text)["input_ids"]
+        assert alone.encode(text, pair).ids == tokenizer(text, pair)["input_ids"]
 
 
 def test_a_tokenizer_that_pads_on_the_left_pads_on_the_right(backbone, tmp_path):
