@@ -35,7 +35,7 @@ HOOKS = {
 def overridden():
     """Yield each private method of a class of ours that a class of a library has too, and that of the library."""
     for path in sorted(PACKAGE.rglob("*.py")):
-        if path.name == "__main__.py" or path.parent.name == "serve":  # the server gets another engine
+        if path.name == "__main__.py":
             continue
         name = ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__")
         for cls in vars(import_module(name)).values():

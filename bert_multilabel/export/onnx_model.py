@@ -117,14 +117,16 @@ class OnnxModel:
         logits = np.empty((len(texts), len(self.label_names)), np.float32)  # (N, L)
         for start in range(0, len(texts), _WINDOW):
             window = slice(start, start + _WINDOW)
-            inputs: list[Any] = list(texts[window])
-            if pairs is not None:
-                inputs = [self._cut_pair(*pair) for pair in zip(inputs, pairs[window], strict=True)]
-            encodings = self._tokenizer.encode_batch_fast(inputs)
+            encodings = self._encode(texts[window], None if pairs is None else pairs[window])
             for rows in self._batches([len(encoding) for encoding in encodings]):
                 batch = _pad([encodings[row] for row in rows])
                 logits[start + rows] = self._session.run(["logits"], batch)[0]  # (B, L)
         return logits
+
+    def are_cut(self, texts: Sequence[str], pairs: Sequence[str] | None = None) -> list[bool]:
+        """Return for each of N texts whether it, with its pair, is longer than `max_length`: `logits` cuts it off."""
+        _check_texts(texts, pairs)
+        return [bool(encoding.overflowing) for encoding in self._encode(texts, pairs)]
 
     def decide(self, logits: NDArray[np.floating[Any]]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         """Turn logits into probabilities and labels, as `MultiLabelConfig.decide` does.
@@ -152,6 +154,13 @@ class OnnxModel:
             }
             for scores, decided in zip(probabilities.tolist(), decisions.tolist(), strict=True)
         ]
+
+    def _encode(self, texts: Sequence[str], pairs: Sequence[str] | None) -> list[Encoding]:
+        inputs: list[Any] = list(texts)
+        if pairs is not None:
+            inputs = [self._cut_pair(*pair) for pair in zip(inputs, pairs, strict=True)]
+        encodings: list[Encoding] = self._tokenizer.encode_batch_fast(inputs)
+        return encodings
 
     def _cut_pair(self, first: str, second: str) -> tuple[str, str]:
         """Cut long texts, as `MultiLabelTokenizer` does: truncating a pair takes quadratic time."""

@@ -22,8 +22,9 @@ def prediction_records(
         logits: (N, L).
         config: Names of the labels and the decision rule.
         ids: Ids of the N examples; without them the records have no `id`.
-        top_scores: Only this many scores, the highest first; by default all, in label order.
-        predicted_only: Only the scores of the predicted labels.
+        top_scores: Only this many scores, the highest first, and those of other predicted labels; by default all, in
+            label order.
+        predicted_only: Only the scores of the predicted labels, and of these only `top_scores`.
 
     Example:
         >>> config = MultiLabelConfig(label_names=["price", "quality"])
@@ -35,8 +36,10 @@ def prediction_records(
         record: dict[str, Any] = {} if ids is None else {"id": ids[index]}
         scored = list(zip(config.label_names, scores, predicted, strict=True))
         record["labels"] = [name for name, _, is_predicted in scored if is_predicted]
-        kept = [(name, score) for name, score, is_predicted in scored if is_predicted or not predicted_only]
+        kept = [row for row in scored if row[2] or not predicted_only]
         if top_scores is not None:
-            kept = sorted(kept, key=lambda pair: -pair[1])[:top_scores]
-        record["scores"] = dict(kept)
+            kept = sorted(kept, key=lambda row: -row[1])
+            others = [] if predicted_only else [row for row in kept[top_scores:] if row[2]]
+            kept = [*kept[:top_scores], *others]
+        record["scores"] = {name: score for name, score, _ in kept}
         yield record

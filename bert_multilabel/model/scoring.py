@@ -115,6 +115,11 @@ class MultiLabelScorer:
         encoded = self.tokenizer(list(texts), pairs and list(pairs), **asked, **truncation)
         return encoded["input_ids"], encoded["token_type_ids"]
 
+    def are_cut(self, texts: Sequence[str], pairs: Sequence[str] | None = None) -> list[bool]:
+        """Return for each text whether it, with its pair, is longer than `max_length`: `logits` cuts it off."""
+        input_ids, _ = self.tokens(texts, pairs, Windows(0))
+        return [len(ids) > self.max_length for ids in input_ids]
+
     def logits_of_tokens(
         self,
         input_ids: Sequence[Sequence[int]],

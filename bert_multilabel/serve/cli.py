@@ -1,38 +1,48 @@
 """Serves a trained model over HTTP: `python -m bert_multilabel.serve MODEL_DIR --port 8000`.
 
-POST /predict predicts the labels of texts, GET /openapi.json describes the requests, and GET /health tells whether the
-server is ready. Waiting requests go through the model together. After SIGTERM or Ctrl-C the server refuses new
-connections, answers the requests it has accepted, and ends.
+POST /predict predicts the labels of texts, GET /docs shows how, and GET /health tells whether the server is ready.
+Waiting requests go through the model together. After SIGTERM or Ctrl-C the server refuses new connections, answers the
+requests it has accepted, and ends.
 """
 
-import logging
+import os
 import signal
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from bert_multilabel.errors import MultiLabelError
-from bert_multilabel.model.scoring import PRECISIONS
 from bert_multilabel.utils.extras import check_installed
 from bert_multilabel.utils.option_parser import OptionParser, option
 
-from .engines import is_export, load_engine
+API_KEY = "BERT_MULTILABEL_API_KEY"  # an environment variable
+SECONDS_TO_END = 300  # to answer the accepted requests
 
-SECONDS_TO_END = 300  # to answer the accepted requests; a client that never ends its request must not block the end
 
-
-@dataclass
+@dataclass(kw_only=True)
 class ServeArguments:
     """How to serve a model."""
 
     host: str = option("Address to listen on; 0.0.0.0: all addresses.", "127.0.0.1")
     port: int = option("Port to listen on; 0: any free port.", 8000)
+    allowed_hosts: list[str] = field(
+        default_factory=list,
+        metadata={
+            "help": "Names under which clients reach the server, besides localhost and its addresses: "
+            "api.example.com, *.example.com, or * for all."
+        },
+    )
+    api_key: str | None = option(
+        f"Key that clients must send; other users may see it in the list of processes. Default: that in {API_KEY}."
+    )
+    api_key_file: str | None = option("File that holds the key.")
     max_batch_size: int = option("Maximum number of requests that go through the model together; 1: no batching.", 32)
     batch_timeout: float = option("Seconds that a request waits for others; 0: no waiting.", 0.0)
     max_waiting: int = option("Maximum number of accepted texts without an answer; more are refused (503).", 1024)
     max_request_bytes: int = option("Maximum size of a request in bytes; longer ones are refused (413).", 1_000_000)
+    client_timeout: float = option("Seconds in which a client must send a request.", 20.0)
     precision: str | None = option(
-        "Precision of the matrix products of the encoder; not for an export. Default: float32.", choices=PRECISIONS
+        "Precision of the matrix products of the encoder, float32 or bfloat16; not for an export. Default: float32."
     )
     threads: int | None = option("Number of threads. Default: one per core.")
 
@@ -46,13 +56,38 @@ class ServeArguments:
             raise MultiLabelError(f"--port must be from 0 to 65535, got {self.port}")
         if not 0 <= self.batch_timeout < float("inf"):
             raise MultiLabelError(f"--batch_timeout must be 0 or more seconds, got {self.batch_timeout}")
+        if not 0 < self.client_timeout < float("inf"):
+            raise MultiLabelError(f"--client_timeout must be more than 0 seconds, got {self.client_timeout}")
+
+    def read_api_key(self) -> str | None:
+        """Return the key, wherever it was given; None if there is none.
+
+        Raises:
+            MultiLabelError: If there are several, one cannot be read, or one cannot be sent in a header.
+        """
+        keys = {"--api_key": self.api_key, API_KEY: os.environ.get(API_KEY)}
+        if self.api_key_file is not None:
+            keys["--api_key_file"] = _read_file(self.api_key_file)
+        given = {source: key for source, key in keys.items() if key is not None}
+        if len(given) > 1:
+            raise MultiLabelError(f"there are API keys in {' and '.join(given)}: give one")
+        for source, key in given.items():
+            if not key or not key.isascii() or not key.isprintable() or " " in key:
+                raise MultiLabelError(f"the API key in {source} must be of printable ASCII characters without spaces")
+        return next(iter(given.values()), None)
+
+
+def _read_file(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8").strip()
+    except (OSError, ValueError) as error:
+        raise MultiLabelError(f"--api_key_file {path} cannot be read: {error}") from error
 
 
 def serve(folder: Path, options: ServeArguments) -> None:
     """Serve a model, or its export, until a signal comes and all accepted requests are answered.
 
-    This process handles HTTP, a second one runs the model, and a third one holds the queue between them. (LitServe's
-    own `run` handles HTTP in a fourth process, and leaves all but the first running after a SIGTERM.)
+    This process handles HTTP, and another one runs the model.
 
     Raises:
         MultiLabelError: If the folder is not a model directory.
@@ -60,44 +95,39 @@ def serve(folder: Path, options: ServeArguments) -> None:
     """
     # These are not part of the plain install.
     import uvicorn
-    from litserve import LitServer
-    from litserve.utils import wrap_litserve_start
 
-    from .server import AdmissionController, MultiLabelAPI, SizeLimit, configure_app, ignore_signals
+    from .app import PATHS, Application
+    from .batches import Batches
+    from .connections import protocol_with_timeout
+    from .metrics import Metrics
+    from .model_process import ModelProcess
 
-    # Also loaded here, to refuse a bad folder before any process starts.
-    config = load_engine(folder, "cpu", options.precision, options.threads).config
-    api = MultiLabelAPI(folder, options.precision, options.threads, options.max_batch_size, options.batch_timeout)
-    server = LitServer(
-        api,
-        accelerator="cpu" if is_export(folder) else "auto",
-        timeout=False,
-        restart_workers=True,
-        model_metadata={"label_names": config.label_names},
-        middlewares=[(SizeLimit, {"max_bytes": options.max_request_bytes})],
-    )
-    configure_app(server.app, AdmissionController(config, options.max_waiting))
-    ignore_signals()  # inherited by the processes that start here
-    with wrap_litserve_start(server, worker_monitor=True):
-        try:
-            for number in (signal.SIGINT, signal.SIGTERM):
-                signal.signal(number, lambda *_: sys.exit(0))
-            server.verify_worker_status()
-            # From here on uvicorn handles the signals, and raises them again when it ends.
-            uvicorn.run(
-                server.app,
-                host=options.host,
-                port=options.port,
-                access_log=False,
-                timeout_graceful_shutdown=SECONDS_TO_END,
-            )
-        finally:
-            # LitServe's monitor, which restarts dead workers, must neither see these end nor log an error about it.
-            workers, server.inference_workers = server.inference_workers, []
-            logging.getLogger("litserve.server").disabled = True
-            for worker in workers:
-                worker.kill()
-                worker.join()
+    api_key = options.read_api_key()
+    model = ModelProcess(folder, options.precision, options.threads)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: sys.exit(0))
+    try:
+        model.start()
+        batches = Batches(model, options.max_batch_size, options.batch_timeout, options.max_waiting, Metrics(PATHS))
+        application = Application(
+            batches=batches,
+            api_key=api_key,
+            allowed_hosts=[options.host, *options.allowed_hosts],
+            max_bytes=options.max_request_bytes,
+            client_timeout=options.client_timeout,
+        )
+        # From here on uvicorn handles the signals, and raises them again when it ends.
+        uvicorn.run(
+            application.app(),
+            host=options.host,
+            port=options.port,
+            http=protocol_with_timeout(options.client_timeout),
+            ws="none",
+            access_log=False,
+            timeout_graceful_shutdown=SECONDS_TO_END,
+        )
+    finally:
+        model.stop()
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -13,6 +13,7 @@ from bert_multilabel.errors import MultiLabelError
 from bert_multilabel.loading import load_trained
 from bert_multilabel.model.configuration_multilabel import MultiLabelConfig
 from bert_multilabel.model.scoring import PRECISIONS, MultiLabelScorer, store_in_bfloat16
+from bert_multilabel.model.windows import Windows
 from bert_multilabel.utils.extras import check_installed
 
 
@@ -21,8 +22,13 @@ class Engine(Protocol):
 
     config: MultiLabelConfig
 
-    def logits(self, texts: Sequence[str], pairs: Sequence[str] | None = None) -> torch.Tensor:
+    def logits(
+        self, texts: Sequence[str], pairs: Sequence[str] | None = None, windows: Windows | None = None
+    ) -> torch.Tensor:
         """Return the logits, (N, L), float32, on the CPU, of N texts, all with a second text or all without."""
+
+    def are_cut(self, texts: Sequence[str], pairs: Sequence[str] | None = None) -> list[bool]:
+        """Return for each of N texts whether it is too long, so that without windows it is cut off."""
 
 
 class OnnxEngine:
@@ -41,9 +47,21 @@ class OnnxEngine:
             label_rules=self._model.label_rules,
         )
 
-    def logits(self, texts: Sequence[str], pairs: Sequence[str] | None = None) -> torch.Tensor:
-        """See `Engine`."""
+    def logits(
+        self, texts: Sequence[str], pairs: Sequence[str] | None = None, windows: Windows | None = None
+    ) -> torch.Tensor:
+        """See `Engine`.
+
+        Raises:
+            MultiLabelError: If there are windows, which an export does not read.
+        """
+        if windows is not None:
+            raise MultiLabelError("an export cuts long texts off: remove stride, or serve the trained folder")
         return torch.from_numpy(self._model.logits(texts, pairs))
+
+    def are_cut(self, texts: Sequence[str], pairs: Sequence[str] | None = None) -> list[bool]:
+        """See `Engine`."""
+        return self._model.are_cut(texts, pairs)
 
 
 def is_export(folder: Path) -> bool:

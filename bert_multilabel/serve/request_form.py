@@ -1,11 +1,13 @@
 """The schema of requests and answers, and the messages for requests that do not match it."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag
+from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError
 from pydantic_core import PydanticCustomError
+
+from .refusal import Refused
 
 PROBLEMS_SHOWN = 5  # of a request, which may have thousands
 CHARACTERS_SHOWN = 80  # of a value
@@ -69,8 +71,21 @@ class Parameters(_Strict):
     """How to decide; by default as the configuration of the model says."""
 
     threshold: Threshold | None = Field(default=None, description="One number for all labels, or one per label name.")
-    top_k: int | None = Field(default=None, ge=1, description="Return only this many scores, the highest first.")
+    top_k: int | None = Field(
+        default=None,
+        ge=1,
+        description="Return only this many scores, the highest first, and those of other predicted labels.",
+    )
     min_labels: int | None = Field(default=None, ge=0, description="Predict at least this many labels for every text.")
+    stride: int | None = Field(
+        default=None,
+        ge=0,
+        description="Read a text that is too long in windows that overlap by this many tokens, instead of cutting it.",
+    )
+    pooling: str | None = Field(
+        default=None,
+        description='With a stride: a label gets the "max" or "mean" of its probabilities in all windows.',
+    )
 
 
 class PredictRequest(_Strict):
@@ -102,6 +117,7 @@ class Prediction(BaseModel):
 
     labels: list[str] = Field(description="Names of the predicted labels.")
     scores: dict[str, float] = Field(description="The probability of each label.")
+    truncated: bool = Field(description="Whether the text was too long, and its end was not read.")
 
 
 class Refusal(BaseModel):
@@ -112,19 +128,45 @@ class Refusal(BaseModel):
     )
 
 
-def describe(errors: Sequence[dict[str, Any]]) -> str:
-    """Describe errors from FastAPI and pydantic: which field, at which index, with which value."""
+def read_request(body: bytes) -> PredictRequest:
+    """Read the body of a request.
+
+    Raises:
+        Refused: 400 if it is not JSON or names a key twice, 422 if it does not match the schema.
+    """
+    if not body:
+        raise Refused(422, "the body is missing")
+    try:
+        content = json.loads(body.decode(), object_pairs_hook=_object)
+    except json.JSONDecodeError as error:
+        raise Refused(400, f"the body is not JSON: {error.msg} at character {error.pos}") from error
+    except (ValueError, RecursionError) as error:  # no UTF-8, a number of too many digits, or nested too deeply
+        raise Refused(400, f"the body cannot be read: {error}") from error
+    try:
+        return PredictRequest.model_validate(content)
+    except ValidationError as error:
+        raise Refused(422, describe(error.errors(include_url=False))) from error
+
+
+def _object(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """Make an object of its pairs; of two with one key, readers differ in which they take."""
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise Refused(400, f"the body has an object with two keys {quote(twice)}: leave one out")
+    return content
+
+
+def describe(errors: Sequence[Mapping[str, Any]]) -> str:
+    """Describe errors of pydantic: which field, at which index, with which value."""
     lines = [_describe(error) for error in errors[:PROBLEMS_SHOWN]]
     more = len(errors) - len(lines)
     return "; ".join([*lines, f"and {more} more"] if more else lines)
 
 
-def _describe(error: dict[str, Any]) -> str:
-    path = "".join(_path(error["loc"][1:])).removeprefix(".") or "the body"
-    if error["type"] == "json_invalid":
-        return f"the body is not JSON: {error['ctx']['error']} at character {error['loc'][1]}"
-    if isinstance(error["input"], bytes):
-        return "the body is not marked as JSON: send the header 'Content-Type: application/json'"
+def _describe(error: Mapping[str, Any]) -> str:
+    path = "".join(_path(error["loc"])).removeprefix(".") or "the body"
     if error["type"] == "missing":
         return f"{path} is missing"
     if error["type"] == "extra_forbidden":

@@ -13,7 +13,7 @@ EXTRAS = {
     "page": ("captum", "gradio"),
     "ray": ("ray",),
     "report": ("cleanlab", "jinja2", "matplotlib"),
-    "serve": ("litserve",),
+    "serve": ("prometheus_client", "pydantic", "starlette", "uvicorn"),
     "xlsx": ("openpyxl",),
 }
 

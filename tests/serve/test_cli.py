@@ -56,9 +56,8 @@ def served(backbone, tmp_path_factory):
 
 
 def worker(served):
-    """Find the process that runs the model."""
-    children = psutil.Process(served.process.pid).children()
-    return next(child for child in children if "spawn_main" in " ".join(child.cmdline()))
+    """Find the process that runs the model: a fork of a child of the server."""
+    return next(model for child in psutil.Process(served.process.pid).children() for model in child.children())
 
 
 def ask(served, path, body=None, headers=JSON):
@@ -83,8 +82,11 @@ def predict(served, inputs, **parameters):
 
 def expected(served, texts, pairs=None, top_k=None, **decision):
     config = served.scorer.config.with_decision(**decision)
-    records = list(prediction_records(served.scorer.logits(texts, pairs), config, top_scores=top_k))
-    return [{**record, "scores": pytest.approx(record["scores"], abs=1e-5)} for record in records]
+    records = prediction_records(served.scorer.logits(texts, pairs), config, top_scores=top_k)
+    return [
+        {**record, "scores": pytest.approx(record["scores"], abs=1e-5), "truncated": is_cut}
+        for record, is_cut in zip(records, served.scorer.are_cut(texts, pairs), strict=True)
+    ]
 
 
 def test_one_text_is_answered_by_one_record_and_a_list_by_a_list(served):
@@ -118,13 +120,7 @@ def test_each_of_many_clients_gets_its_own_answer(served):
 
 BAD_REQUESTS = [
     (b"{", 400, "the body is not JSON: Expecting property name enclosed in double quotes at character 1"),
-    (b'{"inputs": "\xff"}', 400, "There was an error parsing the body: 'utf-8' codec can't decode byte 0xff"),
-    (b"", 422, "the body is missing"),
-    ([], 422, "the body must be an object, got []"),
-    ({"inputs": []}, 422, "inputs is an empty list: give at least one text"),
     ({"inputs": ["a", {"text": 7}]}, 422, "inputs[1].text must be a valid string, got 7"),
-    ({"inputs": "a", "threshold": 0.5}, 422, "threshold is unknown: check the spelling"),
-    ({"inputs": "\ud83d"}, 422, 'inputs must be valid Unicode, got "\\ud83d"'),
     (
         {"inputs": "a", "parameters": {"threshold": {"prise": 0.5}}},
         422,
@@ -152,7 +148,7 @@ def test_json_that_is_nested_too_deeply_is_refused(served):
 def test_other_refusals_have_the_same_form(served):
     unmarked = ask(served, "/predict", {"inputs": "a"}, {"Content-Type": "text/plain"})
     for (status, _, answer), expected_status, message in (
-        (unmarked, 422, "the body is not marked as JSON: send the header 'Content-Type: application/json'"),
+        (unmarked, 415, "the body is not marked as JSON: send the header 'Content-Type: application/json'"),
         (ask(served, "/predict"), 405, "Method Not Allowed"),
         (ask(served, "/predictions", {}), 404, "Not Found"),
     ):
@@ -162,7 +158,7 @@ def test_other_refusals_have_the_same_form(served):
 def test_the_server_describes_itself(served):
     schema = json.loads(ask(served, "/openapi.json")[2])
     operation = schema["paths"]["/predict"]["post"]
-    assert set(operation["responses"]) == {"200", "400", "413", "422", "503"}
+    assert set(operation["responses"]) == {"200", *"400 403 408 413 415 421 422 503".split()}
     references = set(re.findall(r'"#/components/schemas/(\w+)"', json.dumps(schema)))
     assert references == set(schema["components"]["schemas"])
     for example in schema["components"]["schemas"]["PredictRequest"]["examples"]:
@@ -201,20 +197,42 @@ def test_what_is_too_much_at_a_time_is_refused_and_the_rest_is_answered(served):
     assert predict(served, "good") == expected(served, ["good"])[0]
 
 
-def test_a_model_that_died_is_started_again(served):
+def test_a_model_that_died_costs_its_own_requests_and_is_started_again(served):
+    worker(served).suspend()
+    with ThreadPoolExecutor(1) as client:
+        lost = client.submit(ask, served, "/predict", {"inputs": "lost"})
+        wait_until(served, lambda: "batch_requests_count" in (text := metrics(served)) and "waiting_texts 1.0" in text)
+        time.sleep(0.2)  # until it is with the model
+        worker(served).kill()
+        status, headers, answer = lost.result()
+    assert (status, headers["Retry-After"]) == (503, "1")
+    assert json.loads(answer)["error"].startswith("the process of the model ended before it answered")
+    assert predict(served, "good") == expected(served, ["good"])[0]  # it waited for the next model
+    assert ask(served, "/health")[0] == 200
+
+
+def test_a_model_that_died_while_nobody_asked_is_started_again(served):
     worker(served).kill()
-    for healthy in (503, 200):
-        limit = time.monotonic() + 600
-        while ask(served, "/health")[0] != healthy:
-            assert time.monotonic() < limit, served.log.read_text()
-            time.sleep(0.1)
-    assert predict(served, "good") == expected(served, ["good"])[0]
+    wait_until(served, lambda: ask(served, "/health")[0] == 503)
+    wait_until(served, lambda: ask(served, "/health")[0] == 200)
+    assert "bert_multilabel_model_restarts_total 2.0" in metrics(served)
+
+
+def metrics(served):
+    return ask(served, "/metrics")[2].decode()
+
+
+def wait_until(served, is_so):
+    limit = time.monotonic() + PATIENCE
+    while not is_so():
+        assert time.monotonic() < limit, served.log.read_text()
+        time.sleep(0.01)
 
 
 def test_a_signal_ends_the_server_when_all_that_was_accepted_is_answered(served):
     with full(served):
         # As a terminal or a service manager does: every process gets it, and more than once.
-        for process in [served.process, *psutil.Process(served.process.pid).children()] * 2:
+        for process in [served.process, *psutil.Process(served.process.pid).children(recursive=True)] * 2:
             process.send_signal(signal.SIGTERM)
         limit = time.monotonic() + 300
         while not is_refused(served):

@@ -4,6 +4,7 @@ import torch
 from bert_multilabel import from_backbone
 from bert_multilabel.export import cli as export
 from bert_multilabel.model.scoring import score_rows
+from bert_multilabel.model.windows import Windows
 from bert_multilabel.serve.engines import load_engine
 from tests.conftest import LABELS
 
@@ -32,6 +33,19 @@ def test_torch_and_onnx_say_the_same_of_texts_with_and_without_pairs(folders):
     assert torch.equal(model.config.decide(logits)[1], exported.config.decide(logits)[1])
     assert exported.config.label_names == LABELS
     assert exported.config.label_rules == model.config.label_rules == {"implies": {"gift": ["good value"]}}
+
+
+def test_torch_and_onnx_agree_on_which_texts_are_cut(folders):
+    for folder in folders:
+        engine = load_engine(folder, "cpu", None, 1)
+        assert engine.are_cut(["good", "good " * 62, "good " * 63]) == [False, False, True]
+        pairs = ["gift " * 2, "gift " * 3, "gift " * 900]
+        assert engine.are_cut(["good " * 59] * 2 + ["good " * 900], pairs) == [False, True, True]
+
+
+def test_an_export_reads_no_windows(folders):
+    with pytest.raises(ValueError, match="an export cuts long texts off: remove stride"):
+        load_engine(folders[1], "cpu", None, 1).logits(["good"], None, Windows(3))
 
 
 def test_the_precision_of_an_export_is_its_own(folders):

@@ -1,11 +1,12 @@
+import json
 import math
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydantic import ValidationError
 
-from bert_multilabel.serve.request_form import PredictRequest, describe
+from bert_multilabel.serve.refusal import Refused
+from bert_multilabel.serve.request_form import PredictRequest, read_request
 from tests import hostile
 
 FORM = 'must be a text, an object with "text", or a list of these'
@@ -43,18 +44,40 @@ BAD = [
 ]
 
 
+UNREADABLE = [
+    (b"{", 400, "the body is not JSON: Expecting property name enclosed in double quotes at character 1"),
+    (b'{"inputs": "\xff"}', 400, "the body cannot be read: 'utf-8' codec can't decode byte 0xff"),
+    (b"9" * 5000, 400, "the body cannot be read: Exceeds the limit"),
+    (b"", 422, "the body is missing"),
+    (b"[]", 422, "the body must be an object, got []"),
+    (b'{"inputs": "a", "inputs": "b"}', 400, 'the body has an object with two keys "inputs": leave one out'),
+    (
+        b'{"inputs": "a", "parameters": {"threshold": {"x": 1, "y": 0, "x": 0}}}',
+        400,
+        'the body has an object with two keys "x": leave one out',
+    ),
+]
+
+
+def refusal_of(body):
+    with pytest.raises(Refused) as refused:
+        read_request(body if isinstance(body, bytes) else json.dumps(body).encode())
+    return refused.value.status, refused.value.message
+
+
 @pytest.mark.parametrize(("body", "message"), BAD)
 def test_what_is_wrong_is_said_with_its_place_and_value(body, message):
-    with pytest.raises(ValidationError) as refused:
-        PredictRequest.model_validate(body)
-    # FastAPI puts "body" in front of the places.
-    assert describe([{**error, "loc": ("body", *error["loc"])} for error in refused.value.errors()]) == message
+    assert refusal_of(body) == (422, message)
+
+
+@pytest.mark.parametrize(("body", "status", "message"), UNREADABLE)
+def test_what_cannot_be_read_is_refused(body, status, message):
+    answered, told = refusal_of(body)
+    assert answered == status and told.startswith(message)
 
 
 def test_of_many_faults_and_long_values_the_beginning_is_shown():
-    with pytest.raises(ValidationError) as refused:
-        PredictRequest.model_validate({"inputs": [["a" * 1000]] * 9})
-    message = describe([{**error, "loc": ("body", *error["loc"])} for error in refused.value.errors()])
+    _, message = refusal_of({"inputs": [["a" * 1000]] * 9})
     assert message.count("inputs[") == 5 and message.endswith("; and 4 more")
     assert len(message) < 1000
 
@@ -75,9 +98,8 @@ def test_one_text_or_many_with_or_without_pairs():
 @settings(max_examples=60, deadline=None)
 def test_any_body_is_a_request_or_told_what_is_wrong(body):
     try:
-        request = PredictRequest.model_validate(body)
-    except ValidationError as refused:
-        message = describe([{**error, "loc": ("body", *error["loc"])} for error in refused.errors()])
-        assert 0 < len(message.encode()) < 5000
+        request = read_request(json.dumps(body).encode())
+    except Refused as refused:
+        assert refused.status in (400, 422) and 0 < len(refused.message.encode()) < 5000
     else:
         assert all((text + (pair or "")).encode() is not None for text, pair in request.examples)

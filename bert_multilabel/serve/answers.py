@@ -1,0 +1,97 @@
+"""Answers batches of requests with a model: what the process of the model does.
+
+Shapes: N texts, L labels.
+"""
+
+import json
+from collections import defaultdict
+from collections.abc import Sequence
+from functools import partial
+from itertools import chain
+from pathlib import Path
+
+import torch
+from transformers.utils import logging
+
+from bert_multilabel.errors import MultiLabelError
+from bert_multilabel.model.configuration_multilabel import MultiLabelConfig
+from bert_multilabel.model.output_format import prediction_records
+from bert_multilabel.model.scoring import score_rows
+from bert_multilabel.model.windows import Windows
+
+from .engines import Engine, is_export, load_engine
+from .refusal import Refused
+from .request_form import Parameters, PredictRequest
+
+
+def load(folder: Path, precision: str | None, threads: int | None) -> Engine:
+    """Load a model onto the accelerator, if there is one, or an export onto the CPU.
+
+    Raises:
+        MultiLabelError: As `load_engine`.
+    """
+    logging.disable_progress_bar()
+    has_accelerator = torch.accelerator.is_available() and not is_export(folder)
+    device = str(torch.accelerator.current_accelerator()) if has_accelerator else "cpu"
+    return load_engine(folder, device, precision, threads)
+
+
+def answer(engine: Engine, requests: Sequence[PredictRequest]) -> list[bytes | Refused]:
+    """Return the answer to each request, as JSON, or its refusal.
+
+    Texts that are read in the same way, cut off or in the same windows, go through the model together.
+    """
+    answers: dict[int, bytes | Refused] = {}
+    alike: dict[Windows | None, list[int]] = defaultdict(list)  # the numbers of requests
+    for number, request in enumerate(requests):
+        try:
+            windows, _ = _read_parameters(engine, request.parameters)
+        except MultiLabelError as error:
+            answers[number] = Refused(422, f"parameters: {error}")
+        else:
+            alike[windows].append(number)
+    for windows, numbers in alike.items():
+        some = _answer_alike(engine, [requests[number] for number in numbers], windows)
+        answers.update(zip(numbers, some, strict=True))
+    return [answers[number] for number in range(len(requests))]
+
+
+def _read_parameters(engine: Engine, asked: Parameters) -> tuple[Windows | None, MultiLabelConfig]:
+    windows = Windows.of(asked.stride, asked.pooling)
+    if asked.threshold is None and asked.min_labels is None:
+        return windows, engine.config  # a copy and its checks would cost more than the rest of this module
+    return windows, engine.config.with_decision(asked.threshold, asked.min_labels)
+
+
+def _answer_alike(
+    engine: Engine, requests: Sequence[PredictRequest], windows: Windows | None
+) -> list[bytes | Refused]:
+    examples = [request.examples for request in requests]
+    rows = list(chain.from_iterable(examples))
+    try:
+        logits = score_rows(partial(engine.logits, windows=windows), rows, len(engine.config.label_names))  # (N, L)
+    except MultiLabelError as error:  # windows without room for a text
+        if len(requests) == 1:
+            return [Refused(422, str(error))]
+        return [result for request in requests for result in _answer_alike(engine, [request], windows)]
+    are_cut = [False] * len(rows) if windows else _find_cut(engine, rows)
+    sizes = [len(some) for some in examples]
+    answers: list[bytes | Refused] = []
+    for request, own in zip(requests, torch.split(logits, sizes), strict=True):
+        answers.append(_answer_one(engine, request, own, are_cut[: len(own)]))
+        del are_cut[: len(own)]
+    return answers
+
+
+def _find_cut(engine: Engine, rows: Sequence[tuple[str, str | None]]) -> list[bool]:
+    def are_cut(texts: Sequence[str], pairs: Sequence[str] | None) -> torch.Tensor:
+        return torch.tensor(engine.are_cut(texts, pairs)).float()[:, None]  # (N, 1)
+
+    return score_rows(are_cut, rows, 1)[:, 0].bool().tolist()
+
+
+def _answer_one(engine: Engine, request: PredictRequest, logits: torch.Tensor, are_cut: Sequence[bool]) -> bytes:
+    _, config = _read_parameters(engine, request.parameters)
+    records = prediction_records(logits, config, top_scores=request.parameters.top_k)
+    answers = [{**record, "truncated": is_cut} for record, is_cut in zip(records, are_cut, strict=True)]
+    return json.dumps(answers if isinstance(request.inputs, list) else answers[0]).encode()
