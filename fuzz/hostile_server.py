@@ -103,7 +103,7 @@ def attack(server: "subprocess.Popen[bytes]", log: Path, requests: int, seed: in
         print(f"| {kind} | {len(own)} | {', '.join(f'{n} × {s}' for s, n in statuses.most_common())} | {len(bad)} |")
         for answer in bad[:3]:
             print(answer[:500], file=sys.stderr)
-    health = send(address, b"GET /health HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+    health = send(address, b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
     answer = send(address, _post(b'{"inputs": "good"}'))
     tracebacks = log.read_text().count("Traceback")
     print(f"\nhealth: {health[:15].decode()}; a good request: {answer[:15].decode()}")
@@ -157,7 +157,7 @@ def _megabytes(server: "subprocess.Popen[bytes]") -> int:
 
 def _post(body: bytes, headers: str = "Content-Type: application/json", length: "int | str | None" = None) -> bytes:
     size = len(body) if length is None else length
-    head = f"POST /predict HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: {size}\r\n{headers}\r\n\r\n"
+    head = f"POST /predict HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {size}\r\n{headers}\r\n\r\n"
     return head.encode("latin-1") + body
 
 
@@ -237,7 +237,7 @@ def _cut(generator: random.Random) -> list[bytes]:
 
 
 def _chunks(generator: random.Random) -> "bytes | list[bytes]":
-    head = b"POST /predict HTTP/1.1\r\nHost: a\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n"
+    head = b"POST /predict HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n"
     head += b"Content-Type: application/json\r\n\r\n"
     chunks = [
         b'f\r\n{"inputs": "a"}\r\n0\r\n\r\n',
@@ -269,7 +269,7 @@ def _paths(generator: random.Random) -> bytes:
         ]
     )
     method = generator.choice(["GET", "PUT", "DELETE", "POST", "OPTIONS", "PATCH"])
-    return f"{method} {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n".encode()
+    return f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode()
 
 
 def _garbage(generator: random.Random) -> "bytes | list[bytes]":
