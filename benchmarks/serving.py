@@ -61,7 +61,8 @@ def server(model: str, *options: str) -> Iterator[int]:
 
 async def ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, body: bytes) -> tuple[int, Any]:
     """Send a request over a connection that stays open; return status and answer."""
-    head = f"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    head = "POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    head += f"Content-Length: {len(body)}\r\n\r\n"
     writer.write(head.encode() + body)
     received = await reader.readuntil(b"\r\n\r\n")
     length = re.search(rb"content-length: (\d+)", received)

@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from starlette.middleware import Middleware
 
 from bert_multilabel.output_dir.checkpoints import PREDICTIONS_FILE
+from bert_multilabel.utils.hosts import HostCheck
 
 from .html import message_html, status_html
 from .model import Page, PageModel, View
@@ -154,13 +156,16 @@ class _Actions:
         return [status_html(message), *(gr.update(value=str(target), visible=True) for target in targets)]
 
 
-def launch(blocks: gr.Blocks, host: str | None = None, port: int | None = None) -> str:
+def launch(
+    blocks: gr.Blocks, host: str | None = None, port: int | None = None, allowed_hosts: Sequence[str] = ()
+) -> str:
     """Start to serve a page, without requests to other machines, and return its URL.
 
     Args:
         blocks: The page, from `make_page`.
         host: Address to listen on; None: GRADIO_SERVER_NAME, or 127.0.0.1.
         port: Port to listen on; None: GRADIO_SERVER_PORT, or the first free one from 7860.
+        allowed_hosts: Names under which browsers reach the page, as for `is_own_host`.
 
     Raises:
         OSError: If the port is in use.
@@ -180,6 +185,7 @@ def launch(blocks: gr.Blocks, host: str | None = None, port: int | None = None) 
         theme=theme,
         css_paths=Path(__file__).with_name("page.css"),
         footer_links=[],
+        app_kwargs={"middleware": [Middleware(HostCheck, allowed_hosts=allowed_hosts)]},
         ssr_mode=False,
         share=False,
         quiet=True,

@@ -5,12 +5,14 @@ that support and oppose it; upload a file and download its predictions. Two mode
 leaves this machine. With --space the page is written to a folder, to push as a Hugging Face Space.
 """
 
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bert_multilabel.errors import MultiLabelError
 from bert_multilabel.utils.extras import check_installed
+from bert_multilabel.utils.hosts import ALLOWED_HOSTS
 from bert_multilabel.utils.option_parser import OptionParser, option
 
 from .model import PageModel
@@ -26,6 +28,7 @@ class PageArguments:
 
     host: str = option("Address to listen on; 0.0.0.0: all addresses.", "127.0.0.1")
     port: int = option("Port to listen on.", 7860)
+    allowed_hosts: list[str] = field(default_factory=list, metadata={"help": ALLOWED_HOSTS})
     space: str | None = option("Write the page to this new folder, to push as a Space, instead of opening it.")
 
     def __post_init__(self) -> None:
@@ -34,11 +37,13 @@ class PageArguments:
             raise MultiLabelError(f"--port must be from 1 to 65535, got {self.port}")
 
 
-def show(blocks: "gr.Blocks", host: str | None = None, port: int | None = None) -> None:
+def show(
+    blocks: "gr.Blocks", host: str | None = None, port: int | None = None, allowed_hosts: Sequence[str] = ()
+) -> None:
     """Serve a page, as `launch` does, and print its URL, until Ctrl-C."""
     from .app import launch
 
-    print(f"The page is at {launch(blocks, host, port)} (Ctrl-C ends it)", flush=True)
+    print(f"The page is at {launch(blocks, host, port, allowed_hosts)} (Ctrl-C ends it)", flush=True)
     blocks.block_thread()
 
 
@@ -62,7 +67,7 @@ def main(arguments: list[str] | None = None) -> None:
     from .app import make_page
 
     try:
-        show(make_page(models), options.host, options.port)
+        show(make_page(models), options.host, options.port, [options.host, *options.allowed_hosts])
     except OSError as error:
         where = f"{options.host}, port {options.port}"
         raise MultiLabelError(f"cannot listen on {where}: choose another --port or --host") from error

@@ -15,6 +15,7 @@ from bert_multilabel.utils.files import atomic_folder
 
 _APP = '''"""Shows the page of the models in this folder: `pip install -r requirements.txt`, then `python app.py`."""
 
+import os
 from pathlib import Path
 
 from bert_multilabel.page.app import make_page
@@ -26,7 +27,7 @@ MODELS = Path(__file__).parent / "models"
 page = make_page([{models}])
 
 if __name__ == "__main__":
-    show(page)
+    show(page, allowed_hosts=["*"] if "SPACE_ID" in os.environ else [])  # a Space is public, whatever its name is
 '''
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from bert_multilabel.errors import MultiLabelError
 from bert_multilabel.utils.extras import check_installed
+from bert_multilabel.utils.hosts import ALLOWED_HOSTS
 from bert_multilabel.utils.option_parser import OptionParser, option
 
 API_KEY = "BERT_MULTILABEL_API_KEY"  # an environment variable
@@ -25,13 +26,7 @@ class ServeArguments:
 
     host: str = option("Address to listen on; 0.0.0.0: all addresses.", "127.0.0.1")
     port: int = option("Port to listen on; 0: any free port.", 8000)
-    allowed_hosts: list[str] = field(
-        default_factory=list,
-        metadata={
-            "help": "Names under which clients reach the server, besides localhost and its addresses: "
-            "api.example.com, *.example.com, or * for all."
-        },
-    )
+    allowed_hosts: list[str] = field(default_factory=list, metadata={"help": ALLOWED_HOSTS})
     api_key: str | None = option(
         f"Key that clients must send; other users may see it in the list of processes. Default: that in {API_KEY}."
     )

@@ -10,6 +10,11 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
+# Help text of the option of commands that listen.
+ALLOWED_HOSTS = (
+    "Names under which clients reach this command, besides localhost and its addresses: api.example.com, "
+    "*.example.com, or * for all."
+)
 _Receive = Callable[[], Awaitable[Any]]
 _Send = Callable[[Any], Awaitable[None]]
 _App = Callable[[Any, _Receive, _Send], Awaitable[None]]

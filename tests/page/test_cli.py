@@ -7,7 +7,9 @@ import re
 import runpy
 import sys
 from dataclasses import replace
+from http.client import HTTPConnection
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 import torch
@@ -21,6 +23,7 @@ from bert_multilabel.page.cli import main
 from bert_multilabel.page.html import bars_html, message_html, words_html
 from bert_multilabel.page.model import NO_TEXT, Page, PageModel, card_examples, move_thresholds
 from tests.conftest import LABELS
+from tests.forked import PATIENCE
 
 NASTY = "<script>alert(1)</script> \"&' ${1+1} {{value}}"
 
@@ -253,6 +256,28 @@ def test_the_page_in_a_browser(model, tab, write):
         assert tab.evaluate("document.documentElement.scrollWidth") == 390
         assert complaints == []
         assert [asked for asked in requests if not asked.startswith((url, "data:", "blob:"))] == []
+    finally:
+        blocks.close()
+
+
+def test_the_page_answers_for_its_own_hosts_alone(model):
+    from bert_multilabel.page.app import launch, make_page  # imports gradio, which takes seconds
+
+    blocks = make_page([model])
+    address = urlsplit(launch(blocks, "127.0.0.1", None, ["page.example.com"]))
+    try:
+        own = f"http://127.0.0.1:{address.port}"
+        for headers, status in (
+            ({"Host": f"localhost:{address.port}"}, 200),
+            ({"Host": "page.example.com"}, 200),
+            ({"Origin": own}, 200),
+            ({"Host": "evil.example"}, 421),
+            ({"Origin": "http://evil.example"}, 403),
+        ):
+            connection = HTTPConnection(address.netloc, timeout=PATIENCE)
+            connection.request("GET", "/config", headers=headers)
+            assert connection.getresponse().status == status, headers
+            connection.close()
     finally:
         blocks.close()
 
