@@ -1,7 +1,8 @@
 """Exports a trained model to other tools: `python -m bert_multilabel.export MODEL_DIR --output DIR [--format NAME]`.
 
-Formats: `onnx` (default), a folder for onnxruntime. Each folder holds `parity.json`: how much its predictions differ
-from those of the original on the examples of `--file`, or on made-up texts.
+Formats: `onnx` (default), a folder for onnxruntime; `transformers`, a stock `BertForSequenceClassification` of a model
+with strategy `cls`, which loads anywhere without `trust_remote_code`. Each folder holds `parity.json`: how much its
+predictions differ from those of the original on the examples of `--file`, or on made-up texts.
 """
 
 import sys
@@ -16,9 +17,13 @@ from bert_multilabel.utils.option_parser import OptionParser, option
 
 from .onnx_folder import export_onnx
 from .parity import LARGEST_SCORE_LOSS, LEAST_EQUAL_ROWS, Parity, describe_parity
+from .transformers_folder import export_transformers
 
 # What writes each format, completely or not at all; it returns the content of `parity.json`.
-FORMATS: dict[str, Callable[[Path, "ExportArguments"], dict[str, Any]]] = {"onnx": export_onnx}
+FORMATS: dict[str, Callable[[Path, "ExportArguments"], dict[str, Any]]] = {
+    "onnx": export_onnx,
+    "transformers": export_transformers,
+}
 
 
 @dataclass(kw_only=True)
@@ -42,10 +47,23 @@ class ExportArguments(ColumnArguments):
         f"{LARGEST_SCORE_LOSS}.",
         False,
     )
+    decide_at_half: bool = option(
+        "With --format transformers: fold the thresholds into the biases, so that a score of 0.5 (a raw score of 0) "
+        "decides as the model does. The scores are then no probabilities.",
+        False,
+    )
 
     def __post_init__(self) -> None:
-        """Check that a quantization is measured, or need not be."""
+        """Check that options belong to the format, and that a quantization is measured, or need not be."""
         super().__post_init__()
+        if self.decide_at_half and self.format != "transformers":
+            raise MultiLabelError(
+                f"--decide_at_half is for --format transformers, not for {self.format}: leave it out"
+            )
+        if self.quantize is not None and self.format == "transformers":
+            raise MultiLabelError(
+                f"--quantize {self.quantize} is for --format onnx, not for transformers: leave it out"
+            )
         if self.quantize is not None and self.file is None and not self.allow_changes:
             raise MultiLabelError(
                 f"--quantize {self.quantize} changes some predictions: measure how many with --file EXAMPLES, or add "
