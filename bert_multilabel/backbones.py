@@ -208,6 +208,38 @@ def head_label_names(source: PreTrainedConfig) -> list[str] | None:
     return None if names == [f"LABEL_{index}" for index in range(len(names))] else names
 
 
+def head_decisions(path: _Path, source: PreTrainedConfig, rows: Sequence[int]) -> dict[str, Any]:
+    """Return the fields of `MultiLabelConfig` that decide on the logits of a classifier that this package exported.
+
+    Args:
+        path: The checkpoint.
+        source: Its configuration.
+        rows: The row of its last layer for each label, as `head_rows` returns them.
+
+    Returns:
+        The fields, none if another tool has written the configuration.
+
+    Raises:
+        MultiLabelError: If they are not those of an export, or have another number of thresholds than labels.
+    """
+    stored = getattr(source, DECISION_KEY, None)
+    if not isinstance(stored, dict):  # a word that others use, too
+        return {}
+    if unknown := [name for name in stored if name not in DECISION_FIELDS]:
+        raise MultiLabelError(
+            f"{DECISION_KEY} in config.json of {path} has {', '.join(map(repr, unknown))}, which is not of an export "
+            f"by this version: it knows {', '.join(DECISION_FIELDS)}. Remove {DECISION_KEY} to go without its decisions"
+        )
+    threshold = stored.get("threshold")
+    if not isinstance(threshold, list):
+        return dict(stored)
+    if len(threshold) != source.num_labels:
+        raise MultiLabelError(
+            f"{DECISION_KEY} in config.json of {path} lists {len(threshold)} thresholds for {source.num_labels} labels"
+        )
+    return {**stored, "threshold": [threshold[row] for row in rows]}
+
+
 def check_head(path: _Path, source: PreTrainedConfig) -> None:
     """Raise a MultiLabelError unless the checkpoint has a multi-label classifier that computes what `cls` computes."""
     family = FAMILIES[source.model_type]

@@ -11,7 +11,14 @@ from huggingface_hub.errors import HFValidationError
 from transformers import AutoConfig, PreTrainedConfig
 from transformers.utils import logging
 
-from bert_multilabel.backbones import Backbone, bert_fields, check_backbone, head_rows, load_backbone
+from bert_multilabel.backbones import (
+    Backbone,
+    bert_fields,
+    check_backbone,
+    head_decisions,
+    head_rows,
+    load_backbone,
+)
 from bert_multilabel.errors import FileError, MultiLabelError
 from bert_multilabel.model.configuration_multilabel import MultiLabelConfig, check_strategy, read_label_names
 from bert_multilabel.model.label_init import check_label_descriptions
@@ -58,7 +65,8 @@ def from_backbone(
         allow_pickle: Load tensors from a pickle (`pytorch_model.bin`) if there are no safetensors.
         keep_head: Keep the whole multi-label classifier of a checkpoint of BERT, RoBERTa, XLM-RoBERTa or CamemBERT:
             the logits are those of `AutoModelForSequenceClassification`. Only with `"cls"`; the label names must be
-            those of the checkpoint, in any order, or if it has only LABEL_0, LABEL_1, ..., as many in its order.
+            those of the checkpoint, in any order, or if it has only LABEL_0, LABEL_1, ..., as many in its order. The
+            decisions of a model that this package exported are restored.
         **config: Other fields of `MultiLabelConfig`, such as `classifier_dropout=0.1`.
 
     Returns:
@@ -92,6 +100,8 @@ def from_backbone(
     if add_labels:
         raise MultiLabelError(f"{path} was not trained on labels, so there are none to add to: leave add_labels out")
     rows = _rows_to_keep(path, source, label_names, strategy, descriptions) if keep_head else None
+    if rows is not None:
+        config = {**head_decisions(path, source, rows), **config}
     own_config, tokenizer = _convert(path, source, label_names, strategy, config)
     backbone = load_backbone(path, source, allow_pickle, keep_head)
     return _build_around(backbone, own_config, tokenizer, descriptions, rows), tokenizer

@@ -41,10 +41,6 @@ def _left_behind(config: MultiLabelConfig, tokenizer: MultiLabelTokenizer, decid
         f"Long texts are cut at {tokenizer.model_max_length} tokens where the tool cuts them: none reads them in "
         "windows (--stride)."
     )
-    yield (
-        f"A text that spells {tokenizer.sep_token} or another special token is read as plain characters by us and by "
-        "Transformers, but as that token by tools that read tokenizer.json themselves: TEI, transformers.js."
-    )
 
 
 def write_stock_card(

@@ -1,6 +1,7 @@
 """`export --format transformers`: a stock folder has our probabilities, and with folded thresholds our decisions."""
 
 import json
+import shutil
 import subprocess
 import sys
 from contextlib import redirect_stdout
@@ -17,8 +18,10 @@ from transformers import (
 )
 
 from bert_multilabel import from_backbone
+from bert_multilabel.errors import MultiLabelError
 from bert_multilabel.export import cli as export
 from bert_multilabel.export import transformers_folder
+from bert_multilabel.hub.model_card import plain
 from bert_multilabel.loading import load_trained
 from bert_multilabel.model.scoring import MultiLabelScorer
 from tests.backbones import save_family
@@ -147,10 +150,9 @@ def test_what_no_other_tool_knows_is_said(exported):
         "min_labels 1 is not obeyed: a text may get fewer labels.",
         "The label rules (",
         "Long texts are cut at 64 tokens",
-        "A text that spells [SEP] or another special token is read as plain characters by us",
     ):
         assert f"  - {phrase}" in printed
-        assert phrase.partition("_")[0].partition("[")[0] in card
+        assert plain(phrase) in card
     assert '"raw_scores": true' in card and "softmax" in card
     report = json.loads((output / "parity.json").read_text())
     assert report["tolerance"] == 1e-5 and report["float32"]["largest_probability_difference"] <= 1e-6
@@ -227,3 +229,50 @@ def test_label_tokens_are_refused_with_what_would_do(backbone, tmp_path, capsys)
         run(tmp_path / "model", "--output", tmp_path / "out", "--format", "transformers")
     assert "has label tokens (strategy 'label_tokens')" in (error := capsys.readouterr().err)
     assert "--format onnx" in error and not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_the_way_back_restores_all_decisions(exported, form):
+    source, output, _ = exported(form)
+    names = LABELS[::-1]  # the labels may be given in another order
+    model, tokenizer = from_backbone(output, names, "cls", keep_head=True)
+    logits = MultiLabelScorer(model, tokenizer).logits(TEXTS)
+    probabilities, decisions = (values.flip(1) for values in model.config.decide(logits))
+    expected = ours(source)
+    torch.testing.assert_close(probabilities, expected[0], rtol=0, atol=1e-6)
+    assert torch.equal(decisions, expected[1])
+    assert model.config.trained_on_pairs == FORMS[form].get("trained_on_pairs")
+
+
+def test_the_way_back_from_folded_thresholds_decides_at_half(exported):
+    source, output, _ = exported("plain", "--decide_at_half")
+    model, tokenizer = from_backbone(output, LABELS, "cls", keep_head=True)
+    assert model.config.threshold == 0.5
+    assert torch.equal(model.config.decide(MultiLabelScorer(model, tokenizer).logits(TEXTS))[1], ours(source)[1])
+
+
+def test_arguments_come_before_what_is_restored(exported):
+    model, _ = from_backbone(exported("plain")[1], LABELS, "cls", keep_head=True, threshold=0.25)
+    assert model.config.threshold == 0.25
+    model, _ = from_backbone(exported("plain")[1], LABELS, "cls")  # a new head has no decisions yet
+    assert model.config.threshold == 0.5
+
+
+@pytest.mark.parametrize(
+    ("stored", "message"),
+    [
+        ({"threshold": 0.3, "rule": 1}, "multi_label in config.json of .* has 'rule', which is not of an export"),
+        ({"threshold": [0.3, 0.4]}, "multi_label in config.json of .* lists 2 thresholds for 3 labels"),
+        ({"threshold": "high"}, "threshold must be a number from 0 to 1, got 'high'"),
+        (True, None),
+    ],
+)
+def test_what_others_write_under_our_key_is_refused_or_left(exported, tmp_path, stored, message):
+    shutil.copytree(exported("plain")[1], tmp_path / "model")
+    file = tmp_path / "model" / "config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "multi_label": stored}))
+    if message is None:
+        assert from_backbone(tmp_path / "model", LABELS, "cls", keep_head=True)[0].config.threshold == 0.5
+        return
+    with pytest.raises(MultiLabelError, match=message):
+        from_backbone(tmp_path / "model", LABELS, "cls", keep_head=True)
