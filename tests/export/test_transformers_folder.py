@@ -261,7 +261,10 @@ def test_arguments_come_before_what_is_restored(exported):
 @pytest.mark.parametrize(
     ("stored", "message"),
     [
-        ({"threshold": 0.3, "rule": 1}, "multi_label in config.json of .* has 'rule', which is not of an export"),
+        (
+            {"threshold": 0.3, "rule": 1},
+            "multi_label in config.json of .* has 'rule', which this version does not export",
+        ),
         ({"threshold": [0.3, 0.4]}, "multi_label in config.json of .* lists 2 thresholds for 3 labels"),
         ({"threshold": "high"}, "threshold must be a number from 0 to 1, got 'high'"),
         (True, None),
