@@ -227,8 +227,8 @@ def head_decisions(path: _Path, source: PreTrainedConfig, rows: Sequence[int]) -
         return {}
     if unknown := [name for name in stored if name not in DECISION_FIELDS]:
         raise MultiLabelError(
-            f"{DECISION_KEY} in config.json of {path} has {', '.join(map(repr, unknown))}, which this version does not "
-            f"export: it knows {', '.join(DECISION_FIELDS)}. Remove {DECISION_KEY} to go without its decisions"
+            f"{DECISION_KEY} in config.json of {path} has {', '.join(map(repr, unknown))}, which this version does "
+            f"not export: it knows {', '.join(DECISION_FIELDS)}. Remove {DECISION_KEY} to do without its decisions"
         )
     threshold = stored.get("threshold")
     if not isinstance(threshold, list):
