@@ -51,8 +51,9 @@ class ModelProcess:
             MultiLabelError: If the folder is not a model directory, or the process ended.
         """
         self._connection, theirs = _CONTEXT.Pipe()
-        self._process = _CONTEXT.Process(target=_run, args=(theirs, *self._arguments), daemon=True)
-        self._process.start()
+        process = _CONTEXT.Process(target=_run, args=(theirs, *self._arguments), daemon=True)
+        process.start()  # a signal may end the wait for it
+        self._process = process
         theirs.close()
         try:
             loaded = self._connection.recv()

@@ -1,0 +1,14 @@
+import pytest
+
+from bert_multilabel.serve.model_process import ModelProcess
+
+
+def test_a_folder_without_a_model_is_refused_and_nothing_is_left(tmp_path):
+    model = ModelProcess(tmp_path, None, 1)
+    model.stop()  # before it was started, as a signal during the start does
+    assert not model.is_alive()
+    with pytest.raises(ValueError, match="is not a model directory"):
+        model.start()
+    model.stop()
+    model.stop()
+    assert not model.is_alive()
