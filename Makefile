@@ -13,7 +13,7 @@ DEPENDENT := -m "not gpu and (not slow or dependency)" $(filter-out tests/data/ 
 INSTALL := pip install --quiet --no-compile
 export HF_HUB_OFFLINE := 1
 
-.PHONY: demo test test-all test-wheel test-lowest test-newest lint check-package clean
+.PHONY: demo test test-all test-wheel test-lowest test-newest lint docs check-package clean
 .PHONY: .venv-wheel/tree .venv-lowest/tree .venv-newest/tree
 
 .venv/installed: setup.cfg constraints.txt
@@ -86,13 +86,21 @@ SCRIPT := from importlib.util import find_spec; print(find_spec("run_multilabel"
 
 test-wheel: .venv-wheel/tree .venv/installed  ## run the tests that start commands and read files of the package, on the wheel
 	cd $< && $(CURDIR)/$(BIN)/mypy --config-file= --follow-imports skip --python-executable ../bin/python -c 'import bert_multilabel'
-	cd $< && $(CURDIR)/$(<D)/bin/$(PYTEST) $(DEFAULT) tests/test_package.py tests/test_anywhere.py tests/test_readme.py tests/test_example.py
+	cd $< && $(CURDIR)/$(<D)/bin/$(PYTEST) $(DEFAULT) tests/test_package.py tests/test_anywhere.py tests/test_docs.py tests/test_example.py
 
 test-lowest: .venv-lowest/tree  ## run what depends on versions on the wheel, with the lowest that setup.cfg promises
 	cd $< && $(CURDIR)/$(<D)/bin/$(PYTEST) $(DEPENDENT)
 
 test-newest: .venv-newest/tree  ## run the same with the newest versions in the ranges of setup.cfg
 	cd $< && $(CURDIR)/$(<D)/bin/$(PYTEST) $(DEPENDENT)
+
+.venv-docs/installed: constraints.txt
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/$(INSTALL) -c constraints.txt mkdocs-material 'mkdocstrings[python]' ruff
+	touch $@
+
+docs: .venv-docs/installed  ## build the docs as pages in build/site; a broken link or a missing docstring is an error
+	NO_MKDOCS_2_WARNING=1 $(<D)/bin/mkdocs build --quiet
 
 lint: .venv/installed  ## style, types and the direction of imports
 	$(BIN)/ruff check .
@@ -101,4 +109,4 @@ lint: .venv/installed  ## style, types and the direction of imports
 	$(BIN)/lint-imports
 
 clean:
-	rm -rf .venv .venv-wheel .venv-lowest .venv-newest .venv-package runs build dist *.egg-info
+	rm -rf .venv .venv-wheel .venv-lowest .venv-newest .venv-package .venv-docs runs build dist *.egg-info

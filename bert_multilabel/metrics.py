@@ -40,7 +40,7 @@ def hamming_score(predictions: ArrayLike, references: ArrayLike, zero_division: 
     Raises:
         MultiLabelError: If the arrays are not 2-D, differ in shape, are empty, hold other values or no annotation.
 
-    Example:
+    Examples:
         Two of three labels are shared, where plain accuracy would be 0.8:
 
         >>> round(hamming_score(predictions=[[1, 1, 1, 0, 0]], references=[[0, 1, 1, 0, 0]]), 3)
@@ -190,7 +190,7 @@ def multilabel_confusion(predictions: ArrayLike, references: ArrayLike) -> NDArr
     Raises:
         MultiLabelError: As `hamming_score`.
 
-    Example:
+    Examples:
         >>> multilabel_confusion(predictions=[[1, 0], [1, 1]], references=[[1, 0], [0, 1]]).tolist()
         [[[0, 1], [0, 1]], [[1, 0], [0, 1]]]
     """

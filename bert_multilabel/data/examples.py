@@ -92,7 +92,7 @@ def load_examples(data: Any, **known: Any) -> LoadedData:
         BadRows: If rows are bad; lists all of them.
         DataError: If data cannot be read, or could mean two things; says which option decides.
 
-    Example:
+    Examples:
         >>> import pandas as pd
         >>> loaded = load_examples(pd.DataFrame({"text": ["good", "bad"], "labels": [["price", "gift"], []]}))
         >>> loaded.label_names, loaded.splits["train"][0]

@@ -46,7 +46,7 @@ class LabelParser:
         missing_is_zero: With `LabelForm.MAPPING`, whether names that a row lacks are negative.
         notes: What was found out, for the user.
 
-    Example:
+    Examples:
         >>> from bert_multilabel.data.label_form import count_cells
         >>> from bert_multilabel.data.spec import DataSpec
         >>> cells = {"train": count_cells(["price|quality", "", "gift"])}

@@ -45,7 +45,7 @@ def mark(value: object) -> float | None:
 def are_no_and_yes(names: Sequence[str]) -> bool:
     """Whether the names of ids are words for no and yes, in any order: an id then means 0 or 1.
 
-    Example:
+    Examples:
         >>> are_no_and_yes(["yes", "no"]), are_no_and_yes(["sad", "glad"])
         (True, False)
     """
@@ -55,7 +55,7 @@ def are_no_and_yes(names: Sequence[str]) -> bool:
 def as_share(value: Any) -> float:
     """Return a number, which may be written as 87 % or 0,87; raise a ValueError or TypeError for other values.
 
-    Example:
+    Examples:
         >>> as_share("87 %"), as_share("0,87"), as_share(0.87)
         (0.87, 0.87, 0.87)
     """
@@ -136,7 +136,7 @@ def has_lone_surrogate(text: str) -> bool:
 def text_problem(value: object) -> str:
     """Say why a value cannot be used as text; "" if it can.
 
-    Example:
+    Examples:
         >>> text_problem("good"), text_problem(7)
         ('', '7 is not text but of type int; write it as text')
     """

@@ -124,7 +124,7 @@ class Split:
 def counted(number: int, message: str) -> str:
     """Put a number before a message that begins with "singular|plural".
 
-    Example:
+    Examples:
         >>> counted(1, "row is|rows are empty"), counted(2000, "row|rows")
         ('1 row is empty', '2,000 rows')
     """

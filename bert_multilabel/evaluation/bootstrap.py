@@ -31,7 +31,7 @@ def bootstrap_interval(example_scores: ArrayLike) -> tuple[float, float]:
     Raises:
         MultiLabelError: If the scores are not 1-D, or if there are none.
 
-    Example:
+    Examples:
         >>> low, high = bootstrap_interval([0.0, 0.5, 1.0] * 100)
         >>> round(low, 2), round(high, 2)
         (0.46, 0.55)

@@ -34,7 +34,7 @@ def fit_temperature(logits: NDArray[Any], labels: NDArray[Any], per_label: bool 
     Returns:
         One number from 0.1 to 10, or one per label.
 
-    Example:
+    Examples:
         Logits of 3 promise 95%, but half of these labels are false:
 
         >>> logits, labels = np.full((4, 1), 3.0), np.array([[1], [0], [1], [0]])

@@ -84,7 +84,7 @@ def fit_thresholds(
     Returns:
         One probability, or one per label.
 
-    Example:
+    Examples:
         >>> logits = np.array([[2.0, -3.0], [1.0, -2.0], [-1.0, -4.0]])
         >>> labels = np.array([[1, 0], [1, 1], [0, 0]])
         >>> round(fit_thresholds(logits, labels, Goal("micro_f1")), 3)

@@ -153,7 +153,7 @@ def check_quantized(parity: Parity, precision: str) -> None:
 def describe_parity(parity: Parity) -> str:
     """Describe a comparison in a sentence.
 
-    Example:
+    Examples:
         >>> describe_parity(Parity(0.4, 0.08, 0.998, 0.944, 0.536, 0.524))  # doctest: +ELLIPSIS
         '94.40% of the examples keep all their labels (99.80% of all decisions stay), ..., 0.5240 after'
     """

@@ -67,7 +67,7 @@ class MultiLabelConfig(PushedInParts, BertConfig):
     Raises:
         MultiLabelError: If a field is invalid or contradicts another, at construction and again when saving.
 
-    Example:
+    Examples:
         >>> config = MultiLabelConfig(label_names=["price", "quality"], threshold=[0.3, 0.6])
         >>> config.id2label
         {0: 'price', 1: 'quality'}
@@ -209,7 +209,7 @@ class MultiLabelConfig(PushedInParts, BertConfig):
         Raises:
             MultiLabelError: If a label is unknown or a value invalid.
 
-        Example:
+        Examples:
             >>> config = MultiLabelConfig(label_names=["price", "quality"])
             >>> config.with_decision({"quality": 0.7}).threshold
             [0.5, 0.7]

@@ -69,7 +69,7 @@ def make_readme(repo_id: str, files: Collection[str], tags: Collection[str] = ()
         tags: For its metadata, in addition to those of this package.
         note: First paragraph.
 
-    Example:
+    Examples:
         >>> page = make_readme("me/opinions", ["config.json", "model.safetensors"])
         >>> page.data.library_name
         'transformers'

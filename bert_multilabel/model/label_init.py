@@ -31,7 +31,7 @@ def label_texts(names: Sequence[str], descriptions: Mapping[str, str]) -> list[s
 
     A name keeps its punctuation if it would otherwise equal another one.
 
-    Example:
+    Examples:
         >>> label_texts(["too_expensive", "c", "c++"], {})
         ['too expensive', 'c', 'c++']
     """

@@ -36,7 +36,7 @@ class LabelRules:
     Raises:
         MultiLabelError: If the rules have another form, name a label that does not exist, or contradict each other.
 
-    Example:
+    Examples:
         >>> rules = LabelRules({"implies": {"pug": ["dog"]}}, ["dog", "pug"])
         >>> rules.broken([[1, 0], [0, 1]])
         {"'pug' implies 'dog'": array([1])}

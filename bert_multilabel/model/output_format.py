@@ -26,7 +26,7 @@ def prediction_records(
             label order.
         predicted_only: Only the scores of the predicted labels, and of these only `top_scores`.
 
-    Example:
+    Examples:
         >>> config = MultiLabelConfig(label_names=["price", "quality"])
         >>> list(prediction_records(torch.tensor([[0.0, -1000.0]]), config))
         [{'labels': ['price'], 'scores': {'price': 0.5, 'quality': 0.0}}]

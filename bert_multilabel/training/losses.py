@@ -119,7 +119,7 @@ def make_loss(
         float32, 0 where not annotated. It raises a MultiLabelError if the labels do not match the logits or, on a CPU,
         are not from 0 to 1.
 
-    Example:
+    Examples:
         >>> loss = make_loss("bce")
         >>> loss(torch.zeros(1, 3), torch.tensor([[1.0, 0.0, float("nan")]]))
         tensor([[0.6931, 0.6931, 0.0000]])
