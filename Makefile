@@ -100,7 +100,7 @@ test-newest: .venv-newest/tree  ## run the same with the newest versions in the 
 	touch $@
 
 docs: .venv-docs/installed  ## build the docs as pages in build/site; a broken link or a missing docstring is an error
-	NO_MKDOCS_2_WARNING=1 $(<D)/bin/mkdocs build --quiet
+	NO_MKDOCS_2_WARNING=1 $(<D)/bin/mkdocs build
 
 lint: .venv/installed  ## style, types and the direction of imports
 	$(BIN)/ruff check .
