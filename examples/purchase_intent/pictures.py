@@ -15,8 +15,8 @@ from bert_multilabel.page.model import PageModel
 
 HERE = Path(__file__).resolve().parent
 PICTURES = HERE.parents[1] / "docs" / "pictures"
-WIDTH, HEIGHT = 1000, 640
-SENTENCE, PRODUCT = "Lovely to hold and it takes great pictures, but I'm not paying that for a camera.", "compact camera"
+WIDTH, HEIGHT = 1000, 1000
+SENTENCE, PRODUCT = "Brilliant little thing, but two hundred quid? I'll pass.", "espresso maker"
 
 
 def take(browser: Browser, name: str, url: str, prepare: Callable[[Page], None]) -> None:
@@ -37,7 +37,7 @@ def ask(page: Page) -> None:
     page.get_by_role("button", name="Find labels").click()
     page.locator('[data-label="too expensive"]').click()
     page.get_by_text("all words").wait_for()
-    page.locator("#bars-0").scroll_into_view_if_needed()
+    page.evaluate("scrollTo(0, 0)")
 
 
 def main(folder: Path) -> None:
