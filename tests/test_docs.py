@@ -1,4 +1,4 @@
-"""The commands and Python blocks of the README and of the docs run as written, with a tiny checkpoint in place of BERT's."""
+"""The commands and Python blocks of README and docs run as written, with a tiny checkpoint in place of BERT."""
 
 import json
 import os
@@ -26,7 +26,9 @@ EXTRA = {
 
 
 def blocks(page, language):
-    return re.findall(rf"^```{language}\n(.*?)^```", (ROOT / page).read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    return re.findall(
+        rf"^```{language}\n(.*?)^```", (ROOT / page).read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
+    )
 
 
 def commands(page):

@@ -1,4 +1,4 @@
-"""Take the pictures of the README: `python examples/purchase_intent/pictures.py runs/purchase_intent`, after `make demo`.
+"""Take the pictures of the README after `make demo`: `python examples/purchase_intent/pictures.py runs/purchase_intent`.
 
 It needs Chromium and the extras page, report and test.
 """
