@@ -1,4 +1,4 @@
-"""Take the pictures of the README after `make demo`: `python examples/purchase_intent/pictures.py runs/purchase_intent`.
+"""Take the pictures of the README after `make demo`: `python examples/purchase_intent/pictures.py FOLDER`.
 
 It needs Chromium and the extras page, report and test.
 """
