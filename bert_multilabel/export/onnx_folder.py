@@ -1,7 +1,8 @@
-"""Writes a model as a folder that onnxruntime runs.
+"""Writes a model as a folder that onnxruntime runs, here and in tools that know only stock models.
 
-It holds `model.onnx` and `tokenizer.json`; `onnx_model.py` and the files that it imports, which run them with only
-onnxruntime, numpy and tokenizers; and `parity.json`.
+It holds `onnx/model.onnx`, or `onnx/model_quantized.onnx`; `config.json`, `tokenizer.json` and `tokenizer_config.json`
+of a stock classifier; `onnx_model.py` and the files that it imports, which run the model with only onnxruntime, numpy
+and tokenizers; and `parity.json`.
 """
 
 import shutil
@@ -12,11 +13,15 @@ from typing import TYPE_CHECKING, Any
 from bert_multilabel.errors import MultiLabelError
 from bert_multilabel.loading import load_trained
 from bert_multilabel.model import decision, label_rules, likeliest_sets
+from bert_multilabel.model.configuration_multilabel import MultiLabelConfig
 from bert_multilabel.model.scoring import scoring_tokenizer
+from bert_multilabel.model.tokenization_multilabel import MultiLabelTokenizer
 from bert_multilabel.utils.extras import check_installed
 from bert_multilabel.utils.files import atomic_folder, write_json
 
 from .parity import PARITY_FILE, check_parity, check_quantized, compare, export_sample, original_logits, parity_report
+from .stock_config import stock_config
+from .stock_tokenizer import save_stock_tokenizer
 
 if TYPE_CHECKING:  # it imports this module
     from .cli import ExportArguments
@@ -46,22 +51,17 @@ def export_onnx(model_dir: Path, options: "ExportArguments") -> dict[str, Any]:
 
     with atomic_folder(Path(options.output)) as folder:
         model, tokenizer = load_trained(model_dir)
-        tokenizer = scoring_tokenizer(tokenizer, model.config)
-        limit, wanted = tokenizer.model_max_length, options.max_seq_length
-        if wanted is not None and wanted > limit:
-            raise MultiLabelError(f"max_seq_length={wanted} is more than the {limit} tokens that this model can take")
-        tokenizer.model_max_length = limit if wanted is None else wanted
-        tokenizer("", truncation=True)  # raises an error if label tokens leave no room for text
+        tokenizer = _limited_tokenizer(tokenizer, model.config, options.max_seq_length)
         sample = export_sample(model_dir, options, model.config, tokenizer)
         _report(f"Predicting {len(sample.texts):,} texts with the original model ({sample.source})...")
         before = original_logits(model, tokenizer, sample)  # (N, L)
 
         _report("Converting the model to ONNX (about a minute for a model of BERT's size)...")
-        graph_file = folder / onnx_model.MODEL_FILE
-        write_graph(graph_file, model, tokenizer)
-        tokenizer.backend_tokenizer.no_truncation()
-        tokenizer.backend_tokenizer.no_padding()
-        tokenizer.backend_tokenizer.save(str(folder / onnx_model.TOKENIZER_FILE))
+        text_tokenizer = tokenizer.without_label_tokens()
+        (folder / onnx_model.MODEL_FILE).parent.mkdir()
+        write_graph(folder / onnx_model.MODEL_FILE, model, text_tokenizer)
+        save_stock_tokenizer(text_tokenizer, folder)
+        stock_config(model.config).to_json_file(folder / "config.json")
         for module in (onnx_model, decision, label_rules, likeliest_sets):
             shutil.copy(str(module.__file__), folder)
 
@@ -70,7 +70,8 @@ def export_onnx(model_dir: Path, options: "ExportArguments") -> dict[str, Any]:
         check_parity(parities["float32"], sample)
         if options.quantize is not None:
             _report(f"Quantizing to {options.quantize} and predicting again...")
-            quantize(graph_file, model)
+            quantize(folder / onnx_model.MODEL_FILE, folder / onnx_model.QUANTIZED_FILE, model)
+            (folder / onnx_model.MODEL_FILE).unlink()
             parity = compare(model.config, before, onnx_model.OnnxModel(folder), sample)
             if not options.allow_changes:
                 check_quantized(parity, options.quantize)
@@ -78,3 +79,16 @@ def export_onnx(model_dir: Path, options: "ExportArguments") -> dict[str, Any]:
         report = parity_report(sample, len(model.config.label_names), parities)
         write_json(folder / PARITY_FILE, report)
     return report
+
+
+def _limited_tokenizer(
+    tokenizer: MultiLabelTokenizer, config: MultiLabelConfig, wanted: int | None
+) -> MultiLabelTokenizer:
+    """Return the tokenizer of a model's texts, with a limit of its own if one is wanted."""
+    tokenizer = scoring_tokenizer(tokenizer, config)
+    limit = tokenizer.model_max_length
+    if wanted is not None and wanted > limit:
+        raise MultiLabelError(f"max_seq_length={wanted} is more than the {limit} tokens that this model can take")
+    tokenizer.model_max_length = limit if wanted is None else wanted
+    tokenizer("", truncation=True)  # raises an error if label tokens leave no room for text
+    return tokenizer

@@ -7,13 +7,17 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, cast
 
 import onnx
 import torch
 from onnxruntime.quantization import quantize_dynamic
 
+from bert_multilabel.model.configuration_multilabel import MultiLabelConfig
 from bert_multilabel.model.modeling_multilabel import MultiLabelPreTrainedModel
 from bert_multilabel.model.tokenization_multilabel import MultiLabelTokenizer
+
+from .graph_model import GraphModel
 
 # Several texts of different lengths to trace the model with, so that neither number becomes a constant.
 _EXAMPLES = ["a", "some text", "some text that is longer"]
@@ -27,14 +31,14 @@ def write_graph(path: Path, model: MultiLabelPreTrainedModel, tokenizer: MultiLa
     """Write a model as one ONNX file, which also stores its limit in tokens and how to decide on its logits.
 
     The graph takes `input_ids`, `attention_mask` and `token_type_ids`, int64 (B, T), and returns `logits`, float32
-    (B, L).
+    (B, L), as `GraphModel` does.
 
     Args:
         path: The file to write.
         model: A model in evaluation mode; afterwards it no longer returns hidden states or attentions.
-        tokenizer: `scoring_tokenizer(tokenizer, config)`; its `model_max_length` is stored.
+        tokenizer: Its tokenizer without label tokens; its `model_max_length` is stored.
     """
-    batch = tokenizer(_EXAMPLES, padding=True, return_tensors="pt")
+    batch = tokenizer(_EXAMPLES, padding=True, truncation=True, return_tensors="pt")
     inputs = {name: batch[name] for name in ("input_ids", "attention_mask", "token_type_ids")}  # (B, T) each
     # All inputs have the same sizes, which the first one names.
     sizes = {name: {axis: torch.export.Dim.DYNAMIC for axis in (0, 1)} for name in inputs}
@@ -43,7 +47,7 @@ def write_graph(path: Path, model: MultiLabelPreTrainedModel, tokenizer: MultiLa
     model.config.output_attentions = model.config.output_hidden_states = False
     with _no_warnings():
         program = torch.onnx.export(
-            model,
+            GraphModel(model, cast(int, tokenizer.sep_token_id), tokenizer.model_max_length).eval(),
             kwargs=inputs,
             input_names=list(inputs),
             output_names=["logits"],
@@ -56,29 +60,25 @@ def write_graph(path: Path, model: MultiLabelPreTrainedModel, tokenizer: MultiLa
     # The exporter stores lines of source code and paths of this machine.
     for part in (graph.graph, *graph.graph.node, *graph.graph.value_info):
         del part.metadata_props[:]
-    fields = {
-        **{
-            name: getattr(model.config, name)
-            for name in (
-                "label_names",
-                "strategy",
-                "threshold",
-                "temperature",
-                "min_labels",
-                "decision",
-                "label_rules",
-            )
-        },
-        "labels_stand_apart": model.config.encodes_text_separately,  # the name in earlier exports
-        "max_length": tokenizer.model_max_length,
-        "truncation_side": tokenizer.truncation_side,
-    }
+    fields = _stored_fields(model.config, tokenizer)
     onnx.helper.set_model_props(graph, {name: json.dumps(value, ensure_ascii=False) for name, value in fields.items()})
     onnx.save(graph, path)
 
 
-def quantize(path: Path, model: MultiLabelPreTrainedModel) -> None:
-    """Replace the graph that `write_graph` wrote for a model by one with 8-bit weights and integer matrix products.
+def _stored_fields(config: MultiLabelConfig, tokenizer: MultiLabelTokenizer) -> dict[str, Any]:
+    """Return what `OnnxModel` reads from the metadata of a graph."""
+    names = ("label_names", "strategy", "threshold", "min_labels", "decision", "label_rules")
+    return {
+        **{name: getattr(config, name) for name in names},
+        "temperature": 1.0,  # the logits are divided by the model's own
+        "labels_stand_apart": config.strategy == "label_tokens",  # the name in earlier exports
+        "max_length": tokenizer.model_max_length,
+        "truncation_side": tokenizer.truncation_side,
+    }
+
+
+def quantize(path: Path, target: Path, model: MultiLabelPreTrainedModel) -> None:
+    """Make of the graph that `write_graph` wrote for a model one with 8-bit weights and integer matrix products.
 
     Weights are quantized per output, to 7 bits: sums then do not overflow on processors without VNNI, and no more
     decisions change. Activations are quantized dynamically, so the logits of a text depend a little on its batch.
@@ -89,7 +89,7 @@ def quantize(path: Path, model: MultiLabelPreTrainedModel) -> None:
     with _no_warnings():
         quantize_dynamic(
             graph,
-            path,
+            target,
             op_types_to_quantize=["MatMul", "Gather"],
             nodes_to_quantize=list(_quantized_nodes(graph.graph, model)),
             per_channel=True,

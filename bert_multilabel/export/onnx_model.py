@@ -29,7 +29,9 @@ else:  # the copy in the folder of a model
     from label_rules import LabelRules  # type: ignore[no-redef]  # the same class
     from likeliest_sets import LikeliestSets  # type: ignore[no-redef]  # the same class
 
-MODEL_FILE = "model.onnx"
+MODEL_FILE, QUANTIZED_FILE = "onnx/model.onnx", "onnx/model_quantized.onnx"
+_FORMER_FILE = "model.onnx"  # of version 0.1
+_MODEL_FILES = (MODEL_FILE, QUANTIZED_FILE, _FORMER_FILE)
 TOKENIZER_FILE = "tokenizer.json"
 # Metadata of the model's file, each entry as JSON.
 _FIELDS = (
@@ -60,10 +62,7 @@ class OnnxModel:
     """
 
     def __init__(self, folder: str | PathLike[str], threads: int | None = None) -> None:
-        model_file, tokenizer_file = (Path(folder) / name for name in (MODEL_FILE, TOKENIZER_FILE))
-        for path in (model_file, tokenizer_file):
-            if not path.is_file():
-                raise ValueError(f"{folder} is not an exported model: {path} is missing")
+        model_file, tokenizer_file = (_find(Path(folder), names) for names in (_MODEL_FILES, (TOKENIZER_FILE,)))
         if threads is not None and threads < 1:
             raise ValueError(f"threads must be at least 1, got {threads}")
         options = onnxruntime.SessionOptions()
@@ -95,7 +94,7 @@ class OnnxModel:
             decision=self.decision,
             label_rules=None if checked is None else LikeliestSets(**checked.structure()),
         )
-        # Separate label tokens do not count toward max_length, but are computed as well.
+        # Label tokens that the graph adds do not count toward max_length, but are computed as well.
         self._label_tokens = len(self.label_names) if fields["labels_stand_apart"] else 0
         # tokenizer.json cannot store this: a special token or label token in a text is read as plain characters.
         self._tokenizer.encode_special_tokens = True
@@ -199,6 +198,14 @@ class OnnxModel:
             size = max(1, _TOKENS_PER_BATCH // (lengths[order[start]] + self._label_tokens))
             yield order[start : start + size]
             start += size
+
+
+def _find(folder: Path, names: tuple[str, ...]) -> Path:
+    """Return the first of these files that is there."""
+    for name in names:
+        if (folder / name).is_file():
+            return folder / name
+    raise ValueError(f"{folder} is not an exported model: {' or '.join(names)} is missing")
 
 
 def _check_texts(texts: Sequence[str], pairs: Sequence[str] | None) -> None:

@@ -48,8 +48,8 @@ class Sample:
 class Parity:
     """Differences between an exported model and its original."""
 
-    largest_logit_difference: float  # absolute
-    largest_probability_difference: float  # absolute, after the temperature
+    largest_logit_difference: float  # absolute, after the temperature
+    largest_probability_difference: float  # absolute
     equal_decisions: float  # share of the N * L decisions that are the same
     equal_rows: float  # share of the N examples whose L decisions are all the same
     hamming_score_before: float | None = None  # of the original; None without labels
@@ -113,11 +113,12 @@ def original_logits(model: MultiLabelPreTrainedModel, tokenizer: MultiLabelToken
 
 def compare(config: MultiLabelConfig, before: torch.Tensor, exported: "OnnxModel", sample: Sample) -> Parity:
     """Compare an exported model with its original, which has the configuration and the logits `before`, (N, L)."""
-    after = exported.logits(sample.texts, sample.pairs)  # (N, L)
+    after = exported.logits(sample.texts, sample.pairs)  # (N, L), calibrated
+    calibrated = before / torch.tensor(config.temperature)  # (N, L)
     old_probabilities, old = (result.numpy() for result in config.decide(before))  # (N, L) each
     new_probabilities, new = exported.decide(after)  # (N, L) each
     return Parity(
-        largest_logit_difference=float(np.abs(after - before.numpy()).max()),
+        largest_logit_difference=float(np.abs(after - calibrated.numpy()).max()),
         largest_probability_difference=float(np.abs(new_probabilities - old_probabilities).max()),
         equal_decisions=float((new == old).mean()),
         equal_rows=float((new == old).all(axis=1).mean()),

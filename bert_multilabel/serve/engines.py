@@ -65,8 +65,8 @@ class OnnxEngine:
 
 
 def is_export(folder: Path) -> bool:
-    """Whether a folder is an ONNX export."""
-    return (folder / "model.onnx").is_file()
+    """Whether a folder is an ONNX export; those of version 0.1 have the model at the top."""
+    return any(folder.glob("onnx/*.onnx")) or (folder / "model.onnx").is_file()
 
 
 def load_engine(folder: Path, device: str, precision: str | None, threads: int | None) -> Engine:

@@ -11,15 +11,16 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 import torch
-from transformers import AutoConfig
+from transformers import AutoConfig, AutoTokenizer, BertConfig
 
 from bert_multilabel import MultiLabelConfig, from_backbone, hamming_score
 from bert_multilabel.errors import ParityError
 from bert_multilabel.export import cli as export
 from bert_multilabel.export import parity as parity_module
-from bert_multilabel.export.onnx_model import OnnxModel
+from bert_multilabel.export.onnx_model import MODEL_FILE, QUANTIZED_FILE, OnnxModel
 from bert_multilabel.export.parity import LEAST_EQUAL_ROWS, Parity, Sample, check_parity, check_quantized
 from bert_multilabel.loading import load_trained
 from bert_multilabel.model.handler import EndpointHandler
@@ -91,14 +92,18 @@ def exported(backbone, tmp_path_factory):
 
 
 def one_by_one(folder, pairs=None, **kwargs):
-    """What PyTorch says of each text by itself, label tokens in the input."""
+    """What PyTorch says of each text by itself, label tokens in the input, after the temperature."""
     model, tokenizer = load_trained(folder)
     with torch.inference_mode():
         rows = [
             model(**tokenizer(text, pairs and pairs[row], truncation=True, return_tensors="pt", **kwargs)).logits
             for row, text in enumerate(TEXTS)
         ]
-    return torch.cat(rows).numpy()
+    return calibrate(model.config, torch.cat(rows).numpy())
+
+
+def calibrate(config, logits):
+    return logits / np.asarray(config.temperature, np.float32)
 
 
 @pytest.mark.parametrize("form", EXACT)
@@ -119,7 +124,7 @@ def test_an_export_decides_as_pytorch_does(exported, form):
     model_dir, folder, _ = exported(form)
     config = AutoConfig.from_pretrained(model_dir)
     logits = np.random.default_rng(0).normal(scale=2, size=(2000, len(LABELS))).astype(np.float32)
-    for ours, theirs in zip(config.decide(logits), OnnxModel(folder).decide(logits), strict=True):
+    for ours, theirs in zip(config.decide(logits), OnnxModel(folder).decide(calibrate(config, logits)), strict=True):
         np.testing.assert_array_equal(ours.numpy(), theirs)
     if config.label_rules is not None:
         free = MultiLabelConfig(label_names=LABELS, threshold=config.threshold).decide(logits)[1]
@@ -159,7 +164,7 @@ def test_integers_come_near_and_that_is_said(exported):
 
 
 def test_products_that_lose_most_as_integers_stay_exact(exported):
-    graph = onnx.load(exported("cls")[1] / "model.onnx").graph
+    graph = onnx.load(exported("cls")[1] / QUANTIZED_FILE).graph
     kinds = Counter(node.op_type for node in graph.node)
     # Each of the two layers has query, key, value, mixed and up; down and the two of attention stay, as does the head.
     assert kinds["MatMulInteger"] == 2 * 5 and kinds["MatMul"] + kinds["Gemm"] == 2 * 3 + 2
@@ -178,7 +183,7 @@ def test_decisions_are_those_of_the_configuration(exported, form):
     config = load_trained(model_dir)[0].config
     logits = np.random.default_rng(0).normal(scale=3, size=(2000, 3)).astype(np.float32)
     logits[:3] = [[-200, -300, -250], [200, 300, 250], [0, 0, 0]]  # of saturated ones the order still counts
-    probabilities, decisions = OnnxModel(folder).decide(logits)
+    probabilities, decisions = OnnxModel(folder).decide(calibrate(config, logits))
     expected = config.decide(torch.from_numpy(logits))
     np.testing.assert_array_equal(decisions, expected[1].numpy())
     np.testing.assert_allclose(probabilities, expected[0].numpy(), atol=2e-7)
@@ -200,12 +205,59 @@ def test_export_handler_and_pytorch_decide_alike_by_the_expected_score_and_label
 
 
 def test_the_file_says_how_to_use_it_and_nothing_of_where_it_was_made(exported):
-    path = exported("full")[1] / "model.onnx"
+    path = exported("full")[1] / MODEL_FILE
     stored = {entry.key: json.loads(entry.value) for entry in onnx.load(path).metadata_props}
-    assert stored["label_names"] == LABELS and stored["strategy"] == "label_tokens" and stored["max_length"] == 64
-    assert (stored["threshold"], stored["temperature"], stored["min_labels"]) == (0.45, 1.3, 0)
+    assert (
+        stored["label_names"] == LABELS
+        and stored["strategy"] == "label_tokens"
+        and stored["max_length"] == 64 - len(LABELS)
+    )
+    assert (stored["threshold"], stored["temperature"], stored["min_labels"]) == (0.45, 1, 0)
     content = path.read_bytes()
     assert b"site-packages" not in content and b"model/encoder" not in content
+
+
+def stock_logits(folder, side, pairs=None, limit=None):
+    """What a client says that knows only stock classes and the graph; with a limit it cuts off the end of the ids."""
+    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    options = {"padding": True, "padding_side": side, "return_token_type_ids": True, "return_tensors": "np"}
+    batch = tokenizer(TEXTS, pairs, truncation=limit is None, verbose=False, **options)
+    file = next((folder / "onnx").iterdir())
+    inputs = {name: values[:, :limit] for name, values in batch.items()}
+    return onnxruntime.InferenceSession(file).run(["logits"], inputs)[0]
+
+
+@pytest.mark.parametrize("form", EXACT)
+def test_stock_classes_and_the_graph_are_enough(exported, form):
+    model_dir, folder, _ = exported(form)
+    limit = json.loads((folder / "tokenizer_config.json").read_text())["model_max_length"]
+    assert limit == (20 if form in WORDS else 64 if form == "isolated" else 61 if form == "full" else 64)
+    max_length = {"max_length": 20 + len(LABELS)} if form in WORDS else {}
+    for pairs in (None, PAIRS):
+        expected = one_by_one(model_dir, pairs, **max_length)
+        for side in ("right", "left"):
+            np.testing.assert_allclose(stock_logits(folder, side, pairs), expected, atol=1e-5, rtol=0)
+    cut = stock_logits(folder, "right", limit=limit)
+    np.testing.assert_allclose(cut, one_by_one(model_dir, **max_length), atol=1e-5, rtol=0)
+
+
+def test_a_text_that_spells_special_tokens_is_plain_text_for_stock_classes(exported):
+    tokenizer = AutoTokenizer.from_pretrained(exported("full")[1])
+    assert tokenizer.tokenize("[OPINION1] good [SEP]") == [
+        *("[", "o", "##p", "##i", "##n", "##i", "##o", "##n", "##1", "]", "good", "[", "s", "##e", "##p", "]")
+    ]
+
+
+def test_the_configuration_is_that_of_a_stock_classifier(exported):
+    for form in ("cls", "full", "isolated-1"):
+        model_dir, folder, _ = exported(form)
+        config, own = AutoConfig.from_pretrained(folder), AutoConfig.from_pretrained(model_dir)
+        assert type(config) is BertConfig and config.problem_type == "multi_label_classification"
+        assert [config.id2label[index] for index in range(3)] == LABELS
+        assert {**config.multi_label, "trained_on_pairs": None} == {
+            **{name: getattr(own, name) for name in ("threshold", "min_labels", "decision", "label_rules")},
+            "trained_on_pairs": None,
+        }
 
 
 SCRIPT = """
@@ -227,8 +279,8 @@ def test_the_folder_runs_without_torch_and_transformers(exported):
     assert loaded == []
     for form, records in zip(forms, answers, strict=True):
         model_dir, folder, _ = exported(form)
-        logits = torch.from_numpy(OnnxModel(folder).logits(TEXTS, PAIRS))
-        probabilities, decisions = load_trained(model_dir)[0].config.decide(logits)
+        config = AutoConfig.from_pretrained(model_dir, temperature=1.0)
+        probabilities, decisions = config.decide(OnnxModel(folder).logits(TEXTS, PAIRS))
         given = [[name for name, is_given in zip(LABELS, row, strict=True) if is_given] for row in decisions.tolist()]
         assert [record["labels"] for record in records] == given
         scores = [[record["scores"][name] for name in LABELS] for record in records]
@@ -336,7 +388,7 @@ def test_a_plain_install_is_told_what_is_missing(exported, tmp_path, monkeypatch
 def test_the_loader_refuses_what_it_cannot_run(exported, tmp_path):
     model = OnnxModel(exported("cls")[1])
     for call, message in (
-        (lambda: OnnxModel(tmp_path), "is not an exported model: .*model.onnx is missing"),
+        (lambda: OnnxModel(tmp_path), "is not an exported model: onnx/model.onnx or .* or model.onnx is missing"),
         (lambda: OnnxModel(exported("cls")[1], threads=0), "threads must be at least 1, got 0"),
         (lambda: model.logits("good price"), "texts must be a list of texts, got the text 'good price'"),
         (lambda: model.logits(["good"], "price"), "pairs must be a list of texts, got the text 'price'"),
@@ -351,7 +403,7 @@ def test_the_loader_refuses_what_it_cannot_run(exported, tmp_path):
 
 
 def test_a_file_that_does_not_say_its_labels_is_refused(exported, tmp_path):
-    graph = onnx.load(exported("cls")[1] / "model.onnx")
+    graph = onnx.load(exported("cls")[1] / QUANTIZED_FILE)
     del graph.metadata_props[:]
     onnx.save(graph, tmp_path / "model.onnx")
     (tmp_path / "tokenizer.json").write_bytes((exported("cls")[1] / "tokenizer.json").read_bytes())
@@ -361,7 +413,7 @@ def test_a_file_that_does_not_say_its_labels_is_refused(exported, tmp_path):
 
 def test_an_export_that_is_broken_or_names_weights_outside_is_refused(exported, tmp_path):
     tokenizer = shutil.copy(exported("full")[1] / "tokenizer.json", tmp_path)
-    file, graph = tmp_path / "model.onnx", onnx.load(exported("full")[1] / "model.onnx")
+    file, graph = tmp_path / "model.onnx", onnx.load(exported("full")[1] / MODEL_FILE)
     onnx.save_model(graph, file, save_as_external_data=True, location="data.bin", size_threshold=1024)
     OnnxModel(tmp_path)  # beside it they may stand
     outside = onnx.load(file, load_external_data=False)
@@ -374,7 +426,7 @@ def test_an_export_that_is_broken_or_names_weights_outside_is_refused(exported, 
         file.write_bytes(content)
         with pytest.raises(ValueError, match="is damaged"):
             OnnxModel(tmp_path)
-    shutil.copy(exported("full")[1] / "model.onnx", file)
+    shutil.copy(exported("full")[1] / MODEL_FILE, file)
     Path(tokenizer).write_text("{")
     with pytest.raises(ValueError, match="is damaged"):
         OnnxModel(tmp_path)

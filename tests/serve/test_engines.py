@@ -27,10 +27,11 @@ def folders(backbone, tmp_path_factory):
 def test_torch_and_onnx_say_the_same_of_texts_with_and_without_pairs(folders):
     model, exported = (load_engine(folder, "cpu", None, 1) for folder in folders)
     logits, theirs = (score_rows(engine.logits, ROWS, 3) for engine in (model, exported))
-    assert torch.allclose(logits, theirs, atol=1e-5)
+    assert torch.allclose(logits / 1.5, theirs, atol=1e-5)  # those of an export are calibrated
     assert torch.allclose(logits[1:2], model.logits(["the price"], ["gift"]), atol=1e-5)
     assert not torch.allclose(logits[1:2], model.logits(["the price"]), atol=1e-3)
-    assert torch.equal(model.config.decide(logits)[1], exported.config.decide(logits)[1])
+    for ours, others in zip(model.config.decide(logits), exported.config.decide(theirs), strict=True):
+        assert torch.allclose(ours.float(), others.float(), atol=1e-6)
     assert exported.config.label_names == LABELS
     assert exported.config.label_rules == model.config.label_rules == {"implies": {"gift": ["good value"]}}
 
