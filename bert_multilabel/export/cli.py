@@ -1,8 +1,9 @@
 """Exports a trained model to other tools: `python -m bert_multilabel.export MODEL_DIR --output DIR [--format NAME]`.
 
 Formats: `onnx` (default), a folder for onnxruntime; `transformers`, a stock `BertForSequenceClassification` of a model
-with strategy `cls`, which loads anywhere without `trust_remote_code`. Each folder holds `parity.json`: how much its
-predictions differ from those of the original on the examples of `--file`, or on made-up texts.
+with strategy `cls`, which loads anywhere without `trust_remote_code`; `web`, a page that runs the model in the
+visitor's browser. Each folder holds `parity.json`: how much its predictions differ from those of the original on the
+examples of `--file`, or on made-up texts.
 """
 
 import sys
@@ -18,11 +19,13 @@ from bert_multilabel.utils.option_parser import OptionParser, option
 from .onnx_folder import export_onnx
 from .parity import LARGEST_SCORE_LOSS, LEAST_EQUAL_ROWS, Parity, describe_parity
 from .transformers_folder import export_transformers
+from .web_folder import LIBRARY, export_web
 
 # What writes each format, completely or not at all; it returns the content of `parity.json`.
 FORMATS: dict[str, Callable[[Path, "ExportArguments"], dict[str, Any]]] = {
     "onnx": export_onnx,
     "transformers": export_transformers,
+    "web": export_web,
 }
 
 
@@ -52,6 +55,9 @@ class ExportArguments(ColumnArguments):
         "decides as the model does. The scores are then no probabilities.",
         False,
     )
+    transformers_js: str | None = option(
+        f"Folder of the npm package {LIBRARY}, for --format web. Default: node_modules/{LIBRARY}."
+    )
 
     def __post_init__(self) -> None:
         """Check that options belong to the format, and that a quantization is measured, or need not be."""
@@ -62,13 +68,15 @@ class ExportArguments(ColumnArguments):
             )
         if self.quantize is not None and self.format == "transformers":
             raise MultiLabelError(
-                f"--quantize {self.quantize} is for --format onnx, not for transformers: leave it out"
+                f"--quantize {self.quantize} is for --format onnx and web, not for transformers: leave it out"
             )
         if self.quantize is not None and self.file is None and not self.allow_changes:
             raise MultiLabelError(
                 f"--quantize {self.quantize} changes some predictions: measure how many with --file EXAMPLES, or add "
                 "--allow_changes"
             )
+        if self.transformers_js is not None and self.format != "web":
+            raise MultiLabelError(f"--transformers_js is for --format web, not for {self.format}: leave it out")
 
 
 def main(arguments: list[str] | None = None) -> int:

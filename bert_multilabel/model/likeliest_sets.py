@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain, combinations, islice, product
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -68,6 +69,19 @@ class LikeliestSets:
         if self.inexact:
             return self._num_labels
         return int(self._best(np.ones((1, self._num_labels))).sum())
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what a program in another language needs to find the same sets, where none is `inexact`.
+
+        Each of the `parts` has the indices of its `labels`; in its other entries, indices among these: `implications`,
+        pairs of child and parent; exclusive `groups`; the `units` of its forest, parents first, groups of siblings or
+        single labels with their parent, -1 for roots; and `cases`, 1 for a label that is forced, -1 for a banned one.
+        """
+        return {
+            "parts": [part.as_json() for part in self._parts],
+            "ancestors": {label: sorted(found) for label, found in self._ancestors.items()},
+            "groups": self._groups,
+        }
 
     def obey(
         self, margins: ArrayLike, decisions: ArrayLike, min_labels: int = 0, subset: ArrayLike | None = None
@@ -206,6 +220,16 @@ class _Part:
     forest: "_Forest"
     cases: Floats | None
     search: "_Search | None"
+
+    def as_json(self) -> dict[str, Any]:
+        """Describe the part as `LikeliestSets.as_json` says."""
+        return {
+            "labels": self.labels.tolist(),
+            "implications": np.stack([self.children, self.parents], axis=1).tolist(),
+            "groups": [group.tolist() for group in np.split(self.groups, self.starts[1:]) if len(group)],
+            "units": [{"parent": parent, "labels": labels} for parent, labels in self.forest.units()],
+            "cases": None if self.cases is None else np.sign(self.cases).astype(int).tolist(),
+        }
 
     def breaks(self, flags: Flags) -> Flags:
         """Which examples break a rule: (N, M) -> (N,)."""
@@ -358,6 +382,12 @@ class _Forest:
         while level:
             self._levels.append(_Level.of(level, parents, unit_of))
             level = list(chain(*(children.get(label, ()) for label in level)))
+
+    def units(self) -> Iterator[tuple[int, list[int]]]:
+        """Yield the parent and the labels of each group of siblings or label by itself, parents first."""
+        for level in self._levels:
+            parents = level.parents[level.units].tolist()
+            yield from zip(parents, map(np.ndarray.tolist, np.split(level.labels, level.units[1:])), strict=True)
 
     def best(self, scores: Floats) -> Flags:
         """Find the likeliest set of each example: (..., M)."""

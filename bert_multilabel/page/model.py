@@ -6,12 +6,12 @@ from html import escape
 from pathlib import Path
 
 import torch
-from huggingface_hub import ModelCard
 
 from bert_multilabel.data.examples import load_splits
 from bert_multilabel.data.spec import DataSpec
 from bert_multilabel.errors import MultiLabelError
 from bert_multilabel.explain.explainer import Explainer, check_text
+from bert_multilabel.hub.read_card import card_examples
 from bert_multilabel.loading import load_trained
 from bert_multilabel.model.configuration_multilabel import MultiLabelConfig
 from bert_multilabel.model.output_format import prediction_records
@@ -96,19 +96,6 @@ class PageModel:
         ids = list(rows["id"]) if "id" in rows.column_names else None
         write_json_lines(target, prediction_records(torch.cat(parts), config, ids))
         yield len(rows), len(rows)
-
-
-def card_examples(folder: Path) -> list[str]:
-    """Return the example texts in the metadata of the model card of a folder, if it has any."""
-    path = folder / "README.md"
-    try:
-        widget = ModelCard.load(path).data.get("widget") if path.is_file() else None
-    except Exception:  # no error in a card may prevent the page
-        widget = None
-    if not isinstance(widget, list):
-        return []
-    texts = [example.get("text") for example in widget if isinstance(example, dict)]
-    return [text for text in texts if isinstance(text, str)]
 
 
 def move_thresholds(config: MultiLabelConfig, shift: float, moved: Mapping[str, float]) -> MultiLabelConfig:

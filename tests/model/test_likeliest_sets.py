@@ -43,6 +43,30 @@ def test_equal_labels_of_a_group_do_not_stay_both():
     assert obey({"exclusive": [["dog", "cat"]]}, [1, np.inf, -np.inf, np.inf]) == [True, True, False, False]
 
 
+def test_rules_are_described_for_other_languages():
+    chain = {"implies": {"pug": ["dog"], "dog": ["animal"]}, "exclusive": [["dog", "cat"]]}
+    assert sets_of(chain).as_json() == {
+        "parts": [
+            {
+                "labels": [0, 1, 2, 3],
+                "implications": [[1, 0], [2, 1]],
+                "groups": [[1, 3]],
+                "units": [{"parent": above, "labels": [label]} for above, label in ((-1, 0), (-1, 3), (0, 1), (1, 2))],
+                "cases": [[0, 0, 0, -1], [0, -1, 0, 0]],
+            }
+        ],
+        "ancestors": {0: [0], 1: [0, 1], 2: [0, 1, 2]},
+        "groups": [[1, 3]],
+    }
+    (part,) = sets_of({**TREE, "exclusive": [["dog", "cat"]]}).as_json()["parts"]  # dogs and cats are siblings
+    assert part["cases"] is None
+    assert part["units"] == [
+        {"parent": -1, "labels": [0]},
+        {"parent": 0, "labels": [1, 3]},
+        {"parent": 1, "labels": [2]},
+    ]
+
+
 def test_examples_that_break_no_rule_keep_their_decisions():
     margins = np.array([[1.0, -1.0, -1.0, -0.0], [0.0, 0.0, -1.0, -1.0]])
     decisions = np.array([[True, False, False, False], [True, True, False, False]])

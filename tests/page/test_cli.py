@@ -21,7 +21,7 @@ from bert_multilabel.explain.explainer import Explanation, LabelExplanation, Wor
 from bert_multilabel.model.output_format import prediction_records
 from bert_multilabel.page.cli import main
 from bert_multilabel.page.html import bars_html, message_html, words_html
-from bert_multilabel.page.model import NO_TEXT, Page, PageModel, card_examples, move_thresholds
+from bert_multilabel.page.model import NO_TEXT, Page, PageModel, move_thresholds
 from tests.conftest import LABELS
 from tests.forked import PATIENCE
 
@@ -280,10 +280,3 @@ def test_the_page_answers_for_its_own_hosts_alone(model):
             connection.close()
     finally:
         blocks.close()
-
-
-@pytest.mark.parametrize("card", [None, "# No metadata", "---\nwidget: 7\n---\n", "---\nwidget: [\n---\n"])
-def test_a_card_without_examples_gives_none(tmp_path, card):
-    if card is not None:
-        (tmp_path / "README.md").write_text(card)
-    assert card_examples(tmp_path) == []
