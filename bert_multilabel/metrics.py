@@ -18,6 +18,7 @@ from transformers import EvalPrediction
 
 from bert_multilabel.errors import MultiLabelError
 from bert_multilabel.model.configuration_multilabel import MultiLabelConfig
+from bert_multilabel.utils.labels import hard_labels
 
 Flags = NDArray[np.bool_]
 
@@ -283,11 +284,6 @@ def logits_and_references(eval_prediction: EvalPrediction) -> tuple[NDArray[Any]
         shapes = f"the logits have the shape {logits.shape}, the labels {references.shape}"
         raise MultiLabelError(f'{shapes}: set label_names=["labels"] in TrainingArguments')
     return logits, hard_labels(references)
-
-
-def hard_labels(labels: NDArray[Any]) -> NDArray[Any]:
-    """Return labels of any shape where soft ones, such as shares of annotators, are 1 from 0.5 on, and else 0."""
-    return np.where((labels > 0) & (labels < 1), labels >= 0.5, labels)
 
 
 class _Sets(NamedTuple):

@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from bert_multilabel.data.dataset_sources import open_source
 from bert_multilabel.data.plan import Plan
-from bert_multilabel.data.sources import open_source
 from bert_multilabel.data.spec import ANNOTATORS, DataSpec
 from bert_multilabel.errors import DataError, MissingDependencyError
 

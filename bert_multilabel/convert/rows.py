@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from datasets import Dataset
+import pyarrow as pa
 from numpy.typing import NDArray
 
-from bert_multilabel.data.cache import column_batches
-from bert_multilabel.data.examples import load_splits
+from bert_multilabel.data.arrow import as_numbers
+from bert_multilabel.data.clean import load_tables
 from bert_multilabel.data.spec import DataSpec
 from bert_multilabel.data.table import BATCH_SIZE
 from bert_multilabel.errors import DataError
@@ -48,7 +48,7 @@ def convert_file(path: str, output: Path, spec: DataSpec) -> Converted:
         DataError: If the examples cannot be read, are bad, or could mean two things.
         FileError: If the file cannot be written.
     """
-    loaded = load_splits(spec, {"train": path})
+    loaded = load_tables(spec, {"train": path})
     examples, names = loaded.splits["train"], loaded.label_names
     if names is None or not len(examples):
         raise DataError(f"{path} has no labelled rows to convert")
@@ -58,24 +58,26 @@ def convert_file(path: str, output: Path, spec: DataSpec) -> Converted:
     return Converted(len(examples), names, unused, holds_numbers)
 
 
-def _find_numbers(examples: Dataset, count: int) -> tuple[bool, NDArray[Any]]:
+def _find_numbers(examples: pa.Table, count: int) -> tuple[bool, NDArray[Any]]:
     """Return whether some labels are neither 0 nor 1, and whether each label is positive in some row, (L,)."""
     found, positives = False, np.zeros(count, bool)
-    for labels in column_batches(examples, "labels"):  # (B, L)
+    for batch in examples.select(["labels"]).to_batches(BATCH_SIZE):
+        labels = as_numbers(pa.chunked_array([batch["labels"]]))  # (B, L)
         found = found or not np.isin(labels, (0, 1)).all()
         positives |= (labels > 0).any(axis=0)
     return found, positives
 
 
-def _rows(examples: Dataset, names: list[str], as_numbers: bool) -> Iterator[dict[str, Any]]:
-    for batch in examples.with_format("numpy", columns=["labels"], output_all_columns=True).iter(BATCH_SIZE):
-        columns = {name: batch[name] for name in examples.column_names}
+def _rows(examples: pa.Table, names: list[str], holds_numbers: bool) -> Iterator[dict[str, Any]]:
+    for batch in examples.to_batches(BATCH_SIZE):
+        columns = {name: batch[name].to_pylist() for name in examples.column_names}
+        columns["labels"] = as_numbers(pa.chunked_array([batch["labels"]]))  # (B, L)
         for values in zip(*columns.values(), strict=True):
             row = dict(zip(columns, values, strict=True))
             yield {
                 "text": row["text"],
                 **({"text_pair": row["pair"]} if "pair" in row else {}),
-                "labels": _numbers(row["labels"], names) if as_numbers else _positive(row["labels"], names),
+                "labels": _numbers(row["labels"], names) if holds_numbers else _positive(row["labels"], names),
                 **({"id": row["id"]} if row.get("id") is not None else {}),
             }
 

@@ -6,20 +6,20 @@ run has used for `DAYS_KEPT` days are deleted when others are written.
 
 import hashlib
 import json
+import logging
 import os
 import pickle
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import datasets
 import pyarrow as pa
-from datasets import Dataset, Features
 from filelock import FileLock
+from huggingface_hub import constants
 from numpy.typing import NDArray
-from transformers.utils import logging
 
 from bert_multilabel.utils.files import atomic_write, explain_write_errors, from_source, fsync
 from bert_multilabel.utils.hashing import json_digest, software_digest
@@ -27,7 +27,10 @@ from bert_multilabel.utils.hashing import json_digest, software_digest
 from .arrow import as_numbers
 from .table import BATCH_SIZE
 
-logger = logging.get_logger(__name__)
+if TYPE_CHECKING:  # its import takes longer than many a command
+    from datasets import Dataset, Features
+
+logger = logging.getLogger(__name__)
 
 FOLDER = "bert_multilabel"
 DAYS_KEPT = 30
@@ -37,23 +40,44 @@ _END_OF_STREAM = b"\xff\xff\xff\xff\x00\x00\x00\x00"
 
 
 def cached_examples(
-    computed_from: Mapping[str, Any] | None, batches: Iterable[dict[str, Any]], features: Features
-) -> Dataset:
-    """Return examples from the cache, after computing and storing them if they are not there yet.
+    computed_from: Mapping[str, Any] | None, batches: Iterable[dict[str, Any]], features: "Features"
+) -> "Dataset":
+    """Return examples from the cache, see `cached_rows`."""
+    return as_dataset(cached_rows(computed_from, batches, features.arrow_schema))
+
+
+def as_dataset(rows: Path | pa.Table) -> "Dataset":
+    """Return what `cached_rows` returned as a dataset."""
+    from datasets import Dataset
+
+    return Dataset(rows) if isinstance(rows, pa.Table) else Dataset.from_file(str(rows))
+
+
+def as_table(rows: Path | pa.Table) -> pa.Table:
+    """Return what `cached_rows` returned as a table, memory-mapped from its file."""
+    return rows if isinstance(rows, pa.Table) else pa.ipc.open_stream(pa.memory_map(str(rows))).read_all()
+
+
+def cached_rows(
+    computed_from: Mapping[str, Any] | None, batches: Iterable[dict[str, Any]], schema: pa.Schema
+) -> Path | pa.Table:
+    """Return the file in the cache that holds examples, after computing and storing them if they are not there yet.
 
     Args:
         computed_from: JSON values that, with code and library versions, determine the examples; None if they are
             unknown: then the examples are held in memory.
         batches: Columns of some examples each, read only if they are not cached. If that fails, nothing is stored.
-        features: The types of the columns.
+        schema: The types of the columns.
+
+    Returns:
+        An Arrow stream; or a table in memory if nothing is known that decides the examples.
 
     Raises:
         FileError: If the examples cannot be written.
     """
-    schema = features.arrow_schema
     record_batches = (pa.RecordBatch.from_pydict(batch, schema=schema) for batch in batches)
     if computed_from is None:
-        return Dataset(pa.Table.from_batches(record_batches, schema))
+        return pa.Table.from_batches(record_batches, schema)
     path = _path(computed_from, ".arrow")
     with FileLock(path.with_suffix(".lock")):  # of several processes, one computes the examples
         if path.exists() and not _is_complete(path):
@@ -72,7 +96,7 @@ def cached_examples(
             finally:
                 unfinished.unlink(missing_ok=True)  # after a bad row: the corrected file will have another digest
         os.utime(path)
-    return Dataset.from_file(str(path))
+    return path
 
 
 def cached_json(computed_from: Mapping[str, Any], compute: Callable[[], Any]) -> Any:
@@ -89,7 +113,7 @@ def cached_json(computed_from: Mapping[str, Any], compute: Callable[[], Any]) ->
     return json.loads(json.dumps(value))
 
 
-def reopen_memory_map(dataset: Dataset) -> Dataset:
+def reopen_memory_map(dataset: "Dataset") -> "Dataset":
     """Return the same examples in a new memory map, for one pass over all of them.
 
     Pages that were read count as memory of this process until their map is closed; the new one is closed after the
@@ -99,13 +123,13 @@ def reopen_memory_map(dataset: Dataset) -> Dataset:
     return reopened
 
 
-def column_batches(dataset: Dataset, name: str) -> Iterator[NDArray[Any]]:
+def column_batches(dataset: "Dataset", name: str) -> Iterator[NDArray[Any]]:
     """Yield the numbers of a column in batches: (B,), or (B, L) of lists of equal length."""
     for table in reopen_memory_map(dataset).select_columns(name).with_format("arrow").iter(batch_size=_AT_A_TIME):
         yield as_numbers(table[name])
 
 
-def dataset_digest(dataset: Dataset) -> str:
+def dataset_digest(dataset: "Dataset") -> str:
     """Return the SHA-256 of the column types and all values of a dataset, in hexadecimal."""
     digest = hashlib.sha256(json.dumps(dataset.features.to_dict()).encode())
     for table in reopen_memory_map(dataset).with_format("arrow").iter(batch_size=BATCH_SIZE):
@@ -115,11 +139,18 @@ def dataset_digest(dataset: Dataset) -> str:
 
 
 def _path(computed_from: Mapping[str, Any], suffix: str) -> Path:
-    folder = Path(datasets.config.HF_DATASETS_CACHE) / FOLDER
+    folder = _datasets_cache() / FOLDER
     path = folder / f"{json_digest({**computed_from, 'software': software_digest()})}{suffix}"
     with explain_write_errors(path):
         folder.mkdir(parents=True, exist_ok=True)
     return path
+
+
+def _datasets_cache() -> Path:
+    """Return the folder that the datasets library keeps its files in, without importing it for this."""
+    if (config := sys.modules.get("datasets.config")) is not None:
+        return Path(config.HF_DATASETS_CACHE)
+    return Path(os.environ.get("HF_DATASETS_CACHE", Path(constants.HF_HOME) / "datasets"))
 
 
 def _remove_unused(folder: Path) -> None:

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from datasets import Features, List, Value
 from numpy.typing import NDArray
 
 from bert_multilabel.errors import DataError
@@ -20,7 +19,7 @@ from .spec import DataSpec
 from .table import Batch, Reader, located, raise_problems
 from .values import BadValue, as_weight, has_lone_surrogate, shorten, text_problem
 
-_ID_TYPES = {"str": "string", "int": "int64", "float": "float64"}
+_ID_TYPES = {"str": pa.string(), "int": pa.int64(), "float": pa.float64()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,18 +47,18 @@ class Cleaner:
     spec: DataSpec
 
     @cached_property
-    def features(self) -> Features:
-        """The types of the columns of the clean examples."""
-        features = {"text": Value("string")}
+    def schema(self) -> pa.Schema:
+        """The columns of the clean examples."""
+        columns = {"text": pa.string()}
         if self.columns.pair is not None:
-            features["pair"] = Value("string")
+            columns["pair"] = pa.string()
         if self._has_labels:
-            features["labels"] = List(Value("float32"))
+            columns["labels"] = pa.list_(pa.float32())
         if self.columns.id is not None:
-            features["id"] = Value(_ID_TYPES.get(self.id_type, "string"))
+            columns["id"] = _ID_TYPES.get(self.id_type, pa.string())
         if self.columns.weight is not None:
-            features["weight"] = Value("float32")
-        return Features(features)
+            columns["weight"] = pa.float32()
+        return pa.schema(columns)
 
     def batches(self) -> Iterator[dict[str, Any]]:
         """Yield clean examples in batches by column, and raise `BadRows` at the end, with all bad rows."""
@@ -75,7 +74,7 @@ class Cleaner:
 
     def examples(self) -> Iterator[dict[str, Any]]:
         """Yield clean examples one by one; raises as `batches`."""
-        names = list(self.features)
+        names = self.schema.names
         for batch in self.batches():
             columns = (batch[name].to_pylist() if isinstance(batch[name], pa.Array) else batch[name] for name in names)
             for row in zip(*columns, strict=True):
@@ -153,7 +152,7 @@ class Cleaner:
         columns: dict[str, Any] = dict(rows.columns)
         if rows.labels is not None:
             columns["labels"] = as_lists(rows.labels)
-        return {name: columns[name] for name in self.features}
+        return {name: columns[name] for name in self.schema.names}
 
 
 def _is_list_of_texts(cell: Any) -> bool:

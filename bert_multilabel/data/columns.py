@@ -1,13 +1,12 @@
 """Chooses the columns of text, pair, labels and id."""
 
+import logging
 import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from itertools import chain
-
-from transformers.utils import logging
 
 from bert_multilabel.errors import DataError
 
@@ -16,7 +15,7 @@ from .spec import DataSpec
 from .table import Table
 from .values import are_no_and_yes, few, is_number, mark, shorten
 
-logger = logging.get_logger(__name__)
+logger = logging.getLogger(__name__)
 
 _COLUMNS_SHOWN = 30  # in messages
 _FEW_ROWS = 10  # with fewer, an odd cell says nothing about its column

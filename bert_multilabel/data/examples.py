@@ -4,33 +4,36 @@ All sources become a `datasets.Dataset` with the columns `text`, and if there ar
 and `weight`, stored on disk; or an `ExampleStream`, which reads the same examples again in each epoch.
 """
 
+import logging
 import math
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from itertools import chain, islice
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from datasets import Dataset
 from numpy.typing import NDArray
-from transformers.utils import logging
 
-from bert_multilabel.errors import DataError, MultiLabelError
-from bert_multilabel.metrics import hard_labels
+from bert_multilabel.errors import MultiLabelError
+from bert_multilabel.utils.labels import hard_labels
 
-from .cache import cached_examples, column_batches, reopen_memory_map
+from .cache import as_dataset, column_batches
+from .clean import clean_splits, store_rows
 from .cleaning import Cleaner
 from .columns import Columns, describe_columns, find_columns
+from .dataset_sources import open_dataset, open_source
 from .label_frequencies import LabelFrequencies
-from .plan import find_plan
-from .sources import Source, open_dataset, open_files, open_source
+from .sources import Source, open_files
 from .spec import DataSpec
 from .streaming import ExampleStream, UnchangedExamples
-from .table import BATCH_SIZE, SPLITS, BadRows, Problem, Table
+from .table import BATCH_SIZE, SPLITS, Table
 from .values import few
 
-logger = logging.get_logger(__name__)
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -173,71 +176,36 @@ def load_texts(path: str, spec: DataSpec) -> Dataset:
         id_type="str",
         spec=spec,
     )
-    return _cached(cleaner, source.digest)
+    return as_dataset(store_rows(cleaner, source))
 
 
 def load_sources(
     sources: dict[str, Source], spec: DataSpec, wanted: Collection[str] = SPLITS, streaming: bool = False
 ) -> LoadedData:
     """Load the wanted splits of some sources; see `load_splits`."""
-    plan = find_plan(sources, spec)
-    for message in plan.messages:
-        logger.warning(message)
-    cleaners = {split: plan.cleaner(split, source, spec) for split, source in sources.items() if split in wanted}
-    digests = {split: sources[split].digest for split in cleaners}
-    splits, stream = _clean_splits(cleaners, digests, streaming)
+    stream: ExampleStream | None = None
+
+    def clean(cleaner: Cleaner, source: Source) -> Path | pa.Table | ExampleStream:
+        if not (streaming and cleaner.split == "train"):
+            return store_rows(cleaner, source)
+        examples = UnchangedExamples(cleaner.source, cleaner.examples)
+        return ExampleStream(examples.read, *_first_pass(examples.read()))
+
+    plan, rows = clean_splits(sources, spec, wanted, clean)
+    splits: dict[str, Dataset] = {}
+    for split, found in rows.items():
+        if isinstance(found, ExampleStream):
+            stream = found
+        else:
+            splits[split] = as_dataset(found)
     first = next(iter(plan.columns.values()))
     loaded = LoadedData(splits, spec.label_names, first.pair, stream, plan.options(spec))
     if plan.parser is None:
         return loaded
-    if not plan.parser.label_names:
-        source = next(iter(sources.values())).name
-        raise DataError(f"{source}: no row has a label in column {plan.parser.columns[0]!r}")
     loaded = replace(loaded, label_names=plan.parser.label_names)
     if spec.label_names is None and (stream is not None or "train" in splits):
         _log_labels(plan.parser.label_names, loaded.frequencies)
     return loaded
-
-
-def _clean_splits(
-    cleaners: dict[str, Cleaner], digests: dict[str, Any], streaming: bool
-) -> tuple[dict[str, Dataset], ExampleStream | None]:
-    """Clean the rows of all splits, and report the bad ones of all together."""
-    splits: dict[str, Dataset] = {}
-    problems: dict[str, Sequence[Problem]] = {}
-    stream = None
-    for split, cleaner in cleaners.items():
-        try:
-            if streaming and split == "train":
-                examples = UnchangedExamples(cleaner.source, cleaner.examples)
-                stream = ExampleStream(examples.read, *_first_pass(examples.read()))
-            else:
-                splits[split] = _cached(cleaner, digests[split])
-        except BadRows as error:
-            problems |= error.problems
-    if problems:
-        raise BadRows(problems)
-    return splits, stream
-
-
-def _cached(cleaner: Cleaner, digest: Any) -> Dataset:
-    """Return all clean examples, stored on disk by all that decides them."""
-    computed_from = None
-    if digest is not None:
-        computed_from = {
-            "source": digest(),
-            "split": cleaner.split,
-            "columns": asdict(cleaner.columns),
-            "parser": cleaner.parser and asdict(cleaner.parser),
-            "id_names": cleaner.id_names,
-            "id_type": cleaner.id_type,
-            "spec": asdict(cleaner.spec),
-        }
-    examples = cached_examples(computed_from, cleaner.batches(), cleaner.features)
-    batches = reopen_memory_map(examples).select_columns("text").iter(batch_size=BATCH_SIZE)
-    if empty := sum(batch["text"].count("") for batch in batches):
-        logger.warning("%s: rows with an empty text: %d", cleaner.source, empty)
-    return examples
 
 
 def multi_hot(examples: Dataset) -> NDArray[np.float32]:

@@ -85,7 +85,7 @@ def _rows_of_object(path: str, column: str) -> list[dict[str, Any]]:
 
 
 def _check_columns(path: str, column: str, reader: Reader, batches: list[Batch]) -> None:
-    columns = list(dict.fromkeys([*reader.features, *(name for batch in batches for name in batch.columns)]))
+    columns = list(dict.fromkeys([*reader.known_columns, *(name for batch in batches for name in batch.columns)]))
     if not columns:
         raise_problems(path, located(path, reader, [item for batch in batches for item in batch.problems.items()]))
         raise DataError(f"{path} has no rows")

@@ -3,12 +3,11 @@
 import ast
 import csv
 import json
+import logging
 import re
 import warnings
 from collections.abc import Container, Mapping, Sequence
 from typing import Any, NamedTuple
-
-from transformers.utils import logging
 
 from bert_multilabel.errors import DataError
 
@@ -16,7 +15,7 @@ from .formats.sample import check_is_file, read_lines, take_sample
 from .spec import DataSpec
 from .values import shorten, text_problem
 
-logger = logging.get_logger(__name__)
+logger = logging.getLogger(__name__)
 
 _SEPARATORS = ("\t", ";", ",", "|", ":")
 # Headers and keys, in the order of preference; the last two of ids are the row numbers of pandas.

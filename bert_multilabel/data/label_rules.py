@@ -3,21 +3,21 @@
 Shapes: N examples, L labels.
 """
 
+import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from transformers.utils import logging
 
 from bert_multilabel.errors import DataError, MultiLabelError
-from bert_multilabel.metrics import hard_labels
 from bert_multilabel.model.label_rules import LabelRules
+from bert_multilabel.utils.labels import hard_labels
 
 from .json_file import read_json_pairs
 from .values import rows_text, shorten
 
-logger = logging.get_logger(__name__)
+logger = logging.getLogger(__name__)
 
 ROWS_SHOWN = 5  # numbers of a rule
 RULES_SHOWN = 10

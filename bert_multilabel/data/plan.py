@@ -5,8 +5,6 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from datasets import Features
-
 from bert_multilabel.errors import DataError
 
 from .cache import cached_json
@@ -16,7 +14,7 @@ from .label_form import LabelForm, delimiter_option
 from .label_parser import LabelParser
 from .sources import Source
 from .spec import DataSpec
-from .table import Table, id_names
+from .table import KnownColumns, Table
 from .values import are_no_and_yes, few
 
 
@@ -98,16 +96,16 @@ class Plan:
             reader=source.reader,
             columns=columns,
             parser=self.parser,
-            id_names=_id_names(source.reader.features, columns),
+            id_names=_id_names(source.reader.known_columns, columns),
             id_type=self.id_types[split],
             spec=spec,
         )
 
 
-def _id_names(features: Features, columns: Columns) -> dict[str, list[str]]:
+def _id_names(known: KnownColumns, columns: Columns) -> dict[str, list[str]]:
     """Return the names of the ids in label columns, by the name of the column in the first split."""
     in_split = zip(columns.label_names, columns.labels, strict=False)
-    return {name: names for name, column in in_split if (names := id_names(features, column)) is not None}
+    return {name: names for name, column in in_split if (names := known.get(column)) is not None}
 
 
 def find_plan(sources: dict[str, Source], spec: DataSpec) -> Plan:

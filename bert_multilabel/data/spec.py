@@ -6,6 +6,7 @@ from bert_multilabel.errors import DataError
 
 from .values import shorten
 
+SHUFFLE_BUFFER = 10_000  # a streamed example is drawn from this many: shuffle a file that is sorted by label
 ANNOTATORS = ("majority", "share", "unanimous")
 
 

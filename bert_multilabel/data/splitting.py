@@ -1,33 +1,32 @@
 """Splits validation examples off the training examples."""
 
 import hashlib
+import logging
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
-from datasets import Dataset
-from iterstrat.ml_stratifiers import MultilabelStratifiedShuffleSplit
 from numpy.typing import NDArray
-from transformers.utils import logging
 
 from bert_multilabel.errors import MultiLabelError
+from bert_multilabel.utils.labels import hard_labels
 
-from .examples import multi_hot
+from .cache import column_batches
+from .stratification import stratify
 from .values import few
 
-logger = logging.get_logger(__name__)
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+logger = logging.getLogger(__name__)
 
 _LARGE_GROUP = 0.1  # size of a group, as a share of the validation examples
-_ROWS_AT_A_TIME = 10_000
 
 
 def split_validation(
-    dataset: Dataset, fraction: float = 0.1, seed: int = 42, label_names: list[str] | None = None
-) -> tuple[Dataset, Dataset]:
-    """Split examples into training and validation so that each label keeps its share on both sides.
-
-    Iterative stratification: Sechidis, Tsoumakas and Vlahavas (2011), On the Stratification of Multi-Label Data,
-    algorithm 1, on groups of examples with the same text and pair. Every label keeps at least one group in training,
-    so validation may be smaller than requested if labels are rare. "Not annotated" counts as 0.
+    dataset: "Dataset", fraction: float = 0.1, seed: int = 42, label_names: list[str] | None = None
+) -> tuple["Dataset", "Dataset"]:
+    """Split examples into training and validation, see `choose_validation`.
 
     Args:
         dataset: N examples with a column `labels`: L floats, 1.0, 0.0 or NaN; perhaps also `text` and `pair`.
@@ -41,35 +40,66 @@ def split_validation(
     Raises:
         MultiLabelError: If the fraction is out of range, or one of the sides would be empty.
     """
+    labels = (hard_labels(batch) == 1 for batch in column_batches(dataset, "labels"))  # (B, L)
+    names = [name for name in ("text", "pair") if name in dataset.column_names]
+    texts: Iterable[tuple[str, ...]] | None = None
+    if "text" in names:
+        texts = (tuple(row[name] for name in names) for row in dataset.select_columns(names))
+    in_validation = choose_validation(texts, labels, len(dataset), fraction, seed, label_names)
+    return dataset.select(np.flatnonzero(~in_validation)), dataset.select(np.flatnonzero(in_validation))
+
+
+def choose_validation(
+    texts: Iterable[tuple[str, ...]] | None,
+    labels: Iterable[NDArray[np.bool_]],
+    rows: int,
+    fraction: float = 0.1,
+    seed: int = 42,
+    label_names: list[str] | None = None,
+) -> NDArray[np.bool_]:
+    """Choose validation examples so that each label keeps its share on both sides.
+
+    Iterative stratification, on groups of examples with the same text and pair. Every label keeps at least one group
+    in training, so validation may be smaller than requested if labels are rare. "Not annotated" counts as 0.
+
+    Args:
+        texts: Text, and perhaps pair, of each of N examples; None: each is its own group.
+        labels: Which labels the examples have, in batches (B, L).
+        rows: N.
+        fraction: Share of the examples that go into validation, above 0 and below 1.
+        seed: The same seed gives the same split.
+        label_names: The L label names, for the log; default: their indices.
+
+    Returns:
+        Whether each example is in validation, (N,).
+
+    Raises:
+        MultiLabelError: If the fraction is out of range, or one of the sides would be empty.
+    """
     if not 0 < fraction < 1:
         raise MultiLabelError(f"the validation fraction must be above 0 and below 1, got {fraction}")
-    size = round(fraction * len(dataset))
-    if not 0 < size < len(dataset):
-        share = f"a validation fraction of {fraction} of {len(dataset)} rows"
+    size = round(fraction * rows)
+    if not 0 < size < rows:
+        share = f"a validation fraction of {fraction} of {rows} rows"
         raise MultiLabelError(f"{share} leaves one side empty; pass more rows or a validation file")
-    groups = _group_equal_texts(dataset)  # (N,), 0..G - 1
+    groups = np.arange(rows) if texts is None else _group_equal_texts(texts)  # (N,), 0..G - 1
     sizes = np.bincount(groups)  # (G,)
-    labels = np.zeros((len(sizes), len(dataset[0]["labels"])), dtype=np.bool_)  # (G, L)
-    for start in range(0, len(dataset), _ROWS_AT_A_TIME):
-        part = range(start, min(start + _ROWS_AT_A_TIME, len(dataset)))
-        np.logical_or.at(labels, groups[part], multi_hot(dataset.select(part)) == 1)
+    of_groups = _labels_of_groups(groups, len(sizes), labels)  # (G, L)
     in_validation = np.zeros(len(sizes), dtype=np.bool_)  # (G,)
     if len(sizes) > 1:
-        in_validation = _stratify(labels, min(max(round(fraction * len(sizes)), 1), len(sizes) - 1), seed)
-        lost = ~labels[~in_validation].any(axis=0)  # (L,)
-        in_validation &= ~(labels & lost).any(axis=1)  # each label keeps an example in training
-        _fit_size(labels, sizes, in_validation, size, seed)
+        # "No label" is stratified like a label.
+        targets = np.hstack([of_groups, ~of_groups.any(axis=1, keepdims=True)])  # (G, L + 1)
+        in_validation = stratify(targets, min(max(round(fraction * len(sizes)), 1), len(sizes) - 1), seed)
+        lost = ~of_groups[~in_validation].any(axis=0)  # (L,)
+        in_validation &= ~(of_groups & lost).any(axis=1)  # each label keeps an example in training
+        _fit_size(of_groups, sizes, in_validation, size, seed)
     if not in_validation.any():
         raise MultiLabelError(
-            f"none of the {len(dataset)} rows can go into validation: each is the only one of a label, or shares its "
+            f"none of the {rows} rows can go into validation: each is the only one of a label, or shares its "
             "text with too many others; pass more rows or a validation file"
         )
-    rare = np.flatnonzero(labels.sum(axis=0) < 2)
-    if len(rare):
-        names = [label_names[position] if label_names else str(position) for position in rare]
-        logger.warning("labels with fewer than 2 rows are only in training: %s", few(names))
-    of_rows = in_validation[groups]  # (N,)
-    return dataset.select(np.flatnonzero(~of_rows)), dataset.select(np.flatnonzero(of_rows))
+    _warn_of_rare(of_groups, label_names)
+    return in_validation[groups]
 
 
 def text_key(text: str, pair: str = "") -> tuple[str, str]:
@@ -77,29 +107,36 @@ def text_key(text: str, pair: str = "") -> tuple[str, str]:
     return " ".join(text.split()).casefold(), " ".join(pair.split()).casefold()
 
 
-def _group_equal_texts(dataset: Dataset) -> NDArray[np.int64]:
-    """Return the group index of each example (N,), by first occurrence; without texts, each is its own group."""
-    if "text" not in dataset.column_names:
-        return np.arange(len(dataset))
-    texts = dataset.select_columns([name for name in ("text", "pair") if name in dataset.column_names])
+def _group_equal_texts(texts: Iterable[tuple[str, ...]]) -> NDArray[np.int64]:
+    """Return the group of each example (N,), numbered in the order of their first examples."""
     # Digests, since the texts may not fit into memory.
-    keys = (repr(text_key(**row)).encode() for row in texts)
-    digests = [int.from_bytes(hashlib.blake2b(key, digest_size=8).digest()) for key in keys]
-    groups: NDArray[np.int64] = pd.factorize(np.array(digests, np.uint64))[
-        0
-    ]  # numbered in the order of their first example
-    return groups
+    keys = (hashlib.blake2b(repr(text_key(*text)).encode(), digest_size=8).digest() for text in texts)
+    digests = np.fromiter((int.from_bytes(key) for key in keys), np.uint64)  # (N,)
+    _, firsts, groups = np.unique(digests, return_index=True, return_inverse=True)  # numbered by their digests
+    numbers = np.empty(len(firsts), np.int64)  # (G,)
+    numbers[np.argsort(firsts)] = np.arange(len(firsts))
+    return numbers[groups]
 
 
-def _stratify(labels: NDArray[np.bool_], size: int, seed: int) -> NDArray[np.bool_]:
-    """Return which groups iterative stratification puts into validation, (G,)."""
-    # "No label" is stratified like a label. It also adds a second column if L is 1.
-    targets = np.hstack([labels, ~labels.any(axis=1, keepdims=True)])  # (G, L + 1)
-    splitter = MultilabelStratifiedShuffleSplit(n_splits=1, test_size=size, random_state=seed)
-    _, validation = next(splitter.split(targets, targets))
-    in_validation = np.zeros(len(labels), dtype=np.bool_)
-    in_validation[validation] = True
-    return in_validation
+def _labels_of_groups(
+    groups: NDArray[np.int64], count: int, batches: Iterable[NDArray[np.bool_]]
+) -> NDArray[np.bool_]:
+    """Return which labels each group has, (G, L): all of its examples."""
+    found: NDArray[np.bool_] | None = None
+    start = 0
+    for labels in batches:  # (B, L)
+        if found is None:
+            found = np.zeros((count, labels.shape[1]), dtype=np.bool_)
+        np.logical_or.at(found, groups[start : start + len(labels)], labels)
+        start += len(labels)
+    return np.zeros((count, 0), dtype=np.bool_) if found is None else found
+
+
+def _warn_of_rare(labels: NDArray[np.bool_], label_names: list[str] | None) -> None:
+    rare = np.flatnonzero(labels.sum(axis=0) < 2)
+    if len(rare):
+        names = [label_names[position] if label_names else str(position) for position in rare]
+        logger.warning("labels with fewer than 2 rows are only in training: %s", few(names))
 
 
 def _fit_size(

@@ -12,8 +12,8 @@ from torch.utils.data import IterableDataset, get_worker_info
 from bert_multilabel.errors import DataError
 
 from .label_frequencies import LabelFrequencies
+from .spec import SHUFFLE_BUFFER
 
-SHUFFLE_BUFFER = 10_000  # the next example is drawn from this many: shuffle a file that is sorted by label
 _BATCHES_GROUPED = 50  # the examples of this many batches are sorted by length together, as in Transformers
 
 Example = dict[str, Any]

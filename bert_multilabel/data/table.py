@@ -9,8 +9,6 @@ from dataclasses import dataclass, field
 from operator import itemgetter
 from typing import Any, NamedTuple, Protocol
 
-from datasets import ClassLabel, Features
-
 from bert_multilabel.errors import DataError
 
 from .facts import ColumnFacts
@@ -23,6 +21,10 @@ ROWS_NAMED = 3  # of many with the same problem
 BATCH_SIZE = 1000
 # What pandas calls the numbers of rows when it writes and reads them.
 _INDEX_NAME = re.compile(r"|__index_level_\d+__|Unnamed: 0(\.\d+)*")
+
+
+# Columns, each with the names of its ids if it is known to hold ids with names.
+KnownColumns = dict[str, list[str] | None]
 
 
 class Problem(str):
@@ -77,8 +79,8 @@ class Reader(Protocol):
     """Reads the rows of one source, as often as `batches` is called. It can be pickled."""
 
     @property
-    def features(self) -> Features:
-        """The types of the columns, as far as they are known."""
+    def known_columns(self) -> KnownColumns:
+        """The columns, as far as they are known."""
 
     @property
     def said(self) -> str:
@@ -108,7 +110,7 @@ class RowsReader(WithoutLines):
     """
 
     rows: Sequence[Mapping[str, Any]]
-    features: Features = field(default_factory=Features)
+    known_columns: KnownColumns = field(default_factory=dict)
     said: str = "rows"
 
     def batches(self) -> Iterator[Batch]:
@@ -129,12 +131,12 @@ class JoinedReader(WithoutLines):
     said: str
 
     @property
-    def features(self) -> Features:
-        """The types of the columns of all sources; the first source that knows a type decides."""
-        known: dict[str, Any] = {}
+    def known_columns(self) -> KnownColumns:
+        """The columns of all sources; the first source that knows a column decides."""
+        known: KnownColumns = {}
         for reader in self.readers.values():
-            known = dict(reader.features) | known
-        return Features(known)
+            known = reader.known_columns | known
+        return known
 
     def batches(self) -> Iterator[Batch]:
         """Begin a pass over the rows."""
@@ -209,13 +211,6 @@ def kept_names(source: str, names: Sequence[str], named: Collection[str] = ()) -
     return kept
 
 
-def id_names(features: Features, column: str) -> list[str] | None:
-    """Return the names of the ids in a column, if it is a ClassLabel or a list of them."""
-    feature = features.get(column)
-    feature = getattr(feature, "feature", feature)  # the type of the items of a list
-    return list(feature.names) if isinstance(feature, ClassLabel) else None
-
-
 def located(source: str, reader: Reader, problems: Iterable[tuple[int, str]]) -> list[Problem]:
     """Return the problems of rows with their places, in the order of the rows."""
     if isinstance(reader, JoinedReader):
@@ -270,7 +265,7 @@ class Table:
     def __init__(self, source: str, reader: Reader) -> None:
         self.source, self.reader = source, reader
         self.rows, self.left_out = 0, 0
-        self._features = reader.features  # once, since it may be made at each call
+        self._known = reader.known_columns  # once, since it may be made at each call
         self._facts: dict[str, ColumnFacts] = {}
         problems: list[tuple[int, str]] = []
         for batch in reader.batches():
@@ -302,4 +297,4 @@ class Table:
 
     def id_names(self, column: str) -> list[str] | None:
         """Return the names of the ids in a column, if it is a ClassLabel or a list of them."""
-        return id_names(self._features, column)
+        return self._known.get(column)

@@ -2,7 +2,7 @@
 
 import shlex
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import field, fields, make_dataclass
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -12,14 +12,13 @@ from bert_multilabel.data.label_rules import ChosenRules, read_rules_file
 from bert_multilabel.data.sources import check_exists
 from bert_multilabel.data.values import rows_text
 from bert_multilabel.errors import MultiLabelError
-from bert_multilabel.loading import read_config, read_tokenizer
-from bert_multilabel.model.windows import Windows
 from bert_multilabel.output_dir.checkpoints import trained_pair_column
-from bert_multilabel.training.arguments import ModelArguments, MultiLabelTrainingArguments
+from bert_multilabel.training.options.model import ModelArguments
+from bert_multilabel.training.options.training import TrainingOptions
 from bert_multilabel.utils.files import write_json
 from bert_multilabel.utils.option_parser import OptionParser
 
-from .examine import Examination, LoadModel, examine
+from .examine import Examination, examine
 from .findings import Finding, Severity, counted
 from .label_checks import LabelCount
 
@@ -28,7 +27,7 @@ _OPTIONS: dict[type, str] = {
     DataArguments: "validation_file test_file id_column label_names_file validation_fraction "
     + " ".join(field.name for field in fields(ColumnArguments)),
     ModelArguments: "strategy label_attention label_layers",
-    MultiLabelTrainingArguments: "seed stride",
+    TrainingOptions: "seed stride",
 }
 _MODEL_OPTIONS = ("strategy", "label_attention", "label_layers", "max_seq_length", "stride")  # need a model
 WIDTH = 80
@@ -53,17 +52,19 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         data_args = DataArguments(train_file=other.file, **vars(data))
         files = _files(data_args)
-        label_names, load_model = None, None
+        label_names, make_profiler = None, None
         if other.model_name_or_path is not None:
-            label_names, load_model = _model(other.model_name_or_path, vars(model))
+            from .token_lengths import read_model  # torch and Transformers take longer than most files
+
+            path, limit = other.model_name_or_path, data_args.max_seq_length
+            label_names, make_profiler = read_model(path, vars(model), limit, training.stride)
             if data_args.text_pair_column is None:
                 data_args.text_pair_column = trained_pair_column(Path(other.model_name_or_path))
-        spec, limit = data_args.spec(label_names), data_args.max_seq_length
-        windows = Windows.of(training.stride, None)
+        spec = data_args.spec(label_names)
         rules = (
             None if other.label_rules is None else ChosenRules(read_rules_file(other.label_rules), other.label_rules)
         )
-        result = examine(spec, files, data_args.validation_fraction, training.seed, load_model, limit, rules, windows)
+        result = examine(spec, files, data_args.validation_fraction, training.seed, make_profiler, rules)
         if other.write_rules is not None and result.summaries:
             write_json(Path(other.write_rules), result.proposed_rules)
         if other.json is not None:
@@ -108,14 +109,6 @@ def _files(data_args: DataArguments) -> dict[str, str]:
     for path in files.values():
         check_exists(path)
     return files
-
-
-def _model(path: str, options: Mapping[str, Any]) -> tuple[list[str] | None, LoadModel]:
-    """Return the label names of a model, if it has some, and a function that loads it for other label names."""
-    saved = read_config(path)
-    options = {name: value for name, value in options.items() if value is not None}
-    strategy = options.pop("strategy", getattr(saved, "strategy", "label_tokens"))
-    return getattr(saved, "label_names", None), lambda names: read_tokenizer(path, names, strategy, **options)
 
 
 def _command(data_args: DataArguments, other: Any, options: list[str]) -> str:

@@ -7,15 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from bert_multilabel.data.examples import load_splits
+from bert_multilabel.data.clean import load_tables
 from bert_multilabel.data.label_rules import ChosenRules, parse_rules
 from bert_multilabel.data.spec import DataSpec
-from bert_multilabel.data.splitting import split_validation
+from bert_multilabel.data.splitting import choose_validation
 from bert_multilabel.data.table import BadRows
 from bert_multilabel.errors import DataError, MultiLabelError
-from bert_multilabel.model.configuration_multilabel import MultiLabelConfig
-from bert_multilabel.model.tokenization_multilabel import MultiLabelTokenizer
-from bert_multilabel.model.windows import Windows
 
 from .findings import ROWS_LISTED, Finding, Severity, Split, counted
 from .label_checks import LabelCount, LabelPair, check_labels, check_shares, count_labels, pair_labels
@@ -27,7 +24,7 @@ PAIRS_LISTED = 1000
 SPLIT_OFF = "split off"  # the validation split that training would split off without a validation file
 _STOPS = "training would stop with the same error"
 
-LoadModel = Callable[[list[str]], tuple[MultiLabelConfig, MultiLabelTokenizer]]
+MakeProfiler = Callable[[list[str]], LengthProfiler]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,43 +103,37 @@ def examine(
     files: dict[str, str],
     fraction: float = 0.1,
     seed: int = 42,
-    load_model: LoadModel | None = None,
-    max_length: int | None = None,
+    make_profiler: MakeProfiler | None = None,
     rules: ChosenRules | None = None,
-    windows: Windows | None = None,
 ) -> Examination:
     """Examine the files of the splits: train, and perhaps validation and test.
 
     Without a validation file, `fraction` of the training rows is split off with the seed, as in training.
-    `load_model` returns configuration and tokenizer for label names; without it, lengths are counted in words. Rows
-    that break the rules are reported. With `windows`, texts longer than `max_length` are not truncated.
+    `make_profiler` returns what measures lengths, for label names; without it, they are counted in words. Rows that
+    break the rules are reported.
 
     Raises:
         MultiLabelError: If the model cannot be built for these labels, or cannot take inputs of that length, or if the
             rules do not fit the labels.
     """
     try:
-        loaded = load_splits(spec, files)
+        loaded = load_tables(spec, files)
     except BadRows as error:
         return Examination(findings=[_bad_rows(source, problems) for source, problems in error.problems.items()])
     except DataError as error:
         return Examination(findings=[Finding(Severity.ERROR, "unreadable", str(error), _STOPS)])
     label_names = loaded.label_names or []  # training rows are labelled, so there are names
-    datasets = {name: rows.add_column("row", np.arange(len(rows)) + 1) for name, rows in loaded.splits.items()}
-    of_files = [Split.of(name, files[name], dataset) for name, dataset in datasets.items()]
+    of_files = [Split.of(name, files[name], table) for name, table in loaded.splits.items()]
     train = of_files[0]
     as_trained, findings = of_files, []
     if "validation" not in files:
         try:
-            rest, split_off = split_validation(datasets["train"], fraction, seed, label_names)
+            as_trained = [*_split_off(train, fraction, seed, label_names), *of_files[1:]]
         except MultiLabelError as error:
             message = f"no validation rows can be split off: {error}"
             advice = "without them, nothing can be evaluated during training"
             findings = [Finding(Severity.WARNING, "no-split", message, advice, source=train.source)]
-        else:
-            parts = (("train", rest), (SPLIT_OFF, split_off))
-            as_trained = [*(Split.of(name, train.source, part) for name, part in parts), *of_files[1:]]
-    profiler = LengthProfiler(None if load_model is None else load_model(label_names), max_length, windows)
+    profiler = LengthProfiler() if make_profiler is None else make_profiler(label_names)
     proposed: dict[str, Any] = {}
     if train.labels is not None:
         proposed = propose_rules(train.labels, label_names)
@@ -163,6 +154,15 @@ def examine(
         proposed_rules=proposed,
         options=loaded.options,
     )
+
+
+def _split_off(train: Split, fraction: float, seed: int, label_names: list[str]) -> list[Split]:
+    """Split validation rows off, as training would."""
+    labels = np.zeros((len(train), 0)) if train.labels is None else train.labels
+    texts = zip(train.texts, train.pairs, strict=True)
+    is_split_off = choose_validation(texts, [labels == 1], len(train), fraction, seed, label_names)  # (N,)
+    parts = (("train", ~is_split_off), (SPLIT_OFF, is_split_off))
+    return [train.part(name, np.flatnonzero(where)) for name, where in parts]
 
 
 def _find(of_files: list[Split], as_trained: list[Split], label_names: list[str]) -> Iterator[Finding]:

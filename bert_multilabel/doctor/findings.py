@@ -6,12 +6,13 @@ from enum import StrEnum
 from typing import Any
 
 import numpy as np
-from datasets import Dataset
+import pyarrow as pa
 from numpy.typing import NDArray
 
-from bert_multilabel.data.examples import multi_hot
+from bert_multilabel.data.arrow import as_numbers
 from bert_multilabel.data.splitting import text_key
 from bert_multilabel.data.values import shorten
+from bert_multilabel.utils.labels import hard_labels
 
 EXAMPLES = 20  # kept with a finding
 QUOTED = 100  # characters of a text
@@ -72,13 +73,31 @@ class Split:
     keys: list[tuple[str, str]]
 
     @classmethod
-    def of(cls, name: str, source: str, dataset: Dataset) -> "Split":
-        """Take N clean examples with the columns `row` (row number) and `text`, and perhaps `pair` and `labels`."""
-        texts = dataset["text"][:]
-        pairs = dataset["pair"][:] if "pair" in dataset.features else [""] * len(texts)
-        numbers, keys = np.asarray(dataset["row"][:], np.int64), list(map(text_key, texts, pairs))
-        labels = multi_hot(dataset) if "labels" in dataset.features else None
-        return cls(name=name, source=source, numbers=numbers, texts=texts, pairs=pairs, labels=labels, keys=keys)
+    def of(cls, name: str, source: str, table: pa.Table) -> "Split":
+        """Take N clean examples with the column `text`, and perhaps `pair` and `labels`."""
+        texts = table["text"].to_pylist()
+        pairs = table["pair"].to_pylist() if "pair" in table.column_names else [""] * len(texts)
+        return cls(
+            name=name,
+            source=source,
+            numbers=np.arange(len(texts)) + 1,
+            texts=texts,
+            pairs=pairs,
+            labels=hard_labels(as_numbers(table["labels"])) if "labels" in table.column_names else None,
+            keys=list(map(text_key, texts, pairs)),
+        )
+
+    def part(self, name: str, positions: NDArray[np.int64]) -> "Split":
+        """Return the examples at these positions, in their order."""
+        return Split(
+            name=name,
+            source=self.source,
+            numbers=self.numbers[positions],
+            texts=[self.texts[position] for position in positions],
+            pairs=[self.pairs[position] for position in positions],
+            labels=None if self.labels is None else self.labels[positions],
+            keys=[self.keys[position] for position in positions],
+        )
 
     def __len__(self) -> int:
         return len(self.texts)

@@ -1,17 +1,10 @@
-"""How long the inputs are, in words or in the tokens of a model, and how many exceed its limit."""
+"""How long the inputs are, and how many exceed the limit of a model. Tokens are counted in `token_lengths.py`."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-
-from bert_multilabel.data.table import BATCH_SIZE
-from bert_multilabel.data.tokenizing import check_max_length
-from bert_multilabel.model.configuration_multilabel import MultiLabelConfig
-from bert_multilabel.model.scoring import scoring_tokenizer
-from bert_multilabel.model.tokenization_multilabel import MultiLabelTokenizer
-from bert_multilabel.model.windows import Windows
 
 from .findings import Finding, Severity, Split
 from .text_checks import count_words
@@ -38,46 +31,21 @@ class Lengths:
 
 
 class LengthProfiler:
-    """Measures inputs in the tokens of a model, or in words without one.
+    """Measures inputs in words, without a limit.
 
-    Raises:
-        MultiLabelError: If `max_length` exceeds the model's limit, or leaves no room for text.
+    Attributes:
+        limit: Longest input that is read completely; None: there is none, and lengths are words.
+        label_tokens: Number of label tokens in each input.
+        has_windows: Whether longer inputs are read in windows.
     """
 
-    def __init__(
-        self,
-        model: tuple[MultiLabelConfig, MultiLabelTokenizer] | None = None,
-        max_length: int | None = None,
-        windows: Windows | None = None,
-    ) -> None:
-        self.has_windows = windows is not None
-        self.limit: int | None = None
-        self.label_tokens = 0
-        if model is not None:
-            self._config, tokenizer = model
-            tokenizer = scoring_tokenizer(tokenizer, self._config)
-            tokenizer("", truncation=True, max_length=max_length)  # refuses a length without room for text
-            self.label_tokens = len(tokenizer.label_token_ids)
-            self.limit = check_max_length(tokenizer, max_length)
-            if windows is not None:
-                windows.check_room(tokenizer, self.limit)
-            # The label tokens are the same in every input: adding their number is faster than encoding them.
-            self._tokenizer = tokenizer.without_label_tokens()
+    limit: int | None = None
+    label_tokens = 0
+    has_windows = False
 
     def measure(self, split: Split) -> NDArray[np.int64]:
-        """Return the length of each input (N,), including its pair, label tokens and special tokens."""
-        if self.limit is None:
-            return count_words(split.texts) + count_words(split.pairs)
-        lengths: list[int] = []
-        pairs = split.pairs if any(split.pairs) else None
-        self._config.warn_about_pairs(pairs is not None)
-        for start in range(0, len(split), BATCH_SIZE):
-            batch = slice(start, start + BATCH_SIZE)
-            encoded = self._tokenizer(
-                split.texts[batch], pairs and pairs[batch], return_attention_mask=False, verbose=False
-            )
-            lengths += map(len, encoded["input_ids"])
-        return np.array(lengths) + self.label_tokens
+        """Return the length of each input (N,), including its pair."""
+        return count_words(split.texts) + count_words(split.pairs)
 
     def profile(self, split: Split) -> tuple[Lengths, list[Finding]]:
         """Return the lengths of a split, and a finding if inputs would be truncated."""

@@ -2,6 +2,8 @@ import json
 import logging
 import os
 import shutil
+import subprocess
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -315,7 +317,7 @@ def test_a_stored_plan_gives_equal_examples(folder, write, name, content, spec):
 
     def examples(plan):
         cleaner = plan.cleaner("train", sources["train"], spec)
-        return repr(list(cleaner.examples())), cleaner.features  # a gap does not equal itself
+        return repr(list(cleaner.examples())), cleaner.schema  # a gap does not equal itself
 
     assert examples(made) == examples(first) == examples(again)
 
@@ -371,3 +373,12 @@ def test_files_that_no_run_has_used_for_long_are_removed(folder, write):
     load_splits(DataSpec(), {"train": path})
     cached_examples({"from": "b"}, [{"text": ["z"]}], FEATURES)
     assert len(names(folder)) == 2 and len(plan_names(folder)) == 1
+
+
+def test_the_cache_is_that_of_the_datasets_library_which_is_not_imported_for_it(tmp_path):
+    code = "import sys; from bert_multilabel.data import cache; found = cache._datasets_cache()\n"
+    code += "assert 'datasets' not in sys.modules\nimport datasets\n"
+    code += "assert str(found) == str(datasets.config.HF_DATASETS_CACHE), found"
+    unset = {name: value for name, value in os.environ.items() if name not in ("HF_DATASETS_CACHE", "HF_HOME")}
+    for change in ({}, {"HF_HOME": str(tmp_path)}, {"HF_DATASETS_CACHE": str(tmp_path)}):
+        subprocess.run([sys.executable, "-c", code], env={**unset, **change}, check=True)

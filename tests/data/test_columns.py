@@ -1,5 +1,4 @@
 import pytest
-from datasets import ClassLabel, Features, List
 
 from bert_multilabel.data.columns import COMMON_COLUMNS, LabelColumns, columns_in_split, describe_columns, find_columns
 from bert_multilabel.data.examples import load_examples
@@ -11,13 +10,13 @@ from bert_multilabel.errors import DataError
 CELLS, ONE_PER_LABEL, NAMES = LabelColumns.CELLS, LabelColumns.ONE_PER_LABEL, LabelColumns.NAMES
 
 
-def table(columns, features=None):
+def table(columns, known=None):
     rows = [dict(zip(columns, cells, strict=True)) for cells in zip(*columns.values(), strict=True)]
-    return Table("t", RowsReader(rows, features or Features()))
+    return Table("t", RowsReader(rows, known or {}))
 
 
-def find(columns, features=None, needed=True, **spec):
-    return find_columns(table(columns, features), DataSpec(**spec), needed)
+def find(columns, known=None, needed=True, **spec):
+    return find_columns(table(columns, known), DataSpec(**spec), needed)
 
 
 # What is known beforehand
@@ -288,10 +287,9 @@ def test_zeros_and_ones_mean_the_same_in_a_found_column_as_in_a_named_one(spec):
     [(["sad", "glad"], CELLS), (["yes", "no"], ONE_PER_LABEL), (["false", "true"], ONE_PER_LABEL), (["no"], CELLS)],
 )
 def test_ids_are_zeros_and_ones_only_with_names_for_no_and_yes(names, kind):
-    features = Features({"mood": ClassLabel(names=names)})
-    assert find({"text": ["x", "y"], "mood": [0, 0]}, features, label_column="mood").label_columns is kind
-    features = Features({"mood": List(ClassLabel(names=names))})
-    assert find({"text": ["x", "y"], "mood": [[0], [0]]}, features, label_column="mood").label_columns is CELLS
+    known = {"mood": names}
+    assert find({"text": ["x", "y"], "mood": [0, 0]}, known, label_column="mood").label_columns is kind
+    assert find({"text": ["x", "y"], "mood": [[0], [0]]}, known, label_column="mood").label_columns is CELLS
 
 
 # The columns of one split

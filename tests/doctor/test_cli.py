@@ -7,14 +7,14 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
-from datasets import Dataset
 
 from bert_multilabel.data.spec import DataSpec
 from bert_multilabel.doctor.cli import WIDTH, main, render
 from bert_multilabel.doctor.examine import SPLIT_OFF, examine
 from bert_multilabel.doctor.findings import Severity, Split
-from bert_multilabel.doctor.lengths import LengthProfiler
+from bert_multilabel.doctor.token_lengths import TokenProfiler
 from bert_multilabel.loading import from_backbone, read_tokenizer
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -366,11 +366,11 @@ def test_long_rows_that_are_read_in_windows_are_no_warning(save, backbone, tmp_p
 
 def test_lengths_are_those_of_the_encoded_rows(save, backbone):
     texts, pairs = ["good price", "the quality is good"], ["gift", ""]
-    rows = Split.of("train", "a", Dataset.from_dict({"row": [1, 2], "text": texts, "pair": pairs}))
+    rows = Split.of("train", "a", pa.table({"text": texts, "pair": pairs}))
     for strategy in ("cls", "label_tokens"):
         _, tokenizer = from_backbone(backbone, ["a", "b"], strategy)
         expected = [len(ids) for ids in tokenizer(texts, pairs)["input_ids"]]
-        assert LengthProfiler(read_tokenizer(backbone, ["a", "b"], strategy)).measure(rows).tolist() == expected
+        assert TokenProfiler(*read_tokenizer(backbone, ["a", "b"], strategy)).measure(rows).tolist() == expected
 
 
 def test_260_labels_fit_into_80_columns(save, tmp_path, monkeypatch):

@@ -4,17 +4,18 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
-from datasets import Features
 
 from bert_multilabel.data.spec import DataSpec
-from bert_multilabel.data.table import BATCH_SIZE, Batch, Reader, WithoutLines, is_kept, kept_names
+from bert_multilabel.data.table import BATCH_SIZE, Batch, KnownColumns, Reader, WithoutLines, is_kept, kept_names
 from bert_multilabel.errors import DataError
 
 from .sample import Sample, open_bytes
+
+if TYPE_CHECKING:
+    from pyarrow.parquet import FileMetaData
 
 PARQUET, ARROW_FILE, ARROW_STREAM = "parquet", "an Arrow file", "an Arrow stream"
 # Rows of text expand 10 times, or 50 times if many are equal. More is refused, unless it is small.
@@ -41,8 +42,8 @@ def read(sample: Sample, spec: DataSpec) -> Reader:
             _check_size(sample.path, file.metadata)
         schema = file.schema_arrow if form == PARQUET else file.schema
         kept_names(sample.path, schema.names, spec.named_columns)
-        features = _features(sample.path, schema)
-    return ColumnarReader(path=sample.path, said=form, named=spec.named_columns, features=features)
+        known = _known_columns(sample.path, schema)
+    return ColumnarReader(path=sample.path, said=form, named=spec.named_columns, known_columns=known)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,13 +54,13 @@ class ColumnarReader(WithoutLines):
         path: Of the file.
         said: Its form.
         named: The columns that the user names.
-        features: The types that the datasets library wrote down; none if something else wrote the file.
+        known_columns: What the datasets library wrote down; none if something else wrote the file.
     """
 
     path: str
     said: str
     named: frozenset[str]
-    features: Features
+    known_columns: KnownColumns
 
     def batches(self) -> Iterator[Batch]:
         """Begin a pass over the rows."""
@@ -91,10 +92,9 @@ def _values(kind: pa.DataType, column: pa.Array | pa.ChunkedArray) -> list[Any]:
 @contextmanager
 def _opened(path: str, form: str) -> Iterator[Any]:
     """Open a file of this form; all errors that it causes become a `DataError` that names it."""
-    open_as = {PARQUET: pq.ParquetFile, ARROW_FILE: pa.ipc.open_file, ARROW_STREAM: pa.ipc.open_stream}
     try:
         with open_bytes(path) as file:
-            yield open_as[form](file)
+            yield _open_as(form)(file)
     except DataError:
         raise
     # Names that are not UTF-8, times that Python cannot represent, and damaged sizes raise other errors than Arrow's.
@@ -102,7 +102,15 @@ def _opened(path: str, form: str) -> Iterator[Any]:
         raise DataError(f"{path} cannot be read as {form}: {str(error) or type(error).__name__}") from error
 
 
-def _check_size(path: str, metadata: pq.FileMetaData) -> None:
+def _open_as(form: str) -> Any:
+    if form == PARQUET:
+        from pyarrow.parquet import ParquetFile  # which other formats need not wait for
+
+        return ParquetFile
+    return {ARROW_FILE: pa.ipc.open_file, ARROW_STREAM: pa.ipc.open_stream}[form]
+
+
+def _check_size(path: str, metadata: "FileMetaData") -> None:
     """Refuse rows that would be far larger than their file, before any of them is read."""
     limit = max(_SMALL_GROUP, _MOST_TIMES_LARGER * Path(path).stat().st_size)
     size = max((metadata.row_group(group).total_byte_size for group in range(metadata.num_row_groups)), default=0)
@@ -113,16 +121,13 @@ def _check_size(path: str, metadata: pq.FileMetaData) -> None:
         )
 
 
-def _features(path: str, schema: pa.Schema) -> Features:
-    """Return the column types in a file of the datasets library; none if something else wrote it."""
+def _known_columns(path: str, schema: pa.Schema) -> KnownColumns:
+    """Return the columns of a file of the datasets library; none if something else wrote it."""
     if b"huggingface" not in (schema.metadata or {}):
-        return Features()
-    try:
-        return Features.from_arrow_schema(schema)
-    # The datasets library does not validate them.
-    except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
-        types = f"the column types for the datasets library in {path}"
-        raise DataError(f"{types} cannot be read ({error}): write the file again") from error
+        return {}
+    from bert_multilabel.data.class_labels import columns_in_schema  # the library takes longer than most files
+
+    return columns_in_schema(path, schema)
 
 
 def _record_batches(file: Any, form: str) -> Iterator[pa.RecordBatch]:

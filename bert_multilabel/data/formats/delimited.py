@@ -10,11 +10,9 @@ from itertools import islice, takewhile
 from operator import itemgetter
 from typing import Any
 
-from datasets import Features, Value
-
 from bert_multilabel.data.columns import is_common_name
 from bert_multilabel.data.spec import DataSpec
-from bert_multilabel.data.table import Batch, kept_names
+from bert_multilabel.data.table import Batch, KnownColumns, kept_names
 from bert_multilabel.data.values import shorten
 from bert_multilabel.errors import DataError
 
@@ -100,9 +98,9 @@ class DelimitedReader:
         return f"{self.dialect}" + ", index column left out" * (None in self.names)
 
     @property
-    def features(self) -> Features:
-        """All columns hold texts."""
-        return Features({name: Value("string") for name in self.names if name is not None})
+    def known_columns(self) -> KnownColumns:
+        """All columns, which hold texts."""
+        return dict.fromkeys(filter(None, self.names))
 
     def batches(self) -> Iterator[Batch]:
         """Begin a pass over the rows."""

@@ -5,17 +5,14 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from datasets import Features, List, Value
-
 from bert_multilabel.data.spec import DataSpec
-from bert_multilabel.data.table import Batch, rows_in_batches
+from bert_multilabel.data.table import Batch, KnownColumns, rows_in_batches
 from bert_multilabel.data.values import shorten
 
 from .sample import Sample, filled_lines, lines_of_rows
 
 PREFIX = "__label__"
 
-_TYPES = {"text": Value("string"), "labels": List(Value("string"))}
 _LABEL = re.compile(rf"(?<!\S){PREFIX}(\S*)\s*")
 
 
@@ -31,7 +28,7 @@ class FastTextReader:
     path: str
     encoding: str
     said: str = f"fastText: words that begin with {PREFIX} are the labels, the rest of a line is the text"
-    features: Features = field(default_factory=lambda: Features(_TYPES))
+    known_columns: KnownColumns = field(default_factory=lambda: {"text": None, "labels": None})
 
     def batches(self) -> Iterator[Batch]:
         """Begin a pass over the rows."""

@@ -5,10 +5,8 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
-from datasets import Features, List, Value
-
 from bert_multilabel.data.columns import is_common_name
-from bert_multilabel.data.table import Batch
+from bert_multilabel.data.table import Batch, KnownColumns
 
 from .delimited import DelimitedReader, Dialect
 from .sample import Sample
@@ -32,9 +30,9 @@ class LabelsReader:
     said: str
 
     @property
-    def features(self) -> Features:
-        """Texts, and a list of names."""
-        return Features({**self.table.features, "labels": List(Value("string"))})
+    def known_columns(self) -> KnownColumns:
+        """The columns of the table."""
+        return self.table.known_columns
 
     def batches(self) -> Iterator[Batch]:
         """Begin a pass over the rows."""

@@ -7,10 +7,8 @@ from dataclasses import dataclass, field
 from itertools import chain, islice
 from typing import Any
 
-from datasets import Features
-
 from bert_multilabel.data.spec import DataSpec
-from bert_multilabel.data.table import Batch, Reader, in_columns, rows_in_batches
+from bert_multilabel.data.table import Batch, KnownColumns, Reader, in_columns, rows_in_batches
 from bert_multilabel.data.values import few, shorten
 from bert_multilabel.errors import DataError
 
@@ -69,7 +67,7 @@ class LinesReader:
 
     path: str
     encoding: str
-    features: Features = field(default_factory=Features)
+    known_columns: KnownColumns = field(default_factory=dict)
     said: str = "JSON lines"
 
     def batches(self) -> Iterator[Batch]:
@@ -100,7 +98,7 @@ class DocumentReader:
     encoding: str
     rows_key: str | None
     said: str
-    features: Features = field(default_factory=Features)
+    known_columns: KnownColumns = field(default_factory=dict)
 
     def batches(self) -> Iterator[Batch]:
         """Begin a pass over the rows."""

@@ -7,10 +7,8 @@ from itertools import chain, islice
 from types import ModuleType
 from typing import Any
 
-from datasets import Features
-
 from bert_multilabel.data.spec import DataSpec
-from bert_multilabel.data.table import Batch, Reader, rows_in_batches
+from bert_multilabel.data.table import Batch, KnownColumns, Reader, rows_in_batches
 from bert_multilabel.data.values import BadValue, shorten
 from bert_multilabel.errors import DataError
 
@@ -44,7 +42,7 @@ class ExportReader:
     label_column: str = LABELS
     kept: tuple[str, ...] = ()
     said: str
-    features: Features = field(default_factory=Features)
+    known_columns: KnownColumns = field(default_factory=dict)
 
     def batches(self) -> Iterator[Batch]:
         """Begin a pass over the plain rows; those of several annotators have the same number."""

@@ -6,13 +6,11 @@ import lzma
 import zipfile
 import zlib
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import IO
-
-import fsspec
 
 from bert_multilabel.data.spec import DataSpec
 from bert_multilabel.errors import DataError
@@ -93,8 +91,7 @@ def open_bytes(path: str) -> Iterator[IO[bytes]]:
     """Open a file, decompressed; errors of the operating system become a `DataError` that names the file."""
     compression = _COMPRESSIONS.get(Path(path).suffix.lower())
     try:
-        is_zip = compression == "zip"
-        with _open_zip(path) if is_zip else fsspec.open(path, "rb", compression=compression) as file:
+        with _open_bytes(path, compression) as file:
             yield file
     except DataError:
         raise
@@ -106,6 +103,17 @@ def open_bytes(path: str) -> Iterator[IO[bytes]]:
         if "not supported" in str(error):  # by fsspec: no package reads it
             raise DataError(f"{path} cannot be decompressed: pip install zstandard, or decompress it") from error
         raise DataError(f"{path} cannot be decompressed: {error}") from error
+
+
+def _open_bytes(path: str, compression: str | None) -> AbstractContextManager[IO[bytes]]:
+    if compression is None:
+        return Path(path).open("rb")
+    if compression == "zip":
+        return _open_zip(path)
+    import fsspec  # as long as a fifth of all that reads a plain file
+
+    opened: AbstractContextManager[IO[bytes]] = fsspec.open(path, "rb", compression=compression)
+    return opened
 
 
 def _open_zip(path: str) -> IO[bytes]:

@@ -8,10 +8,8 @@ from itertools import islice, zip_longest
 from typing import Any
 from warnings import catch_warnings, simplefilter
 
-from datasets import Features, Value
-
 from bert_multilabel.data.spec import DataSpec
-from bert_multilabel.data.table import Batch, Reader, kept_names, rows_in_batches
+from bert_multilabel.data.table import Batch, KnownColumns, Reader, kept_names, rows_in_batches
 from bert_multilabel.data.values import few, shorten
 from bert_multilabel.errors import DataError
 from bert_multilabel.utils.extras import check_installed
@@ -71,9 +69,9 @@ class WorkbookReader:
         return f"the sheet {shorten(self.sheet)} of a workbook"
 
     @property
-    def features(self) -> Features:
-        """All columns hold texts."""
-        return Features({name: Value("string") for name in self.names if name is not None})
+    def known_columns(self) -> KnownColumns:
+        """All columns, which hold texts."""
+        return dict.fromkeys(filter(None, self.names))
 
     def batches(self) -> Iterator[Batch]:
         """Begin a pass over the rows."""

@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from bert_multilabel.data.formats import columnar
 from bert_multilabel.data.formats.sample import take_sample
 from bert_multilabel.data.spec import DataSpec
-from bert_multilabel.data.table import id_names
 from bert_multilabel.errors import DataError
 
 SPEC = DataSpec()
@@ -127,8 +126,8 @@ def test_column_types_of_the_datasets_library_are_kept(tmp_path):
         tmp_path / "a.parquet"
     )
     reader = open_file(tmp_path / "a.parquet")
-    assert id_names(reader.features, "many") == id_names(reader.features, "one") == ["quality", "price"]
-    assert id_names(reader.features, "text") is None
+    assert reader.known_columns["many"] == reader.known_columns["one"] == ["quality", "price"]
+    assert reader.known_columns["text"] is None
     assert rows_in(reader) == [{"text": "good", "many": [1], "one": 0}]
 
 

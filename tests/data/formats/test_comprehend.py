@@ -48,7 +48,7 @@ def test_labels_and_texts(write):
     assert reader.said == (
         "Amazon Comprehend: no header line; labels separated by '|', and text, csv separated by ','"
     )
-    assert list(reader.features) == ["labels", "text"]
+    assert list(reader.known_columns) == ["labels", "text"]
 
 
 def test_a_known_label_may_be_a_null_word(write):

@@ -4,7 +4,6 @@ import pickle
 from functools import partial
 
 import pytest
-from datasets import Value
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
@@ -77,7 +76,7 @@ def test_dialects(write, name, content, said):
     reader = reader_of(write(name, content))
     assert [{name: cell.strip() for name, cell in row.items()} for row in values(reader)] == TWO_VALUES
     assert reader.said == said
-    assert list(reader.features) == ["text", "labels"]
+    assert list(reader.known_columns) == ["text", "labels"]
 
 
 @pytest.mark.parametrize(
@@ -92,14 +91,14 @@ def test_dialects(write, name, content, said):
 def test_the_index_of_pandas_is_left_out(write, content):
     reader = reader_of(write("index.csv", content))
     assert values(reader) == TWO_VALUES
-    assert list(reader.features) == ["text", "labels"]
+    assert list(reader.known_columns) == ["text", "labels"]
     assert reader.said.endswith(", index column left out")
 
 
 def test_the_extension_decides_where_the_header_has_its_separator(write):
     content = "text;more,labels\na;b,c\nd;e;f,g\nh;i,j\n"
-    assert list(reader_of(write("a.csv", content)).features) == ["text;more", "labels"]
-    assert list(reader_of(write("a.tsv", content)).features) == ["text;more", "labels"]
+    assert list(reader_of(write("a.csv", content)).known_columns) == ["text;more", "labels"]
+    assert list(reader_of(write("a.tsv", content)).known_columns) == ["text;more", "labels"]
     assert reader_of(write("a.txt", content.replace("d;e;f,g", "d;e,f,g"))).said == "csv separated by ';'"
 
 
@@ -155,7 +154,7 @@ def test_cells_stay_text(write):
         {"id": "007", "text": "NA", "labels": "null"},
         {"id": "1e3", "text": "nan", "labels": "None"},
     ]
-    assert reader.features == {"id": Value("string"), "text": Value("string"), "labels": Value("string")}
+    assert list(reader.known_columns) == ["id", "text", "labels"]
 
 
 def test_a_field_may_be_longer_than_the_csv_module_likes(write):
@@ -266,7 +265,7 @@ def test_passes_are_alike_also_of_a_copy(write):
 def test_a_header_alone_has_no_rows(write):
     reader = reader_of(write("a.csv", "text,labels\n"))
     assert list(reader.batches()) == []
-    assert list(reader.features) == ["text", "labels"]
+    assert list(reader.known_columns) == ["text", "labels"]
 
 
 # Files without a header

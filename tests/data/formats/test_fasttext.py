@@ -41,7 +41,7 @@ def test_labels_are_words_before_or_behind_the_text(write):
         "labels": [["price", "too-dear!"], [], ["gift"], ["quality", "<b>"], ["price"]],
     }
     assert reader.said == "fastText: words that begin with __label__ are the labels, the rest of a line is the text"
-    assert list(reader.features) == ["text", "labels"]
+    assert list(reader.known_columns) == ["text", "labels"]
 
 
 def test_blanks_within_a_text_stay(write):

@@ -43,7 +43,7 @@ def test_ids_labels_and_texts(write):
     }
     assert recognized(path) == "each line holds an id, labels and a text, separated by tabs, and the labels repeat"
     assert reader.said == "LibMultiLabel: no header line; id, labels separated by blanks, and text"
-    assert list(reader.features) == ["id", "labels", "text"]
+    assert list(reader.known_columns) == ["id", "labels", "text"]
 
 
 def test_labels_and_texts(write):

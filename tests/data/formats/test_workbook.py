@@ -70,7 +70,7 @@ def test_all_cells_are_texts(save):
         {"text": "007", "price": "", "late": "True", "paid": "1e3", "at": ""},
     ]
     assert rows_in(pickle.loads(pickle.dumps(reader))) == rows_in(reader)
-    assert list(reader.features) == rows[0]
+    assert list(reader.known_columns) == rows[0]
 
 
 def test_rows_know_their_place_in_the_sheet(save):
