@@ -6,6 +6,7 @@ same is refused. The names are those of Transformers 5, `models/*/modeling_*.py`
 Shapes: L labels, H hidden size.
 """
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from os import PathLike
@@ -14,12 +15,11 @@ from typing import Any, cast
 import torch
 from transformers import AutoModel, AutoModelForSequenceClassification, PreTrainedConfig
 from transformers.activations import ACT2FN
-from transformers.utils import logging
 
 from bert_multilabel.errors import MultiLabelError
 from bert_multilabel.utils.safe_loading import load_weights
 
-logger = logging.get_logger(__name__)
+logger = logging.getLogger(__name__)
 
 _Path = str | PathLike[str]
 _Weights = dict[str, torch.Tensor]

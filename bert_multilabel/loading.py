@@ -1,5 +1,6 @@
 """Load a checkpoint of BERT or one of its relatives, or a model of this package, as a model and its tokenizer."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from os import PathLike
@@ -9,7 +10,6 @@ from typing import Any, cast
 import torch
 from huggingface_hub.errors import HFValidationError
 from transformers import AutoConfig, PreTrainedConfig
-from transformers.utils import logging
 
 from bert_multilabel.backbones import (
     Backbone,
@@ -29,7 +29,7 @@ from bert_multilabel.utils.safe_loading import check_is_no_pickle, check_paths, 
 
 from . import auto as auto  # registers our classes with AutoConfig
 
-logger = logging.get_logger(__name__)
+logger = logging.getLogger(__name__)
 
 _Path = str | PathLike[str]
 

@@ -6,7 +6,7 @@ from bert_multilabel.errors import MultiLabelError
 from bert_multilabel.model.decision import EXAMPLE_SCORES
 from bert_multilabel.utils.option_parser import document_fields, option
 
-from .thresholds import Goal
+from .goals import Goal
 
 THRESHOLDS = ("auto", "expected_score", "per_label", "global", "keep")
 CALIBRATIONS = ("keep", "global", "per_label")

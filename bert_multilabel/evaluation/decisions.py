@@ -28,7 +28,8 @@ from .arguments import DecisionArguments
 from .calibration import fit_temperature
 from .comparison import simplest_of_the_best
 from .expected_score import ExpectedScoreFit, sample_size
-from .thresholds import Goal, ThresholdFit
+from .goals import Goal
+from .thresholds import ThresholdFit
 
 FOLDS = 5
 # Fits nothing: scores what the model has stored.

@@ -3,7 +3,6 @@
 Legend: N examples, L labels, G thresholds of the grid, B labels of a block, E special entries of the (N, L) matrix.
 """
 
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -11,10 +10,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from bert_multilabel.errors import MultiLabelError
 from bert_multilabel.model.decision import EXAMPLE_SCORES
 
 from .calibration import VIRTUAL_POSITIVES
+from .goals import Goal
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -32,32 +31,6 @@ _BLOCK_ENTRIES = 4_000_000
 _ROUNDS = 3
 _CHUNK = 512  # examples whose scores at all thresholds are in memory together
 _CACHED_ENTRIES = 200_000  # entries at a time, to stay in the processor's cache
-
-SCORES = ("hamming_score", "micro_f1", "macro_f1", "samples_f1")
-BOUNDS = ("precision", "recall")
-
-
-@dataclass(frozen=True)
-class Goal:
-    """What thresholds are fitted for: the highest `score`, or all that keeps precision or recall at a `floor`."""
-
-    score: str
-    floor: float | None = None
-
-    @classmethod
-    def parse(cls, text: str) -> "Goal":
-        """Read one of `SCORES`, or a bound such as "precision=0.9" or "recall=0.8"; refuse other texts."""
-        name, is_bound, number = text.partition("=")
-        try:
-            floor = float(number) if is_bound else None
-        except ValueError:
-            floor = np.nan
-        if name in SCORES and floor is None:
-            return cls(name)
-        if name in BOUNDS and floor is not None and 0 < floor <= 1:
-            return cls(name, floor)
-        known = f"{', '.join(SCORES)}, or a bound such as precision=0.9 or recall=0.8 (above 0, at most 1)"
-        raise MultiLabelError(f"the goal of thresholds must be {known}, got {text!r}")
 
 
 def fit_thresholds(

@@ -11,7 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from bert_multilabel.backbones import FAMILIES
 from bert_multilabel.evaluation.bootstrap import CONFIDENCE, RESAMPLES, bootstrap_interval
 from bert_multilabel.evaluation.decisions import FOLDS, Tuned
-from bert_multilabel.evaluation.thresholds import Goal
+from bert_multilabel.evaluation.goals import Goal
 from bert_multilabel.metrics import per_label_scores, sample_hamming_scores
 from bert_multilabel.model.configuration_multilabel import MultiLabelConfig
 from bert_multilabel.model.hub_readme import usage

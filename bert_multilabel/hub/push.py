@@ -4,6 +4,7 @@ Trainer's own push would replace the model card, push checkpoints that do not lo
 and pickle the token into every checkpoint. So the arguments that ask for a push are hidden from it.
 """
 
+import logging
 import os
 import shlex
 import shutil
@@ -18,7 +19,6 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalToken
 from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]  # exported without saying so
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, HubStrategy, suppress_progress_bars
-from transformers.utils import logging
 
 from bert_multilabel.errors import PushError
 from bert_multilabel.model.hub_readme import make_readme
@@ -31,7 +31,7 @@ from bert_multilabel.output_dir.checkpoints import (
 )
 from bert_multilabel.utils.files import CHECKSUMS_FILE
 
-logger = logging.get_logger(__name__)
+logger = logging.getLogger(__name__)
 
 # Files of an output folder that are not pushed: checkpoints, local paths, and data that may be private.
 NOT_PUSHED = [f"{PREFIX_CHECKPOINT_DIR}-*", RUN_FILE, PREDICTIONS_FILE, *REPORT_FILES, "*.unfinished*"]

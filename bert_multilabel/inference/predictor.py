@@ -17,9 +17,10 @@ import torch
 from bert_multilabel.data.values import shorten, text_problem
 from bert_multilabel.errors import DataError, MultiLabelError
 from bert_multilabel.loading import load_trained
+from bert_multilabel.model.choices import PRECISIONS
 from bert_multilabel.model.output_format import prediction_records
 from bert_multilabel.model.pipeline_multilabel import CallArguments
-from bert_multilabel.model.scoring import PRECISIONS, MultiLabelScorer, store_in_bfloat16
+from bert_multilabel.model.scoring import MultiLabelScorer, store_in_bfloat16
 from bert_multilabel.model.windows import NoRoom
 from bert_multilabel.output_dir.checkpoints import trained_pair_column
 from bert_multilabel.utils.hashing import json_digest, model_digest, software_digest

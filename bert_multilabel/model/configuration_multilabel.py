@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from transformers import BertConfig
 from transformers.utils import logging
 
+from .choices import LABEL_ATTENTIONS, STRATEGIES
 from .decision import EXAMPLE_SCORES, RULES, Decider
 from .errors import MultiLabelError
 from .hub_readme import PushedInParts
@@ -30,9 +31,6 @@ logger = logging.get_logger(__name__)
 
 __version__ = "0.2.0"
 
-# The model class of each strategy.
-STRATEGIES = {"cls": "BertForMultiLabelCLS", "label_tokens": "BertForMultiLabelLabelTokens"}
-LABEL_ATTENTIONS = ("full", "isolated")
 TASK = "multilabel-classification"  # the name of our task for `pipeline(...)`
 
 

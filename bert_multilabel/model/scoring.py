@@ -12,12 +12,12 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
+from .choices import PRECISIONS
 from .configuration_multilabel import MultiLabelConfig
 from .errors import MultiLabelError
 from .tokenization_multilabel import MultiLabelTokenizer, check_tokenizer
 from .windows import Windows
 
-PRECISIONS = ("float32", "bfloat16")
 # How many texts are sorted by length together, which bounds memory; fewer where texts are not cut off.
 TEXTS_AT_A_TIME = 16_384
 LONG_TEXTS_AT_A_TIME = 1024

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 import torch
 from torch.nn.functional import logsigmoid
 
+from .choices import POOLINGS
 from .errors import MultiLabelError
 from .input_template import InputTemplate
 from .tokenization_multilabel import MultiLabelTokenizer
 
-POOLINGS = ("max", "mean")
 _Ids = Sequence[Sequence[int]]
 
 

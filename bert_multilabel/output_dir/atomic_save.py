@@ -10,11 +10,10 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from transformers.trainer import TRAINING_ARGS_NAME
-from transformers.trainer_utils import sort_checkpoints
-
 from bert_multilabel.errors import FileError
 from bert_multilabel.utils.files import explain_write_errors, fsync, write_checksums
+
+from .checkpoints import TRAINING_ARGS_FILE, list_checkpoints
 
 UNFINISHED = "saving.unfinished"
 # Moved last, in this order, and removed first, in reverse: nothing loads while one of them is missing.
@@ -86,7 +85,7 @@ def remove_model_files(output_dir: Path) -> None:
 def publish_checkpoint(checkpoint: Path) -> None:
     """Move a checkpoint to this path from the same name in `UNFINISHED`, with the checksums of its files."""
     unfinished = checkpoint.parent / UNFINISHED / checkpoint.name
-    write_checksums(unfinished, ignored=[TRAINING_ARGS_NAME])  # which nothing reads, and a push leaves out
+    write_checksums(unfinished, ignored=[TRAINING_ARGS_FILE])  # which nothing reads, and a push leaves out
     _fsync_all(unfinished)
     if checkpoint.exists():  # of a run that was resumed from an earlier checkpoint
         remove_checkpoint(checkpoint)
@@ -107,7 +106,7 @@ def rotate_checkpoints(output_dir: Path, limit: int | None, kept: Collection[str
     """Remove the oldest checkpoints above `limit`, as Trainer does, except those with the names in `kept`."""
     if limit is None or limit <= 0:
         return
-    checkpoints = [Path(path) for path in sort_checkpoints(str(output_dir))]
+    checkpoints = list_checkpoints(output_dir)
     old = [path for path in checkpoints if path.name not in kept]
     for path in old[: max(0, len(checkpoints) - limit)]:
         remove_checkpoint(path)

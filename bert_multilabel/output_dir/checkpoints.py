@@ -1,15 +1,17 @@
 """The files of a run in its output directory, and which of its checkpoints can be resumed from."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
-
-from transformers.trainer import TRAINER_STATE_NAME
-from transformers.trainer_utils import sort_checkpoints
 
 from bert_multilabel.errors import FileError, MultiLabelError
 from bert_multilabel.utils.files import CHECKSUMS_FILE, find_truncated_file, verify_checksums, write_json
 
+# As Trainer names them; importing it takes seconds.
+TRAINER_STATE_FILE = "trainer_state.json"
+TRAINING_ARGS_FILE = "training_args.bin"
+_CHECKPOINT = re.compile(r"checkpoint-(\d+)")
 RUN_FILE = "training_run.json"
 TUNED_ON = "tuned_on"  # entry of the run file: fingerprint of the examples that the thresholds were fitted to
 RESULTS_FILE = "all_results.json"
@@ -65,10 +67,16 @@ def read_results(output_dir: Path) -> dict[str, float]:
 
 def read_history(output_dir: Path) -> list[dict[str, float]]:
     """Return Trainer's log history of a run up to its newest checkpoint, empty without checkpoints."""
-    checkpoints = sort_checkpoints(str(output_dir))
-    if not checkpoints or not (state_file := Path(checkpoints[-1]) / TRAINER_STATE_NAME).is_file():
+    checkpoints = list_checkpoints(output_dir)
+    if not checkpoints or not (state_file := checkpoints[-1] / TRAINER_STATE_FILE).is_file():
         return []
     return list(read_record(state_file, "log_history")["log_history"])
+
+
+def list_checkpoints(output_dir: Path) -> list[Path]:
+    """Return the checkpoints in a directory, the oldest first; none if there is no such directory."""
+    steps = {path: _CHECKPOINT.fullmatch(path.name) for path in output_dir.glob("checkpoint-*") if path.is_dir()}
+    return sorted((path for path, step in steps.items() if step), key=lambda path: int(path.name.partition("-")[2]))
 
 
 def describe_damage(checkpoint: Path) -> str | None:
@@ -79,7 +87,7 @@ def describe_damage(checkpoint: Path) -> str | None:
     if not checkpoint.is_dir():
         return "no such directory"
     # A checkpoint of Trainer, which writes its state last.
-    missing = [name for name in (TRAINER_STATE_NAME, "model.safetensors") if not (checkpoint / name).is_file()]
+    missing = [name for name in (TRAINER_STATE_FILE, "model.safetensors") if not (checkpoint / name).is_file()]
     return f"missing {', '.join(missing)}" if missing else find_truncated_file(checkpoint)
 
 
@@ -96,7 +104,7 @@ def check_resumable(checkpoint: Path) -> None:
 
 def best_checkpoint(checkpoint: Path) -> Path | None:
     """Return the best checkpoint at the time when this one was saved, or None."""
-    path = read_record(checkpoint / TRAINER_STATE_NAME).get("best_model_checkpoint")
+    path = read_record(checkpoint / TRAINER_STATE_FILE).get("best_model_checkpoint")
     if path is None:
         return None
     best = checkpoint.with_name(Path(path).name)  # first, since the directory may have been moved

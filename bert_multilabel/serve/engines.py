@@ -11,8 +11,9 @@ import torch
 
 from bert_multilabel.errors import MultiLabelError
 from bert_multilabel.loading import load_trained
+from bert_multilabel.model.choices import PRECISIONS
 from bert_multilabel.model.configuration_multilabel import MultiLabelConfig
-from bert_multilabel.model.scoring import PRECISIONS, MultiLabelScorer, store_in_bfloat16
+from bert_multilabel.model.scoring import MultiLabelScorer, store_in_bfloat16
 from bert_multilabel.model.windows import Windows
 from bert_multilabel.utils.extras import check_installed
 

@@ -1,9 +1,9 @@
 """Chooses the rules between labels that the decisions of a run obey, and names the examples that break them."""
 
+import logging
 from typing import Any
 
 from datasets import Dataset
-from transformers.utils import logging
 
 from bert_multilabel.data.arguments import DataArguments
 from bert_multilabel.data.examples import LoadedData, label_batches
@@ -14,7 +14,7 @@ from bert_multilabel.model.configuration_multilabel import MultiLabelConfig
 
 from .arguments import RunArguments
 
-logger = logging.get_logger(__name__)
+logger = logging.getLogger(__name__)
 
 
 def choose_rules(arguments: RunArguments, stored: dict[str, Any] | None) -> ChosenRules | None:

@@ -1,6 +1,7 @@
 """Prepares a run, and refuses wrong input before anything is trained or written into the output folder."""
 
 import copy
+import logging
 import os
 from collections.abc import Container
 from dataclasses import asdict, dataclass, replace
@@ -12,7 +13,6 @@ import torch
 from datasets import Dataset
 from transformers import EarlyStoppingCallback, PreTrainedConfig, SchedulerType, TrainerCallback, set_seed
 from transformers.training_args import OptimizerNames
-from transformers.utils import logging
 
 from bert_multilabel.backbones import check_backbone, check_head, head_label_names
 from bert_multilabel.data.arguments import DataArguments
@@ -25,7 +25,7 @@ from bert_multilabel.data.tokenizing import Collator, cut_rows, encode_rows, lon
 from bert_multilabel.errors import DataError, MultiLabelError
 from bert_multilabel.evaluation.arguments import DecisionArguments
 from bert_multilabel.evaluation.decisions import AS_STORED, Decisions, TunedMetrics
-from bert_multilabel.evaluation.thresholds import Goal
+from bert_multilabel.evaluation.goals import Goal
 from bert_multilabel.hub.push import HubPush
 from bert_multilabel.loading import from_backbone, read_config
 from bert_multilabel.metrics import score_decisions
@@ -38,17 +38,18 @@ from bert_multilabel.output_dir.checkpoints import read_results, trained_pair_co
 from bert_multilabel.utils.distributed import on_main, raise_on_all_ranks
 from bert_multilabel.utils.files import explain_write_errors
 
-from .arguments import ModelArguments, MultiLabelTrainingArguments, RunArguments
+from .arguments import MultiLabelTrainingArguments, RunArguments
 from .label_rules import choose_rules, settle_rules, warn_of_broken_rows
 from .lora import add_adapters
 from .losses import normalized_weights
+from .options.model import ModelArguments
 from .resume_callback import ResumeCallback
 from .resume_plan import ResumePlan, deciding_arguments, plan_run
 from .soft_targets import Teaching
 from .teachers import ROW
 from .trainer import MultiLabelTrainer
 
-logger = logging.get_logger(__name__)
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,12 +1,12 @@
 """Applies the options of a resumed run where Trainer would keep those of the checkpoint."""
 
+import logging
 from typing import Any
 
 from torch.optim.lr_scheduler import LambdaLR
 from transformers import SchedulerType, TrainerCallback, TrainerState, TrainingArguments
-from transformers.utils import logging
 
-logger = logging.get_logger(__name__)
+logger = logging.getLogger(__name__)
 
 
 class ResumeCallback(TrainerCallback):

@@ -5,13 +5,10 @@ nothing, and `ResumePlan.apply` prepares the folder.
 """
 
 import json
+import logging
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
-
-from transformers.trainer import TRAINER_STATE_NAME
-from transformers.trainer_utils import sort_checkpoints
-from transformers.utils import logging
 
 from bert_multilabel.data.sources import content_digest
 from bert_multilabel.errors import FileError, MultiLabelError
@@ -22,10 +19,12 @@ from bert_multilabel.output_dir.checkpoints import (
     RESULTS_FILE,
     RUN_FILE,
     SEARCH_FILE,
+    TRAINER_STATE_FILE,
     best_checkpoint,
     check_resumable,
     describe_damage,
     describe_damage_of_best,
+    list_checkpoints,
     read_record,
     read_run,
 )
@@ -34,7 +33,7 @@ from bert_multilabel.utils.files import explain_write_errors, write_json
 from .arguments import RunArguments
 from .teachers import teacher_digest
 
-logger = logging.get_logger(__name__)
+logger = logging.getLogger(__name__)
 
 # How long to train: may change when a run is resumed.
 LENGTH = ("num_train_epochs", "max_steps")
@@ -213,13 +212,12 @@ def plan_run(
         is_same_run=is_same_run,
         checkpoint=checkpoint,
         damaged=damaged,
-        steps_before=None if checkpoint is None else read_record(checkpoint / TRAINER_STATE_NAME).get("max_steps"),
+        steps_before=None if checkpoint is None else read_record(checkpoint / TRAINER_STATE_FILE).get("max_steps"),
     )
 
 
 def _newest_first(output_dir: Path) -> list[Path]:
-    paths = sort_checkpoints(str(output_dir)) if output_dir.is_dir() else []
-    return [Path(path) for path in reversed(paths)]
+    return list_checkpoints(output_dir)[::-1]
 
 
 def _is_same_run(output_dir: Path, run: dict[str, Any], arguments: dict[str, Any], can_be_lost: bool) -> bool:
@@ -292,7 +290,7 @@ def _check_length(checkpoint: Path, run: dict[str, Any], arguments: dict[str, An
     """Refuse a new length that the run has passed, and a longer one if early stopping has ended the run."""
     if not _changes_length(run, arguments):
         return
-    state = read_record(checkpoint / TRAINER_STATE_NAME, "global_step", "epoch")
+    state = read_record(checkpoint / TRAINER_STATE_FILE, "global_step", "epoch")
     name, counter = ("max_steps", "global_step") if arguments["max_steps"] > 0 else ("num_train_epochs", "epoch")
     asked, done = arguments[name], state[counter]
     if run["finished"]:

@@ -1,11 +1,10 @@
 """Executes a run: train, evaluate, save, report, predict."""
 
+import logging
 import shlex
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
-
-from transformers.utils import logging
 
 from bert_multilabel.evaluation.decisions import Tuned, fingerprint
 from bert_multilabel.hub.model_card import write_model_card
@@ -37,7 +36,7 @@ from .run_facts import gather_facts, validation_source
 from .search import search
 from .trainer import MultiLabelTrainer
 
-logger = logging.get_logger(__name__)
+logger = logging.getLogger(__name__)
 
 
 def run(arguments: RunArguments) -> dict[str, float]:

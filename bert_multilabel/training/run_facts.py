@@ -18,7 +18,8 @@ from bert_multilabel.data.label_frequencies import LabelFrequencies
 from bert_multilabel.hub.run_facts import RunFacts
 from bert_multilabel.model.configuration_multilabel import __version__
 
-from .arguments import ModelArguments, MultiLabelTrainingArguments
+from .arguments import MultiLabelTrainingArguments
+from .options.model import ModelArguments
 from .prepare import Prepared
 from .trainer import MultiLabelTrainer
 

@@ -5,6 +5,7 @@ stay in the study, and one that a full disk stopped would look as if the model h
 """
 
 import copy
+import logging
 import math
 from collections.abc import Callable
 from contextlib import suppress
@@ -13,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from transformers.trainer_utils import SaveStrategy
-from transformers.utils import logging
 
 from bert_multilabel.errors import DivergedError, MultiLabelError
 from bert_multilabel.model.modeling_multilabel import MultiLabelPreTrainedModel
@@ -27,7 +27,7 @@ from .trainer import MultiLabelTrainer
 if TYPE_CHECKING:
     from optuna.trial import BaseTrial, FrozenTrial
 
-logger = logging.get_logger(__name__)
+logger = logging.getLogger(__name__)
 
 # The factor by which a value may rise or fall. The effects depend on ratios, hence a log scale.
 _FACTORS = {

@@ -1,22 +1,32 @@
-"""The parser of all commands: options from dataclasses, each shown once and grouped by subject in `--help`."""
+"""The parser of all commands: options from dataclasses, each shown once and grouped by subject in `--help`.
+
+It reads dataclasses as `HfArgumentParser` does, and needs nothing of Transformers, whose import takes longer than many
+a command.
+"""
 
 import argparse
 import inspect
 import sys
 import textwrap
-from collections.abc import Iterable, Mapping
-from dataclasses import field, fields
-from functools import cached_property
-from typing import Any, TypeVar
-
-from transformers import HfArgumentParser
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import MISSING, Field, field, fields
+from enum import Enum
+from functools import cached_property, partial
+from types import NoneType, UnionType
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from bert_multilabel.errors import TRACEBACK
 
 _Class = TypeVar("_Class", bound=type)
+_TRUTH = {
+    **dict.fromkeys(("yes", "true", "t", "y", "1"), True),
+    **dict.fromkeys(("no", "false", "f", "n", "0"), False),
+}
+_NAMED_COLUMN = 30  # where the help texts begin
+_METAVARS: dict[Any, str] = {int: "N", float: "X", str: "TEXT"}
 
 
-class OptionParser(HfArgumentParser):
+class OptionParser(argparse.ArgumentParser):
     """A parser for dataclasses whose `--help` groups options by subject.
 
     Options may be written with hyphens instead of underscores, but not abbreviated.
@@ -32,24 +42,41 @@ class OptionParser(HfArgumentParser):
         self, groups: Any, epilog: str = "", subjects: Mapping[str, Iterable[str]] | None = None, **options: Any
     ) -> None:
         self._subjects = subjects or {}
+        self._classes: Sequence[Any] = groups if isinstance(groups, Sequence) else [groups]
         switch = f"Set {TRACEBACK}=1 in the environment to see where in the code an error message comes from."
         options["epilog"] = textwrap.fill(f"{epilog} {switch}".strip(), 80)
-        options["formatter_class"] = argparse.RawDescriptionHelpFormatter
-        super().__init__(groups, allow_abbrev=False, **options)
+        formatter: Any = partial(argparse.RawDescriptionHelpFormatter, max_help_position=_NAMED_COLUMN)
+        super().__init__(formatter_class=formatter, allow_abbrev=False, **options)
+        for group in self._classes:
+            types = get_type_hints(group)
+            for one in fields(group):
+                if one.init:
+                    self._add_option(one, types[one.name])
 
     @cached_property
     def _group_of(self) -> dict[str, Any]:
         groups = {subject: self.add_argument_group(subject) for subject in self._subjects}
         return {name: groups[subject] for subject, names in self._subjects.items() for name in names}
 
+    def _add_option(self, one: "Field[Any]", kind: Any) -> None:
+        settings = {name: value for name, value in one.metadata.items() if name != "aliases"}
+        settings |= _default(one) | _reading(kind, one.default)
+        if not settings.get("choices"):
+            settings.setdefault("metavar", _METAVARS.get(settings["type"]))
+        self.add_argument(f"--{one.name}", **settings)
+        if one.default is True:
+            self.add_argument(
+                f"--no_{one.name}", action="store_false", dest=one.name, default=True, help=argparse.SUPPRESS
+            )
+
     def add_argument(self, *names: str, **settings: Any) -> argparse.Action:
-        """Add an argument to its subject, with underscores, and with its default in the help text."""
-        names = tuple(name for name in names if "-" not in name.lstrip("-"))
+        """Add an argument to its subject, with its default in the help text."""
         text, default = str(settings.get("help")), settings.get("default")
-        if settings.get("action") == "store_false":
-            settings["help"] = argparse.SUPPRESS  # `--no_x` means `--x false`
-        elif "default" not in text.lower() and default not in (None, False, "", argparse.SUPPRESS):
-            settings["help"] = f"{text} Default: {str(default).replace('%', '%%')}."
+        if "default" not in text.lower() and default not in (None, False, "", argparse.SUPPRESS):
+            shown = default.value if isinstance(default, Enum) else default
+            settings["help"] = f"{text} Default: {str(shown).replace('%', '%%')}."
+        if text == argparse.SUPPRESS:
+            settings["help"] = text
         group = self._group_of.get(names[0].lstrip("-"))
         return super().add_argument(*names, **settings) if group is None else group.add_argument(*names, **settings)
 
@@ -57,6 +84,15 @@ class OptionParser(HfArgumentParser):
         """Parse a command line whose options may be written with hyphens."""
         words = sys.argv[1:] if args is None else args
         return super().parse_known_args([_with_underscores(word) for word in words], namespace)
+
+    def parse_known(self, arguments: list[str] | None) -> tuple[tuple[Any, ...], list[str]]:
+        """Read a command line as `parse` does, and return the words that are no options as well."""
+        namespace, unknown = self.parse_known_args(arguments)
+        others = vars(namespace)
+        parsed: list[Any] = []
+        for group in self._classes:
+            parsed.append(group(**{one.name: others.pop(one.name) for one in fields(group) if one.init}))
+        return (*parsed, *([argparse.Namespace(**others)] if others else [])), unknown
 
     def parse(self, arguments: list[str] | None) -> tuple[Any, ...]:
         """Read a command line without the program's name; None reads that of the process.
@@ -67,12 +103,53 @@ class OptionParser(HfArgumentParser):
         Raises:
             SystemExit: With code 2 if an argument is unknown or wrong, with 0 for `--help`.
         """
-        *parsed, unknown = self.parse_args_into_dataclasses(
-            arguments, return_remaining_strings=True, look_for_args_file=False
-        )
+        parsed, unknown = self.parse_known(arguments)
         if unknown:
             self.error(unknown_arguments(unknown))
-        return tuple(parsed)
+        return parsed
+
+
+def _default(one: "Field[Any]") -> dict[str, Any]:
+    if one.default is not MISSING:
+        return {"default": one.default}
+    return {"default": one.default_factory()} if one.default_factory is not MISSING else {"required": True}
+
+
+def _reading(kind: Any, default: Any) -> dict[str, Any]:
+    """Return how argparse reads a value of this type."""
+    kind = _one_type(kind)
+    if kind is bool and default is None:
+        return {"type": _truth, "metavar": "BOOL"}
+    if kind is bool:
+        given = False if default is MISSING else default
+        return {"type": _truth, "metavar": "BOOL", "nargs": "?", "const": True, "default": given}
+    if get_origin(kind) is list:
+        (item,) = get_args(kind)
+        # A text that stands for a list, as of Trainer's --debug, would be read as one item.
+        return {"type": item, "nargs": "+", **({"default": None} if isinstance(default, str) else {})}
+    if isinstance(kind, type) and issubclass(kind, Enum):
+        return {"type": str, "choices": [member.value for member in kind]}
+    return {"type": kind}
+
+
+def _one_type(kind: Any) -> Any:
+    """Return the type that the command line gives to an option that may have several, or be None."""
+    if get_origin(kind) not in (Union, UnionType):
+        return kind
+    members = [member for member in get_args(kind) if member is not NoneType]
+    if len(members) == 1:
+        return members[0]
+    if bool in members:
+        return bool
+    # What may be a text or None is read as a text; what must be something is read as that.
+    others = [member for member in members if member is not str]
+    return str if NoneType in get_args(kind) and str in members else others[0]
+
+
+def _truth(word: str) -> bool:
+    if (value := _TRUTH.get(word.lower())) is None:
+        raise argparse.ArgumentTypeError(f"expected true or false, got {word!r}")
+    return value
 
 
 def unknown_arguments(words: list[str]) -> str:

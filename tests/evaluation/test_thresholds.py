@@ -7,7 +7,8 @@ from scipy.special import expit
 
 from bert_multilabel import MultiLabelConfig, hamming_score
 from bert_multilabel.evaluation import thresholds
-from bert_multilabel.evaluation.thresholds import _GRID, SCORES, Goal, _Entries, _peaks, _Predicted, fit_thresholds
+from bert_multilabel.evaluation.goals import SCORES, Goal
+from bert_multilabel.evaluation.thresholds import _GRID, _Entries, _peaks, _Predicted, fit_thresholds
 from bert_multilabel.metrics import multilabel_scores
 
 

@@ -2,8 +2,9 @@ import pytest
 import torch
 
 from bert_multilabel import from_backbone
+from bert_multilabel.model.choices import POOLINGS
 from bert_multilabel.model.scoring import MultiLabelScorer, scoring_tokenizer
-from bert_multilabel.model.windows import POOLINGS, Windows
+from bert_multilabel.model.windows import Windows
 from tests.conftest import LABELS
 
 WORDS = "the price is good quality wants to buy a gift too expensive value not".split()

@@ -1,9 +1,16 @@
 import json
 
 import pytest
+from transformers.trainer import TRAINER_STATE_NAME, TRAINING_ARGS_NAME
+from transformers.trainer_utils import sort_checkpoints
 
 from bert_multilabel import MultiLabelConfig
-from bert_multilabel.output_dir.checkpoints import trained_pair_column
+from bert_multilabel.output_dir.checkpoints import (
+    TRAINER_STATE_FILE,
+    TRAINING_ARGS_FILE,
+    list_checkpoints,
+    trained_pair_column,
+)
 
 
 @pytest.mark.parametrize(
@@ -28,3 +35,13 @@ def test_the_configuration_says_whether_there_were_pairs_and_the_run_which_colum
         (tmp_path / "training_run.json").write_text(json.dumps(run))
     assert trained_pair_column(tmp_path) == expected
     assert trained_pair_column(tmp_path / "nowhere") is None
+
+
+def test_checkpoints_are_those_of_trainer(tmp_path):
+    for name in ("checkpoint-9", "checkpoint-10", "checkpoint-100", "checkpoint-x", "other-3"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "checkpoint-5").write_text("a file")
+    assert [path.name for path in list_checkpoints(tmp_path)] == ["checkpoint-9", "checkpoint-10", "checkpoint-100"]
+    assert list(map(str, list_checkpoints(tmp_path))) == sort_checkpoints(str(tmp_path))
+    assert list_checkpoints(tmp_path / "nowhere") == []
+    assert (TRAINER_STATE_FILE, TRAINING_ARGS_FILE) == (TRAINER_STATE_NAME, TRAINING_ARGS_NAME)

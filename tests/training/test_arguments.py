@@ -7,7 +7,10 @@ from bert_multilabel.data.arguments import DataArguments
 from bert_multilabel.errors import MultiLabelError
 from bert_multilabel.evaluation.arguments import DecisionArguments
 from bert_multilabel.model.windows import Windows
-from bert_multilabel.training.arguments import ModelArguments, MultiLabelTrainingArguments, parse_arguments
+from bert_multilabel.training import losses
+from bert_multilabel.training.arguments import MultiLabelTrainingArguments, parse_arguments
+from bert_multilabel.training.options.model import ModelArguments
+from bert_multilabel.training.options.training import LOSSES
 
 TRAIN = ["--model_name_or_path", "bert", "--train_file", "a.csv", "--output_dir", "out", "--do_train"]
 SEARCH = ["--hyperparameter_search"]
@@ -193,7 +196,7 @@ def test_bad_arguments_are_refused(arguments, phrase):
     [
         ([*TRAIN, "--strategy", "both"], "invalid choice: 'both'"),
         ([*TRAIN, "--loss", "mse"], "invalid choice: 'mse'"),
-        ([*TRAIN, "--bf16", "maybe"], "Truthy value expected: got maybe"),
+        ([*TRAIN, "--bf16", "maybe"], "expected true or false, got 'maybe'"),
         ([*TRAIN, "--learning_rate", "fast"], "invalid float value: 'fast'"),
         (["--output_dir", "out"], "required: --model_name_or_path"),
     ],
@@ -286,3 +289,7 @@ def test_help_explains_the_fields_of_the_arguments(group):
 def test_values_that_trainer_would_fail_with_are_refused(words, phrase):
     with pytest.raises(MultiLabelError, match=phrase):
         parse_arguments([*TRAIN, *words])
+
+
+def test_the_losses_to_choose_from_are_those_that_there_are():
+    assert set(LOSSES) == losses.LOSSES.keys()

@@ -15,8 +15,9 @@ from bert_multilabel.errors import MultiLabelError
 from bert_multilabel.hub.model_card import plain
 from bert_multilabel.loading import load_trained
 from bert_multilabel.model import configuration_multilabel
+from bert_multilabel.model.choices import POOLINGS
 from bert_multilabel.model.scoring import MultiLabelScorer
-from bert_multilabel.model.windows import POOLINGS, Windows
+from bert_multilabel.model.windows import Windows
 from bert_multilabel.output_dir.checkpoints import read_run
 from bert_multilabel.training.arguments import parse_arguments
 from bert_multilabel.training.prepare import prepare_run

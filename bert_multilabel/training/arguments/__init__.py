@@ -1,6 +1,5 @@
-"""The options of training: the only list of them, with their defaults and checks."""
+"""Reads the options of training, and checks them together with those of Trainer."""
 
-from .model import ModelArguments as ModelArguments
 from .parser import RunArguments as RunArguments
 from .parser import parse_arguments as parse_arguments
 from .training import MultiLabelTrainingArguments as MultiLabelTrainingArguments

@@ -2,28 +2,18 @@
 
 import json
 import sys
-from dataclasses import fields
 from pathlib import Path
 from typing import NamedTuple
-
-from transformers import TrainingArguments
 
 from bert_multilabel.data.arguments import DataArguments
 from bert_multilabel.errors import MultiLabelError
 from bert_multilabel.evaluation.arguments import DecisionArguments
+from bert_multilabel.training.options.model import ModelArguments
+from bert_multilabel.training.options.parser import make_parser
 from bert_multilabel.utils.files import explain_read_errors
-from bert_multilabel.utils.option_parser import OptionParser, unknown_arguments
+from bert_multilabel.utils.option_parser import unknown_arguments
 
-from .model import ModelArguments
 from .training import MultiLabelTrainingArguments
-
-# The options of these subjects come from several groups.
-_RUN = "do_train do_eval do_predict output_dir overwrite_output_dir resume_from_checkpoint seed report"
-_PREDICTION = "top_scores predict_precision stride pooling"
-_SHARING = (
-    "push_to_hub hub_model_id hub_private_repo hub_strategy hub_token hub_revision hub_always_push "
-    "card_language card_license card_examples"
-)
 
 
 class RunArguments(NamedTuple):
@@ -49,37 +39,13 @@ def parse_arguments(arguments: list[str] | None = None, usage: str | None = None
     arguments = sys.argv[1:] if arguments is None else arguments
     if len(arguments) == 1 and arguments[0].endswith(".json"):
         arguments = _read_json_arguments(Path(arguments[0]))
-    parser = OptionParser(
-        (ModelArguments, DataArguments, MultiLabelTrainingArguments, DecisionArguments),
-        prog="run_multilabel.py" if usage is None else "bert-multilabel",
-        usage=usage or "run_multilabel.py --model_name_or_path MODEL --output_dir DIR [options]",
-        description="Fine-tune, evaluate and apply a multi-label BERT. One JSON file of options may replace them all.",
-        subjects=_subjects(),
-    )
-    *parsed, unknown = parser.parse_args_into_dataclasses(
-        arguments, return_remaining_strings=True, look_for_args_file=False
-    )
+    parser = make_parser(MultiLabelTrainingArguments, usage)
+    if "--help_all" in arguments or "--help-all" in arguments:
+        parser.parse(["--help"])
+    parsed, unknown = parser.parse_known(arguments)
     if unknown:
         raise MultiLabelError(unknown_arguments(unknown))
     return RunArguments(*parsed)
-
-
-def _subjects() -> dict[str, list[str]]:
-    """Return the names of the options by subject, in the order of `--help`."""
-    elsewhere = {*f"{_RUN} {_PREDICTION} {_SHARING}".split()}
-    own = MultiLabelTrainingArguments.__annotations__.keys()
-    return {
-        "what to do": _RUN.split(),
-        "model": [field.name for field in fields(ModelArguments)],
-        "data": [field.name for field in fields(DataArguments) if field.name not in elsewhere],
-        "decisions": [field.name for field in fields(DecisionArguments)],
-        "training": [name for name in own if name not in elsewhere],
-        "prediction": _PREDICTION.split(),
-        "sharing": _SHARING.split(),
-        "TrainingArguments of Transformers": [
-            field.name for field in fields(TrainingArguments) if field.name not in elsewhere | own
-        ],
-    }
 
 
 def _read_json_arguments(path: Path) -> list[str]:

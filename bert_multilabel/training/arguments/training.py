@@ -2,7 +2,6 @@
 
 import math
 import re
-from argparse import SUPPRESS
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -11,17 +10,14 @@ import torch
 from transformers import TrainingArguments
 from transformers.integrations.integration_utils import get_available_reporting_integrations
 from transformers.trainer_pt_utils import AcceleratorConfig
-from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 
-from bert_multilabel.data.streaming import SHUFFLE_BUFFER
 from bert_multilabel.errors import MultiLabelError
-from bert_multilabel.model.scoring import PRECISIONS
-from bert_multilabel.model.windows import POOLINGS, Windows
-from bert_multilabel.training.losses import LOSSES
+from bert_multilabel.model.windows import Windows
+from bert_multilabel.training.options.training import LOSSES, TrainingOptions
 from bert_multilabel.utils.checks import check_at_least_one
 from bert_multilabel.utils.distributed import check_launch
 from bert_multilabel.utils.extras import check_installed
-from bert_multilabel.utils.option_parser import document_fields, option
+from bert_multilabel.utils.option_parser import document_fields
 
 # The form of languages (ISO 639) and licenses on the Hub, which checks whether they exist.
 _LANGUAGE = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]+)*|multilingual")
@@ -33,103 +29,12 @@ _LOSS_OPTIONS = {"focal_gamma": ("focal", 0.0, 2.0), "max_pos_weight": ("weighte
 
 @document_fields
 @dataclass(kw_only=True)
-class MultiLabelTrainingArguments(TrainingArguments):
+class MultiLabelTrainingArguments(TrainingOptions, TrainingArguments):  # type: ignore[misc]  # see load_best_model_at_end
     """`TrainingArguments` with the options and defaults of multi-label training.
 
     Raises:
         MultiLabelError: If a value is refused, or two options contradict each other.
     """
-
-    per_device_train_batch_size: int = option("Examples per device and training step.", 32)
-    per_device_eval_batch_size: int = option("Examples per device and evaluation step.", 64)
-    learning_rate: float = option("Peak learning rate of the encoder.", 1e-4)
-    head_learning_rate: float | None = option("Learning rate of the head. Default: 20 times --learning_rate.")
-    loss: str = option(
-        "What training minimizes: binary cross entropy, alone or with rare labels weighted up; focal or asymmetric "
-        "loss, which put less weight on easy examples; zlpr, which ranks. Evaluation reports bce.",
-        "bce",
-        choices=LOSSES,
-    )
-    focal_gamma: float | None = option("How much less --loss focal weights easy examples, from 0. Default: 2.")
-    max_pos_weight: float | None = option(
-        "--loss weighted_bce weights the positives of a label by its negatives per positive, at most by this number, "
-        "and at least by its inverse. Default: 10."
-    )
-    weight_averaging: float = option(
-        "Decay, such as 0.999, of a moving average of the weights over the steps, which is evaluated and saved where "
-        "it scores better than the weights. 0: no average.",
-        0.0,
-    )
-    label_weights: str | None = option(
-        "Weights of labels in the loss, numbers from 0 up, 1 for those that are missing: a JSON object from name to "
-        "weight, or a csv, tsv or jsonl with the columns label and weight. Default: all weigh the same."
-    )
-    label_correlation: float = option("Weight, below 1, of the loss that compares positive with other labels.", 0.0)
-    teacher: list[str] | None = option(
-        "Folders of trained models with the same labels, and files of scores for the training rows in the form of "
-        "predictions.jsonl: their probabilities become part of the labels to train on."
-    )
-    teacher_weight: float | None = option(
-        "Share of the teachers in the labels to train on, from 0 to 1; what is not annotated they decide alone. "
-        "Default: 0.5."
-    )
-    weight_decay: float = option("Weight decay of matrices.", 0.01)
-    warmup_steps: float = option("Warm-up in steps, or below 1 as a share of all training steps.", 0.1)
-    eval_strategy: IntervalStrategy | str = option("When to evaluate during training; only with --do_eval.", "epoch")
-    save_strategy: SaveStrategy | str = option("When to save a checkpoint.", "epoch")
-    # With one checkpoint there would be none to resume from if it is damaged.
-    save_total_limit: int | None = option("Checkpoints to keep; the newest and the best always stay.", 2)
-    restore_callback_states_from_checkpoint: bool = option(
-        "In a resumed run, keep the count of --early_stopping_patience.", True
-    )
-    load_best_model_at_end: bool | None = option(  # type: ignore[assignment]  # None until __post_init__ decides
-        "End with the best checkpoint. Default: where evaluations and checkpoints coincide."
-    )
-    metric_for_best_model: str | None = option(
-        "Metric of the best checkpoint. Default: what thresholds are fitted for, if that is a score.", "hamming_score"
-    )
-    train_sampling_strategy: str = option(
-        "Order of the training examples.", "group_by_length", choices=("group_by_length", "random", "sequential")
-    )
-    streaming: bool = option(
-        "Read and tokenize the training examples again in each epoch instead of storing them on disk; each is drawn "
-        f"from the next {SHUFFLE_BUFFER:,}. All are checked before training.",
-        False,
-    )
-    # A flag, where Trainer's own takes true, false or none.
-    hub_private_repo: bool = option(
-        "Make the repository private. Default: public, or what the organization has for its own.", False
-    )
-    predict_precision: str | None = option(
-        "Precision of the encoder in --do_predict, and of the models of --teacher. Default: bfloat16 with --bf16, "
-        "else float32.",
-        choices=PRECISIONS,
-    )
-    stride: int | None = option(
-        "Read long texts in windows that share this many tokens: all of them in evaluation and prediction, one per "
-        "epoch in training. Default: texts are truncated."
-    )
-    pooling: str | None = option(
-        "With --stride: the probability of a label, before calibration, is the max or mean over windows. Default: "
-        "max.",
-        choices=POOLINGS,
-    )
-    early_stopping_patience: int | None = option("Stop after this many evaluations without a better one.")
-    hyperparameter_search: int | None = option(
-        "Try this many sets of learning rates, warm-up, weight decay, batch size and epochs around those of the "
-        "options, and train with the best by --metric_for_best_model. Default: no search."
-    )
-    card_language: list[str] | None = option("Languages of the texts for the model card: en, de. Default: none.")
-    card_license: str | None = option("License for the model card, as on the Hub: apache-2.0. Default: none.")
-    card_examples: int = option(
-        "Validation texts to show in the model card, which is as public as the model. Default: 0.", 0
-    )
-    report: bool = option(
-        "Write report.html and report.json after --do_eval; both contain texts of the validation data.", False
-    )
-    overwrite_output_dir: bool = option("Replace the run that the output folder holds, and its checkpoints.", False)
-    # Trainer's own, which has nothing to do with the names of labels.
-    label_names: list[str] | None = option(SUPPRESS)
 
     def __post_init__(self) -> None:
         self._check_tasks()

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from bert_multilabel.model.configuration_multilabel import LABEL_ATTENTIONS, STRATEGIES
+from bert_multilabel.model.choices import LABEL_ATTENTIONS, STRATEGIES
 from bert_multilabel.utils.checks import check_at_least_one
 from bert_multilabel.utils.extras import check_installed
 from bert_multilabel.utils.option_parser import document_fields, option

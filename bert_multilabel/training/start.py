@@ -1,0 +1,48 @@
+"""Starts a run from a command line: what it shows, and how it ends if it is interrupted or another process fails."""
+
+import logging
+
+from datasets import disable_progress_bars
+from transformers.utils.logging import disable_progress_bar
+
+from bert_multilabel.errors import MultiLabelError, OtherProcessError
+from bert_multilabel.utils.distributed import is_main, leave_process_group, wait_to_be_terminated
+
+from .arguments import MultiLabelTrainingArguments, parse_arguments
+from .run import run
+
+
+def start_run(arguments: list[str], usage: str | None = None) -> None:
+    """Read a command line, see `parse_arguments`, and do what it asks for.
+
+    Raises:
+        MultiLabelError, OtherProcessError: See `run`.
+        KeyboardInterrupt: After Ctrl-C, with what to do.
+    """
+    # Shows what was found out about the data: columns, label form, rare labels.
+    logging.basicConfig(format="%(message)s")
+    logging.getLogger("bert_multilabel").setLevel(logging.INFO if is_main() else logging.ERROR)
+    try:
+        parsed = parse_arguments(arguments, usage)
+    except MultiLabelError:
+        if not is_main():
+            wait_to_be_terminated()  # all processes refuse the same: the main one says so
+        raise
+    if parsed.training.disable_tqdm or not is_main():
+        disable_progress_bar()
+        disable_progress_bars()
+    try:
+        run(parsed)
+        leave_process_group()
+    except OtherProcessError:
+        wait_to_be_terminated()
+        raise
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(_how_to_go_on(parsed.training)) from None
+
+
+def _how_to_go_on(args: MultiLabelTrainingArguments) -> str:
+    if not args.do_train:
+        return "interrupted: run the same command again to continue"
+    without = " without --overwrite_output_dir" if args.overwrite_output_dir else ""
+    return f"interrupted: the same command{without} resumes the last checkpoint in {args.output_dir}, if there is one"
