@@ -1,20 +1,9 @@
-"""Scores a file of labelled examples with a trained model, for the commands that evaluate it."""
+"""The file of labelled examples that a command evaluates."""
 
-from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Any
-
-from datasets import Dataset
-from numpy.typing import NDArray
+from dataclasses import dataclass, field
 
 from bert_multilabel.data.arguments import ColumnArguments
-from bert_multilabel.data.examples import load_splits, multi_hot
-from bert_multilabel.inference.predict_file import predict_rows
-from bert_multilabel.loading import load_trained
-from bert_multilabel.model.configuration_multilabel import MultiLabelConfig
-from bert_multilabel.model.scoring import PRECISIONS, MultiLabelScorer
-from bert_multilabel.model.windows import POOLINGS, Windows
-from bert_multilabel.output_dir.checkpoints import trained_pair_column
+from bert_multilabel.model.choices import POOLINGS, PRECISIONS
 from bert_multilabel.utils.option_parser import option
 
 
@@ -32,45 +21,3 @@ class LabelledFile(ColumnArguments):
         "max.",
         choices=POOLINGS,
     )
-
-    @property
-    def windows(self) -> Windows | None:
-        """How long texts are split into windows; None: they are truncated."""
-        return Windows.of(self.stride, self.pooling)
-
-
-@dataclass(frozen=True)
-class ScoredFile:
-    """N labelled examples, their logits and scores.
-
-    Attributes:
-        config: The model's.
-        rows: Columns `text`, and `pair` and `id` if there are any; in the order of the file.
-        logits: (N, L), float32.
-        labels: (N, L), 0 or 1; NaN where not annotated.
-        metrics: Loss and scores of the model's decisions, by the names of `metrics.evaluate`.
-    """
-
-    config: MultiLabelConfig
-    rows: Dataset
-    logits: NDArray[Any]
-    labels: NDArray[Any]
-    metrics: dict[str, float]
-
-
-def score_labelled_file(model_dir: Path, source: LabelledFile) -> ScoredFile:
-    """Run a trained model over a file of labelled examples.
-
-    Raises:
-        MultiLabelError: If the folder holds no model of ours, if the examples are bad or have no labels, or if one
-            does not fit into windows.
-    """
-    windows = source.windows
-    model, tokenizer = load_trained(model_dir)
-    config = model.config
-    if source.text_pair_column is None:
-        source = replace(source, text_pair_column=trained_pair_column(model_dir))
-    rows = load_splits(source.spec(config.label_names), {"validation": source.file}).splits["validation"]
-    scorer = MultiLabelScorer(model, tokenizer, source.precision, source.max_seq_length)
-    logits, metrics = predict_rows(scorer, rows, source.file, windows)  # (N, L)
-    return ScoredFile(config, rows, logits.numpy(), multi_hot(rows), metrics)

@@ -13,8 +13,8 @@ def main(arguments: list[str]) -> int | None:
     Args:
         arguments: The folder of the model, the file, and the options of the script. Returns 2 without the first two.
     """
-    if {"-h", "--help"} & {*arguments}:
-        run_script(["--help"], _USAGE)
+    if helps := {"-h", "--help", "--help_all", "--help-all"} & {*arguments}:
+        run_script([helps.pop()], _USAGE)
     if len(arguments) < 2 or any(word.startswith("-") for word in arguments[:2]):
         print(f"usage: {_USAGE}\nthe folder of the model and the file come first", file=sys.stderr)
         return 2

@@ -1,15 +1,9 @@
 """`bert-multilabel train [FILE]`, and the script `run_multilabel.py`: train, evaluate and predict."""
 
-import logging
-
-from datasets import disable_progress_bars
-from transformers.utils.logging import disable_progress_bar
+import sys
 
 from bert_multilabel.data.sources import is_dataset_folder
-from bert_multilabel.errors import MultiLabelError, OtherProcessError
-from bert_multilabel.training.arguments import MultiLabelTrainingArguments, parse_arguments
-from bert_multilabel.training.run import run
-from bert_multilabel.utils.distributed import is_main, leave_process_group, wait_to_be_terminated
+from bert_multilabel.training.options.parser import make_parser
 
 _USAGE = """bert-multilabel train [FILE] --model_name_or_path MODEL --output_dir DIR [options]
        bert-multilabel train OPTIONS.json"""
@@ -48,30 +42,9 @@ def run_script(arguments: list[str] | None = None, usage: str | None = None) -> 
         MultiLabelError, OtherProcessError: See `run`.
         KeyboardInterrupt: After Ctrl-C, with what to do.
     """
-    # Shows what was found out about the data: columns, label form, rare labels.
-    logging.basicConfig(format="%(message)s")
-    logging.getLogger("bert_multilabel").setLevel(logging.INFO if is_main() else logging.ERROR)
-    try:
-        parsed = parse_arguments(arguments, usage)
-    except MultiLabelError:
-        if not is_main():
-            wait_to_be_terminated()  # all processes refuse the same: the main one says so
-        raise
-    if parsed.training.disable_tqdm or not is_main():
-        disable_progress_bar()
-        disable_progress_bars()
-    try:
-        run(parsed)
-        leave_process_group()
-    except OtherProcessError:
-        wait_to_be_terminated()
-        raise
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt(_how_to_go_on(parsed.training)) from None
+    words = sys.argv[1:] if arguments is None else arguments
+    if {"-h", "--help"} & {*words}:
+        make_parser(usage=usage).parse(["--help"])
+    from bert_multilabel.training.start import start_run  # torch and Transformers, which the help does not need
 
-
-def _how_to_go_on(args: MultiLabelTrainingArguments) -> str:
-    if not args.do_train:
-        return "interrupted: run the same command again to continue"
-    without = " without --overwrite_output_dir" if args.overwrite_output_dir else ""
-    return f"interrupted: the same command{without} resumes the last checkpoint in {args.output_dir}, if there is one"
+    start_run(words, usage)

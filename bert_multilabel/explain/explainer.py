@@ -24,7 +24,8 @@ from bert_multilabel.model.scoring import num_late_label_tokens, scoring_tokeniz
 from bert_multilabel.model.tokenization_multilabel import MultiLabelTokenizer
 from bert_multilabel.utils.extras import check_installed
 
-STEPS = 32  # usually enough for an error below 1%
+from .arguments import STEPS
+
 # Tokens in a forward and backward pass: few enough for the cache of a CPU and the memory of any accelerator.
 TOKENS_PER_BATCH = 1024
 _JOINING = "\u200d\U0001f3fb\U0001f3fc\U0001f3fd\U0001f3fe\U0001f3ff"  # within one emoji: joiner, colours of skin

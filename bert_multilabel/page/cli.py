@@ -15,9 +15,6 @@ from bert_multilabel.utils.extras import check_installed
 from bert_multilabel.utils.hosts import ALLOWED_HOSTS
 from bert_multilabel.utils.option_parser import OptionParser, option
 
-from .model import PageModel
-from .space import write_space
-
 if TYPE_CHECKING:  # takes seconds to import, and is only installed with the extra "page"
     import gradio as gr
 
@@ -55,6 +52,10 @@ def main(arguments: list[str] | None = None) -> None:
     options, others = parser.parse(arguments)
     folders = [folder for folder in (others.model_dir, others.other_model_dir) if folder is not None]
     check_installed("the page", "page")
+    # Only now what takes seconds to import.
+    from .model import PageModel
+    from .space import write_space
+
     models = [PageModel.load(folder) for folder in folders]
     if len({model.name for model in models}) < len(models):
         models = [replace(model, name=str(folder)) for model, folder in zip(models, folders, strict=True)]

@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from bert_multilabel.explain.cli import LEAST_COLOURED, describe_sum
 from bert_multilabel.explain.explainer import Explanation
+from bert_multilabel.explain.render import LEAST_COLOURED, describe_sum
 from bert_multilabel.model.configuration_multilabel import MultiLabelConfig
 
 _ENVIRONMENT = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined)

@@ -7,14 +7,9 @@ mislabeled. Both files contain texts of the data: keep them where the data may b
 
 from pathlib import Path
 
-from bert_multilabel.cli.labelled_file import LabelledFile, score_labelled_file
-from bert_multilabel.evaluation.decisions import AS_STORED, tune
-from bert_multilabel.output_dir.checkpoints import read_history
+from bert_multilabel.cli.labelled_file import LabelledFile
 from bert_multilabel.utils.extras import check_installed
 from bert_multilabel.utils.option_parser import OptionParser
-
-from .figures import Evaluation
-from .html import write_report
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -24,15 +19,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--output_dir", type=Path, help="Where the report goes. Default: into the model's folder.")
     source, others = parser.parse(arguments)
     check_installed("a report", "report")
-    scored = score_labelled_file(others.model_dir, source)
-    evaluation = Evaluation(
-        scored.config,
-        tune(scored.logits, scored.labels, scored.config, AS_STORED),
-        scored.rows,
-        range(1, len(scored.rows) + 1),
-        Path(source.file).name,
-        read_history(others.model_dir),
-    )
-    name = others.model_dir.resolve().name
-    paths = write_report(others.output_dir or others.model_dir, name, evaluation)
+    from .labelled import report_labelled  # only now what takes seconds to import
+
+    paths = report_labelled(others.model_dir, source, others.output_dir or others.model_dir)
     print(f"written, with texts of the data in them: {', '.join(map(str, paths))}")

@@ -4,28 +4,14 @@ Temperature, thresholds, `min_labels` and label rules go into the model's `confi
 model finds them, and its card, `README.md`, is written again. The model must not have been trained on these examples.
 """
 
-import copy
-import json
-from dataclasses import asdict, dataclass, replace
+import logging
 from pathlib import Path
 
-from transformers import EvalPrediction
-from transformers.utils import logging
-
-from bert_multilabel.cli.labelled_file import LabelledFile, ScoredFile, score_labelled_file
-from bert_multilabel.data.label_rules import parse_rules, read_rules_file, warn_of_broken
-from bert_multilabel.errors import MultiLabelError
+from bert_multilabel.cli.labelled_file import LabelledFile
 from bert_multilabel.evaluation.arguments import DecisionArguments
-from bert_multilabel.evaluation.decisions import MIN_EXAMPLES, Decisions, Tuned, fingerprint, tune
-from bert_multilabel.hub.model_card import write_model_card
-from bert_multilabel.hub.run_facts import read_facts
-from bert_multilabel.metrics import evaluate
-from bert_multilabel.model.configuration_multilabel import MultiLabelConfig
-from bert_multilabel.output_dir.checkpoints import TUNED_ON, add_to_run, read_results, read_run, write_results
-from bert_multilabel.utils.files import write_json
 from bert_multilabel.utils.option_parser import OptionParser
 
-logger = logging.get_logger(__name__)
+logger = logging.getLogger(__name__)
 
 # What is shown, of all that goes into `all_results.json`.
 _SHOWN = (
@@ -34,115 +20,13 @@ _SHOWN = (
 )
 
 
-@dataclass(frozen=True)
-class TunedFolder:
-    """The result of tuning a folder.
-
-    Attributes:
-        before: Scores of the decisions before, by the names of `metrics.evaluate`.
-        after: Scores of the decisions after, to compare with those before.
-        is_in_sample: Whether the decisions before were fitted on the same examples. Then both are scored on the
-            examples that they were fitted on, else both on examples that they were not fitted on.
-        tuned: The decisions after and their cross-fitted scores.
-    """
-
-    before: dict[str, float]
-    after: dict[str, float]
-    is_in_sample: bool
-    tuned: Tuned
-
-    def warnings(self) -> list[str]:
-        """Say what was asked for and not reached, and what became worse."""
-        goal = self.tuned.arguments.threshold_goal
-        score = "hamming_score" if "=" in goal else goal
-        found = self.tuned.warnings()
-        if self.after[score] < self.before[score]:
-            cost = f"from {self.before[score]:.4f} to {self.after[score]:.4f}"
-            found.append(f"the stored decisions lower the {_title(score)} {cost}, with the goal {goal}")
-        return found
-
-
-def tune_folder(model_dir: Path, source: LabelledFile, wanted: DecisionArguments) -> TunedFolder:
-    """Tune a trained model and store the result in its folder.
-
-    Stored decisions that were fitted on the same examples would beat any that are fitted on a part of them. The fit
-    then starts from those of a new model.
-
-    Args:
-        model_dir: A folder that the script trained, or that `save_pretrained` wrote.
-        source: The labeled examples.
-        wanted: What to tune, and for which goal.
-
-    Raises:
-        MultiLabelError: If the folder holds no model of ours, or if the examples are bad or have no labels.
-    """
-    read_results(model_dir)  # to which the scores are added in the end
-    scored = score_labelled_file(model_dir, source)
-    if len(scored.rows) < MIN_EXAMPLES:
-        raise MultiLabelError(f"{source.file} has {len(scored.rows)} examples: tuning needs at least {MIN_EXAMPLES}")
-    config, examples = scored.config, fingerprint(scored.labels)
-    run = read_run(model_dir)
-    wanted = _within_version(wanted, config, model_dir)
-    _settle_rules(config, wanted.label_rules, scored, source.file)
-    start = copy.copy(config)
-    is_in_sample = run is not None and run.get(TUNED_ON) == examples
-    if wanted.thresholds != "keep" and is_in_sample:
-        logger.warning(f"the stored decisions were fitted on the examples of {source.file}: the fit starts from 0.5")
-        replace(Decisions.of(MultiLabelConfig()), min_labels=config.min_labels).store(start)
-    tuned = tune(scored.logits, scored.labels, start, wanted)
-    tuned.decisions.store(config)
-    after = evaluate(EvalPrediction(scored.logits, scored.labels), config) if is_in_sample else tuned.scores
-    if run is not None and tuned.is_cross_fitted:
-        add_to_run(model_dir, **{TUNED_ON: examples})
-    path = model_dir / "config.json"
-    fields = {**asdict(tuned.decisions), "label_rules": config.label_rules}
-    write_json(path, {**json.loads(path.read_text(encoding="utf-8")), **fields})
-    scores = {"loss": scored.metrics["loss"], **tuned.scores, "samples": len(scored.rows)}
-    write_results(model_dir, "eval", {f"eval_{name}": value for name, value in scores.items()})
-    _write_card(model_dir / "README.md", config, tuned, Path(source.file).name)
-    return TunedFolder(scored.metrics, after, is_in_sample, tuned)
-
-
-def _within_version(wanted: DecisionArguments, config: MultiLabelConfig, folder: Path) -> DecisionArguments:
-    """Leave out what the code in a folder of version 0.1 would ignore."""
-    if not str(config.bert_multilabel_version).startswith("0.1."):
-        return wanted
-    cause = (
-        f"{folder} was written by bert-multilabel {config.bert_multilabel_version}, whose code decides by thresholds"
-    )
-    cure = "load the model and its tokenizer and save both again"
-    if wanted.thresholds == "expected_score" or wanted.label_rules:
-        asked = "--label_rules" if wanted.label_rules else "--thresholds expected_score"
-        raise MultiLabelError(f"{cause} only: for {asked}, {cure}")
-    if wanted.thresholds == "auto":
-        logger.warning(f"{cause} only, so no others are fitted: to try them, {cure}")
-        return replace(wanted, thresholds="per_label")
-    return wanted
-
-
-def _settle_rules(config: MultiLabelConfig, path: str | None, scored: ScoredFile, file: str) -> None:
-    """Put the rules of a file into the configuration, or drop those that it has, and name examples that break any."""
-    if path is not None:
-        config.label_rules = read_rules_file(path) if path else None
-    if config.label_rules is not None:
-        rules = parse_rules(config.label_rules, config.label_names, path or "config.json")
-        warn_of_broken(rules, file, [scored.labels], len(scored.labels))
-        logger.info(f"label rules: {config.describe_rules()}")
-
-
-def _write_card(path: Path, config: MultiLabelConfig, tuned: Tuned, source: str) -> None:
-    facts = read_facts(path.parent)
-    if facts is not None:
-        write_model_card(path, config, facts, tuned, source)
-    elif path.is_file():
-        logger.warning(f"{path} keeps its old thresholds and scores: the folder has no record of the training")
-
-
 def main(arguments: list[str] | None = None) -> None:
     """Tune, and print the scores before and after."""
     parser = OptionParser((LabelledFile, DecisionArguments), prog="bert-multilabel tune", description=__doc__)
     parser.add_argument("model_dir", type=Path, help="Folder of the trained model; its config.json is changed.")
     source, wanted, others = parser.parse(arguments)
+    from .folder import title, tune_folder  # only now what takes seconds to import
+
     result = tune_folder(others.model_dir, source, wanted)
     columns = {"before": result.before, "after": result.after}
     if result.is_in_sample:
@@ -154,11 +38,7 @@ def main(arguments: list[str] | None = None) -> None:
         print(f"before: the stored decisions, fitted on other examples as far as known; after: {how}\n")
     print(f"{'':28}{''.join(f'{name:14}' for name in columns)}")
     for name in _SHOWN:
-        print(f"{_title(name):28}{''.join(f'{scores[name]:<14.4f}' for scores in columns.values())}")
+        print(f"{title(name):28}{''.join(f'{scores[name]:<14.4f}' for scores in columns.values())}")
     print(f"stored in {others.model_dir / 'config.json'}")
     for warning in result.warnings():
         logger.warning(warning)
-
-
-def _title(score: str) -> str:
-    return score.replace("_", " ")

@@ -84,24 +84,49 @@ def test_each_command_helps_with_each_option_once(capsys, name):
     assert TRACEBACK in shown
 
 
-def test_the_help_of_training_begins_with_our_subjects(capsys):
-    with pytest.raises(SystemExit):
+SUBJECTS = [
+    *("what to do", "model", "files", "columns and labels", "decisions", "training", "loss"),
+    *("evaluations and checkpoints", "prediction", "sharing"),
+]
+
+
+def test_the_help_of_training_shows_our_options_by_subject_and_all_of_trainer_on_demand(capsys):
+    with pytest.raises(SystemExit, match="0"):
         run(["train", "--help"])
     shown = capsys.readouterr().out
-    subjects = [
-        "what to do",
-        "model",
-        "data",
-        "decisions",
-        "training",
-        "prediction",
-        "sharing",
-        "TrainingArguments of",
-    ]
-    places = [shown.index(f"\n{subject}") for subject in subjects]
+    places = [shown.index(f"\n{subject}:") for subject in SUBJECTS]
     assert places == sorted(places)
-    assert shown.index("--card_license") > places[-2] and shown.index("--adam_beta1") > places[-1]
+    assert max(part.count("\n") for part in shown.split("\n\n")) < 50  # a screen
+    assert "--card_license" in shown[places[-1] :] and "--adam_beta1" not in shown
     assert "--label_names " not in shown and "--label_names_file" in shown
+    for words in (["train", "--help_all"], ["predict", "--help-all"]):
+        with pytest.raises(SystemExit, match="0"):
+            run(words)
+        shown = capsys.readouterr().out
+        others = shown.index("\nother options of Transformers' TrainingArguments:")
+        assert shown.index("--adam_beta1") > others > shown.index("--card_license")
+
+
+# Modules whose import takes longer than what these commands do.
+HEAVY = {"torch", "transformers", "datasets", "sklearn", "scipy", "accelerate", "fsspec", "matplotlib", "gradio"}
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--help"],
+        *([name, "--help"] for name in COMMANDS if name not in ("export", "serve")),
+        ["doctor", "rows.csv"],
+        ["convert", "rows.csv", "out.jsonl"],
+    ],
+    ids=" ".join,
+)
+def test_a_command_without_a_model_imports_nothing_heavy(tmp_path, words):
+    (tmp_path / "rows.csv").write_text("text,labels\n" + "good,price|gift\nbad,price\nwell,gift\n" * 20)
+    code = f"import sys; from bert_multilabel.cli.main import run\ntry: run({words})\nexcept SystemExit: pass\n"
+    code += f"print(*sorted({HEAVY} & {{*sys.modules}}), file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=True)
+    assert done.stdout and done.stderr.splitlines()[-1] == ""
 
 
 @pytest.mark.parametrize(

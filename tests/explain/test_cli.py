@@ -8,8 +8,9 @@ from dataclasses import asdict
 import pytest
 
 from bert_multilabel import Explainer, from_backbone
-from bert_multilabel.explain.cli import main, printable, render
+from bert_multilabel.explain.cli import main
 from bert_multilabel.explain.explainer import Explanation, LabelExplanation, Word
+from bert_multilabel.explain.render import printable, render
 from bert_multilabel.loading import load_trained
 from tests.conftest import LABELS
 
