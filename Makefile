@@ -105,7 +105,7 @@ test-newest: .venv-newest/tree  ## run the same with the newest versions in the 
 	$(@D)/bin/$(INSTALL) -c constraints.txt mkdocs-material 'mkdocstrings[python]' ruff
 	touch $@
 
-docs: .venv-docs/installed  ## build the docs as pages in build/site; a broken link or a missing docstring is an error
+docs: .venv-docs/installed  ## build the docs strictly in build/site; to read them: python3 -m http.server -d build/site
 	NO_MKDOCS_2_WARNING=1 $(<D)/bin/mkdocs build
 
 lint: .venv/installed  ## style, types and the direction of imports
