@@ -12,7 +12,7 @@ COMMANDS = {
     "tune": ("bert_multilabel.tune.cli", "fit the thresholds of a trained model to other examples or another goal"),
     "doctor": ("bert_multilabel.doctor.cli", "examine data before training"),
     "convert": ("bert_multilabel.convert.cli", "write examples of any form as clean JSON lines"),
-    "export": ("bert_multilabel.export.cli", "write a trained model as ONNX"),
+    "export": ("bert_multilabel.export.cli", "write a trained model for other tools"),
     "serve": ("bert_multilabel.serve.cli", "serve a trained model over HTTP"),
     "report": ("bert_multilabel.report.cli", "show how a model does on labelled examples, as a page of HTML"),
     "explain": ("bert_multilabel.explain.cli", "show which words of a text support or oppose a label"),
