@@ -74,6 +74,14 @@ def ask(served, path, body=None, headers=JSON):
         connection.close()
 
 
+def test_what_handles_http_loads_no_torch(served):
+    loads_torch = [
+        any("libtorch" in part.path for part in process.memory_maps())
+        for process in (psutil.Process(served.process.pid), worker(served))
+    ]
+    assert loads_torch == [False, True]
+
+
 def predict(served, inputs, **parameters):
     status, _, answer = ask(served, "/predict", {"inputs": inputs, "parameters": parameters})
     assert status == 200, answer
