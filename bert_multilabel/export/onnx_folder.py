@@ -14,12 +14,14 @@ from bert_multilabel.errors import MultiLabelError
 from bert_multilabel.loading import load_trained
 from bert_multilabel.model import decision, label_rules, likeliest_sets
 from bert_multilabel.model.configuration_multilabel import MultiLabelConfig
+from bert_multilabel.model.modeling_multilabel import MultiLabelPreTrainedModel
 from bert_multilabel.model.scoring import scoring_tokenizer
 from bert_multilabel.model.tokenization_multilabel import MultiLabelTokenizer
 from bert_multilabel.utils.extras import check_installed
 from bert_multilabel.utils.files import atomic_folder, write_json
 
 from .parity import PARITY_FILE, check_parity, check_quantized, compare, export_sample, original_logits, parity_report
+from .stock_card import left_behind
 from .stock_config import stock_config
 from .stock_tokenizer import save_stock_tokenizer
 
@@ -47,7 +49,7 @@ def export_onnx(model_dir: Path, options: "ExportArguments") -> dict[str, Any]:
     check_installed("exporting", "onnx")
     # These import what is not part of the plain install.
     from . import onnx_model
-    from .onnx_graph import quantize, write_graph
+    from .onnx_graph import quantize
 
     with atomic_folder(Path(options.output)) as folder:
         model, tokenizer = load_trained(model_dir)
@@ -58,12 +60,7 @@ def export_onnx(model_dir: Path, options: "ExportArguments") -> dict[str, Any]:
 
         _report("Converting the model to ONNX (about a minute for a model of BERT's size)...")
         text_tokenizer = tokenizer.without_label_tokens()
-        (folder / onnx_model.MODEL_FILE).parent.mkdir()
-        write_graph(folder / onnx_model.MODEL_FILE, model, text_tokenizer)
-        save_stock_tokenizer(text_tokenizer, folder)
-        stock_config(model.config).to_json_file(folder / "config.json")
-        for module in (onnx_model, decision, label_rules, likeliest_sets):
-            shutil.copy(str(module.__file__), folder)
+        _write_files(folder, model, text_tokenizer)
 
         _report("Predicting them with the export...")
         parities = {"float32": compare(model.config, before, onnx_model.OnnxModel(folder), sample)}
@@ -78,6 +75,9 @@ def export_onnx(model_dir: Path, options: "ExportArguments") -> dict[str, Any]:
             parities[options.quantize] = parity
         report = parity_report(sample, len(model.config.label_names), parities)
         write_json(folder / PARITY_FILE, report)
+    _report("Its onnx_model.py decides as the original does. Other tools take it for a stock model:")
+    for line in left_behind(model.config, text_tokenizer, decide_at_half=False):
+        _report(f"  - {line}")
     return report
 
 
@@ -92,3 +92,16 @@ def _limited_tokenizer(
     tokenizer.model_max_length = limit if wanted is None else wanted
     tokenizer("", truncation=True)  # raises an error if label tokens leave no room for text
     return tokenizer
+
+
+def _write_files(folder: Path, model: MultiLabelPreTrainedModel, tokenizer: MultiLabelTokenizer) -> None:
+    """Write a model in float32, for stock tools and for ours; the tokenizer has no label tokens."""
+    from . import onnx_model
+    from .onnx_graph import write_graph
+
+    (folder / onnx_model.MODEL_FILE).parent.mkdir()
+    write_graph(folder / onnx_model.MODEL_FILE, model, tokenizer)
+    save_stock_tokenizer(tokenizer, folder)
+    stock_config(model.config).to_json_file(folder / "config.json")
+    for module in (onnx_model, decision, label_rules, likeliest_sets):
+        shutil.copy(str(module.__file__), folder)

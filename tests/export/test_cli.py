@@ -291,7 +291,8 @@ def test_the_folder_runs_without_torch_and_transformers(exported):
 def test_only_what_the_user_needs_is_printed_and_from_the_start(exported):
     lines = exported("cls")[2].splitlines()
     assert [line.split()[0] for line in lines[:4]] == ["Predicting", "Converting", "Predicting", "Quantizing"]
-    assert len(lines) == 8
+    assert len(lines) == 11
+    assert lines[5] == "  - min_labels 2 is not obeyed: a text may get fewer labels."
 
 
 @pytest.mark.parametrize(
