@@ -7,12 +7,15 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from bert_multilabel.errors import TRACEBACK, MultiLabelError, OtherProcessError
+from bert_multilabel.utils.verbosity import hide_progress_bars, shows_progress_bars
 
 INTERRUPTED = 130  # the exit code after Ctrl-C, as in shells
 
 
 def start(main: Callable[[], int | None]) -> NoReturn:
     """Run a command and exit: with 1 and a message for our own errors, with 130 for Ctrl-C.
+
+    Progress bars are only shown on a terminal.
 
     Any other exception is a fault of this package and keeps its traceback.
 
@@ -22,6 +25,8 @@ def start(main: Callable[[], int | None]) -> NoReturn:
     Raises:
         SystemExit: Always.
     """
+    if not shows_progress_bars():
+        hide_progress_bars()
     try:
         sys.exit(main())
     except KeyboardInterrupt as error:

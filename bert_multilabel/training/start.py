@@ -2,11 +2,9 @@
 
 import logging
 
-from datasets import disable_progress_bars
-from transformers.utils.logging import disable_progress_bar
-
 from bert_multilabel.errors import MultiLabelError, OtherProcessError
 from bert_multilabel.utils.distributed import is_main, leave_process_group, wait_to_be_terminated
+from bert_multilabel.utils.verbosity import hide_progress_bars
 
 from .arguments import MultiLabelTrainingArguments, parse_arguments
 from .run import run
@@ -29,8 +27,7 @@ def start_run(arguments: list[str], usage: str | None = None) -> None:
             wait_to_be_terminated()  # all processes refuse the same: the main one says so
         raise
     if parsed.training.disable_tqdm or not is_main():
-        disable_progress_bar()
-        disable_progress_bars()
+        hide_progress_bars()
     try:
         run(parsed)
         leave_process_group()

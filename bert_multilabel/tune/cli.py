@@ -9,6 +9,7 @@ from pathlib import Path
 
 from bert_multilabel.cli.labelled_file import LabelledFile
 from bert_multilabel.evaluation.arguments import DecisionArguments
+from bert_multilabel.utils.files import write_json
 from bert_multilabel.utils.option_parser import OptionParser
 
 logger = logging.getLogger(__name__)
@@ -20,14 +21,28 @@ _SHOWN = (
 )
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Tune, and print the scores before and after."""
-    parser = OptionParser((LabelledFile, DecisionArguments), prog="bert-multilabel tune", description=__doc__)
+def main(arguments: list[str] | None = None) -> int:
+    """Tune, and print the scores before and after.
+
+    Returns:
+        0 if the decisions were stored, 1 if they are worse than those before.
+    """
+    parser = OptionParser(
+        (LabelledFile, DecisionArguments),
+        prog="bert-multilabel tune",
+        description=__doc__,
+        epilog="Exit code: 0 when the decisions were stored; 1 if they are worse than those before, or if input is "
+        "refused; 2 for a wrong command line.",
+    )
     parser.add_argument("model_dir", type=Path, help="Folder of the trained model; its config.json is changed.")
+    parser.add_argument(
+        "--force", action="store_true", help="Store decisions that serve the goal less than those of the folder, too."
+    )
+    parser.add_argument("--json", metavar="PATH", help="Also write the scores before and after to this JSON file.")
     source, wanted, others = parser.parse(arguments)
     from .folder import title, tune_folder  # only now what takes seconds to import
 
-    result = tune_folder(others.model_dir, source, wanted)
+    result = tune_folder(others.model_dir, source, wanted, others.force)
     columns = {"before": result.before, "after": result.after}
     if result.is_in_sample:
         print("before and after: scored on the examples that each was fitted on, which flatters both alike;")
@@ -39,6 +54,12 @@ def main(arguments: list[str] | None = None) -> None:
     print(f"{'':28}{''.join(f'{name:14}' for name in columns)}")
     for name in _SHOWN:
         print(f"{title(name):28}{''.join(f'{scores[name]:<14.4f}' for scores in columns.values())}")
-    print(f"stored in {others.model_dir / 'config.json'}")
+    if others.json is not None:
+        write_json(Path(others.json), {**columns, "in_sample": result.is_in_sample, "stored": result.is_stored})
+    if result.is_stored:
+        print(f"stored in {others.model_dir / 'config.json'}")
+    else:
+        print("nothing was stored, since it would serve the goal less than the stored decisions do: --force stores it")
     for warning in result.warnings():
         logger.warning(warning)
+    return 0 if result.is_stored else 1

@@ -14,6 +14,7 @@ from bert_multilabel.data.label_rules import parse_rules, read_rules_file, warn_
 from bert_multilabel.errors import MultiLabelError
 from bert_multilabel.evaluation.arguments import DecisionArguments
 from bert_multilabel.evaluation.decisions import MIN_EXAMPLES, Decisions, Tuned, fingerprint, tune
+from bert_multilabel.evaluation.goals import Goal
 from bert_multilabel.hub.model_card import write_model_card
 from bert_multilabel.hub.run_facts import read_facts
 from bert_multilabel.metrics import evaluate
@@ -22,6 +23,8 @@ from bert_multilabel.output_dir.checkpoints import TUNED_ON, add_to_run, read_re
 from bert_multilabel.utils.files import write_json
 
 logger = logging.getLogger(__name__)
+
+_ROUNDING = 1e-6  # of scores
 
 
 @dataclass(frozen=True)
@@ -34,12 +37,22 @@ class TunedFolder:
         is_in_sample: Whether the decisions before were fitted on the same examples. Then both are scored on the
             examples that they were fitted on, else both on examples that they were not fitted on.
         tuned: The decisions after and their cross-fitted scores.
+        is_stored: Whether they are stored in the folder.
     """
 
     before: dict[str, float]
     after: dict[str, float]
     is_in_sample: bool
     tuned: Tuned
+    is_stored: bool = False
+
+    @property
+    def is_worse(self) -> bool:
+        """Whether the decisions after serve the goal less than those before: its score, or a bound that they miss."""
+        goal = Goal.parse(self.tuned.arguments.threshold_goal)
+        score = goal.score if goal.floor is None else f"micro_{goal.score}"
+        is_reached = goal.floor is not None and self.after[score] >= goal.floor
+        return self.after[score] < self.before[score] - _ROUNDING and not is_reached
 
     def warnings(self) -> list[str]:
         """Say what was asked for and not reached, and what became worse."""
@@ -48,11 +61,12 @@ class TunedFolder:
         found = self.tuned.warnings()
         if self.after[score] < self.before[score]:
             cost = f"from {self.before[score]:.4f} to {self.after[score]:.4f}"
-            found.append(f"the stored decisions lower the {title(score)} {cost}, with the goal {goal}")
+            which = "stored" if self.is_stored else "new"
+            found.append(f"the {which} decisions lower the {title(score)} {cost}, with the goal {goal}")
         return found
 
 
-def tune_folder(model_dir: Path, source: LabelledFile, wanted: DecisionArguments) -> TunedFolder:
+def tune_folder(model_dir: Path, source: LabelledFile, wanted: DecisionArguments, force: bool = False) -> TunedFolder:
     """Tune a trained model and store the result in its folder.
 
     Stored decisions that were fitted on the same examples would beat any that are fitted on a part of them. The fit
@@ -62,6 +76,7 @@ def tune_folder(model_dir: Path, source: LabelledFile, wanted: DecisionArguments
         model_dir: A folder that the script trained, or that `save_pretrained` wrote.
         source: The labeled examples.
         wanted: What to tune, and for which goal.
+        force: Whether to store decisions that serve the goal less than those of the folder, too.
 
     Raises:
         MultiLabelError: If the folder holds no model of ours, or if the examples are bad or have no labels.
@@ -82,15 +97,24 @@ def tune_folder(model_dir: Path, source: LabelledFile, wanted: DecisionArguments
     tuned = tune(scored.logits, scored.labels, start, wanted)
     tuned.decisions.store(config)
     after = evaluate(EvalPrediction(scored.logits, scored.labels), config) if is_in_sample else tuned.scores
+    result = TunedFolder(scored.metrics, after, is_in_sample, tuned)
+    if result.is_worse and not force:
+        return result
     if run is not None and tuned.is_cross_fitted:
         add_to_run(model_dir, **{TUNED_ON: examples})
+    _store(model_dir, scored, tuned, Path(source.file).name)
+    return replace(result, is_stored=True)
+
+
+def _store(model_dir: Path, scored: ScoredFile, tuned: Tuned, source: str) -> None:
+    """Write the decisions, their scores, and the card."""
+    config = scored.config
     path = model_dir / "config.json"
     fields = {**asdict(tuned.decisions), "label_rules": config.label_rules}
     write_json(path, {**json.loads(path.read_text(encoding="utf-8")), **fields})
     scores = {"loss": scored.metrics["loss"], **tuned.scores, "samples": len(scored.rows)}
     write_results(model_dir, "eval", {f"eval_{name}": value for name, value in scores.items()})
-    _write_card(model_dir / "README.md", config, tuned, Path(source.file).name)
-    return TunedFolder(scored.metrics, after, is_in_sample, tuned)
+    _write_card(model_dir / "README.md", config, tuned, source)
 
 
 def _within_version(wanted: DecisionArguments, config: MultiLabelConfig, folder: Path) -> DecisionArguments:

@@ -38,6 +38,15 @@ def explain_write_errors(path: Path) -> Iterator[None]:
         raise FileError(f"{path} could not be written: {reason}. Fix the cause and run the command again") from error
 
 
+def check_can_be_made(folder: Path) -> None:
+    """Raise a FileError if there is no such folder and none can be made, before any work is done for it."""
+    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not existing.is_dir():
+        raise FileError(f"{folder} cannot be a folder, since {existing} is a file: choose another folder")
+    if not os.access(existing, os.W_OK):
+        raise FileError(f"{folder} cannot be written, since {existing} may not be changed: choose another folder")
+
+
 @contextmanager
 def explain_read_errors(path: Path) -> Iterator[None]:
     """Turn an error of reading a file or directory into a FileError that names it."""

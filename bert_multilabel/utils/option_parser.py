@@ -17,6 +17,8 @@ from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from bert_multilabel.errors import TRACEBACK
 
+from .verbosity import set_verbosity
+
 _Class = TypeVar("_Class", bound=type)
 _TRUTH = {
     **dict.fromkeys(("yes", "true", "t", "y", "1"), True),
@@ -47,6 +49,9 @@ class OptionParser(argparse.ArgumentParser):
         options["epilog"] = textwrap.fill(f"{epilog} {switch}".strip(), 80)
         formatter: Any = partial(argparse.RawDescriptionHelpFormatter, max_help_position=_NAMED_COLUMN)
         super().__init__(formatter_class=formatter, allow_abbrev=False, **options)
+        loudness = self.add_mutually_exclusive_group()
+        loudness.add_argument("--quiet", action="store_true", help="Show results and errors only.")
+        loudness.add_argument("--verbose", action="store_true", help="Show notes, too.")
         for group in self._classes:
             types = get_type_hints(group)
             for one in fields(group):
@@ -89,6 +94,7 @@ class OptionParser(argparse.ArgumentParser):
         """Read a command line as `parse` does, and return the words that are no options as well."""
         namespace, unknown = self.parse_known_args(arguments)
         others = vars(namespace)
+        set_verbosity(others.pop("quiet"), others.pop("verbose"))
         parsed: list[Any] = []
         for group in self._classes:
             parsed.append(group(**{one.name: others.pop(one.name) for one in fields(group) if one.init}))

@@ -293,3 +293,19 @@ def test_values_that_trainer_would_fail_with_are_refused(words, phrase):
 
 def test_the_losses_to_choose_from_are_those_that_there_are():
     assert set(LOSSES) == losses.LOSSES.keys()
+
+
+def test_an_output_folder_that_cannot_be_is_refused_at_once(tmp_path):
+    (tmp_path / "file").write_text("")
+    for folder in (tmp_path / "file", tmp_path / "file" / "a" / "b"):
+        with pytest.raises(MultiLabelError, match="cannot be a folder, since .*file is a file: choose another"):
+            parse_arguments([*TRAIN, "--output_dir", str(folder)])
+    parse_arguments([*TRAIN, "--output_dir", str(tmp_path / "new" / "folder")])
+
+
+def test_there_are_no_progress_bars_where_the_output_is_no_terminal(monkeypatch):
+    assert parse_arguments(TRAIN)[2].disable_tqdm is True  # tests have none
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    monkeypatch.delenv("HF_HUB_DISABLE_PROGRESS_BARS", raising=False)
+    assert parse_arguments(TRAIN)[2].disable_tqdm is False
+    assert parse_arguments([*TRAIN, "--disable_tqdm", "true"])[2].disable_tqdm is True

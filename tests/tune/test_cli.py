@@ -37,7 +37,7 @@ def rows(tmp_path):
 
 
 def tune(*words):
-    main([str(word) for word in words])
+    return main([str(word) for word in words])
 
 
 def test_the_stored_decisions_act_wherever_the_folder_is_loaded(model_dir, rows, capsys):
@@ -75,7 +75,7 @@ def test_the_card_of_a_trained_folder_follows(model_dir, rows):
     run = {"finished": True, "arguments": {"text_pair_column": ""}}
     (model_dir / "training_run.json").write_text(json.dumps(run))
     store_facts(model_dir, facts)
-    tune(model_dir, "--file", rows, "--threshold_goal", "precision=0.8", "--thresholds", "global")
+    tune(model_dir, "--file", rows, "--threshold_goal", "precision=0.8", "--thresholds", "global", "--force")
     score = json.loads((model_dir / "all_results.json").read_text())["eval_hamming_score"]
     threshold = json.loads((model_dir / "config.json").read_text())["threshold"]
     card = ModelCard.load(model_dir / "README.md")
@@ -101,11 +101,11 @@ def test_tuning_on_the_rows_of_the_stored_fit_begins_anew(model_dir, rows, caplo
         json.loads(first["config.json"])["threshold"]
         == json.loads((model_dir / "config.json").read_text())["threshold"]
     )
-    tune(model_dir, "--file", rows, "--threshold_goal", "macro_f1", "--min_labels", 3)
+    tune(model_dir, "--file", rows, "--threshold_goal", "macro_f1", "--min_labels", 3, "--force")
     config = json.loads((model_dir / "config.json").read_text())
     # A goal that is not reached by what was fitted for another is not left to it.
     assert config["threshold"] != json.loads(first["config.json"])["threshold"]
-    tune(model_dir, "--file", rows)
+    tune(model_dir, "--file", rows, "--force")
     # Of all that was stored, the fit that begins anew keeps `min_labels` alone.
     assert json.loads((model_dir / "config.json").read_text())["min_labels"] == 3
 
@@ -177,6 +177,20 @@ def test_a_goal_that_was_not_reached_and_a_lower_score_are_said_at_the_end(model
     assert f"lower the hamming score from {before:.4f} to {after:.4f}, with the goal precision=0.99" in caplog.text
 
 
+def test_decisions_that_serve_the_goal_less_are_stored_only_by_force(model_dir, rows, tmp_path, capsys):
+    assert tune(model_dir, "--file", rows) == 0
+    stored = {path.name: path.read_bytes() for path in model_dir.iterdir()}
+    words = [model_dir, "--file", rows, "--min_labels", "3", "--json", tmp_path / "scores.json"]  # all labels
+    assert tune(*words) == 1
+    assert {path.name: path.read_bytes() for path in model_dir.iterdir()} == stored
+    assert "nothing was stored" in capsys.readouterr().out
+    scores = json.loads((tmp_path / "scores.json").read_text())
+    assert scores["after"]["hamming_score"] == pytest.approx(1 / 3) and not scores["stored"]
+    assert scores["after"]["hamming_score"] < scores["before"]["hamming_score"]
+    assert tune(*words, "--force") == 0
+    assert json.loads((model_dir / "config.json").read_text())["min_labels"] == 3
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -205,14 +219,14 @@ def test_misspelt_options_are_refused(model_dir, rows, capsys):
 def test_rules_are_stored_kept_and_dropped(model_dir, rows, tmp_path, caplog):
     path = tmp_path / "rules.json"
     path.write_text(json.dumps({"implies": {"gift": ["good value"]}}))
-    tune(model_dir, "--file", rows, "--label_rules", path)
+    tune(model_dir, "--force", "--file", rows, "--label_rules", path)
     assert "20 of 60 examples break label rules: 'gift' implies 'good value' (20: rows 3, 6" in caplog.text
     stored = MultiLabelConfig.from_pretrained(model_dir)
     assert stored.label_rules == {"implies": {"gift": ["good value"]}}
-    tune(model_dir, "--file", rows)
+    tune(model_dir, "--force", "--file", rows)
     assert MultiLabelConfig.from_pretrained(model_dir).label_rules == stored.label_rules
-    tune(model_dir, "--file", rows, "--label_rules", "")
+    tune(model_dir, "--force", "--file", rows, "--label_rules", "")
     assert MultiLabelConfig.from_pretrained(model_dir).label_rules is None
     path.write_text(json.dumps({"implies": {"present": ["good value"]}}))
     with pytest.raises(ValueError, match=r"rules.json: label_rules name labels .* does not have: 'present'"):
-        tune(model_dir, "--file", rows, "--label_rules", path)
+        tune(model_dir, "--force", "--file", rows, "--label_rules", path)

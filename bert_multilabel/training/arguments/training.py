@@ -17,7 +17,9 @@ from bert_multilabel.training.options.training import LOSSES, TrainingOptions
 from bert_multilabel.utils.checks import check_at_least_one
 from bert_multilabel.utils.distributed import check_launch
 from bert_multilabel.utils.extras import check_installed
+from bert_multilabel.utils.files import check_can_be_made
 from bert_multilabel.utils.option_parser import document_fields
+from bert_multilabel.utils.verbosity import shows_progress_bars
 
 # The form of languages (ISO 639) and licenses on the Hub, which checks whether they exist.
 _LANGUAGE = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]+)*|multilingual")
@@ -84,6 +86,7 @@ class MultiLabelTrainingArguments(TrainingOptions, TrainingArguments):  # type: 
             raise MultiLabelError("nothing to do: give --do_train, --do_eval, --do_predict, or several of them")
         if self.output_dir is None:
             raise MultiLabelError("--output_dir is missing: it says where the model and its results go")
+        check_can_be_made(Path(self.output_dir))
         if self.push_to_hub and not self.do_train:
             raise MultiLabelError("--push_to_hub needs --do_train; `hf upload` pushes a trained folder")
         if self.report and not self.do_eval:
@@ -212,6 +215,8 @@ class MultiLabelTrainingArguments(TrainingOptions, TrainingArguments):  # type: 
         """Set the options of Trainer that follow from others, or that no other value would suit."""
         if self.predict_precision is None:
             self.predict_precision = "bfloat16" if self.bf16 else "float32"
+        if self.disable_tqdm is None:
+            self.disable_tqdm = not shows_progress_bars()
         self.label_names = ["labels"]  # Trainer would take label_mask for labels, too
         if not torch.accelerator.is_available():
             self.dataloader_pin_memory = False  # torch would warn at every data loader
