@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from .metrics import compute_metrics as compute_metrics
     from .metrics import hamming_score as hamming_score
     from .metrics import make_compute_metrics as make_compute_metrics
+    from .training.train import TrainingResult as TrainingResult
+    from .training.train import train as train
 
 # Names are loaded on first use, so that importing the package costs no more than importing Transformers.
 _MODULES = {
@@ -26,12 +28,14 @@ _MODULES = {
     "MultiLabelConfig": "model.configuration_multilabel",
     "MultiLabelPredictor": "inference.predictor",
     "MultiLabelTokenizer": "model.tokenization_multilabel",
+    "TrainingResult": "training.train",
     "__version__": "model.configuration_multilabel",
     "compute_metrics": "metrics",
     "from_backbone": "loading",
     "hamming_score": "metrics",
     "load_examples": "data.examples",
     "make_compute_metrics": "metrics",
+    "train": "training.train",
 }
 __all__ = sorted(_MODULES)
 

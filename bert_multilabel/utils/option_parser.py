@@ -13,9 +13,9 @@ from dataclasses import MISSING, Field, field, fields
 from enum import Enum
 from functools import cached_property, partial
 from types import NoneType, UnionType
-from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, NoReturn, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from bert_multilabel.errors import TRACEBACK
+from bert_multilabel.errors import TRACEBACK, MultiLabelError
 
 from .verbosity import set_verbosity
 
@@ -38,7 +38,12 @@ class OptionParser(argparse.ArgumentParser):
         epilog: Last paragraph of the help.
         subjects: Names of options by subject, in the order of `--help`; a name that comes twice belongs to the last.
         **options: `prog`, `usage` and `description` of `argparse.ArgumentParser`.
+
+    Attributes:
+        raises: Raise a MultiLabelError for what is wrong, instead of ending the process.
     """
+
+    raises = False
 
     def __init__(
         self, groups: Any, epilog: str = "", subjects: Mapping[str, Iterable[str]] | None = None, **options: Any
@@ -84,6 +89,12 @@ class OptionParser(argparse.ArgumentParser):
             settings["help"] = text
         group = self._group_of.get(names[0].lstrip("-"))
         return super().add_argument(*names, **settings) if group is None else group.add_argument(*names, **settings)
+
+    def error(self, message: str) -> NoReturn:
+        """End the process with the usage and a message, or raise a MultiLabelError."""
+        if self.raises:
+            raise MultiLabelError(message)
+        super().error(message)
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Parse a command line whose options may be written with hyphens."""

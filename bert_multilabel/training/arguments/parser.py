@@ -2,8 +2,10 @@
 
 import json
 import sys
+from collections.abc import Mapping
+from os import PathLike
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from bert_multilabel.data.arguments import DataArguments
 from bert_multilabel.errors import MultiLabelError
@@ -48,6 +50,20 @@ def parse_arguments(arguments: list[str] | None = None, usage: str | None = None
     return RunArguments(*parsed)
 
 
+def read_options(named: Mapping[str, Any]) -> RunArguments:
+    """Read options by name, with values of Python; None is the default.
+
+    Raises:
+        MultiLabelError: If an option is unknown, or a value is refused or of a wrong type.
+    """
+    parser = make_parser(MultiLabelTrainingArguments)
+    parser.raises = True
+    parsed, unknown = parser.parse_known(_words_of(named))
+    if unknown:
+        raise MultiLabelError(f"unknown options: {' '.join(unknown)}; run_multilabel.py --help_all lists them all")
+    return RunArguments(*parsed)
+
+
 def _read_json_arguments(path: Path) -> list[str]:
     """Turn a JSON file into a command line, which knows the type of each argument."""
     with explain_read_errors(path):
@@ -60,9 +76,18 @@ def _read_json_arguments(path: Path) -> list[str]:
         kind = type(named).__name__
         advice = "; to train on its rows, add --model_name_or_path and --output_dir" if kind == "list" else ""
         raise MultiLabelError(f'{path} must hold one object such as {{"do_train": true}}, got a {kind}{advice}')
+    return _words_of(named)
+
+
+def _words_of(named: Mapping[str, Any]) -> list[str]:
+    """Turn options by name into a command line."""
     words = []
     for name, value in named.items():
         if value is not None:
-            values = value if isinstance(value, list) else [value]
-            words += [f"--{name}", *(item if isinstance(item, str) else json.dumps(item) for item in values)]
+            values = value if isinstance(value, list | tuple) else [value]
+            words += [f"--{name}", *(_word_of(item) for item in values)]
     return words
+
+
+def _word_of(value: Any) -> str:
+    return str(value) if isinstance(value, str | PathLike) else json.dumps(value)
