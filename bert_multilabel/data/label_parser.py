@@ -44,6 +44,7 @@ class LabelParser:
         are_shares: With `LabelForm.COLUMNS`, whether the numbers are shares from 0 to 1.
         blank_is_zero: Columns without a single 0, where a blank cell cannot mean "not annotated".
         missing_is_zero: With `LabelForm.MAPPING`, whether names that a row lacks are negative.
+        ignores_unknown: Whether names that are none of `label_names` are left out, and no error.
         notes: What was found out, for the user.
 
     Examples:
@@ -66,6 +67,7 @@ class LabelParser:
     are_shares: bool = False
     blank_is_zero: list[str] = field(default_factory=list)
     missing_is_zero: bool = False
+    ignores_unknown: bool = False
     notes: list[str] = field(default_factory=list)
 
     @classmethod
@@ -103,7 +105,13 @@ class LabelParser:
             cells: The cells of each split and column.
             spec: The known label names.
         """
-        parser = cls(form=LabelForm.NAME_COLUMNS, columns=columns, label_names=spec.label_names or [])
+        parser = cls(
+            form=LabelForm.NAME_COLUMNS,
+            columns=columns,
+            label_names=spec.label_names or [],
+            ignores_unknown=spec.ignore_unknown_labels,
+            notes=["unknown labels are left out, as asked"] if spec.ignore_unknown_labels else [],
+        )
         if spec.label_names:
             return parser
         counts: Counter[str] = Counter()
@@ -139,7 +147,14 @@ class LabelParser:
         if not known and form in _FORMS_OF_IDS:
             raise DataError(f"column {column!r} holds ids without names: pass --label_names_file with the label names")
         ids = spec.label_ids if spec.label_names else None
-        parser = cls(form=form, columns=[column], label_names=known, label_ids=ids, delimiter=delimiter)
+        parser = cls(
+            form=form,
+            columns=[column],
+            label_names=known,
+            label_ids=ids,
+            delimiter=delimiter,
+            ignores_unknown=spec.ignore_unknown_labels and bool(known),
+        )
         if form is LabelForm.MAPPING:
             mappings = (cell for listed in read.values() for cell, _ in listed if cell.kind is Kind.MAPPING)
             numbers = (number for cell in mappings for _, number in cell.items)
@@ -154,6 +169,8 @@ class LabelParser:
             check_names(counts, f"column {column!r}", rows, spec, typed, are_cells)
         notes = [f"rows that name a label more than once: {repeated}; it counts once"] if repeated else []
         notes += _null_words(column, cells, known)
+        if parser.ignores_unknown and (left_out := sorted(counts.keys() - {*known})):
+            notes.append(f"unknown labels that are left out: {few(left_out)}")
         if not known:
             notes += _alike_but_for_case(column, counts)
         elif spec.label_names and ids is None and form in _FORMS_OF_IDS:
@@ -253,8 +270,11 @@ class LabelParser:
 
     def _multi_hot(self, names: list[str]) -> list[float]:
         for name in names:
-            if name not in self._known:
-                raise BadValue(unknown_label(name, self.label_names), self.columns[0])
+            if name not in self._known and not self.ignores_unknown:
+                problem = (
+                    f"{unknown_label(name, self.label_names)}; or leave such labels out by --ignore_unknown_labels"
+                )
+                raise BadValue(problem, self.columns[0])
         present = set(names)
         return [float(name in present) for name in self.label_names]
 

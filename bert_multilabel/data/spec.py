@@ -30,6 +30,7 @@ class DataSpec:
         annotators: How the judgements of several annotators on one text become its labels: one of `ANNOTATORS`.
         use_suggestions: Whether labels that a model suggested are taken where no annotator has answered.
         labels_as_they_are: Whether suspicious labels are accepted, and cells hold one label each.
+        ignore_unknown_labels: Whether names of labels that are not among the known ones are left out.
         encoding: Encoding of text files; default: UTF-8, or UTF-16 with a byte order mark.
         column_names: Names of the columns of files without a header line.
         rows_key: Key of the rows in a JSON file that holds several lists.
@@ -54,6 +55,7 @@ class DataSpec:
     annotators: str | None = None
     use_suggestions: bool = False
     labels_as_they_are: bool = False
+    ignore_unknown_labels: bool = False
     encoding: str | None = None
     column_names: list[str] | None = None
     rows_key: str | None = None

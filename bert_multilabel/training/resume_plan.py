@@ -52,8 +52,8 @@ _DECIDING = (
     # the data
     "train_file validation_file dataset_name dataset_config_name text_column text_pair_column label_column "
     "label_delimiter label_values name_text_columns join_lists one_label_per_line annotators use_suggestions "
-    "labels_as_they_are encoding column_names rows_key label_names_file max_seq_length stride pooling "
-    "max_train_samples do_eval validation_fraction unlabelled_file "
+    "labels_as_they_are ignore_unknown_labels encoding column_names rows_key label_names_file max_seq_length stride "
+    "pooling max_train_samples do_eval validation_fraction unlabelled_file "
     # the order of the examples and their batches
     "seed data_seed train_sampling_strategy streaming per_device_train_batch_size processes "
     "gradient_accumulation_steps auto_find_batch_size dataloader_drop_last accelerator_config ignore_data_skip "

@@ -467,3 +467,19 @@ def test_a_delimiter_at_the_end_of_a_cell_separates_nothing(delimiter):
     parser = LabelParser.of_cells("labels", cells, DataSpec())
     assert parser.label_names == ["gift", "price"]
     assert parser.parse({"labels": f"gift{delimiter}price{delimiter}"}) == [1, 1]
+
+
+def test_unknown_labels_are_left_out_on_demand():
+    names = ["gift", "price"]
+    parser = make_parser(["price|size", "gift", "size"], names, ignore_unknown_labels=True)
+    assert parser.parse({"labels": "price|size"}) == [0.0, 1.0] and parser.parse({"labels": "size"}) == [0.0, 0.0]
+    assert parser.notes == ["unknown labels that are left out: 'size'"]
+    mapping = make_parser([{"price": 0.5, "size": 1}], names, ignore_unknown_labels=True)
+    assert mapping.parse({"labels": {"price": 0.5, "size": 1}})[1] == 0.5
+    spec = DataSpec(label_names=names, ignore_unknown_labels=True)
+    columns = LabelParser.of_name_columns(["one", "two"], {}, spec)
+    assert columns.parse({"one": "size", "two": "gift"}) == [1.0, 0.0]
+    with pytest.raises(
+        BadValue, match="unknown label 'size'; .*; or leave such labels out by --ignore_unknown_labels"
+    ):
+        make_parser(["price|size"], names).parse({"labels": "size"})

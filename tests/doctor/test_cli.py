@@ -309,7 +309,8 @@ def test_bad_rows_of_all_files_are_reported(save, tmp_path, capsys):
     assert len(first["examples"]) == 25
     assert first["examples"][24].startswith(f"{train}, row 27 (line 27), column 'text': the text is missing")
     assert second["examples"] == [
-        f"{validation}, row 1 (line 1), column 'labels': unknown label 'prise'; did you mean 'price'?"
+        f"{validation}, row 1 (line 1), column 'labels': unknown label 'prise'; did you mean 'price'?; "
+        "or leave such labels out by --ignore_unknown_labels"
     ]
     assert "error: 25 problems in the rows" in text
     assert "did you mean 'price'?" in " ".join(text.split())  # where a line breaks depends on the path
