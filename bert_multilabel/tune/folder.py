@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 _ROUNDING = 1e-6  # of scores
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TunedFolder:
     """The result of tuning a folder.
 
@@ -37,6 +37,8 @@ class TunedFolder:
         is_in_sample: Whether the decisions before were fitted on the same examples. Then both are scored on the
             examples that they were fitted on, else both on examples that they were not fitted on.
         tuned: The decisions after and their cross-fitted scores.
+        floor: Scores of the decisions before with the `min_labels` and label rules that were asked for, whatever these
+            cost.
         is_stored: Whether they are stored in the folder.
     """
 
@@ -44,6 +46,7 @@ class TunedFolder:
     after: dict[str, float]
     is_in_sample: bool
     tuned: Tuned
+    floor: dict[str, float]
     is_stored: bool = False
 
     @property
@@ -52,7 +55,7 @@ class TunedFolder:
         goal = Goal.parse(self.tuned.arguments.threshold_goal)
         score = goal.score if goal.floor is None else f"micro_{goal.score}"
         is_reached = goal.floor is not None and self.after[score] >= goal.floor
-        return self.after[score] < self.before[score] - _ROUNDING and not is_reached
+        return self.after[score] < self.floor[score] - _ROUNDING and not is_reached
 
     def warnings(self) -> list[str]:
         """Say what was asked for and not reached, and what became worse."""
@@ -89,15 +92,24 @@ def tune_folder(model_dir: Path, source: LabelledFile, wanted: DecisionArguments
     run = read_run(model_dir)
     wanted = _within_version(wanted, config, model_dir)
     _settle_rules(config, wanted.label_rules, scored, source.file)
+    scored_examples = EvalPrediction(scored.logits, scored.labels)
     start = copy.copy(config)
+    if wanted.min_labels is not None:
+        replace(Decisions.of(start), min_labels=wanted.min_labels).store(start)
+    floor = evaluate(scored_examples, start)
     is_in_sample = run is not None and run.get(TUNED_ON) == examples
     if wanted.thresholds != "keep" and is_in_sample:
         logger.warning(f"the stored decisions were fitted on the examples of {source.file}: the fit starts from 0.5")
-        replace(Decisions.of(MultiLabelConfig()), min_labels=config.min_labels).store(start)
+        replace(Decisions.of(MultiLabelConfig()), min_labels=start.min_labels).store(start)
     tuned = tune(scored.logits, scored.labels, start, wanted)
     tuned.decisions.store(config)
-    after = evaluate(EvalPrediction(scored.logits, scored.labels), config) if is_in_sample else tuned.scores
-    result = TunedFolder(scored.metrics, after, is_in_sample, tuned)
+    result = TunedFolder(
+        before=scored.metrics,
+        after=evaluate(scored_examples, config) if is_in_sample else tuned.scores,
+        is_in_sample=is_in_sample,
+        tuned=tuned,
+        floor=floor,
+    )
     if result.is_worse and not force:
         return result
     if run is not None and tuned.is_cross_fitted:

@@ -7,12 +7,14 @@ from huggingface_hub import ModelCard
 from transformers import AutoModel
 
 from bert_multilabel import MultiLabelConfig, from_backbone
+from bert_multilabel.evaluation.decisions import fingerprint
 from bert_multilabel.hub.model_card import write_model_card
 from bert_multilabel.hub.run_facts import store_facts
 from bert_multilabel.loading import load_trained
 from bert_multilabel.model.modeling_multilabel import multi_label_loss
 from bert_multilabel.model.scoring import MultiLabelScorer
 from bert_multilabel.model.windows import Windows
+from bert_multilabel.output_dir.checkpoints import TUNED_ON, add_to_run
 from bert_multilabel.tune.cli import main
 from tests.conftest import LABELS
 from tests.hub.test_model_card import FACTS
@@ -101,11 +103,11 @@ def test_tuning_on_the_rows_of_the_stored_fit_begins_anew(model_dir, rows, caplo
         json.loads(first["config.json"])["threshold"]
         == json.loads((model_dir / "config.json").read_text())["threshold"]
     )
-    tune(model_dir, "--file", rows, "--threshold_goal", "macro_f1", "--min_labels", 3, "--force")
+    tune(model_dir, "--file", rows, "--threshold_goal", "macro_f1", "--min_labels", 3)
     config = json.loads((model_dir / "config.json").read_text())
     # A goal that is not reached by what was fitted for another is not left to it.
     assert config["threshold"] != json.loads(first["config.json"])["threshold"]
-    tune(model_dir, "--file", rows, "--force")
+    tune(model_dir, "--file", rows)
     # Of all that was stored, the fit that begins anew keeps `min_labels` alone.
     assert json.loads((model_dir / "config.json").read_text())["min_labels"] == 3
 
@@ -177,17 +179,43 @@ def test_a_goal_that_was_not_reached_and_a_lower_score_are_said_at_the_end(model
     assert f"lower the hamming score from {before:.4f} to {after:.4f}, with the goal precision=0.99" in caplog.text
 
 
-def test_decisions_that_serve_the_goal_less_are_stored_only_by_force(model_dir, rows, tmp_path, capsys):
-    assert tune(model_dir, "--file", rows) == 0
-    stored = {path.name: path.read_bytes() for path in model_dir.iterdir()}
-    words = [model_dir, "--file", rows, "--min_labels", "3", "--json", tmp_path / "scores.json"]  # all labels
+@pytest.fixture
+def fitted(model_dir, tmp_path):
+    """A folder whose thresholds were fitted on the rows of a file, and decide them all right."""
+    model, tokenizer = load_trained(model_dir)
+    texts = [f"{text} {index}" for index in range(20) for text in TEXTS.values()]
+    probabilities = MultiLabelScorer(model, tokenizer).logits(texts).sigmoid()  # (60, 3)
+    thresholds = probabilities.median(dim=0).values
+    given = probabilities >= thresholds
+    names = [[name for name, chosen in zip(LABELS, row, strict=True) if chosen] for row in given.tolist()]
+    lines = [json.dumps({"text": text, "labels": own}) for text, own in zip(texts, names, strict=True)]
+    (tmp_path / "fitted.jsonl").write_text("\n".join(lines))
+    config = json.loads((model_dir / "config.json").read_text())
+    (model_dir / "config.json").write_text(json.dumps({**config, "threshold": thresholds.tolist()}))
+    run = {"finished": True, "arguments": {"text_pair_column": ""}}
+    add_to_run(model_dir, **run, **{TUNED_ON: fingerprint(given.numpy())})
+    return model_dir
+
+
+def test_decisions_that_serve_the_goal_less_are_stored_only_by_force(fitted, tmp_path, capsys):
+    stored = {path.name: path.read_bytes() for path in fitted.iterdir()}
+    words = [fitted, "--file", tmp_path / "fitted.jsonl", "--thresholds", "global", "--json", tmp_path / "scores.json"]
     assert tune(*words) == 1
-    assert {path.name: path.read_bytes() for path in model_dir.iterdir()} == stored
+    assert {path.name: path.read_bytes() for path in fitted.iterdir()} == stored
     assert "nothing was stored" in capsys.readouterr().out
     scores = json.loads((tmp_path / "scores.json").read_text())
-    assert scores["after"]["hamming_score"] == pytest.approx(1 / 3) and not scores["stored"]
-    assert scores["after"]["hamming_score"] < scores["before"]["hamming_score"]
+    assert scores["after"]["hamming_score"] < scores["before"]["hamming_score"] == 1 and not scores["stored"]
     assert tune(*words, "--force") == 0
+    assert isinstance(json.loads((fitted / "config.json").read_text())["threshold"], float)
+
+
+def test_min_labels_that_are_asked_for_are_stored_whatever_they_cost(model_dir, rows, tmp_path):
+    tune(model_dir, "--file", rows)
+    words = [model_dir, "--file", rows, "--min_labels", "3", "--json", tmp_path / "scores.json"]  # all labels
+    assert tune(*words) == 0
+    scores = json.loads((tmp_path / "scores.json").read_text())
+    assert scores["after"]["hamming_score"] == pytest.approx(1 / 3) and scores["stored"]
+    assert scores["after"]["hamming_score"] < scores["before"]["hamming_score"]
     assert json.loads((model_dir / "config.json").read_text())["min_labels"] == 3
 
 
@@ -219,14 +247,14 @@ def test_misspelt_options_are_refused(model_dir, rows, capsys):
 def test_rules_are_stored_kept_and_dropped(model_dir, rows, tmp_path, caplog):
     path = tmp_path / "rules.json"
     path.write_text(json.dumps({"implies": {"gift": ["good value"]}}))
-    tune(model_dir, "--force", "--file", rows, "--label_rules", path)
+    tune(model_dir, "--file", rows, "--label_rules", path)
     assert "20 of 60 examples break label rules: 'gift' implies 'good value' (20: rows 3, 6" in caplog.text
     stored = MultiLabelConfig.from_pretrained(model_dir)
     assert stored.label_rules == {"implies": {"gift": ["good value"]}}
-    tune(model_dir, "--force", "--file", rows)
+    tune(model_dir, "--file", rows)
     assert MultiLabelConfig.from_pretrained(model_dir).label_rules == stored.label_rules
-    tune(model_dir, "--force", "--file", rows, "--label_rules", "")
+    tune(model_dir, "--file", rows, "--label_rules", "")
     assert MultiLabelConfig.from_pretrained(model_dir).label_rules is None
     path.write_text(json.dumps({"implies": {"present": ["good value"]}}))
     with pytest.raises(ValueError, match=r"rules.json: label_rules name labels .* does not have: 'present'"):
-        tune(model_dir, "--force", "--file", rows, "--label_rules", path)
+        tune(model_dir, "--file", rows, "--label_rules", path)
