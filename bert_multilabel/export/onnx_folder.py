@@ -10,12 +10,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bert_multilabel.errors import MultiLabelError
 from bert_multilabel.loading import load_trained
 from bert_multilabel.model import decision, label_rules, likeliest_sets
-from bert_multilabel.model.configuration_multilabel import MultiLabelConfig
 from bert_multilabel.model.modeling_multilabel import MultiLabelPreTrainedModel
-from bert_multilabel.model.scoring import scoring_tokenizer
 from bert_multilabel.model.tokenization_multilabel import MultiLabelTokenizer
 from bert_multilabel.utils.extras import check_installed
 from bert_multilabel.utils.files import atomic_folder, write_json
@@ -23,11 +20,12 @@ from bert_multilabel.utils.files import atomic_folder, write_json
 from .parity import PARITY_FILE, check_parity, check_quantized, compare, export_sample, original_logits, parity_report
 from .stock_card import left_behind
 from .stock_config import stock_config
-from .stock_tokenizer import save_stock_tokenizer
+from .stock_tokenizer import limit_tokenizer, save_stock_tokenizer
 
 if TYPE_CHECKING:  # it imports this module
     from .cli import ExportArguments
 
+TOLERANCE = 1e-4  # of probabilities in float32; rounding explains about 1e-6
 _report = partial(print, flush=True)
 
 
@@ -53,7 +51,7 @@ def export_onnx(model_dir: Path, options: "ExportArguments") -> dict[str, Any]:
 
     with atomic_folder(Path(options.output)) as folder:
         model, tokenizer = load_trained(model_dir)
-        tokenizer = _limited_tokenizer(tokenizer, model.config, options.max_seq_length)
+        tokenizer = limit_tokenizer(tokenizer, model.config, options.max_seq_length)
         sample = export_sample(model_dir, options, model.config, tokenizer)
         _report(f"Predicting {len(sample.texts):,} texts with the original model ({sample.source})...")
         before = original_logits(model, tokenizer, sample)  # (N, L)
@@ -64,7 +62,7 @@ def export_onnx(model_dir: Path, options: "ExportArguments") -> dict[str, Any]:
 
         _report("Predicting them with the export...")
         parities = {"float32": compare(model.config, before, onnx_model.OnnxModel(folder), sample)}
-        check_parity(parities["float32"], sample)
+        check_parity(parities["float32"], sample, TOLERANCE)
         if options.quantize is not None:
             _report(f"Quantizing to {options.quantize} and predicting again...")
             quantize(folder / onnx_model.MODEL_FILE, folder / onnx_model.QUANTIZED_FILE, model)
@@ -73,25 +71,12 @@ def export_onnx(model_dir: Path, options: "ExportArguments") -> dict[str, Any]:
             if not options.allow_changes:
                 check_quantized(parity, options.quantize)
             parities[options.quantize] = parity
-        report = parity_report(sample, len(model.config.label_names), parities)
+        report = parity_report(sample, len(model.config.label_names), parities, TOLERANCE)
         write_json(folder / PARITY_FILE, report)
     _report("Its onnx_model.py decides as the original does. Other tools take it for a stock model:")
     for line in left_behind(model.config, text_tokenizer, decide_at_half=False):
         _report(f"  - {line}")
     return report
-
-
-def _limited_tokenizer(
-    tokenizer: MultiLabelTokenizer, config: MultiLabelConfig, wanted: int | None
-) -> MultiLabelTokenizer:
-    """Return the tokenizer of a model's texts, with a limit of its own if one is wanted."""
-    tokenizer = scoring_tokenizer(tokenizer, config)
-    limit = tokenizer.model_max_length
-    if wanted is not None and wanted > limit:
-        raise MultiLabelError(f"max_seq_length={wanted} is more than the {limit} tokens that this model can take")
-    tokenizer.model_max_length = limit if wanted is None else wanted
-    tokenizer("", truncation=True)  # raises an error if label tokens leave no room for text
-    return tokenizer
 
 
 def _write_files(folder: Path, model: MultiLabelPreTrainedModel, tokenizer: MultiLabelTokenizer) -> None:

@@ -1,9 +1,10 @@
 """Compares an exported model with its original in PyTorch.
 
-Shapes: N texts, L labels.
+Shapes: N texts, B batch, L labels.
 """
 
 import random
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,11 +26,10 @@ if TYPE_CHECKING:
     from .onnx_model import OnnxModel  # what it imports is not part of the plain install
 
 PARITY_FILE = "parity.json"
-TOLERANCE = 1e-4  # of probabilities in float32; rounding explains about 1e-6
 # Limits for a quantized model: share of the examples whose labels all stay the same, and loss of hamming score.
 LEAST_EQUAL_ROWS = 0.95
 LARGEST_SCORE_LOSS = 0.005
-BATCH_SIZE = 32
+_BATCH_SIZE = 32
 # Number of words of the made-up texts: four texts of each length.
 _LENGTHS = 4 * [0, 1, 2, 3, 5, 8, 13, 21, 34, 55, 89, 144, 233, 377, 610]
 
@@ -42,6 +42,21 @@ class Sample:
     texts: list[str]
     pairs: list[str] | None = None
     labels: NDArray[np.float32] | None = None  # (N, L): 1, 0, or NaN for "not annotated"
+
+    def batches(self) -> Iterator[tuple[list[str], list[str] | None]]:
+        """Yield texts and second texts, B of each."""
+        for start in range(0, len(self.texts), _BATCH_SIZE):
+            batch = slice(start, start + _BATCH_SIZE)
+            yield self.texts[batch], None if self.pairs is None else self.pairs[batch]
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a model predicts for a sample, (N, L) each."""
+
+    logits: NDArray[Any]  # divided by the temperature
+    probabilities: NDArray[Any]
+    decisions: NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -103,8 +118,7 @@ def made_up_sample(tokenizer: MultiLabelTokenizer, with_pairs: bool) -> Sample:
 def original_logits(model: MultiLabelPreTrainedModel, tokenizer: MultiLabelTokenizer, sample: Sample) -> torch.Tensor:
     """Return the logits, (N, L) float32, in the order of the texts; texts are cut at `model_max_length`."""
     logits = []
-    for start in range(0, len(sample.texts), BATCH_SIZE):
-        texts, pairs = (some and some[start : start + BATCH_SIZE] for some in (sample.texts, sample.pairs))
+    for texts, pairs in sample.batches():
         model.config.warn_about_pairs(pairs is not None)
         batch = tokenizer(texts, pairs, padding=True, truncation=True, return_tensors="pt")
         logits.append(model(**batch).logits)  # (B, L)
@@ -115,21 +129,30 @@ def compare(config: MultiLabelConfig, before: torch.Tensor, exported: "OnnxModel
     """Compare an exported model with its original, which has the configuration and the logits `before`, (N, L)."""
     after = exported.logits(sample.texts, sample.pairs)  # (N, L), calibrated
     calibrated = before / torch.tensor(config.temperature)  # (N, L)
-    old_probabilities, old = (result.numpy() for result in config.decide(before))  # (N, L) each
-    new_probabilities, new = exported.decide(after)  # (N, L) each
-    return Parity(
-        largest_logit_difference=float(np.abs(after - calibrated.numpy()).max()),
-        largest_probability_difference=float(np.abs(new_probabilities - old_probabilities).max()),
-        equal_decisions=float((new == old).mean()),
-        equal_rows=float((new == old).all(axis=1).mean()),
-        hamming_score_before=None if sample.labels is None else hamming_score(old, sample.labels),
-        hamming_score_after=None if sample.labels is None else hamming_score(new, sample.labels),
+    decided = (result.numpy() for result in config.decide(before))  # (N, L) each
+    return measure_parity(
+        Predictions(calibrated.numpy(), *decided), Predictions(after, *exported.decide(after)), sample
     )
 
 
-def check_parity(parity: Parity, sample: Sample, tolerance: float | None = None) -> None:
-    """Raise a ParityError if a probability in float32 differs by more than the tolerance, by default `TOLERANCE`."""
-    tolerance = TOLERANCE if tolerance is None else tolerance
+def measure_parity(before: Predictions, after: Predictions, sample: Sample) -> Parity:
+    """Compare the predictions of an exported model with those before the export."""
+    is_equal = after.decisions == before.decisions  # (N, L)
+    scores = [
+        None if sample.labels is None else hamming_score(some.decisions, sample.labels) for some in (before, after)
+    ]
+    return Parity(
+        largest_logit_difference=float(np.abs(after.logits - before.logits).max()),
+        largest_probability_difference=float(np.abs(after.probabilities - before.probabilities).max()),
+        equal_decisions=float(is_equal.mean()),
+        equal_rows=float(is_equal.all(axis=1).mean()),
+        hamming_score_before=scores[0],
+        hamming_score_after=scores[1],
+    )
+
+
+def check_parity(parity: Parity, sample: Sample, tolerance: float) -> None:
+    """Raise a ParityError if a probability in float32 differs by more than the tolerance."""
     difference = parity.largest_probability_difference
     if not difference <= tolerance:  # also if it is NaN
         raise ParityError(
@@ -165,16 +188,14 @@ def describe_parity(parity: Parity) -> str:
     return f"{kept}, hamming score {parity.hamming_score_before:.4f} before, {parity.hamming_score_after:.4f} after"
 
 
-def parity_report(
-    sample: Sample, num_labels: int, parities: dict[str, Parity], tolerance: float | None = None
-) -> dict[str, Any]:
+def parity_report(sample: Sample, num_labels: int, parities: dict[str, Parity], tolerance: float) -> dict[str, Any]:
     """Return the content of `parity.json`.
 
     Args:
         sample: N examples.
         num_labels: L.
         parities: A comparison on them by precision, such as `"float32"`.
-        tolerance: How much probabilities in float32 may differ; by default `TOLERANCE`.
+        tolerance: How much probabilities in float32 may differ.
 
     Returns:
         The `source` of the texts, the number of `rows` and `decisions`, the `tolerance` in float32, and for each
@@ -189,6 +210,6 @@ def parity_report(
         "source": sample.source,
         "rows": rows,
         "decisions": rows * num_labels,
-        "tolerance": TOLERANCE if tolerance is None else tolerance,
+        "tolerance": tolerance,
         **known,
     }

@@ -4,9 +4,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from huggingface_hub import ModelCard, ModelCardData
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from bert_multilabel.hub.model_card import plain
+from bert_multilabel.hub.model_card import markdown_environment
 from bert_multilabel.model.configuration_multilabel import MultiLabelConfig
 from bert_multilabel.model.tokenization_multilabel import MultiLabelTokenizer
 from bert_multilabel.utils.files import atomic_write
@@ -16,7 +15,7 @@ _CARD = "README.md"
 _FIRST_KEPT = "\n## Scores\n"
 
 
-def left_behind(config: MultiLabelConfig, tokenizer: MultiLabelTokenizer, decide_at_half: bool) -> list[str]:
+def left_behind(config: MultiLabelConfig, tokenizer: MultiLabelTokenizer, decide_at_half: bool) -> Iterator[str]:
     """Say in sentences what other tools do not know of a model's decisions and inputs.
 
     Args:
@@ -24,10 +23,6 @@ def left_behind(config: MultiLabelConfig, tokenizer: MultiLabelTokenizer, decide
         tokenizer: The model's; its `model_max_length` is the limit of the export.
         decide_at_half: Whether the thresholds are folded in.
     """
-    return list(_left_behind(config, tokenizer, decide_at_half))
-
-
-def _left_behind(config: MultiLabelConfig, tokenizer: MultiLabelTokenizer, decide_at_half: bool) -> Iterator[str]:
     if config.decision is not None:
         score = config.decision["score"].replace("_", " ")
         yield f"The set with the highest expected {score} is not predicted: the thresholds alone decide."
@@ -57,23 +52,19 @@ def write_stock_card(
     """
     original = model_dir / _CARD
     card = ModelCard.load(original) if original.is_file() else None
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        undefined=StrictUndefined,
-        autoescape=False,  # the filter "plain" escapes Markdown
-        trim_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters["plain"] = plain
-    text = environment.get_template("stock_card.md.jinja").render(
-        metadata=_metadata(card).to_yaml(),
-        title=model_dir.resolve().name,
-        labels=list(zip(config.label_names, config.label_thresholds, strict=True)),
-        left_behind=left_behind(config, tokenizer, decide_at_half),
-        max_length=tokenizer.model_max_length,
-        decide_at_half=decide_at_half,
-        on_pairs=bool(config.trained_on_pairs),
-        about="" if card is None else "".join(card.text.partition(_FIRST_KEPT)[1:]).strip(),
+    text = (
+        markdown_environment(Path(__file__).parent)
+        .get_template("stock_card.md.jinja")
+        .render(
+            metadata=_metadata(card).to_yaml(),
+            title=model_dir.resolve().name,
+            labels=list(zip(config.label_names, config.label_thresholds, strict=True)),
+            left_behind=left_behind(config, tokenizer, decide_at_half),
+            max_length=tokenizer.model_max_length,
+            decide_at_half=decide_at_half,
+            on_pairs=bool(config.trained_on_pairs),
+            about="" if card is None else "".join(card.text.partition(_FIRST_KEPT)[1:]).strip(),
+        )
     )
     with atomic_write(folder / _CARD) as file:
         file.write(text)

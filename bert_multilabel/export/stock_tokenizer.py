@@ -11,13 +11,30 @@ from tokenizers.normalizers import BertNormalizer
 from tokenizers.pre_tokenizers import BertPreTokenizer
 from tokenizers.processors import BertProcessing
 
+from bert_multilabel.data.tokenizing import check_max_length
+from bert_multilabel.model.configuration_multilabel import MultiLabelConfig
 from bert_multilabel.model.input_template import InputTemplate
+from bert_multilabel.model.scoring import scoring_tokenizer
 from bert_multilabel.model.tokenization_multilabel import MultiLabelTokenizer
 from bert_multilabel.utils.files import write_json
 
 TOKENIZER_FILE, TOKENIZER_CONFIG_FILE = "tokenizer.json", "tokenizer_config.json"
 # What Transformers' class for BERT builds from a vocabulary, whatever tokenizer.json says.
 _BERT_MODEL = {"continuing_subword_prefix": "##", "max_input_chars_per_word": 100}
+
+
+def limit_tokenizer(
+    tokenizer: MultiLabelTokenizer, config: MultiLabelConfig, max_length: int | None
+) -> MultiLabelTokenizer:
+    """Return the tokenizer of a model's texts, which truncates them at `max_length`; default: the model's limit.
+
+    Raises:
+        MultiLabelError: If `max_length` exceeds the model's limit, or leaves no room for text.
+    """
+    tokenizer = scoring_tokenizer(tokenizer, config)
+    tokenizer.model_max_length = check_max_length(tokenizer, max_length)
+    tokenizer("", truncation=True)  # refuses a length without room for text
+    return tokenizer
 
 
 def save_stock_tokenizer(tokenizer: MultiLabelTokenizer, folder: Path) -> None:

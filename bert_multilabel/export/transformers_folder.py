@@ -25,25 +25,25 @@ from transformers import (
 
 from bert_multilabel.errors import MultiLabelError
 from bert_multilabel.loading import load_trained
-from bert_multilabel.metrics import hamming_score
 from bert_multilabel.model.configuration_multilabel import MultiLabelConfig
 from bert_multilabel.model.modeling_multilabel import MultiLabelPreTrainedModel
 from bert_multilabel.utils.files import atomic_folder, write_json
 
-from .cuts import decision_cuts
+from .logit_thresholds import logit_thresholds
 from .parity import (
-    BATCH_SIZE,
     PARITY_FILE,
     Parity,
+    Predictions,
     Sample,
     check_parity,
     export_sample,
+    measure_parity,
     original_logits,
     parity_report,
 )
 from .stock_card import left_behind, write_stock_card
 from .stock_config import stock_config
-from .stock_tokenizer import save_stock_tokenizer
+from .stock_tokenizer import limit_tokenizer, save_stock_tokenizer
 
 if TYPE_CHECKING:  # it imports this module
     from .cli import ExportArguments
@@ -58,10 +58,10 @@ _STOCK_NAMES = {"classifier.dense.": "bert.pooler.dense.", "classifier.out_proj.
 
 @dataclass(frozen=True)
 class _Fold:
-    """What is folded into the last layer: logits become logits / temperature - cut."""
+    """What is folded into the last layer: logits become logits / temperature - shift."""
 
     temperature: NDArray[np.float64]  # (L,)
-    cut: NDArray[np.float64]  # (L,)
+    shift: NDArray[np.float64]  # (L,)
     threshold: NDArray[np.float32]  # (L,), of the probabilities afterwards
 
     @classmethod
@@ -71,11 +71,11 @@ class _Fold:
         temperature = np.broadcast_to(np.asarray(config.temperature, np.float64), size)
         if not decide_at_half:
             return cls(temperature, np.zeros(size), threshold.astype(np.float32))
-        return cls(temperature, decision_cuts(threshold).astype(np.float64), np.full(size, HALF, np.float32))
+        return cls(temperature, logit_thresholds(threshold).astype(np.float64), np.full(size, HALF, np.float32))
 
     def apply(self, logits: Any) -> Any:
         """Fold logits, (N, L)."""
-        return logits / self.temperature - self.cut
+        return logits / self.temperature - self.shift
 
 
 def export_transformers(model_dir: Path, options: "ExportArguments") -> dict[str, Any]:
@@ -97,10 +97,7 @@ def export_transformers(model_dir: Path, options: "ExportArguments") -> dict[str
     with atomic_folder(Path(options.output)) as folder:
         model, tokenizer = load_trained(model_dir)
         _check_exportable(model_dir, model.config, options.decide_at_half)
-        limit, wanted = tokenizer.model_max_length, options.max_seq_length
-        if wanted is not None and wanted > limit:
-            raise MultiLabelError(f"max_seq_length={wanted} is more than the {limit} tokens that this model can take")
-        tokenizer.model_max_length = limit if wanted is None else wanted
+        tokenizer = limit_tokenizer(tokenizer, model.config, options.max_seq_length)
         fold = _Fold.of(model.config, options.decide_at_half)
         sample = export_sample(model_dir, options, model.config, tokenizer)
         _report(f"Predicting {len(sample.texts):,} texts with the original model ({sample.source})...")
@@ -142,10 +139,10 @@ def _save_weights(
         for ours, theirs in _STOCK_NAMES.items():
             name = name.replace(ours, theirs) if name.startswith(ours) else name
         weights[name] = values
-    temperature, cut = torch.from_numpy(fold.temperature.copy()), torch.from_numpy(fold.cut)  # (L,) each
+    temperature, shift = torch.from_numpy(fold.temperature.copy()), torch.from_numpy(fold.shift)  # (L,) each
     rows, bias = weights["classifier.weight"].double(), weights["classifier.bias"].double()  # (L, H), (L,)
     weights["classifier.weight"] = (rows / temperature[:, None]).float()
-    weights["classifier.bias"] = (bias / temperature - cut).float()
+    weights["classifier.bias"] = (bias / temperature - shift).float()
     stock.load_state_dict(weights)
     stock.save_pretrained(folder)
 
@@ -156,8 +153,7 @@ def _stock_logits(folder: Path, sample: Sample) -> NDArray[np.float32]:
     tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     model: Any = AutoModelForSequenceClassification.from_pretrained(folder, trust_remote_code=False).eval()
     logits = []
-    for start in range(0, len(sample.texts), BATCH_SIZE):
-        texts, pairs = (some and some[start : start + BATCH_SIZE] for some in (sample.texts, sample.pairs))
+    for texts, pairs in sample.batches():
         batch = tokenizer(texts, pairs, padding=True, truncation=True, return_tensors="pt")
         logits.append(model(**batch).logits.numpy())  # (B, L)
     return np.concatenate(logits)
@@ -170,11 +166,5 @@ def _compare(
     expected = fold.apply(before.numpy().astype(np.float64))  # (N, L)
     old = config.decide(before)[1].numpy()  # (N, L)
     new = torch.from_numpy(after).sigmoid().numpy() >= fold.threshold  # (N, L), as another tool decides
-    return Parity(
-        largest_logit_difference=float(np.abs(after - expected).max()),
-        largest_probability_difference=float(np.abs(expit(after.astype(np.float64)) - expit(expected)).max()),
-        equal_decisions=float((new == old).mean()),
-        equal_rows=float((new == old).all(axis=1).mean()),
-        hamming_score_before=None if sample.labels is None else hamming_score(old, sample.labels),
-        hamming_score_after=None if sample.labels is None else hamming_score(new, sample.labels),
-    )
+    before_export = Predictions(expected, expit(expected), old)
+    return measure_parity(before_export, Predictions(after, expit(after.astype(np.float64)), new), sample)

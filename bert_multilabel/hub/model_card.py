@@ -73,16 +73,23 @@ def write_model_card(
 
 
 def _template() -> Template:
+    environment = markdown_environment(Path(__file__).parent)
+    environment.filters |= {"quoted": _quoted, "figure": _figure, "duration": _duration}
+    names = {"count": _count, "folds": FOLDS, "confidence": CONFIDENCE, "resamples": RESAMPLES}
+    return environment.get_template("model_card.md.jinja", globals=names)
+
+
+def markdown_environment(folder: Path) -> Environment:
+    """Return what renders the templates of a folder as Markdown; their filter `plain` escapes texts."""
     environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
+        loader=FileSystemLoader(folder),
         undefined=StrictUndefined,
-        autoescape=False,  # the filter "plain" escapes Markdown
+        autoescape=False,  # of HTML
         trim_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {"plain": plain, "quoted": _quoted, "figure": _figure, "duration": _duration}
-    names = {"count": _count, "folds": FOLDS, "confidence": CONFIDENCE, "resamples": RESAMPLES}
-    return environment.get_template("model_card.md.jinja", globals=names)
+    environment.filters["plain"] = plain
+    return environment
 
 
 def plain(text: str) -> str:

@@ -215,6 +215,7 @@ def test_the_limit_of_tokens_travels(exported, tmp_path):
             "--quantize int8 is for --format onnx and web, not for transformers: leave it out",
         ),
         ("plain", ["--max_seq_length", "65"], "max_seq_length=65 is more than the 64 tokens"),
+        ("plain", ["--max_seq_length", "2"], "max_length=2 leaves no room for text"),
         ("rules", ["--decide_at_half"], "predicts the set with the highest expected samples_f1, which no thresholds"),
         ("plain", ["--format", "onnx", "--decide_at_half"], "--decide_at_half is for --format transformers"),
     ],

@@ -1,4 +1,4 @@
-"""From which logit a label is predicted, to the last bit: what folds thresholds into the biases of a classifier.
+"""Thresholds of logits that decide exactly as thresholds of probabilities do.
 
 Legend: L labels.
 """
@@ -15,7 +15,7 @@ _LARGEST = 128.0
 _SIGN = np.int64(2**31)
 
 
-def decision_cuts(thresholds: NDArray[Any]) -> NDArray[np.float32]:
+def logit_thresholds(thresholds: NDArray[Any]) -> NDArray[np.float32]:
     """Return the smallest logits whose probability reaches the thresholds, as `Decider` compares them in float32.
 
     Args:
