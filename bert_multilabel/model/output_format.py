@@ -15,6 +15,7 @@ def prediction_records(
     ids: list[Any] | None = None,
     top_scores: int | None = None,
     predicted_only: bool = False,
+    predicted_too: bool = False,
 ) -> Iterator[dict[str, Any]]:
     """Yield one record per example: `{"id": ..., "labels": [names], "scores": {name: probability}}`.
 
@@ -22,9 +23,9 @@ def prediction_records(
         logits: (N, L).
         config: Names of the labels and the decision rule.
         ids: Ids of the N examples; without them the records have no `id`.
-        top_scores: Only this many scores, the highest first, and those of other predicted labels; by default all, in
-            label order.
-        predicted_only: Only the scores of the predicted labels, and of these only `top_scores`.
+        top_scores: Only this many scores, the highest first; by default all, in label order.
+        predicted_only: Only the scores of the predicted labels.
+        predicted_too: The scores of predicted labels follow those of `top_scores`, if they are not among them.
 
     Examples:
         >>> config = MultiLabelConfig(label_names=["price", "quality"])
@@ -39,7 +40,6 @@ def prediction_records(
         kept = [row for row in scored if row[2] or not predicted_only]
         if top_scores is not None:
             kept = sorted(kept, key=lambda row: -row[1])
-            others = [] if predicted_only else [row for row in kept[top_scores:] if row[2]]
-            kept = [*kept[:top_scores], *others]
+            kept = [row for rank, row in enumerate(kept) if rank < top_scores or predicted_too and row[2]]
         record["scores"] = {name: score for name, score, _ in kept}
         yield record

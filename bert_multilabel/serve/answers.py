@@ -92,6 +92,6 @@ def _find_cut(engine: Engine, rows: Sequence[tuple[str, str | None]]) -> list[bo
 
 def _answer_one(engine: Engine, request: PredictRequest, logits: torch.Tensor, are_cut: Sequence[bool]) -> bytes:
     _, config = _read_parameters(engine, request.parameters)
-    records = prediction_records(logits, config, top_scores=request.parameters.top_k)
+    records = prediction_records(logits, config, top_scores=request.parameters.top_k, predicted_too=True)
     answers = [{**record, "truncated": is_cut} for record, is_cut in zip(records, are_cut, strict=True)]
     return json.dumps(answers if isinstance(request.inputs, list) else answers[0]).encode()

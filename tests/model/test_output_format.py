@@ -24,9 +24,9 @@ def test_top_scores_come_highest_first_beside_the_same_decision():
     assert (second["id"], second["labels"], list(second["scores"])) == (7, ["c"], ["c", "b"])
 
 
-def test_a_predicted_label_has_its_score_whatever_the_others_are():
+def test_predicted_labels_can_have_their_scores_whatever_the_others_are():
     config = MultiLabelConfig(label_names=["a", "b", "c"], threshold=[0.9, 0.2, 0.4])
-    first, second = prediction_records(LOGITS, config, top_scores=1)
+    first, second = prediction_records(LOGITS, config, top_scores=1, predicted_too=True)
     assert (first["labels"], list(first["scores"])) == (["b", "c"], ["a", "c", "b"])
     assert (second["labels"], list(second["scores"])) == ([], ["c"])
 
