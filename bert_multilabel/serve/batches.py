@@ -45,7 +45,7 @@ class Batches:
 
         Raises:
             Refused: 413 if it has more than `max_waiting` texts; 503 if too many texts are waiting now, or the process
-                of the model ended; 422 if its parameters do not fit the model.
+                of the model ended or cannot be started again; 422 if its parameters do not fit the model.
         """
         count = len(request.examples)
         self._check_room(count)
@@ -72,10 +72,10 @@ class Batches:
     async def run(self) -> None:
         """Send what waits to the model, and start its process again if it ends."""
         while True:
-            await self._ensure_model()
-            batch = await self._take()
-            await self._ensure_model()  # it may have ended while nobody asked
-            if batch:
+            await self._ensure_model([])
+            taken = await self._take()
+            await self._ensure_model(taken)  # it may have ended while nobody asked
+            if batch := [item for item in taken if not item.answer.done()]:
                 requests = [item.request for item in batch]
                 self.metrics.observe_batch(requests)
                 _pass_on(batch, await asyncio.to_thread(self.model.ask, requests))
@@ -89,9 +89,10 @@ class Batches:
             async with asyncio.timeout(self.batch_timeout):  # 0: what is waiting already
                 while len(taken) < self.max_batch_size:
                     taken.append(await self._queue.get())
-        return [item for item in taken if not item.answer.done()]
+        return taken
 
-    async def _ensure_model(self) -> None:
+    async def _ensure_model(self, taken: list[_Waiting]) -> None:
+        """Start the process of the model again if it ended; while that fails, refuse what is taken, and what waits."""
         while not self.model.is_alive():
             self.is_ready = False
             logger.error("the process of the model is started again")
@@ -100,6 +101,9 @@ class Batches:
                 await asyncio.to_thread(self.model.start)
             except MultiLabelError as error:
                 logger.error("%s", error)
+                message = "the process of the model cannot be started again, see the log: try again in a second"
+                waiting = [*taken, *(self._queue.get_nowait() for _ in range(self._queue.qsize()))]
+                _pass_on(waiting, [Refused(503, message, {"Retry-After": "1"})] * len(waiting))
                 await asyncio.sleep(1)
         self.is_ready = True
 

@@ -48,11 +48,16 @@ class ModelProcess:
         """Start the process, and wait until the model is loaded.
 
         Raises:
-            MultiLabelError: If the folder is not a model directory, or the process ended.
+            MultiLabelError: If the folder is not a model directory, the process ended, or no process can be started.
         """
-        self._connection, theirs = _CONTEXT.Pipe()
-        process = _CONTEXT.Process(target=_run, args=(theirs, *self._arguments), daemon=True)
-        process.start()  # a signal may end the wait for it
+        try:
+            self._connection, theirs = _CONTEXT.Pipe()
+            process = _CONTEXT.Process(target=_run, args=(theirs, *self._arguments), daemon=True)
+            process.start()  # a signal may end the wait for it
+        except (EOFError, OSError) as error:  # of processes, memory or files there are as many as may be
+            raise MultiLabelError(
+                f"no process for the model in {self._arguments[0]} can be started: {error}"
+            ) from error
         self._process = process
         theirs.close()
         try:

@@ -5,6 +5,7 @@ from types import MappingProxyType
 
 import pytest
 
+from bert_multilabel.errors import MultiLabelError
 from bert_multilabel.serve.batches import Batches
 from bert_multilabel.serve.metrics import Metrics
 from bert_multilabel.serve.refusal import Refused
@@ -71,3 +72,39 @@ def test_what_is_too_much_is_refused_and_the_rest_is_answered():
     assert answers[:2] == [b"a", b"b"]
     assert (answers[2].status, answers[2].headers) == (503, {"Retry-After": "1"})
     assert answers[3].status == 413 and answers[3].message.startswith("inputs has 4 texts, but at most 3 are accepted")
+
+
+class Mortal(Recorder):
+    """A model that answers one batch and dies, and cannot be started at first."""
+
+    def __init__(self):
+        super().__init__()
+        self.lives, self.failures = True, 1
+
+    def is_alive(self):
+        return self.lives
+
+    def start(self):
+        if self.failures:
+            self.failures -= 1
+            raise MultiLabelError("no memory")
+        self.lives = True
+
+    def ask(self, requests):
+        self.lives = False
+        return super().ask(requests)
+
+
+def test_while_the_model_cannot_be_started_again_what_waits_is_refused():
+    async def ask():
+        batches = Batches(Mortal(), 1, 0.0, 100, Metrics([]))
+        running = asyncio.create_task(batches.run())
+        first = [batches.answer(PredictRequest(inputs=text)) for text in "ab"]
+        answers = await asyncio.gather(*first, return_exceptions=True)
+        was_ready, last = batches.is_ready, await batches.answer(PredictRequest(inputs="c"))
+        running.cancel()
+        return *answers, was_ready, last
+
+    first, refused, was_ready, last = asyncio.run(asyncio.wait_for(ask(), 60))
+    assert (first, was_ready, last) == (b"a", False, b"c")
+    assert refused.status == 503 and "cannot be started again" in refused.message

@@ -1,5 +1,8 @@
+import multiprocessing.context
+
 import pytest
 
+from bert_multilabel.errors import MultiLabelError
 from bert_multilabel.serve.model_process import ModelProcess
 
 
@@ -11,4 +14,15 @@ def test_a_folder_without_a_model_is_refused_and_nothing_is_left(tmp_path):
         model.start()
     model.stop()
     model.stop()
+    assert not model.is_alive()
+
+
+def test_a_process_that_the_system_refuses_is_an_error_of_ours(tmp_path, monkeypatch):
+    def refuse(*_, **__):
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    model = ModelProcess(tmp_path, None, 1)
+    monkeypatch.setattr(multiprocessing.context.BaseContext, "Pipe", refuse)
+    with pytest.raises(MultiLabelError, match="no process for the model in .* can be started.*Resource temporarily"):
+        model.start()
     assert not model.is_alive()
