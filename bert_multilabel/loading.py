@@ -118,8 +118,8 @@ def load_trained(path: str | PathLike[str]) -> tuple[MultiLabelPreTrainedModel, 
     config = read_config(path)
     if config.model_type != MultiLabelConfig.model_type:
         raise MultiLabelError(
-            f"{path} is a {config.model_type!r} model without labels: pass a trained model. Of somebody's classifier, "
-            "--keep_head of the training script makes one"
+            f"{path} is a {config.model_type!r} model without labels: pass a trained model. --keep_head "
+            "of the training script makes one of another tool's classifier"
         )
     _check_exists(path, "tokenizer.json")  # Transformers would continue with an empty vocabulary
     check_is_no_pickle(path)

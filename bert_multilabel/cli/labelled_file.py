@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from bert_multilabel.data.arguments import ColumnArguments
 from bert_multilabel.model.choices import POOLINGS, PRECISIONS
+from bert_multilabel.training.options.training import POOLING
 from bert_multilabel.utils.option_parser import option
 
 
@@ -16,8 +17,4 @@ class LabelledFile(ColumnArguments):
     stride: int | None = option(
         "Read long texts in windows that share this many tokens. Default: texts are truncated."
     )
-    pooling: str | None = option(
-        "With --stride: the probability of a label, before calibration, is the max or mean over windows. Default: "
-        "max.",
-        choices=POOLINGS,
-    )
+    pooling: str | None = option(POOLING, choices=POOLINGS)

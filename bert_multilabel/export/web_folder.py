@@ -1,6 +1,6 @@
 """Writes a model as a folder with a web page that runs it in the visitor's browser, by Transformers.js.
 
-It holds the page (`index.html` and the files beside it), `page.json` with what the page has to know, the model in
+It holds the page (`index.html`, `page.css` and scripts), `page.json` with what the page has to know, the model in
 `model/` as `--format onnx` writes it, and in `library/` the files of Transformers.js and ONNX Runtime Web, copied from
 their npm packages, with their licences. Any server of static files will do; no other host is asked for anything.
 """

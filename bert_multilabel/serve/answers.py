@@ -11,13 +11,13 @@ from itertools import chain
 from pathlib import Path
 
 import torch
-from transformers.utils import logging
 
 from bert_multilabel.errors import MultiLabelError
 from bert_multilabel.model.configuration_multilabel import MultiLabelConfig
 from bert_multilabel.model.output_format import prediction_records
 from bert_multilabel.model.scoring import score_rows
 from bert_multilabel.model.windows import Windows
+from bert_multilabel.utils.verbosity import hide_progress_bars
 
 from .engines import Engine, is_export, load_engine
 from .refusal import Refused
@@ -30,7 +30,7 @@ def load(folder: Path, precision: str | None, threads: int | None) -> Engine:
     Raises:
         MultiLabelError: As `load_engine`.
     """
-    logging.disable_progress_bar()
+    hide_progress_bars()
     has_accelerator = torch.accelerator.is_available() and not is_export(folder)
     device = str(torch.accelerator.current_accelerator()) if has_accelerator else "cpu"
     return load_engine(folder, device, precision, threads)

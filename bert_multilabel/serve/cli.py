@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bert_multilabel.errors import MultiLabelError
+from bert_multilabel.model.choices import PRECISIONS
+from bert_multilabel.utils.checks import check_at_least_one
 from bert_multilabel.utils.extras import check_installed
 from bert_multilabel.utils.hosts import ALLOWED_HOSTS
 from bert_multilabel.utils.option_parser import OptionParser, option
@@ -37,16 +39,14 @@ class ServeArguments:
     max_request_bytes: int = option("Maximum size of a request in bytes; longer ones are refused (413).", 1_000_000)
     client_timeout: float = option("Seconds in which a client must send a request.", 20.0)
     precision: str | None = option(
-        "Precision of the matrix products of the encoder, float32 or bfloat16; not for an export. Default: float32."
+        "Precision of the encoder's matrix products; not for an export. Default: float32.", choices=PRECISIONS
     )
     threads: int | None = option("Number of threads. Default: one per core.")
 
     def __post_init__(self) -> None:
         """Raise a MultiLabelError if a number is out of range."""
         for name in ("max_batch_size", "max_waiting", "max_request_bytes", "threads"):
-            number = getattr(self, name)
-            if number is not None and number < 1:
-                raise MultiLabelError(f"--{name} must be at least 1, got {number}")
+            check_at_least_one(name, getattr(self, name))
         if not 0 <= self.port < 65_536:
             raise MultiLabelError(f"--port must be from 0 to 65535, got {self.port}")
         if not 0 <= self.batch_timeout < float("inf"):

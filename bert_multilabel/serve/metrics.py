@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -23,7 +24,7 @@ class Metrics:
     def __init__(self, paths: Sequence[str]) -> None:
         self.paths = paths
         self.registry = CollectorRegistry()
-        own = {"namespace": PREFIX, "registry": self.registry}
+        own: dict[str, Any] = {"namespace": PREFIX, "registry": self.registry}
         self.requests = Counter("requests", "Requests that were answered.", ["path", "status"], **own)
         self.refusals = Counter("refusals", "Requests to /predict that were refused.", ["status"], **own)
         self.seconds = Histogram(

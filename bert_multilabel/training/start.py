@@ -35,10 +35,10 @@ def start_run(arguments: list[str], usage: str | None = None) -> None:
         wait_to_be_terminated()
         raise
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(_how_to_go_on(parsed.training)) from None
+        raise KeyboardInterrupt(_how_to_continue(parsed.training)) from None
 
 
-def _how_to_go_on(args: MultiLabelTrainingArguments) -> str:
+def _how_to_continue(args: MultiLabelTrainingArguments) -> str:
     if not args.do_train:
         return "interrupted: run the same command again to continue"
     without = " without --overwrite_output_dir" if args.overwrite_output_dir else ""

@@ -25,7 +25,7 @@ from .run import run
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """What a training leaves.
+    """The result of a training run.
 
     Attributes:
         scores: As in `all_results.json`: `eval_hamming_score` and the others.

@@ -1,7 +1,7 @@
 """The parser of all commands: options from dataclasses, each shown once and grouped by subject in `--help`.
 
 It reads dataclasses as `HfArgumentParser` does, and needs nothing of Transformers, whose import takes longer than many
-a command.
+commands.
 """
 
 import argparse
@@ -82,11 +82,10 @@ class OptionParser(argparse.ArgumentParser):
     def add_argument(self, *names: str, **settings: Any) -> argparse.Action:
         """Add an argument to its subject, with its default in the help text."""
         text, default = str(settings.get("help")), settings.get("default")
-        if "default" not in text.lower() and default not in (None, False, "", argparse.SUPPRESS):
+        tells_default = text == argparse.SUPPRESS or "default" in text.lower()
+        if not tells_default and default not in (None, False, "", argparse.SUPPRESS):
             shown = default.value if isinstance(default, Enum) else default
             settings["help"] = f"{text} Default: {str(shown).replace('%', '%%')}."
-        if text == argparse.SUPPRESS:
-            settings["help"] = text
         group = self._group_of.get(names[0].lstrip("-"))
         return super().add_argument(*names, **settings) if group is None else group.add_argument(*names, **settings)
 
@@ -142,7 +141,7 @@ def _reading(kind: Any, default: Any) -> dict[str, Any]:
         return {"type": _truth, "metavar": "BOOL", "nargs": "?", "const": True, "default": given}
     if get_origin(kind) is list:
         (item,) = get_args(kind)
-        # A text that stands for a list, as of Trainer's --debug, would be read as one item.
+        # A default that is a text in place of a list, as of Trainer's --debug, would be read as one item.
         return {"type": item, "nargs": "+", **({"default": None} if isinstance(default, str) else {})}
     if isinstance(kind, type) and issubclass(kind, Enum):
         return {"type": str, "choices": [member.value for member in kind]}
@@ -169,9 +168,9 @@ def _truth(word: str) -> bool:
     return value
 
 
-def unknown_arguments(words: list[str]) -> str:
-    """Return the message about words of a command line that are no options."""
-    return f"unknown arguments: {' '.join(words)}; check the spelling, --help lists them all"
+def unknown_arguments(words: list[str], listed_by: str = "--help") -> str:
+    """Return the message about words of a command line that are no options, and what lists all options."""
+    return f"unknown arguments: {' '.join(words)}; check the spelling, {listed_by} lists them all"
 
 
 def _with_underscores(word: str) -> str:

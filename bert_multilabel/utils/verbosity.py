@@ -1,4 +1,4 @@
-"""How much a command shows beside its results: progress bars only on a terminal, fewer or more messages on demand."""
+"""What a command shows in addition to its results: progress bars only on a terminal, more or fewer messages."""
 
 import logging
 import os

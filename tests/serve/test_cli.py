@@ -267,6 +267,6 @@ def is_refused(served):
         (["--batch_timeout", "nan"], "--batch_timeout must be 0 or more seconds, got nan"),
     ],
 )
-def test_options_that_say_nothing_are_refused(tmp_path, words, message):
+def test_numbers_out_of_range_are_refused(tmp_path, words, message):
     with pytest.raises(ValueError, match=message):
         main([str(tmp_path), *words])

@@ -74,7 +74,7 @@ def test_a_test_split_is_predicted_and_the_same_data_trains_longer(backbone, tmp
 @pytest.mark.parametrize(
     ("data", "options", "message"),
     [
-        (as_frames, {"num_train_epoch": 1}, "unknown options: --num_train_epoch"),
+        (as_frames, {"num_train_epoch": 1}, "unknown arguments: --num_train_epoch"),
         (as_frames, {"num_train_epochs": "many"}, "num_train_epochs.*'many'"),
         (as_frames, {"strategy": "clz"}, "'clz'"),
         (as_frames, {"train_file": "other.csv"}, "train_file='other.csv' is passed twice"),

@@ -17,7 +17,7 @@ const NODES = gaussLegendre(24); // exact for up to 48 labels
  *     probabilities from which the rule predicts the labels of this text, before rules between labels.
  */
 export function decide(logits, rule, labelRules) {
-  const scaled = Array.from(logits, Math.fround); // Python reckons in float32
+  const scaled = Array.from(logits, Math.fround); // Python computes in float32
   const thresholds = scaled.map((_, label) => Math.fround(rule.threshold[label] ?? rule.threshold));
   const probabilities = scaled.map(value => Math.fround(sigmoid(value)));
   const {margins, cutoffs, decisions} = rule.decision

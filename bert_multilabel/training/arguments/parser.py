@@ -13,7 +13,7 @@ from bert_multilabel.evaluation.arguments import DecisionArguments
 from bert_multilabel.training.options.model import ModelArguments
 from bert_multilabel.training.options.parser import make_parser
 from bert_multilabel.utils.files import explain_read_errors
-from bert_multilabel.utils.option_parser import unknown_arguments
+from bert_multilabel.utils.option_parser import OptionParser, unknown_arguments
 
 from .training import MultiLabelTrainingArguments
 
@@ -44,10 +44,7 @@ def parse_arguments(arguments: list[str] | None = None, usage: str | None = None
     parser = make_parser(MultiLabelTrainingArguments, usage)
     if "--help_all" in arguments or "--help-all" in arguments:
         parser.parse(["--help"])
-    parsed, unknown = parser.parse_known(arguments)
-    if unknown:
-        raise MultiLabelError(unknown_arguments(unknown))
-    return RunArguments(*parsed)
+    return _parse(parser, arguments)
 
 
 def read_options(named: Mapping[str, Any]) -> RunArguments:
@@ -58,9 +55,13 @@ def read_options(named: Mapping[str, Any]) -> RunArguments:
     """
     parser = make_parser(MultiLabelTrainingArguments)
     parser.raises = True
-    parsed, unknown = parser.parse_known(_words_of(named))
+    return _parse(parser, _words_of(named))
+
+
+def _parse(parser: OptionParser, words: list[str]) -> RunArguments:
+    parsed, unknown = parser.parse_known(words)
     if unknown:
-        raise MultiLabelError(f"unknown options: {' '.join(unknown)}; run_multilabel.py --help_all lists them all")
+        raise MultiLabelError(unknown_arguments(unknown, "run_multilabel.py --help_all"))
     return RunArguments(*parsed)
 
 

@@ -8,6 +8,9 @@ from bert_multilabel.model.choices import POOLINGS, PRECISIONS
 from bert_multilabel.utils.option_parser import document_fields, option
 
 LOSSES = ("bce", "weighted_bce", "focal", "asymmetric", "zlpr")
+POOLING = (  # help text, also of the commands that evaluate
+    "With --stride: the probability of a label, before calibration, is the max or mean over windows. Default: max."
+)
 _INTERVALS = ("no", "steps", "epoch")
 
 
@@ -115,11 +118,7 @@ class TrainingOptions:
         "Read long texts in windows that share this many tokens: all of them in evaluation and prediction, one per "
         "epoch in training. Default: texts are truncated."
     )
-    pooling: str | None = option(
-        "With --stride: the probability of a label, before calibration, is the max or mean over windows. Default: "
-        "max.",
-        choices=POOLINGS,
-    )
+    pooling: str | None = option(POOLING, choices=POOLINGS)
 
     # Sharing
     card_language: list[str] | None = option("Languages of the texts for the model card: en, de. Default: none.")
