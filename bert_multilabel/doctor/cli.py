@@ -51,20 +51,7 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error(f"--validation_fraction must be above 0 and below 1, got {data.validation_fraction}")
     try:
         data_args = DataArguments(train_file=other.file, **vars(data))
-        files = _files(data_args)
-        label_names, make_profiler = None, None
-        if other.model_name_or_path is not None:
-            from .token_lengths import read_model  # torch and Transformers take longer than most files
-
-            path, limit = other.model_name_or_path, data_args.max_seq_length
-            label_names, make_profiler = read_model(path, vars(model), limit, training.stride)
-            if data_args.text_pair_column is None:
-                data_args.text_pair_column = trained_pair_column(Path(other.model_name_or_path))
-        spec = data_args.spec(label_names)
-        rules = (
-            None if other.label_rules is None else ChosenRules(read_rules_file(other.label_rules), other.label_rules)
-        )
-        result = examine(spec, files, data_args.validation_fraction, training.seed, make_profiler, rules)
+        result = _examine(data_args, model, training, other)
         if other.write_rules is not None and result.summaries:
             write_json(Path(other.write_rules), result.proposed_rules)
         if other.json is not None:
@@ -76,6 +63,22 @@ def main(arguments: list[str] | None = None) -> int:
         options = result.options if training.stride is None else [*result.options, f"--stride {training.stride}"]
         print(f"\nTrain on it:\n    {_command(data_args, other, options)}")  # one line, to be copied
     return 1 if result.count(Severity.ERROR) else 0
+
+
+def _examine(data_args: DataArguments, model: Any, training: Any, other: Any) -> Examination:
+    files = _files(data_args)
+    label_names, make_profiler = None, None
+    if other.model_name_or_path is not None:
+        from .token_lengths import read_model  # torch and Transformers take longer than most files
+
+        path, limit = other.model_name_or_path, data_args.max_seq_length
+        label_names, make_profiler = read_model(path, vars(model), limit, training.stride)
+        if data_args.text_pair_column is None:
+            data_args.text_pair_column = trained_pair_column(Path(path))
+    path = other.label_rules
+    rules = None if path is None else ChosenRules(read_rules_file(path), path)
+    spec = data_args.spec(label_names)
+    return examine(spec, files, data_args.validation_fraction, training.seed, make_profiler, rules)
 
 
 def _parser() -> OptionParser:

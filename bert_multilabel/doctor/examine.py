@@ -130,13 +130,10 @@ def examine(
         try:
             as_trained = [*_split_off(train, fraction, seed, label_names), *of_files[1:]]
         except MultiLabelError as error:
-            message = f"no validation rows can be split off: {error}"
-            advice = "without them, nothing can be evaluated during training"
-            findings = [Finding(Severity.WARNING, "no-split", message, advice, source=train.source)]
+            findings = [_no_split(train.source, error)]
     profiler = LengthProfiler() if make_profiler is None else make_profiler(label_names)
-    proposed: dict[str, Any] = {}
-    if train.labels is not None:
-        proposed = propose_rules(train.labels, label_names)
+    proposed = {} if train.labels is None else propose_rules(train.labels, label_names)
+    if proposed:
         findings += report_proposed(train, proposed)
     if rules is not None:
         parsed = parse_rules(rules.rules, label_names, rules.source)
@@ -163,6 +160,12 @@ def _split_off(train: Split, fraction: float, seed: int, label_names: list[str])
     is_split_off = choose_validation(texts, [labels == 1], len(train), fraction, seed, label_names)  # (N,)
     parts = (("train", ~is_split_off), (SPLIT_OFF, is_split_off))
     return [train.part(name, np.flatnonzero(where)) for name, where in parts]
+
+
+def _no_split(source: str, error: MultiLabelError) -> Finding:
+    message = f"no validation rows can be split off: {error}"
+    advice = "without them, nothing can be evaluated during training"
+    return Finding(Severity.WARNING, "no-split", message, advice, source=source)
 
 
 def _find(of_files: list[Split], as_trained: list[Split], label_names: list[str]) -> Iterator[Finding]:

@@ -10,6 +10,7 @@ import signal
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bert_multilabel.errors import MultiLabelError
 from bert_multilabel.model.choices import PRECISIONS
@@ -17,6 +18,9 @@ from bert_multilabel.utils.checks import check_at_least_one
 from bert_multilabel.utils.extras import check_installed
 from bert_multilabel.utils.hosts import ALLOWED_HOSTS
 from bert_multilabel.utils.option_parser import OptionParser, option
+
+if TYPE_CHECKING:
+    from .model_process import ModelProcess
 
 API_KEY = "BERT_MULTILABEL_API_KEY"  # an environment variable
 SECONDS_TO_END = 300  # to answer the accepted requests
@@ -88,14 +92,7 @@ def serve(folder: Path, options: ServeArguments) -> None:
         MultiLabelError: If the folder is not a model directory.
         SystemExit: After a signal, with code 0.
     """
-    # These are not part of the plain install.
-    import uvicorn
-
-    from .app import PATHS, Application
-    from .batches import Batches
-    from .connections import protocol_with_timeout
-    from .metrics import Metrics
-    from .model_process import ModelProcess
+    from .model_process import ModelProcess  # needs what is not part of the plain install
 
     api_key = options.read_api_key()
     model = ModelProcess(folder, options.precision, options.threads)
@@ -103,26 +100,39 @@ def serve(folder: Path, options: ServeArguments) -> None:
         signal.signal(number, lambda *_: sys.exit(0))
     try:
         model.start()
-        batches = Batches(model, options.max_batch_size, options.batch_timeout, options.max_waiting, Metrics(PATHS))
-        application = Application(
-            batches=batches,
-            api_key=api_key,
-            allowed_hosts=[options.host, *options.allowed_hosts],
-            max_bytes=options.max_request_bytes,
-            client_timeout=options.client_timeout,
-        )
-        # From here on uvicorn handles the signals, and raises them again when it ends.
-        uvicorn.run(
-            application.app(),
-            host=options.host,
-            port=options.port,
-            http=protocol_with_timeout(options.client_timeout),
-            ws="none",
-            access_log=False,
-            timeout_graceful_shutdown=SECONDS_TO_END,
-        )
+        _handle_http(model, options, api_key)
     finally:
         model.stop()
+
+
+def _handle_http(model: "ModelProcess", options: ServeArguments, api_key: str | None) -> None:
+    """Answer requests with a model that was started, until a signal comes."""
+    # These are not part of the plain install.
+    import uvicorn
+
+    from .app import PATHS, Application
+    from .batches import Batches
+    from .connections import protocol_with_timeout
+    from .metrics import Metrics
+
+    batches = Batches(model, options.max_batch_size, options.batch_timeout, options.max_waiting, Metrics(PATHS))
+    application = Application(
+        batches=batches,
+        api_key=api_key,
+        allowed_hosts=[options.host, *options.allowed_hosts],
+        max_bytes=options.max_request_bytes,
+        client_timeout=options.client_timeout,
+    )
+    # uvicorn handles the signals, and raises them again when it ends.
+    uvicorn.run(
+        application.app(),
+        host=options.host,
+        port=options.port,
+        http=protocol_with_timeout(options.client_timeout),
+        ws="none",
+        access_log=False,
+        timeout_graceful_shutdown=SECONDS_TO_END,
+    )
 
 
 def main(arguments: list[str] | None = None) -> None:

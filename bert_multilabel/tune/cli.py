@@ -43,14 +43,8 @@ def main(arguments: list[str] | None = None) -> int:
     from .folder import title, tune_folder  # only now what takes seconds to import
 
     result = tune_folder(others.model_dir, source, wanted, others.force)
-    columns = {"before": result.before, "after": result.after}
-    if result.is_in_sample:
-        print("before and after: scored on the examples that each was fitted on, which flatters both alike;")
-        print("cross-fitted: each example decided by a fit on the others, as stored in all_results.json\n")
-        columns["cross-fitted"] = result.tuned.scores
-    else:
-        how = "each example decided by a fit on the others" if result.tuned.is_cross_fitted else "the same decisions"
-        print(f"before: the stored decisions, fitted on other examples as far as known; after: {how}\n")
+    columns = result.columns()
+    print(f"{result.describe_columns()}\n")
     print(f"{'':28}{''.join(f'{name:14}' for name in columns)}")
     for name in _SHOWN:
         print(f"{title(name):28}{''.join(f'{scores[name]:<14.4f}' for scores in columns.values())}")

@@ -57,6 +57,21 @@ class TunedFolder:
         is_reached = goal.floor is not None and self.after[score] >= goal.floor
         return self.after[score] < self.floor[score] - _ROUNDING and not is_reached
 
+    def columns(self) -> dict[str, dict[str, float]]:
+        """Return the scores to show, by the name of their column."""
+        cross_fitted = {"cross-fitted": self.tuned.scores} if self.is_in_sample else {}
+        return {"before": self.before, "after": self.after, **cross_fitted}
+
+    def describe_columns(self) -> str:
+        """Say which examples each column of scores is about."""
+        if self.is_in_sample:
+            return (
+                "before and after: scored on the examples that each was fitted on, which flatters both alike;\n"
+                "cross-fitted: each example decided by a fit on the others, as stored in all_results.json"
+            )
+        how = "each example decided by a fit on the others" if self.tuned.is_cross_fitted else "the same decisions"
+        return f"before: the stored decisions, fitted on other examples as far as known; after: {how}"
+
     def warnings(self) -> list[str]:
         """Say what was asked for and not reached, and what became worse."""
         goal = self.tuned.arguments.threshold_goal
