@@ -8,7 +8,7 @@ and tokenizers; and `parity.json`.
 import shutil
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from bert_multilabel.loading import load_trained
 from bert_multilabel.model import decision, label_rules, likeliest_sets
@@ -17,19 +17,17 @@ from bert_multilabel.model.tokenization_multilabel import MultiLabelTokenizer
 from bert_multilabel.utils.extras import check_installed
 from bert_multilabel.utils.files import atomic_folder, write_json
 
+from .arguments import ExportArguments
 from .parity import PARITY_FILE, check_parity, check_quantized, compare, export_sample, original_logits, parity_report
 from .stock_card import left_behind
 from .stock_config import stock_config
 from .stock_tokenizer import limit_tokenizer, save_stock_tokenizer
 
-if TYPE_CHECKING:  # it imports this module
-    from .cli import ExportArguments
-
 TOLERANCE = 1e-4  # of probabilities in float32; rounding explains about 1e-6
 _report = partial(print, flush=True)
 
 
-def export_onnx(model_dir: Path, options: "ExportArguments") -> dict[str, Any]:
+def export_onnx(model_dir: Path, options: ExportArguments) -> dict[str, Any]:
     """Export a trained model, completely or not at all.
 
     Args:

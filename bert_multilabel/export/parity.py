@@ -21,14 +21,12 @@ from bert_multilabel.model.modeling_multilabel import MultiLabelPreTrainedModel
 from bert_multilabel.model.tokenization_multilabel import MultiLabelTokenizer
 from bert_multilabel.output_dir.checkpoints import trained_pair_column
 
+from .arguments import LARGEST_SCORE_LOSS, LEAST_EQUAL_ROWS, ExportArguments
+
 if TYPE_CHECKING:
-    from .cli import ExportArguments  # it imports this module
     from .onnx_model import OnnxModel  # what it imports is not part of the plain install
 
 PARITY_FILE = "parity.json"
-# Limits for a quantized model: share of the examples whose labels all stay the same, and loss of hamming score.
-LEAST_EQUAL_ROWS = 0.95
-LARGEST_SCORE_LOSS = 0.005
 _BATCH_SIZE = 32
 # Number of words of the made-up texts: four texts of each length.
 _LENGTHS = 4 * [0, 1, 2, 3, 5, 8, 13, 21, 34, 55, 89, 144, 233, 377, 610]
@@ -72,7 +70,7 @@ class Parity:
 
 
 def export_sample(
-    model_dir: Path, options: "ExportArguments", config: MultiLabelConfig, tokenizer: MultiLabelTokenizer
+    model_dir: Path, options: ExportArguments, config: MultiLabelConfig, tokenizer: MultiLabelTokenizer
 ) -> Sample:
     """Read the examples of `--file`, or make some up.
 

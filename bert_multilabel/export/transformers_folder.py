@@ -10,7 +10,7 @@ Shapes: N texts, B batch, L labels, H hidden size.
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,6 +29,7 @@ from bert_multilabel.model.configuration_multilabel import MultiLabelConfig
 from bert_multilabel.model.modeling_multilabel import MultiLabelPreTrainedModel
 from bert_multilabel.utils.files import atomic_folder, write_json
 
+from .arguments import ExportArguments
 from .logit_thresholds import logit_thresholds
 from .parity import (
     PARITY_FILE,
@@ -44,9 +45,6 @@ from .parity import (
 from .stock_card import left_behind, write_stock_card
 from .stock_config import stock_config
 from .stock_tokenizer import limit_tokenizer, save_stock_tokenizer
-
-if TYPE_CHECKING:  # it imports this module
-    from .cli import ExportArguments
 
 # Of probabilities. Rounding explains up to about 1e-6, and what is folded in wrongly differs by far more.
 TOLERANCE = 1e-5
@@ -78,7 +76,7 @@ class _Fold:
         return logits / self.temperature - self.shift
 
 
-def export_transformers(model_dir: Path, options: "ExportArguments") -> dict[str, Any]:
+def export_transformers(model_dir: Path, options: ExportArguments) -> dict[str, Any]:
     """Export a trained model, completely or not at all.
 
     Args:

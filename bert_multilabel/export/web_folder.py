@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tokenizers import Tokenizer
 
@@ -23,12 +23,9 @@ from bert_multilabel.model.likeliest_sets import LikeliestSets
 from bert_multilabel.output_dir.checkpoints import trained_pair_column
 from bert_multilabel.utils.files import atomic_folder, write_json
 
+from .arguments import LIBRARY, ExportArguments
 from .onnx_folder import export_onnx
 
-if TYPE_CHECKING:  # it imports this module
-    from .cli import ExportArguments
-
-LIBRARY = "@huggingface/transformers"
 NPM = f"ONNXRUNTIME_NODE_INSTALL=skip npm install {LIBRARY}@4"
 _PAGE = Path(__file__).with_name("web")
 _PAGE_FILES = ("index.html", "page.css", "page.js", "model.js", "input.js", "decision.js", "rules.js")
@@ -44,7 +41,7 @@ _PARTS = (LIBRARY, "@huggingface/tokenizers", "@huggingface/jinja", "onnxruntime
 _report = partial(print, flush=True)
 
 
-def export_web(model_dir: Path, options: "ExportArguments") -> dict[str, Any]:
+def export_web(model_dir: Path, options: ExportArguments) -> dict[str, Any]:
     """Export a trained model and its page, completely or not at all.
 
     Args:
@@ -125,7 +122,7 @@ def _read_rules(model_dir: Path) -> dict[str, Any] | None:
     return sets.as_json()
 
 
-def _integers(report: dict[str, Any], options: "ExportArguments") -> dict[str, Any] | None:
+def _integers(report: dict[str, Any], options: ExportArguments) -> dict[str, Any] | None:
     """Return how many texts keep their labels in 8-bit integers; None if it is not so, or was not measured."""
     if options.quantize is None or options.file is None:
         return None

@@ -4,6 +4,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from pydantic.json_schema import models_json_schema
 
 from .refusal import STATUSES
@@ -70,8 +71,6 @@ def _reference(name: str) -> dict[str, Any]:
 
 def docs_page(interface: dict[str, Any]) -> str:
     """Return a page of HTML that shows the interface, and tries it."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
     environment = Environment(
         loader=FileSystemLoader(_HERE),
         autoescape=True,

@@ -115,7 +115,7 @@ HEAVY = {"torch", "transformers", "datasets", "sklearn", "scipy", "accelerate", 
     "words",
     [
         ["--help"],
-        *([name, "--help"] for name in COMMANDS if name not in ("export", "serve")),
+        *([name, "--help"] for name in COMMANDS),
         ["doctor", "rows.csv"],
         ["convert", "rows.csv", "out.jsonl"],
     ],

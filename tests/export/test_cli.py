@@ -20,8 +20,9 @@ from bert_multilabel import MultiLabelConfig, from_backbone, hamming_score
 from bert_multilabel.errors import ParityError
 from bert_multilabel.export import cli as export
 from bert_multilabel.export import onnx_folder
+from bert_multilabel.export.arguments import LEAST_EQUAL_ROWS
 from bert_multilabel.export.onnx_model import MODEL_FILE, QUANTIZED_FILE, OnnxModel
-from bert_multilabel.export.parity import LEAST_EQUAL_ROWS, Parity, Sample, check_parity, check_quantized
+from bert_multilabel.export.parity import Parity, Sample, check_parity, check_quantized
 from bert_multilabel.loading import load_trained
 from bert_multilabel.model.handler import EndpointHandler
 from bert_multilabel.model.scoring import MultiLabelScorer

@@ -191,8 +191,8 @@ def test_other_backbones_are_exact_too(tmp_path, family):
 
 
 def test_without_parity_nothing_is_written(exported, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(transformers_folder, "TOLERANCE", 0.0)
     source, _, _ = exported("plain")
+    monkeypatch.setattr(transformers_folder, "TOLERANCE", 0.0)
     assert run(source, "--output", tmp_path / "out", "--format", "transformers") == 1
     assert "the exported model differs from the original: probabilities by up to" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []

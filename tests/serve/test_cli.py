@@ -90,7 +90,7 @@ def predict(served, inputs, **parameters):
 
 def expected(served, texts, pairs=None, top_k=None, **decision):
     config = served.scorer.config.with_decision(**decision)
-    records = prediction_records(served.scorer.logits(texts, pairs), config, top_scores=top_k)
+    records = prediction_records(served.scorer.logits(texts, pairs), config, top_scores=top_k, predicted_too=True)
     return [
         {**record, "scores": pytest.approx(record["scores"], abs=1e-5), "truncated": is_cut}
         for record, is_cut in zip(records, served.scorer.are_cut(texts, pairs), strict=True)

@@ -24,6 +24,7 @@ TEXTS = {"good value": "the price is good", "too_expensive": "too expensive", "g
 
 @pytest.fixture
 def model_dir(checkpoints, tmp_path):
+    torch.manual_seed(0)
     model, tokenizer = from_backbone(checkpoints["uncased"], LABELS, "label_tokens")
     model.save_pretrained(tmp_path / "model")
     tokenizer.save_pretrained(tmp_path / "model")
@@ -125,7 +126,7 @@ def test_long_texts_are_tuned_as_windows(model_dir, tmp_path):
     assert results["eval_loss"] == pytest.approx(float(loss), abs=1e-5)
     tune(model_dir, "--file", rows, *windows[:2])
     assert json.loads((model_dir / "all_results.json").read_text())["eval_loss"] != pytest.approx(
-        float(loss), abs=1e-3
+        float(loss), abs=1e-4
     )
     with pytest.raises(ValueError, match="pooling='max' is for windows over long texts: pass a stride, too"):
         tune(model_dir, "--file", rows, "--pooling", "max")
@@ -204,7 +205,7 @@ def test_decisions_that_serve_the_goal_less_are_stored_only_by_force(fitted, tmp
     assert {path.name: path.read_bytes() for path in fitted.iterdir()} == stored
     assert "nothing was stored" in capsys.readouterr().out
     scores = json.loads((tmp_path / "scores.json").read_text())
-    assert scores["after"]["hamming_score"] < scores["before"]["hamming_score"] == 1 and not scores["stored"]
+    assert scores["after"]["hamming_score"] < 0.9 < scores["before"]["hamming_score"] and not scores["stored"]
     assert tune(*words, "--force") == 0
     assert isinstance(json.loads((fitted / "config.json").read_text())["threshold"], float)
 
