@@ -57,7 +57,7 @@ def check_exists(path: str) -> None:
 
 def is_dataset_folder(path: str) -> bool:
     """Whether this is a folder for `load_dataset`, with several splits or kinds of files, not training files alone."""
-    if not Path(path).is_dir():
+    if not path or not Path(path).is_dir():
         return False
     entries = [entry for entry in Path(path).iterdir() if entry.name[0] not in "._"]
     return (
@@ -72,6 +72,8 @@ def open_path(path: str, spec: DataSpec) -> Source:
     Raises:
         DataError: If there is none, or it cannot be read.
     """
+    if not path:  # of the shell, it is a variable that is not set
+        raise DataError("the name of the data file is empty: name a file, folder or pattern")
     if (Path(path) / "state.json").is_file():  # written by Dataset.save_to_disk
         from .dataset_sources import open_saved
 

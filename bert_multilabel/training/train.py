@@ -92,6 +92,9 @@ def _file_of(data: Any, path: Path) -> str:
         data.to_parquet(path)
     elif isinstance(data, pd.DataFrame):
         named = data.set_axis([*map(str, data.columns)], axis="columns")
+        if not named.columns.is_unique:
+            twice = named.columns[named.columns.duplicated()][0]
+            raise DataError(f"the {path.stem} data has two columns {twice!r}: rename one")
         try:
             pq.write_table(pa.Table.from_pandas(named, preserve_index=False), path)
         except (pa.ArrowInvalid, pa.ArrowTypeError) as error:

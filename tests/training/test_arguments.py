@@ -1,7 +1,9 @@
 import json
 import sys
 
+import numpy as np
 import pytest
+from transformers import IntervalStrategy
 
 from bert_multilabel.data.arguments import DataArguments
 from bert_multilabel.errors import MultiLabelError
@@ -9,8 +11,10 @@ from bert_multilabel.evaluation.arguments import DecisionArguments
 from bert_multilabel.model.windows import Windows
 from bert_multilabel.training import losses
 from bert_multilabel.training.arguments import MultiLabelTrainingArguments, parse_arguments
+from bert_multilabel.training.arguments.parser import read_options
 from bert_multilabel.training.options.model import ModelArguments
 from bert_multilabel.training.options.training import LOSSES
+from bert_multilabel.utils import option_parser
 
 TRAIN = ["--model_name_or_path", "bert", "--train_file", "a.csv", "--output_dir", "out", "--do_train"]
 SEARCH = ["--hyperparameter_search"]
@@ -52,6 +56,22 @@ def test_one_json_file_holds_all_arguments(tmp_path):
     _, data, training, _ = parse_arguments([str(path)])
     assert data.label_column == ["toxic"]
     assert training.learning_rate == 3e-5
+
+
+def test_values_of_python_are_read_as_those_of_a_command_line(monkeypatch):
+    asked = []
+    monkeypatch.setattr(option_parser, "set_verbosity", lambda *loudness: asked.append(loudness))
+    named = {
+        "model_name_or_path": "bert",
+        "output_dir": "-out",
+        "seed": np.int64(7),
+        "learning_rate": np.float64(0.5),
+        "do_train": np.True_,
+    }
+    _, _, training, _ = read_options({**named, "save_strategy": IntervalStrategy.NO, "quiet": True, "verbose": False})
+    assert (training.output_dir, training.seed, training.learning_rate) == ("-out", 7, 0.5)
+    assert training.do_train and training.save_strategy == "no"
+    assert asked == [(True, False)]
 
 
 @pytest.mark.parametrize(

@@ -80,6 +80,10 @@ def test_a_test_split_is_predicted_and_the_same_data_trains_longer(backbone, tmp
         (as_frames, {"train_file": "other.csv"}, "train_file='other.csv' is passed twice"),
         (lambda _: {"test": "new.csv"}, {}, "train and perhaps validation and test; it has test"),
         (lambda _: IterableDataset.from_generator(lambda: iter([])), {}, "of type IterableDataset: pass a path"),
+        (lambda _: pd.DataFrame([["a", "x", "y"]], columns=["text", "1", 1]), {}, "train data has two columns '1'"),
+        (lambda _: "", {}, "name of the data file is empty"),
+        (as_frames, {"label_column": {"labels"}}, "label_column={'labels'} cannot be of type set"),
+        (as_frames, {"text_column": "-x"}, "no column '-x'"),
         (lambda _: pd.DataFrame({"text": ["a", 1], "labels": [["x"], 2]}), {}, "train data .* mixed types"),
     ],
 )

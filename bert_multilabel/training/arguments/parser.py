@@ -3,9 +3,12 @@
 import json
 import sys
 from collections.abc import Mapping
+from enum import Enum
 from os import PathLike
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from bert_multilabel.data.arguments import DataArguments
 from bert_multilabel.errors import MultiLabelError
@@ -16,6 +19,8 @@ from bert_multilabel.utils.files import explain_read_errors
 from bert_multilabel.utils.option_parser import OptionParser, unknown_arguments
 
 from .training import MultiLabelTrainingArguments
+
+_FLAGS = ("quiet", "verbose")  # options of the parser without a value
 
 
 class RunArguments(NamedTuple):
@@ -84,11 +89,24 @@ def _words_of(named: Mapping[str, Any]) -> list[str]:
     """Turn options by name into a command line."""
     words = []
     for name, value in named.items():
-        if value is not None:
+        if name in _FLAGS and isinstance(value, bool):
+            words += [f"--{name}"] if value else []
+        elif value is not None:
             values = value if isinstance(value, list | tuple) else [value]
-            words += [f"--{name}", *(_word_of(item) for item in values)]
+            given = [_word_of(name, item) for item in values]
+            # A value that begins as an option does is none.
+            words += [f"--{name}={given[0]}"] if len(given) == 1 and given[0][:1] == "-" else [f"--{name}", *given]
     return words
 
 
-def _word_of(value: Any) -> str:
-    return str(value) if isinstance(value, str | PathLike) else json.dumps(value)
+def _word_of(name: str, value: Any) -> str:
+    if isinstance(value, Enum):
+        value = value.value
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, str | PathLike):
+        return str(value)
+    try:
+        return json.dumps(value)
+    except (TypeError, ValueError) as error:
+        raise MultiLabelError(f"option {name}={value!r:.80} cannot be of type {type(value).__name__}") from error
