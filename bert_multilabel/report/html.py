@@ -1,6 +1,6 @@
 """The page of a report: figures in, one HTML file out that needs no other file.
 
-Drawing and writing take the packages of the extra `report`, which are imported where they are used.
+Drawing takes packages of the extra `report`, which are imported where they are used.
 """
 
 import base64
@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 
 from bert_multilabel.evaluation.bootstrap import CONFIDENCE, RESAMPLES
 from bert_multilabel.evaluation.decisions import FOLDS
@@ -35,9 +37,6 @@ def write_report(folder: Path, name: str, evaluation: Evaluation) -> list[Path]:
 
 def render(figures: dict[str, Any]) -> str:
     """Return the page for the figures of `gather_figures` and the name of the `model`."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-    from markupsafe import Markup
-
     script = (_HERE / "report.js").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     # Everything is escaped except our own markup: a text that looks like markup is shown as it is.
