@@ -14,6 +14,7 @@ TRAINING_ARGS_FILE = "training_args.bin"
 _CHECKPOINT = re.compile(r"checkpoint-(\d+)")
 RUN_FILE = "training_run.json"
 TUNED_ON = "tuned_on"  # entry of the run file: fingerprint of the examples that the thresholds were fitted to
+CONTENT = " (SHA-256)"  # ends the names of those `arguments` of the run file that are digests of files
 RESULTS_FILE = "all_results.json"
 PREDICTIONS_FILE = "predictions.jsonl"
 SHARDS_FOLDER = "predictions.unfinished"

@@ -14,6 +14,7 @@ from bert_multilabel.data.sources import content_digest
 from bert_multilabel.errors import FileError, MultiLabelError
 from bert_multilabel.output_dir.atomic_save import remove_checkpoint, remove_model_files, remove_unfinished
 from bert_multilabel.output_dir.checkpoints import (
+    CONTENT,
     PREDICTIONS_FILE,
     REPORT_FILES,
     RESULTS_FILE,
@@ -41,7 +42,6 @@ LENGTH = ("num_train_epochs", "max_steps")
 _FILES = (
     "train_file validation_file unlabelled_file label_names_file label_descriptions label_rules label_weights"
 ).split()
-CONTENT = " (SHA-256)"
 # Options that may name a folder, which can be spelled in several ways.
 _FOLDERS = ("model_name_or_path", "dataset_name")
 # Options that decide the result of training: a resumed run must have the same ones.

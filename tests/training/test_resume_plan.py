@@ -7,9 +7,9 @@ from safetensors.torch import save_file
 
 from bert_multilabel.errors import FileError, MultiLabelError
 from bert_multilabel.output_dir.atomic_save import UNFINISHED
-from bert_multilabel.output_dir.checkpoints import RUN_FILE, SEARCH_FILE, add_to_run, describe_damage
+from bert_multilabel.output_dir.checkpoints import CONTENT, RUN_FILE, SEARCH_FILE, add_to_run, describe_damage
 from bert_multilabel.training.arguments import parse_arguments
-from bert_multilabel.training.resume_plan import CONTENT, deciding_arguments, plan_run
+from bert_multilabel.training.resume_plan import deciding_arguments, plan_run
 from bert_multilabel.utils.files import write_checksums
 
 ARGUMENTS = {"model_name_or_path": "bert", "learning_rate": 0.1, "train_file": "a.csv"}

@@ -14,8 +14,9 @@ from bert_multilabel.loading import load_trained
 from bert_multilabel.model.modeling_multilabel import multi_label_loss
 from bert_multilabel.model.scoring import MultiLabelScorer
 from bert_multilabel.model.windows import Windows
-from bert_multilabel.output_dir.checkpoints import TUNED_ON, add_to_run
+from bert_multilabel.output_dir.checkpoints import CONTENT, TUNED_ON, add_to_run
 from bert_multilabel.tune.cli import main
+from bert_multilabel.utils.files import sha256
 from tests.conftest import LABELS
 from tests.hub.test_model_card import FACTS
 
@@ -111,6 +112,14 @@ def test_tuning_on_the_rows_of_the_stored_fit_begins_anew(model_dir, rows, caplo
     tune(model_dir, "--file", rows)
     # Of all that was stored, the fit that begins anew keeps `min_labels` alone.
     assert json.loads((model_dir / "config.json").read_text())["min_labels"] == 3
+
+
+@pytest.mark.parametrize("is_same", [False, True])
+def test_a_file_that_the_model_was_trained_on_is_warned_of(model_dir, rows, caplog, is_same):
+    digest = sha256(rows) if is_same else "0" * 64
+    add_to_run(model_dir, finished=True, arguments={"train_file" + CONTENT: digest})
+    tune(model_dir, "--file", rows)
+    assert (f"{model_dir} was trained on {rows}: scores" in caplog.text) == is_same
 
 
 def test_long_texts_are_tuned_as_windows(model_dir, tmp_path):
