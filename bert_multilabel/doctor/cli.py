@@ -18,7 +18,7 @@ from bert_multilabel.training.options.training import TrainingOptions
 from bert_multilabel.utils.files import write_json
 from bert_multilabel.utils.option_parser import OptionParser
 
-from .examine import Examination, examine
+from .examine import SPLIT_OFF, Examination, examine
 from .findings import Finding, Severity, counted
 from .label_checks import LabelCount
 
@@ -30,6 +30,7 @@ _OPTIONS: dict[type, str] = {
     TrainingOptions: "seed stride",
 }
 _MODEL_OPTIONS = ("strategy", "label_attention", "label_layers", "max_seq_length", "stride")  # need a model
+_REPEATED = (*_MODEL_OPTIONS, "validation_fraction", "seed")  # in the command that trains
 WIDTH = 80
 LABELS_SHOWN = 10  # the most frequent, and as many of the rarest
 PAIRS_SHOWN, EXAMPLES_SHOWN, PROBLEMS_SHOWN = 10, 3, 20
@@ -60,8 +61,9 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error(str(error))  # in the arguments: problems in the data are findings
     print("\n".join(render(result)))
     if result.options:
-        options = result.options if training.stride is None else [*result.options, f"--stride {training.stride}"]
-        print(f"\nTrain on it:\n    {_command(data_args, other, options)}")  # one line, to be copied
+        changed = [f"--{name} {given[name]}" for name in _REPEATED if given[name] != parser.get_default(name)]
+        # One line, to be copied.
+        print(f"\nTrain on it:\n    {_command(data_args, other, [*result.options, *changed])}")
     return 1 if result.count(Severity.ERROR) else 0
 
 
@@ -140,7 +142,10 @@ def render(result: Examination) -> Iterator[str]:
 
 
 def _render_splits(result: Examination) -> Iterator[str]:
-    yield from ("Rows", *(f"  {split.split}: {split.source}" for split in result.summaries), "")
+    part = "the rows of train that training keeps for validation, as there is no --validation_file"
+    sources = (part if split.split == SPLIT_OFF else split.source for split in result.summaries)
+    names = (split.split for split in result.summaries)
+    yield from ("Rows", *(f"  {name}: {source}" for name, source in zip(names, sources, strict=True)), "")
     rows = []
     for split in result.summaries:
         unlabelled = "-" if split.unlabelled is None else f"{split.unlabelled:,}"

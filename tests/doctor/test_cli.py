@@ -365,6 +365,15 @@ def test_long_rows_that_are_read_in_windows_are_no_warning(save, backbone, tmp_p
     assert "--stride needs --model_name_or_path" in capsys.readouterr().err
 
 
+def test_the_command_trains_with_the_options_that_the_doctor_was_given(save, backbone, tmp_path, capsys):
+    path = save("a.jsonl", edited({}))
+    options = ("--strategy", "label_tokens", "--label_layers", "1", "--max_seq_length", "60", "--seed", "7")
+    _, text, _ = run_doctor(capsys, tmp_path, path, "--model_name_or_path", str(backbone), *options)
+    command = text.rstrip().rsplit("\n", 1)[1]
+    assert set(options) <= set(shlex.split(command))
+    assert "--validation_fraction" not in command
+
+
 def test_lengths_are_those_of_the_encoded_rows(save, backbone):
     texts, pairs = ["good price", "the quality is good"], ["gift", ""]
     rows = Split.of("train", "a", pa.table({"text": texts, "pair": pairs}))
