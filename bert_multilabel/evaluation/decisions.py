@@ -102,6 +102,13 @@ class Tuned:
         """Whether each example was decided by a fit without it."""
         return self.scope not in (None, "keep")
 
+    def notes(self) -> list[str]:
+        """Say that fitted thresholds were compared, and none was kept."""
+        if self.scope != "keep" or self.arguments.thresholds == "keep":
+            return []
+        where = f"none fitted on {len(self.labels):,} examples did better on unseen ones by more than a standard error"
+        return [f"the thresholds stay as they are: {where}"]
+
     def warnings(self) -> list[str]:
         """Say which request was not met."""
         if self.scope is None:

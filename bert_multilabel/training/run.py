@@ -120,6 +120,9 @@ def _evaluate(prepared: Prepared, trainer: MultiLabelTrainer) -> dict[str, float
     prepared.tuned_metrics.is_final = True
     evaluated = trainer.evaluate()
     on_main(prepared.tuned_metrics.decisions).store(prepared.model.config)
+    tuned = prepared.tuned_metrics.tuned
+    for note in [] if tuned is None else tuned.notes():
+        logger.info("%s; the scores of each epoch above are at one fitted threshold", note)
     return _report(trainer, "eval", {**evaluated, "eval_samples": len(prepared.order)})
 
 

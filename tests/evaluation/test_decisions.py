@@ -47,6 +47,8 @@ def test_the_model_keeps_what_it_has_where_nothing_else_holds_up():
     tuned = tune(logits, labels, CONFIG, DecisionArguments(calibration="keep"))
     assert tuned.decisions == Decisions(0.5, 1.0, 0)
     assert tuned.scores["hamming_score"] == tuned.scores["hamming_score_at_half"]
+    assert "thresholds stay as they are: none fitted on 60 examples did better" in tuned.notes()[0]
+    assert not tune(logits, labels, CONFIG, DecisionArguments(thresholds="keep")).notes()
 
 
 @pytest.mark.parametrize("thresholds", ["keep", "global", "per_label"])
