@@ -92,6 +92,7 @@ def serve(folder: Path, options: ServeArguments) -> None:
         MultiLabelError: If the folder is not a model directory.
         SystemExit: After a signal, with code 0.
     """
+    print(f"loading {folder}; when it is there, GET /docs shows how to ask", file=sys.stderr, flush=True)
     from .model_process import ModelProcess  # needs what is not part of the plain install
 
     api_key = options.read_api_key()

@@ -4,7 +4,7 @@ import logging
 import multiprocessing
 import signal
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
@@ -118,10 +118,7 @@ def _run(connection: Connection, *arguments: Any) -> None:
     except MultiLabelError as error:
         connection.send(error)
         return
-    connection.send((engine.config.label_names, __version__))
-    while True:
-        try:
-            requests = connection.recv()
-        except EOFError:
-            return
-        connection.send(answer(engine, requests))
+    with suppress(BrokenPipeError, EOFError):  # the other process may stop at any time
+        connection.send((engine.config.label_names, __version__))
+        while True:
+            connection.send(answer(engine, connection.recv()))

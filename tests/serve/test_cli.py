@@ -74,6 +74,10 @@ def ask(served, path, body=None, headers=JSON):
         connection.close()
 
 
+def test_what_is_loading_is_said_before_it_takes_time(served):
+    assert re.match(r"loading .*model; when it is there, GET /docs shows how to ask\n", served.log.read_text())
+
+
 def test_what_handles_http_loads_no_torch(served):
     loads_torch = [
         any("libtorch" in part.path for part in process.memory_maps())

@@ -1,9 +1,13 @@
 import multiprocessing.context
+import signal
+from multiprocessing import Pipe
+from types import SimpleNamespace
 
 import pytest
 
 from bert_multilabel.errors import MultiLabelError
-from bert_multilabel.serve.model_process import ModelProcess
+from bert_multilabel.serve import answers
+from bert_multilabel.serve.model_process import ModelProcess, _run
 
 
 def test_a_folder_without_a_model_is_refused_and_nothing_is_left(tmp_path):
@@ -26,3 +30,11 @@ def test_a_process_that_the_system_refuses_is_an_error_of_ours(tmp_path, monkeyp
     with pytest.raises(MultiLabelError, match="no process for the model in .* can be started.*Resource temporarily"):
         model.start()
     assert not model.is_alive()
+
+
+def test_a_server_that_stops_while_the_model_loads_causes_no_error(monkeypatch):
+    server, model = Pipe()
+    server.close()
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    monkeypatch.setattr(answers, "load", lambda: SimpleNamespace(config=SimpleNamespace(label_names=["gift"])))
+    _run(model)
