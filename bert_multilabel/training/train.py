@@ -1,7 +1,7 @@
 """Trains from Python, as the command line does, with its options as keywords."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -36,8 +36,8 @@ class TrainingResult:
 
     scores: dict[str, float]
     folder: Path
-    model: MultiLabelPreTrainedModel
-    tokenizer: MultiLabelTokenizer
+    model: MultiLabelPreTrainedModel = field(repr=False)
+    tokenizer: MultiLabelTokenizer = field(repr=False)
 
 
 def train(data: Any, model_name_or_path: Any, output_dir: str | PathLike[str], **options: Any) -> TrainingResult:

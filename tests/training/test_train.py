@@ -45,6 +45,7 @@ def test_data_in_memory_trains_what_files_train(make, from_files, backbone, tmp_
     result = train(make(tmp_path), str(backbone), tmp_path / "run", **FAST)
     assert result.scores["eval_loss"] == from_files.scores["eval_loss"]
     assert result.model.config.label_names == ["gift", "price"]
+    assert "Linear" not in repr(result) and "eval_loss" in repr(result)
     for name, values in from_files.model.state_dict().items():
         assert torch.equal(result.model.state_dict()[name], values), name
 
