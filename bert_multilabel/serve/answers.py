@@ -58,6 +58,11 @@ def answer(engine: Engine, requests: Sequence[PredictRequest]) -> list[bytes | R
 
 def _read_parameters(engine: Engine, asked: Parameters) -> tuple[Windows | None, MultiLabelConfig]:
     windows = Windows.of(asked.stride, asked.pooling)
+    if windows is not None and windows.stride > engine.max_length // 2:
+        # The number of windows would not be bounded by the size of the request.
+        raise MultiLabelError(
+            f"stride={windows.stride} is more than half of the {engine.max_length} tokens of a window"
+        )
     if asked.threshold is None and asked.min_labels is None:
         return windows, engine.config  # a copy and its checks would cost more than the rest of this module
     return windows, engine.config.with_decision(asked.threshold, asked.min_labels)

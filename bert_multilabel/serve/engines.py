@@ -22,6 +22,7 @@ class Engine(Protocol):
     """Computes logits; its configuration decides on them. `MultiLabelScorer` is an engine."""
 
     config: MultiLabelConfig
+    max_length: int  # of an input, in tokens
 
     def logits(
         self, texts: Sequence[str], pairs: Sequence[str] | None = None, windows: Windows | None = None
@@ -39,6 +40,7 @@ class OnnxEngine:
         from bert_multilabel.export.onnx_model import OnnxModel
 
         self._model = OnnxModel(folder, threads)
+        self.max_length = self._model.max_length
         self.config = MultiLabelConfig(
             label_names=self._model.label_names,
             threshold=self._model.threshold.tolist(),
