@@ -142,7 +142,7 @@ def render(result: Examination) -> Iterator[str]:
 
 
 def _render_splits(result: Examination) -> Iterator[str]:
-    part = "the rows of train that training keeps for validation, as there is no --validation_file"
+    part = "rows of train that training keeps for validation"
     sources = (part if split.split == SPLIT_OFF else split.source for split in result.summaries)
     names = (split.split for split in result.summaries)
     yield from ("Rows", *(f"  {name}: {source}" for name, source in zip(names, sources, strict=True)), "")
