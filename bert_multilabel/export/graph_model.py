@@ -82,5 +82,9 @@ class GraphModel(nn.Module):
             "position_ids": label_positions,
             "label_mask": ones,
         }
-        own = {**inputs, "position_ids": positions + is_last * count, "label_mask": torch.zeros_like(positions)}
+        own = {
+            **inputs,
+            "position_ids": torch.where(is_last, positions + count, positions),
+            "label_mask": torch.zeros_like(positions),
+        }
         return {name: torch.cat([own[name], added[name]], dim=1) for name in added}  # (B, T + L) each

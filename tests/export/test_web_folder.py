@@ -260,7 +260,7 @@ def test_the_page_decides_and_fills_inputs_as_python_does(backbone, tab):
                 return [cases.map(example => decide(...example)), inputs.map(([[first, second], max_length,
                     truncation_side]) => fillTemplate(first, second, {template, max_length, truncation_side}))];
             }""",
-            [cases, inputs, pieces],
+            json.loads(json.dumps([cases, inputs, pieces])),  # as in page.json, whose keys are texts
         )
     assert answers[1] == filled
     for answer, (probabilities, decisions, cutoffs) in zip(answers[0], decided, strict=True):
