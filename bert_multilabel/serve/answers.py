@@ -23,6 +23,8 @@ from .engines import Engine, is_export, load_engine
 from .refusal import Refused
 from .request_form import Parameters, PredictRequest
 
+_Asked = tuple[PredictRequest, MultiLabelConfig]  # a request, and the configuration that decides on its texts
+
 
 def load(folder: Path, precision: str | None, threads: int | None) -> Engine:
     """Load a model onto the accelerator, if there is one, or an export onto the CPU.
@@ -42,17 +44,16 @@ def answer(engine: Engine, requests: Sequence[PredictRequest]) -> list[bytes | R
     Texts that are read in the same way, cut off or in the same windows, go through the model together.
     """
     answers: dict[int, bytes | Refused] = {}
-    alike: dict[Windows | None, list[int]] = defaultdict(list)  # the numbers of requests
+    alike: dict[Windows | None, dict[int, _Asked]] = defaultdict(dict)  # by the numbers of requests
     for number, request in enumerate(requests):
         try:
-            windows, _ = _read_parameters(engine, request.parameters)
+            windows, config = _read_parameters(engine, request.parameters)
         except MultiLabelError as error:
             answers[number] = Refused(422, f"parameters: {error}")
         else:
-            alike[windows].append(number)
-    for windows, numbers in alike.items():
-        some = _answer_alike(engine, [requests[number] for number in numbers], windows)
-        answers.update(zip(numbers, some, strict=True))
+            alike[windows][number] = request, config
+    for windows, asked in alike.items():
+        answers.update(zip(asked, _answer_alike(engine, list(asked.values()), windows), strict=True))
     return [answers[number] for number in range(len(requests))]
 
 
@@ -68,22 +69,20 @@ def _read_parameters(engine: Engine, asked: Parameters) -> tuple[Windows | None,
     return windows, engine.config.with_decision(asked.threshold, asked.min_labels)
 
 
-def _answer_alike(
-    engine: Engine, requests: Sequence[PredictRequest], windows: Windows | None
-) -> list[bytes | Refused]:
-    examples = [request.examples for request in requests]
+def _answer_alike(engine: Engine, asked: Sequence[_Asked], windows: Windows | None) -> list[bytes | Refused]:
+    examples = [request.examples for request, _ in asked]
     rows = list(chain.from_iterable(examples))
     try:
         logits = score_rows(partial(engine.logits, windows=windows), rows, len(engine.config.label_names))  # (N, L)
     except MultiLabelError as error:  # windows without room for a text
-        if len(requests) == 1:
+        if len(asked) == 1:
             return [Refused(422, str(error))]
-        return [result for request in requests for result in _answer_alike(engine, [request], windows)]
+        return [result for one in asked for result in _answer_alike(engine, [one], windows)]
     are_cut = [False] * len(rows) if windows else _find_cut(engine, rows)
     sizes = [len(some) for some in examples]
     answers: list[bytes | Refused] = []
-    for request, own in zip(requests, torch.split(logits, sizes), strict=True):
-        answers.append(_answer_one(engine, request, own, are_cut[: len(own)]))
+    for (request, config), own in zip(asked, torch.split(logits, sizes), strict=True):
+        answers.append(_answer_one(request, config, own, are_cut[: len(own)]))
         del are_cut[: len(own)]
     return answers
 
@@ -95,8 +94,9 @@ def _find_cut(engine: Engine, rows: Sequence[tuple[str, str | None]]) -> list[bo
     return score_rows(are_cut, rows, 1)[:, 0].bool().tolist()
 
 
-def _answer_one(engine: Engine, request: PredictRequest, logits: torch.Tensor, are_cut: Sequence[bool]) -> bytes:
-    _, config = _read_parameters(engine, request.parameters)
+def _answer_one(
+    request: PredictRequest, config: MultiLabelConfig, logits: torch.Tensor, are_cut: Sequence[bool]
+) -> bytes:
     records = prediction_records(logits, config, top_scores=request.parameters.top_k, predicted_too=True)
     answers = [{**record, "truncated": is_cut} for record, is_cut in zip(records, are_cut, strict=True)]
     return json.dumps(answers if isinstance(request.inputs, list) else answers[0]).encode()
