@@ -42,39 +42,49 @@ def export_onnx(model_dir: Path, options: ExportArguments) -> dict[str, Any]:
         MultiLabelError: If `model_dir` is not a model directory, the output exists already, or the data is bad.
         ParityError: If the export differs too much from the original; nothing is written then.
     """
+    with atomic_folder(Path(options.output)) as folder:
+        report, lost = write_model(model_dir, folder, options)
+    _report("Its onnx_model.py decides as the original does. Other tools take it for a stock model:")
+    for line in lost:
+        _report(f"  - {line}")
+    return report
+
+
+def write_model(model_dir: Path, folder: Path, options: ExportArguments) -> tuple[dict[str, Any], list[str]]:
+    """Write the files of an export into an existing folder; arguments and errors are those of `export_onnx`.
+
+    Returns:
+        The content of `parity.json`, and in sentences what other tools do not know of the model.
+    """
     check_installed("exporting", "onnx")
     # These import what is not part of the plain install.
     from . import onnx_model
     from .onnx_graph import quantize
 
-    with atomic_folder(Path(options.output)) as folder:
-        model, tokenizer = load_trained(model_dir)
-        tokenizer = limit_tokenizer(tokenizer, model.config, options.max_seq_length)
-        sample = export_sample(model_dir, options, model.config, tokenizer)
-        _report(f"Predicting {len(sample.texts):,} texts with the original model ({sample.source})...")
-        before = original_logits(model, tokenizer, sample)  # (N, L)
+    model, tokenizer = load_trained(model_dir)
+    tokenizer = limit_tokenizer(tokenizer, model.config, options.max_seq_length)
+    sample = export_sample(model_dir, options, model.config, tokenizer)
+    _report(f"Predicting {len(sample.texts):,} texts with the original model ({sample.source})...")
+    before = original_logits(model, tokenizer, sample)  # (N, L)
 
-        _report("Converting the model to ONNX (about a minute for a model of BERT's size)...")
-        text_tokenizer = tokenizer.without_label_tokens()
-        _write_files(folder, model, text_tokenizer)
+    _report("Converting the model to ONNX (about a minute for a model of BERT's size)...")
+    text_tokenizer = tokenizer.without_label_tokens()
+    _write_files(folder, model, text_tokenizer)
 
-        _report("Predicting them with the export...")
-        parities = {"float32": compare(model.config, before, onnx_model.OnnxModel(folder), sample)}
-        check_parity(parities["float32"], sample, TOLERANCE)
-        if options.quantize is not None:
-            _report(f"Quantizing to {options.quantize} and predicting again...")
-            quantize(folder / onnx_model.MODEL_FILE, folder / onnx_model.QUANTIZED_FILE, model)
-            (folder / onnx_model.MODEL_FILE).unlink()
-            parity = compare(model.config, before, onnx_model.OnnxModel(folder), sample)
-            if not options.allow_changes:
-                check_quantized(parity, options.quantize)
-            parities[options.quantize] = parity
-        report = parity_report(sample, len(model.config.label_names), parities, TOLERANCE)
-        write_json(folder / PARITY_FILE, report)
-    _report("Its onnx_model.py decides as the original does. Other tools take it for a stock model:")
-    for line in left_behind(model.config, text_tokenizer, decide_at_half=False):
-        _report(f"  - {line}")
-    return report
+    _report("Predicting them with the export...")
+    parities = {"float32": compare(model.config, before, onnx_model.OnnxModel(folder), sample)}
+    check_parity(parities["float32"], sample, TOLERANCE)
+    if options.quantize is not None:
+        _report(f"Quantizing to {options.quantize} and predicting again...")
+        quantize(folder / onnx_model.MODEL_FILE, folder / onnx_model.QUANTIZED_FILE, model)
+        (folder / onnx_model.MODEL_FILE).unlink()
+        parity = compare(model.config, before, onnx_model.OnnxModel(folder), sample)
+        if not options.allow_changes:
+            check_quantized(parity, options.quantize)
+        parities[options.quantize] = parity
+    report = parity_report(sample, len(model.config.label_names), parities, TOLERANCE)
+    write_json(folder / PARITY_FILE, report)
+    return report, list(left_behind(model.config, text_tokenizer, decide_at_half=False))
 
 
 def _write_files(folder: Path, model: MultiLabelPreTrainedModel, tokenizer: MultiLabelTokenizer) -> None:

@@ -8,7 +8,6 @@ their npm packages, with their licences. Any server of static files will do; no 
 import json
 import shutil
 from collections.abc import Iterator
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,7 @@ from bert_multilabel.output_dir.checkpoints import trained_pair_column
 from bert_multilabel.utils.files import atomic_folder, write_json
 
 from .arguments import LIBRARY, ExportArguments
-from .onnx_folder import export_onnx
+from .onnx_folder import write_model
 
 NPM = f"ONNXRUNTIME_NODE_INSTALL=skip npm install {LIBRARY}@4"
 _PAGE = Path(__file__).with_name("web")
@@ -60,7 +59,8 @@ def export_web(model_dir: Path, options: ExportArguments) -> dict[str, Any]:
     packages = _find_packages(options.transformers_js)
     rules = _read_rules(model_dir)
     with atomic_folder(Path(options.output)) as folder:
-        report = export_onnx(model_dir, replace(options, output=str(folder / "model")))
+        (folder / "model").mkdir()
+        report, _ = write_model(model_dir, folder / "model", options)
         for runner in (folder / "model").glob("*.py"):
             runner.unlink()  # the page runs the model by itself
         for name in _PAGE_FILES:
