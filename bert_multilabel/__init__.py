@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .metrics import compute_metrics as compute_metrics
     from .metrics import hamming_score as hamming_score
     from .metrics import make_compute_metrics as make_compute_metrics
+    from .report.labelled import make_report as make_report
     from .training.train import TrainingResult as TrainingResult
     from .training.train import train as train
 
@@ -35,6 +36,7 @@ _MODULES = {
     "hamming_score": "metrics",
     "load_examples": "data.examples",
     "make_compute_metrics": "metrics",
+    "make_report": "report.labelled",
     "train": "training.train",
 }
 __all__ = sorted(_MODULES)

@@ -16,7 +16,7 @@ from tests.conftest import LABELS
 CONTRACT = {
     *("MultiLabelConfig", "MultiLabelTokenizer", "BertForMultiLabelCLS", "BertForMultiLabelLabelTokens"),
     *("from_backbone", "hamming_score", "compute_metrics", "make_compute_metrics", "__version__"),
-    *("Explainer", "MultiLabelPredictor", "load_examples", "train", "TrainingResult"),
+    *("Explainer", "MultiLabelPredictor", "load_examples", "make_report", "train", "TrainingResult"),
 }
 SIZE = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8}
 

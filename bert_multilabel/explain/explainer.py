@@ -86,6 +86,12 @@ class Explanation:
                 done = word.end
         yield text[done:], 0.0, 0.0
 
+    def _repr_html_(self) -> str:
+        """Show the words in colours in a notebook, with their numbers."""
+        from .html import output_html  # it needs this module
+
+        return output_html(self)
+
 
 @dataclass(frozen=True)
 class _Encoded:

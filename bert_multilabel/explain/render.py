@@ -23,7 +23,7 @@ def render(explanation: Explanation, colour: bool = False) -> Iterator[str]:
         yield f"The input is too long for the model, which has not read anything after: {ends}"
         yield ""
     for label in explanation.labels:
-        yield f"{printable(label.name)}: {_describe_decision(label)}"
+        yield f"{printable(label.name)}: {describe_decision(label)}"
         if colour:
             yield from _coloured(explanation, label)
         yield from _table(explanation, label)
@@ -33,7 +33,7 @@ def render(explanation: Explanation, colour: bool = False) -> Iterator[str]:
         yield ""
 
 
-def _describe_decision(label: LabelExplanation) -> str:
+def describe_decision(label: LabelExplanation) -> str:
     """Say whether a label is predicted, and why."""
     decision = "predicted" if label.given else "not predicted"
     reaches = label.probability >= label.cutoff

@@ -13,6 +13,7 @@ from typing import Any
 import gradio as gr
 from starlette.middleware import Middleware
 
+from bert_multilabel.explain.html import STYLE
 from bert_multilabel.output_dir.checkpoints import PREDICTIONS_FILE
 from bert_multilabel.utils.hosts import HostCheck
 
@@ -183,7 +184,7 @@ def launch(
         server_name=host,
         server_port=port,
         theme=theme,
-        css_paths=Path(__file__).with_name("page.css"),
+        css_paths=[STYLE, Path(__file__).with_name("page.css")],
         footer_links=[],
         app_kwargs={"middleware": [Middleware(HostCheck, allowed_hosts=allowed_hosts)]},
         ssr_mode=False,

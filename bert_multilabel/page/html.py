@@ -1,4 +1,4 @@
-"""The bars of the labels and the words that support or oppose a label, as HTML by `page.html.jinja`."""
+"""The bars of the labels, and messages, as HTML by `page.html.jinja`."""
 
 from pathlib import Path
 from typing import Any
@@ -6,8 +6,6 @@ from typing import Any
 import torch
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from bert_multilabel.explain.explainer import Explanation
-from bert_multilabel.explain.render import LEAST_COLOURED, describe_sum
 from bert_multilabel.model.configuration_multilabel import MultiLabelConfig
 
 _ENVIRONMENT = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined)
@@ -48,11 +46,3 @@ def bars_html(name: str, logits: torch.Tensor, config: MultiLabelConfig, chosen:
     # Rules act where a decision differs from what its own threshold says.
     by_rules = config.label_rules is not None and any(label["is_below"] == label["predicted"] for label in labels)
     return str(_MACROS.bars(name, labels, chosen, config, by_rules))
-
-
-def words_html(explanation: Explanation) -> str:
-    """Write a text with the contribution of each word to its one explained label."""
-    (label,) = explanation.labels
-    headings = ["Text"] if explanation.pair is None else ["Text", "Pair"]
-    texts = [(heading, explanation.parts(label, heading == "Pair")) for heading in headings]
-    return str(_MACROS.words(label.name, texts, explanation.truncated, LEAST_COLOURED, describe_sum(label)))

@@ -11,6 +11,7 @@ from bert_multilabel.data.examples import load_splits
 from bert_multilabel.data.spec import DataSpec
 from bert_multilabel.errors import MultiLabelError
 from bert_multilabel.explain.explainer import Explainer, check_text
+from bert_multilabel.explain.html import words_html
 from bert_multilabel.hub.read_card import card_examples
 from bert_multilabel.loading import load_trained
 from bert_multilabel.model.configuration_multilabel import MultiLabelConfig
@@ -19,7 +20,7 @@ from bert_multilabel.model.scoring import MultiLabelScorer
 from bert_multilabel.output_dir.checkpoints import trained_pair_column
 from bert_multilabel.utils.files import write_json_lines
 
-from .html import bars_html, message_html, words_html
+from .html import bars_html, message_html
 
 BATCH_SIZE = 256  # texts of a file between two updates of the progress bar
 NO_TEXT = "Enter a text first."

@@ -8,7 +8,6 @@ mislabeled. Both files contain texts of the data: keep them where the data may b
 from pathlib import Path
 
 from bert_multilabel.cli.labelled_file import LabelledFile
-from bert_multilabel.utils.extras import check_installed
 from bert_multilabel.utils.option_parser import OptionParser
 
 
@@ -18,8 +17,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("model_dir", type=Path, help="Folder of the trained model.")
     parser.add_argument("--output_dir", type=Path, help="Where the report goes. Default: into the model's folder.")
     source, others = parser.parse(arguments)
-    check_installed("a report", "report")
-    from .labelled import report_labelled  # only now what takes seconds to import
+    from .labelled import report_on  # only now what takes seconds to import
 
-    paths = report_labelled(others.model_dir, source, others.output_dir or others.model_dir)
+    paths = report_on(others.model_dir, source).write(others.output_dir or others.model_dir)
     print(f"written, with texts of the data in them: {', '.join(map(str, paths))}")

@@ -5,12 +5,14 @@ Drawing takes packages of the extra `report`, which are imported where they are 
 
 import base64
 import hashlib
+from dataclasses import dataclass, field
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from bert_multilabel.evaluation.bootstrap import CONFIDENCE, RESAMPLES
 from bert_multilabel.evaluation.decisions import FOLDS
@@ -22,21 +24,52 @@ from .figures import CHARACTERS_SHOWN, Evaluation, gather_figures
 _HERE = Path(__file__).parent
 
 
-def write_report(folder: Path, name: str, evaluation: Evaluation) -> list[Path]:
-    """Write `report.html` and `report.json` of the model `name` into a folder, and return their paths."""
-    figures = {"model": name, **gather_figures(evaluation)}
-    page = render(figures)
-    with explain_write_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-    html, json = (folder / file for file in REPORT_FILES)
-    write_json(json, figures)
-    with atomic_write(html) as file:
-        file.write(page)
-    return [html, json]
+@dataclass(frozen=True)
+class Report:
+    """How a model does on labelled examples; it contains texts of these. In a notebook it shows itself.
+
+    Attributes:
+        figures: Those of `gather_figures`, and the name of the `model`: JSON values.
+    """
+
+    figures: dict[str, Any] = field(repr=False)
+
+    @classmethod
+    def of(cls, name: str, evaluation: Evaluation) -> "Report":
+        """Gather the figures of the model `name`."""
+        return cls({"model": name, **gather_figures(evaluation)})
+
+    def write(self, folder: str | PathLike[str]) -> list[Path]:
+        """Write `report.html` and `report.json` into a folder, and return their paths.
+
+        Raises:
+            FileError: If they cannot be written.
+        """
+        page, target = render(self.figures), Path(folder)
+        with explain_write_errors(target):
+            target.mkdir(parents=True, exist_ok=True)
+        html, json = (target / file for file in REPORT_FILES)
+        write_json(json, self.figures)
+        with atomic_write(html) as file:
+            file.write(page)
+        return [html, json]
+
+    def _repr_html_(self) -> str:
+        """Show the page in a frame, apart from the styles and scripts of the notebook."""
+        title, page = escape(f"Report on {self.figures['model']}"), escape(render(self.figures, "about:srcdoc"))
+        return (
+            f'<iframe title="{title}" srcdoc="{page}" sandbox="allow-scripts" '
+            'style="width: 100%; height: 40rem; border: 1px solid #888"></iframe>'
+        )
 
 
-def render(figures: dict[str, Any]) -> str:
-    """Return the page for the figures of `gather_figures` and the name of the `model`."""
+def render(figures: dict[str, Any], base: str | None = None) -> str:
+    """Return the page for the figures of `gather_figures` and the name of the `model`.
+
+    Args:
+        figures: They are not changed.
+        base: What links of the page start from, where that is not its own address, as in a frame.
+    """
     script = (_HERE / "report.js").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     # Everything is escaped except our own markup: a text that looks like markup is shown as it is.
@@ -47,6 +80,7 @@ def render(figures: dict[str, Any]) -> str:
     templates.filters |= {"figure": _figure, "title": _title}
     return templates.get_template("report.html.jinja").render(
         **figures,
+        base=base,
         charts=_charts(figures),
         style=Markup((_HERE / "report.css").read_text(encoding="utf-8")),
         script=Markup(script),

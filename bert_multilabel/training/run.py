@@ -25,7 +25,7 @@ from bert_multilabel.output_dir.checkpoints import (
     write_results,
 )
 from bert_multilabel.report.figures import Evaluation
-from bert_multilabel.report.html import write_report
+from bert_multilabel.report.html import Report
 from bert_multilabel.utils.distributed import on_main, wait_for_file
 
 from .arguments import RunArguments
@@ -154,7 +154,7 @@ def _write_report(prepared: Prepared, trainer: MultiLabelTrainer, tuned: Tuned, 
         if arguments.training.do_train
         else read_history(Path(arguments.model.model_name_or_path)),
     )
-    write_report(output_dir, output_dir.resolve().name, evaluation)
+    Report.of(output_dir.resolve().name, evaluation).write(output_dir)
 
 
 def _predict(prepared: Prepared, trainer: MultiLabelTrainer, model: MultiLabelPreTrainedModel) -> dict[str, float]:

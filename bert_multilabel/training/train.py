@@ -22,6 +22,8 @@ from bert_multilabel.model.tokenization_multilabel import MultiLabelTokenizer
 from .arguments import read_options
 from .run import run
 
+_SCORES_SHOWN = ("hamming_score", "micro_f1", "macro_f1", "samples_f1", "subset_accuracy")
+
 
 @dataclass(frozen=True)
 class TrainingResult:
@@ -38,6 +40,16 @@ class TrainingResult:
     folder: Path
     model: MultiLabelPreTrainedModel = field(repr=False)
     tokenizer: MultiLabelTokenizer = field(repr=False)
+
+    def _repr_html_(self) -> str:
+        """Show the most important scores in a notebook, as a table."""
+        rows = {
+            name.replace("_", " "): [self.scores.get(f"eval_{name}{end}") for end in ("", "_at_half")]
+            for name in _SCORES_SHOWN
+        }
+        table = pd.DataFrame.from_dict(rows, orient="index", columns=["validation", "at threshold 0.5"])
+        shown = table.dropna(axis="columns", how="all")
+        return str(shown.to_html(float_format="{:.3f}".format, na_rep="", border=0))
 
 
 def train(data: Any, model_name_or_path: Any, output_dir: str | PathLike[str], **options: Any) -> TrainingResult:

@@ -3,7 +3,7 @@ import json
 import re
 import runpy
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
 
@@ -149,3 +149,17 @@ def test_misspelt_options_are_refused(model_dir, capsys):
     with pytest.raises(SystemExit, match="2"):
         explain(model_dir, "--text", "good", "--label", "gift")
     assert "--label" in capsys.readouterr().err
+
+
+def test_a_notebook_shows_decisions_and_words_and_runs_nothing():
+    hostile = "<script>alert(1)</script>"
+    explained = replace(explanation_of(f"two {hostile} three", [0.5, -2.0, 4.0]), truncated=True)
+    named = replace(explained.labels[0], name=hostile)
+    shown = replace(explained, labels=[named, explained.labels[0]])._repr_html_()
+    assert "<script" not in shown and shown.count("&lt;script&gt;alert(1)&lt;/script&gt;") == 3
+    assert shown.count("predicted, probability 0.750, at least 0.300") == 2
+    assert '<mark class="supports" style="--weight:0.50">three<small>+4.00</small></mark>' in shown
+    assert shown.count("has not read its end") == shown.count("Words with less than a tenth") == 1
+    assert not re.search(r"https?:|url\(|src=|@import", shown)
+    # Black on white or white on black: the text keeps the colour of the notebook.
+    assert not re.search(r"[^-]color:(?! inherit)", shown)

@@ -18,9 +18,10 @@ from markupsafe import escape
 
 from bert_multilabel import from_backbone
 from bert_multilabel.explain.explainer import Explanation, LabelExplanation, Word
+from bert_multilabel.explain.html import words_html
 from bert_multilabel.model.output_format import prediction_records
 from bert_multilabel.page.cli import main
-from bert_multilabel.page.html import bars_html, message_html, words_html
+from bert_multilabel.page.html import bars_html, message_html
 from bert_multilabel.page.model import NO_TEXT, Page, PageModel, move_thresholds
 from tests.conftest import LABELS
 from tests.forked import PATIENCE

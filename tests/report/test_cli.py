@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 from datasets import Dataset
 
-from bert_multilabel import MultiLabelConfig, from_backbone
+from bert_multilabel import MultiLabelConfig, from_backbone, make_report
 from bert_multilabel.evaluation.bootstrap import bootstrap_interval, percentile_interval, resampled_sums
 from bert_multilabel.evaluation.decisions import AS_STORED, tune
 from bert_multilabel.metrics import sample_hamming_scores
 from bert_multilabel.report.charts import label_layers, losses
 from bert_multilabel.report.cli import main
 from bert_multilabel.report.figures import CHARACTERS_SHOWN, Evaluation, count_substitutions, gather_figures
-from bert_multilabel.report.html import render, write_report
+from bert_multilabel.report.html import Report, render
 from bert_multilabel.report.label_issues import find_label_issues
 from tests.conftest import LABELS, make_rows
 from tests.training.test_run import run_script
@@ -298,7 +298,7 @@ def test_in_a_browser_tables_are_sorted_and_labels_chosen(tab, tmp_path):
     logits, labels = made_rows(12)
     labels[:, 5] = 0  # no row has it, so it has no recall
     names = [f"label {number}" for number in range(11)] + [HOSTILE]
-    path, _ = write_report(tmp_path, "model", evaluation_of(logits, labels, names, [HOSTILE] * len(labels)))
+    path, _ = Report.of("model", evaluation_of(logits, labels, names, [HOSTILE] * len(labels))).write(tmp_path)
     seen = []
     tab.on("console", lambda message: seen.append(message.text))
     tab.on("pageerror", lambda error: seen.append(str(error)))
@@ -332,3 +332,31 @@ def test_in_a_browser_tables_are_sorted_and_labels_chosen(tab, tmp_path):
     assert tab.evaluate("document.documentElement.scrollWidth") == 390  # nothing sticks out of a phone
     assert tab.title() == "Report on model"
     assert seen == [path.as_uri()]
+
+
+def test_a_notebook_shows_the_page_in_a_frame_that_runs_alone(tab):
+    logits, labels = made_rows(3)
+    names = ["label 0", "label 1", HOSTILE]
+    report = Report.of(HOSTILE, evaluation_of(logits, labels, names, [HOSTILE] * len(labels)))
+    assert HOSTILE not in repr(report)
+    seen = []
+    tab.on("pageerror", lambda error: seen.append(str(error)))
+    tab.route("**", lambda route: seen.append(route.request.url) or route.continue_())
+    tab.set_content(f"<title>notebook</title>{report._repr_html_()}<p>the next output</p>")
+    _, frame = tab.frames
+    frame.click("nav >> text=Calibration")
+    frame.select_option("#chooser", label=HOSTILE)
+    assert frame.locator("#summary").inner_text().startswith(HOSTILE)
+    assert frame.title() == f"Report on {HOSTILE}"
+    assert tab.title() == "notebook" and tab.locator("p").inner_text() == "the next output"
+    assert seen == []
+
+
+def test_the_report_of_a_file_is_that_of_the_command(backbone, tmp_path):
+    for part in from_backbone(backbone, LABELS, "cls"):
+        part.save_pretrained(tmp_path / "model")
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text("\n".join(json.dumps(row) for row in make_rows(12)))
+    report = make_report(tmp_path / "model", rows, max_seq_length=32)
+    main([str(tmp_path / "model"), "--file", str(rows), "--max_seq_length", "32"])
+    assert json.loads((tmp_path / "model" / "report.json").read_text()) == json.loads(json.dumps(report.figures))

@@ -1,6 +1,7 @@
 """Training from Python gives what the command line gives, whatever holds the data."""
 
 import json
+import re
 
 import pandas as pd
 import pytest
@@ -56,6 +57,14 @@ def test_the_result_has_what_the_folder_has(from_files):
     assert not from_files.model.training
     logits = from_files.model(**from_files.tokenizer(TEXTS[:2], padding=True, return_tensors="pt")).logits
     assert logits.shape == (2, 2)
+
+
+def test_a_notebook_shows_the_scores_as_a_table(from_files):
+    cells = re.findall(r"<t[hd]>(.*?)</t[hd]>", from_files._repr_html_())
+    rows = {name: numbers for name, *numbers in zip(*[iter(cells[3:])] * 3, strict=True)}
+    assert list(rows) == ["hamming score", "micro f1", "macro f1", "samples f1", "subset accuracy"]
+    scores = [from_files.scores[f"eval_macro_f1{end}"] for end in ("", "_at_half")]
+    assert rows["macro f1"] == [f"{score:.3f}" for score in scores]
 
 
 def test_a_test_split_is_predicted_and_the_same_data_trains_longer(backbone, tmp_path):
