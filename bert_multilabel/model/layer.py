@@ -105,12 +105,14 @@ class SelfAttention(nn.Module):
         own_value: torch.Tensor,
         mask: torch.Tensor | None,
     ) -> torch.Tensor:
+        query = query * self.head_size**-0.5
         scores = query @ key.transpose(2, 3)  # (B, h, Q, T)
         if mask is not None:
             scores = scores.masked_fill(~mask, -torch.inf)
         own_scores = (query * own_key).sum(-1, keepdim=True).expand(scores.size(0), -1, -1, -1)  # (B, h, Q, 1)
-        scores = torch.cat([scores, own_scores.to(scores.dtype)], dim=-1) * self.head_size**-0.5  # (B, h, Q, T + 1)
-        weights = self.dropout(scores.softmax(-1)).to(value.dtype)  # (B, h, Q, T + 1)
+        scores = torch.cat([scores, own_scores.to(scores.dtype)], dim=-1)  # (B, h, Q, T + 1)
+        # In float32 as elsewhere in Transformers, which is also faster on a CPU.
+        weights = self.dropout(scores.softmax(-1, dtype=torch.float32).to(value.dtype))  # (B, h, Q, T + 1)
         mixed: torch.Tensor = weights[..., :-1] @ value + weights[..., -1:] * own_value  # (B, h, Q, H / h)
         return mixed
 
@@ -156,5 +158,5 @@ def eager_attention(
     scores = query @ key.transpose(2, 3) * scaling  # (B, h, Q, T)
     if mask is not None:
         scores = scores + mask
-    weights = module.dropout(scores.softmax(-1))  # (B, h, Q, T)
+    weights = module.dropout(scores.softmax(-1, dtype=torch.float32).to(value.dtype))  # (B, h, Q, T)
     return (weights @ value).transpose(1, 2), weights

@@ -104,6 +104,42 @@ def test_without_dropout_training_is_that_of_stock_torch(backbone, strategy, acc
     assert moved
 
 
+@pytest.mark.parametrize(
+    "form", [{"strategy": "cls"}, {"strategy": "label_tokens", "label_attention": "isolated", "label_layers": 1}]
+)
+def test_states_between_layers_are_as_narrow_as_the_products(backbone, form):
+    model, tokenizer = from_backbone(
+        backbone, LABELS, **form, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0
+    )
+    batch = tokenizer(TEXTS, padding=True, return_tensors="pt")
+    seen = []
+    for layer in model.bert.encoder["layer"]:
+        layer.register_forward_hook(lambda module, inputs, output: seen.append(output[0].dtype))
+
+    def gradients(autocast):
+        model.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+            model(**batch, labels=torch.ones(3, 3)).loss.backward()
+        return torch.cat([weight.grad.flatten() for weight in model.parameters() if weight.grad is not None])
+
+    model.train()
+    exact = gradients(autocast=False)
+    with cpu_training(model, is_alone=False):
+        assert seen and set(seen) == {torch.float32}
+        seen.clear()
+        narrow = gradients(autocast=True)
+        assert seen and set(seen) == {torch.bfloat16}
+        seen.clear()
+        with torch.autocast("cpu", torch.bfloat16), torch.no_grad():
+            model.eval()(**batch)  # an evaluation on the way computes what a prediction will
+        assert seen and set(seen) == {torch.float32}
+    assert (narrow - exact).norm() < 0.02 * exact.norm()
+    seen.clear()
+    model.train()
+    gradients(autocast=True)
+    assert set(seen) == {torch.float32}
+
+
 def test_the_gradient_of_the_embeddings_is_written_where_a_batch_touches_it(backbone):
     model, tokenizer = from_backbone(backbone, LABELS, "cls")
     model.train()
