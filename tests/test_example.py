@@ -1,16 +1,18 @@
 """The bundled example is what its README says, and its Chinese rows go all the way through a Chinese BERT."""
 
 import json
+import runpy
 from pathlib import Path
 
 import pytest
-from transformers import AutoTokenizer
+from transformers import AutoTokenizer, TrainerState
 
 from bert_multilabel import MultiLabelTokenizer
 from bert_multilabel.data.examples import load_splits
 from bert_multilabel.data.label_names import read_label_names
 from bert_multilabel.data.spec import DataSpec
 from bert_multilabel.training.arguments import parse_arguments
+from bert_multilabel.training.progress import short_lines
 from bert_multilabel.training.run import run
 
 EXAMPLE = Path(__file__).resolve().parents[1] / "examples" / "purchase_intent"
@@ -70,3 +72,13 @@ def test_the_chinese_rows_can_be_trained_on(checkpoints, tmp_path):
     first = json.loads((tmp_path / "out" / "predictions.jsonl").read_text(encoding="utf-8").splitlines()[0])
     assert first["id"] == "zh-001"
     assert set(first["scores"]) == set(CHINESE_LABELS)
+
+
+def test_the_demo_passes_known_options_and_recognizes_the_lines_of_epochs():
+    demo = runpy.run_path(str(EXAMPLE / "demo.py"))
+    words = [word for name, value in demo["OPTIONS"].items() for word in (f"--{name}", str(value))]
+    assert parse_arguments([*words, "--do_predict"]).data.text_pair_column == "product"
+    evaluated = {"epoch": 10.0, "eval_loss": 0.3, "eval_hamming_score": 0.6}
+    lines = short_lines({"loss": 0.5}, TrainerState()) + short_lines(evaluated, TrainerState(), with_header=True)
+    assert len(lines) == 4
+    assert [bool(demo["EPOCH_LINE"].match(line)) for line in lines] == [False, False, False, True]

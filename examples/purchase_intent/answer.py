@@ -19,8 +19,7 @@ with torch.inference_mode():
     logits = model(**tokenizer(list(texts), list(products), padding=True, return_tensors="pt")).logits
 probabilities, decisions = model.config.decide(logits)
 
-print(f"\n{'product':<18}opinions")
 for (text, product), scores, given in zip(QUESTIONS, probabilities.tolist(), decisions.tolist(), strict=True):
     named = zip(model.config.label_names, scores, given, strict=True)
     opinions = ", ".join(f"{name} ({score:.2f})" for name, score, is_given in named if is_given)
-    print(f"{product:<18}{opinions or '-'}\n{'':<18}“{text}”")
+    print(f"{product}: “{text}”\n  {opinions or '-'}")
