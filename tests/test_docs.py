@@ -1,46 +1,100 @@
-"""The commands and Python blocks of README and docs run as written, with a tiny checkpoint in place of BERT."""
+"""The blocks of README and docs run as written, with tiny checkpoints in place of BERT.
+
+A comment before a block says that it does not run here: `<!-- not run: WHY -->` or `<!-- tested by tests/… -->`.
+(Plug-ins of pytest for Markdown run Python, some also shell, and skip other blocks without a word; none starts our
+commands in processes that share what imports take.)
+"""
 
 import json
 import os
 import re
 import shlex
 import shutil
+from dataclasses import dataclass
+from importlib import import_module
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from markdown_it import MarkdownIt
+from transformers import AutoModelForSequenceClassification
 
+from bert_multilabel import MultiLabelConfig, load_examples
 from bert_multilabel.cli.main import COMMANDS
+from bert_multilabel.utils.option_parser import OptionParser
 from tests import forked
+from tests.backbones import save_backbone
+from tests.conftest import save_checkpoint
+from tests.data.forms import FORMS
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-# In this order: the others use the folder that the first one trains.
-RUN = ["README.md", *(f"docs/{name}.md" for name in ("first_model", "deciding", "explaining", "predicting"))]
-# Commands that do not end, and blocks of other pages with the tests that run what they say.
-ENDLESS = {"page", "serve"}
-# One epoch instead of three, in tokens that the tiny checkpoint has.
+PAGES = ["README.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))]
+EXAMPLE = ROOT / "examples" / "purchase_intent"
+SCRIPT = ["python", "run_multilabel.py"]
+OURS = ("bert-multilabel ", " ".join(SCRIPT))
+# One epoch instead of three, on the CPU as the tests are, in place of what a page before has written.
 EXTRA = {
-    "train": ["--max_seq_length", "64", "--use_cpu", "--num_train_epochs", "1", "--overwrite_output_dir"],
-    "predict": ["--max_seq_length", "64", "--use_cpu"],
+    "train": ["--use_cpu", "--num_train_epochs", "1", "--overwrite_output_dir"],
+    "predict": ["--use_cpu"],
+    SCRIPT[1]: ["--use_cpu", "--overwrite_output_dir"],
 }
+# Blocks of data, which tests below read or commands are given.
+READ = {("docs/first_model.md", kind) for kind in ("csv", "json")}
+READ |= {("docs/deciding.md", "json"), ("docs/label_rules.md", "json")}
+# Pages with other data, each in a folder of its own.
+PLACES = {"docs/label_rules.md": "pets", "docs/engines.md": "engines", "docs/backbones.md": "stranger"}
+EXEMPT = re.compile(r"<!-- (?:not run: \w.*|tested by (tests/[\w/.]+)) -->\s*")
 
 
-def blocks(page, language):
-    return re.findall(
-        rf"^```{language}\n(.*?)^```", (ROOT / page).read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
-    )
+@dataclass(frozen=True)
+class Block:
+    """A block of code, with the line before it if that is a comment."""
+
+    page: str
+    language: str
+    content: str
+    comment: str
 
 
-def commands(page):
-    lines = [line for block in blocks(page, "sh") for line in block.replace("\\\n", " ").splitlines()]
-    return [shlex.split(line)[1:] for line in lines if line.startswith("bert-multilabel ")]
+def blocks_of(page):
+    tokens = [None, *MarkdownIt().parse((ROOT / page).read_text(encoding="utf-8"))]
+    for before, token in pairwise(tokens):
+        if token.type in ("fence", "code_block"):
+            comment = before.content if before and before.type == "html_block" else ""
+            yield Block(page, token.info.strip(), token.content, comment)
 
 
-def run_command(folder, words):
+BLOCKS = [block for page in PAGES for block in blocks_of(page)]
+# The README and the first tutorial train the folders that the others use.
+RUN = sorted(
+    (block for block in BLOCKS if not block.comment), key=lambda b: b.page not in ("README.md", "docs/first_model.md")
+)
+
+
+def lines_of(block):
+    """The lines of a block for a shell."""
+    return [line for line in block.content.replace("\\\n", " ").splitlines() if line]
+
+
+def commands_of(block):
+    """Our commands in a block for a shell, as words."""
+    lines = lines_of(block) if block.language == "sh" else []
+    return [shlex.split(line, comments=True) for line in lines if line.startswith(OURS)]
+
+
+def block_of(page, language):
+    (found,) = (block.content for block in BLOCKS if (block.page, block.language) == (page, language))
+    return found
+
+
+def run_words(folder, words):
     from bert_multilabel.cli.main import run
 
     os.chdir(folder)
-    raise SystemExit(run(words))
+    if words[:2] == SCRIPT:
+        forked.run_script(*words[2:])
+    else:
+        raise SystemExit(run(words[1:]))
 
 
 def run_python(folder, code):
@@ -48,48 +102,129 @@ def run_python(folder, code):
     exec(code, {"__name__": "__main__"})
 
 
+def write_pets(folder):
+    """Write the rules of the page, rows that obey them, and one that does not."""
+    folder.mkdir()
+    (folder / "rules.json").write_text(block_of("docs/label_rules.md", "json"))
+    kinds = 10 * ["pug|dog|animal", "dog|animal", "cat|animal", ""]
+    rows = [f"the {kind.replace('|', ' ')} {number},{kind}" for number, kind in enumerate(kinds)]
+    for split, more in (("validation", []), ("train", ["the wolf,pug"])):
+        (folder / f"{split}.csv").write_text("\n".join(["text,labels", *rows, *more]))
+
+
+def write_stranger(folder):
+    """Save a multi-label classifier as others train it, with the labels of the example."""
+    names = (EXAMPLE / "labels.txt").read_text(encoding="utf-8").splitlines()
+    save_backbone(
+        folder,
+        "roberta",
+        AutoModelForSequenceClassification,
+        max_position_embeddings=514,
+        id2label=dict(enumerate(names)),
+        label2id={name: index for index, name in enumerate(names)},
+        problem_type="multi_label_classification",
+    )
+
+
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory, backbone):
+def folder(tmp_path_factory):
     """A folder with the files that the docs name."""
     folder = tmp_path_factory.mktemp("reader")
-    example = ROOT / "examples" / "purchase_intent"
     for name, source in (("train", "train"), ("validation", "validation"), ("new", "test")):
-        shutil.copy(example / f"{source}.csv", folder / f"{name}.csv")
+        shutil.copy(EXAMPLE / f"{source}.csv", folder / f"{name}.csv")
+    rows = load_examples(folder / "new.csv", text_pair_column="product").splits["train"]
+    rows.remove_columns("labels").rename_column("pair", "product").to_json(folder / "new.jsonl")
     (folder / "rules.json").write_text(json.dumps({"exclusive": [["wants to buy", "will not buy"]]}))
-    shutil.copytree(backbone, folder / "google-bert" / "bert-base-uncased")
+    next(form for form in FORMS if form.name == "reviews.csv").write(folder)
+    save_checkpoint(folder / "google-bert" / "bert-base-uncased", "uncased", max_position_embeddings=512)
+    write_pets(folder / "pets")
+    write_stranger(folder / "stranger" / "somebody" / "roberta-emotions")
+    (folder / "engines" / "runs").mkdir(parents=True)
+    # By the strategy that has all formats.
+    (folder / "engines" / "runs" / "opinions").symlink_to(folder / "runs" / "python")
+    (folder / "pets" / "google-bert").symlink_to(folder / "google-bert")
+    for place in ("engines", "stranger"):
+        shutil.copy(folder / "validation.csv", folder / place)
     return folder
 
 
 def test_what_the_docs_say_runs(folder):
-    shown = {}
-    for page in RUN:
-        for words in commands(page):
-            if words[0] not in ENDLESS:
-                log = folder / f"log-{len(shown)}"
-                shown[" ".join(words)] = forked.run(run_command, folder, [*words, *EXTRA.get(words[0], [])], log=log)
-        for code in blocks(page, "python"):
-            shown[f"{page}: {code}"] = forked.run(run_python, folder, code, log=folder / f"log-{len(shown)}")
-    by_command = {words.split()[0]: text for words, text in shown.items() if words.split()[0] in COMMANDS}
-    assert "Findings: 0 errors, 0 warnings" in by_command["doctor"]
-    assert "stored in runs/opinions/config.json" in by_command["tune"]
-    assert "report.html" in by_command["report"]
-    assert "all words" in by_command["explain"]
+    shown = {}  # what each block printed
+    for block in RUN:
+        place, log = folder / PLACES.get(block.page, ""), folder / f"log-{len(shown)}"
+        if block.language == "python":
+            forked.run(run_python, place, block.content, log=log)
+        for words in commands_of(block):
+            forked.run(run_words, place, [*words, *EXTRA.get(words[1], [])], log=log)
+        shown[block] = log.read_text(encoding="utf-8") if log.exists() else ""
+
+    def printed(page, word):
+        return next(text for block, text in shown.items() if block.page == page and word in block.content)
+
+    assert "Findings: 0 errors, 0 warnings" in printed("docs/first_model.md", "doctor")
+    assert "stored in runs/opinions/config.json" in printed("docs/deciding.md", "tune")
+    assert "report.html" in printed("docs/explaining.md", "report")
+    assert "all words" in printed("docs/explaining.md", "explain")
+    assert "break label rules: 'pug' implies 'dog' (1: row 41)" in printed("docs/label_rules.md", "train")
     predictions = (folder / "predicted" / "predictions.jsonl").read_text(encoding="utf-8").splitlines()
-    assert set(json.loads(predictions[0])) == {"id", "labels", "scores"}
-    pipelines = [text for code, text in shown.items() if "pipeline(" in code]
+    assert set(json.loads(predictions[0])) == set(json.loads(block_of("docs/first_model.md", "json")))
+    pipelines = [text for block, text in shown.items() if "pipeline(" in block.content]
     assert len(pipelines) >= 3 and all("{'labels': [" in text for text in pipelines)
 
 
-def test_the_pages_that_run_have_commands_and_all_commands_exist():
-    named = {words[0] for page in PAGES for words in commands(page.relative_to(ROOT))}
-    assert named <= set(COMMANDS)
-    assert named >= {"train", "predict", "doctor", "tune", "report", "explain", "page"}
+@pytest.mark.parametrize("page", PAGES)
+def test_every_block_runs_or_says_why_not(page):
+    for block in (block for block in BLOCKS if block.page == page):
+        if block.comment:
+            match = EXEMPT.fullmatch(block.comment)
+            assert match, f"not a comment that exempts: {block.comment}"
+            assert match[1] is None or (ROOT / match[1]).exists(), block.comment
+        elif block.language == "sh":
+            assert all(line.startswith(OURS) for line in lines_of(block)), block
+        else:
+            assert block.language == "python" or (page, block.language) in READ, block
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_rows_and_rules_that_pages_show_are_read(tmp_path):
+    rows = tmp_path / "rows.csv"
+    rows.write_text(block_of("docs/first_model.md", "csv"), encoding="utf-8")
+    data = load_examples(rows, text_pair_column="product")
+    assert data.label_names == ["good quality", "needs advice", "too expensive", "will not buy"]
+    assert [sum(labels) for labels in data.splits["train"]["labels"]] == [3, 1, 0]
+    decision = json.loads(f"{{{block_of('docs/deciding.md', 'json')}}}")
+    assert MultiLabelConfig(label_names=["a", "b"], **decision).decision["shift"] == -0.4
+
+
+class Parsed(Exception):
+    """A command line was read."""
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_commands_that_do_not_run_here_have_options_that_exist(page, monkeypatch):
+    parse = OptionParser.parse_known
+
+    def stop(parser, words):
+        _, unknown = parse(parser, words)
+        assert not unknown
+        raise Parsed
+
+    monkeypatch.setattr(OptionParser, "parse_known", stop)
+    for block in (block for block in BLOCKS if block.page == page and block.comment):
+        for words in commands_of(block):
+            if words[0] == "bert-multilabel":
+                with pytest.raises(Parsed):
+                    import_module(COMMANDS[words[1]][0]).main(words[2:])
+
+
+def test_all_commands_are_named():
+    assert {words[1] for block in BLOCKS for words in commands_of(block)} >= {*COMMANDS} - {"convert"}
+
+
+@pytest.mark.parametrize("page", PAGES)
 def test_every_file_that_a_page_links_to_exists(page):
-    for name in re.findall(r"(?:\]\(|src=\"|srcset=\")([\w/.-]+)", page.read_text(encoding="utf-8")):
-        assert (page.parent / name).exists(), name
+    path = ROOT / page
+    for name in re.findall(r"(?:\]\(|src=\"|srcset=\")([\w/.-]+)", path.read_text(encoding="utf-8")):
+        assert (path.parent / name).exists(), name
 
 
 def test_the_readme_is_short():

@@ -662,7 +662,7 @@ def _section(form: Form) -> str:
     kind = form.name.removesuffix(".gz").rsplit(".", 1)[1]
     language = {"csv": "csv", "json": "json", "jsonl": "json"}.get(kind, "text")
     text = (
-        f"**{form.title[0].upper()}{form.title[1:]}** (`{form.name}`)\n\n```{language}\n"
+        f"**{form.title[0].upper()}{form.title[1:]}** (`{form.name}`)\n\n<!-- tested by tests/data/test_forms.py -->\n```{language}\n"
         + "\n".join(shown)
         + "\n```\n"
     )
