@@ -44,7 +44,7 @@ class TrainingResult:
     def _repr_html_(self) -> str:
         """Show the most important scores in a notebook, as a table."""
         rows = {
-            name.replace("_", " "): [self.scores.get(f"eval_{name}{end}") for end in ("", "_at_half")]
+            name.replace("_f1", " F1").replace("_", " "): [self.scores.get(f"eval_{name}{end}") for end in ("", "_at_half")]
             for name in _SCORES_SHOWN
         }
         table = pd.DataFrame.from_dict(rows, orient="index", columns=["validation", "at threshold 0.5"])

@@ -62,9 +62,9 @@ def test_the_result_has_what_the_folder_has(from_files):
 def test_a_notebook_shows_the_scores_as_a_table(from_files):
     cells = re.findall(r"<t[hd]>(.*?)</t[hd]>", from_files._repr_html_())
     rows = {name: numbers for name, *numbers in zip(*[iter(cells[3:])] * 3, strict=True)}
-    assert list(rows) == ["hamming score", "micro f1", "macro f1", "samples f1", "subset accuracy"]
+    assert list(rows) == ["hamming score", "micro F1", "macro F1", "samples F1", "subset accuracy"]
     scores = [from_files.scores[f"eval_macro_f1{end}"] for end in ("", "_at_half")]
-    assert rows["macro f1"] == [f"{score:.3f}" for score in scores]
+    assert rows["macro F1"] == [f"{score:.3f}" for score in scores]
 
 
 def test_a_test_split_is_predicted_and_the_same_data_trains_longer(backbone, tmp_path):
