@@ -217,6 +217,8 @@ def test_commands_that_do_not_run_here_have_options_that_exist(page, monkeypatch
 
 
 def test_all_commands_are_named():
+    table = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
+    assert re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE) == [*COMMANDS]
     assert {words[1] for block in BLOCKS for words in commands_of(block)} >= {*COMMANDS} - {"convert"}
 
 

@@ -3,6 +3,8 @@
 import sys
 from importlib import import_module
 
+from bert_multilabel.utils.completion import command_to_complete, is_asked
+
 from .commands import start
 
 # By name: the module whose `main` runs it, imported when needed, and what it does.
@@ -22,7 +24,7 @@ COMMANDS = {
 
 def main() -> None:
     """Run the command that the first argument names."""
-    start(lambda: run(sys.argv[1:]))
+    start(lambda: run([command_to_complete(COMMANDS)] if is_asked() else sys.argv[1:]))
 
 
 def run(arguments: list[str]) -> int | None:

@@ -2,6 +2,8 @@
 
 import sys
 
+from bert_multilabel.utils.completion import is_asked
+
 from .train import run_script
 
 _USAGE = "bert-multilabel predict MODEL FILE --output_dir DIR [options]"
@@ -13,6 +15,8 @@ def main(arguments: list[str]) -> int | None:
     Args:
         arguments: The folder of the model, the file, and the options of the script. Returns 2 without the first two.
     """
+    if is_asked():
+        run_script([], _USAGE)
     if helps := {"-h", "--help", "--help_all", "--help-all"} & {*arguments}:
         run_script([helps.pop()], _USAGE)
     if len(arguments) < 2 or any(word.startswith("-") for word in arguments[:2]):

@@ -4,6 +4,7 @@ import sys
 
 from bert_multilabel.data.sources import is_dataset_folder
 from bert_multilabel.training.options.parser import make_parser
+from bert_multilabel.utils.completion import is_asked
 
 _USAGE = """bert-multilabel train [FILE] --model_name_or_path MODEL --output_dir DIR [options]
        bert-multilabel train OPTIONS.json"""
@@ -43,7 +44,7 @@ def run_script(arguments: list[str] | None = None, usage: str | None = None) -> 
         KeyboardInterrupt: After Ctrl-C, with what to do.
     """
     words = sys.argv[1:] if arguments is None else arguments
-    if {"-h", "--help"} & {*words}:
+    if is_asked() or {"-h", "--help"} & {*words}:
         make_parser(usage=usage).parse(["--help"])
     from bert_multilabel.training.start import start_run  # torch and Transformers, which the help does not need
 

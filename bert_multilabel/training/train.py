@@ -43,11 +43,11 @@ class TrainingResult:
 
     def _repr_html_(self) -> str:
         """Show the most important scores in a notebook, as a table."""
-        rows = {
-            name.replace("_f1", " F1").replace("_", " "): [self.scores.get(f"eval_{name}{end}") for end in ("", "_at_half")]
-            for name in _SCORES_SHOWN
-        }
-        table = pd.DataFrame.from_dict(rows, orient="index", columns=["validation", "at threshold 0.5"])
+        ends = {"validation": "", "at threshold 0.5": "_at_half"}
+        table = pd.DataFrame(
+            {column: [self.scores.get(f"eval_{name}{end}") for name in _SCORES_SHOWN] for column, end in ends.items()},
+            index=[name.replace("_f1", " F1").replace("_", " ") for name in _SCORES_SHOWN],
+        )
         shown = table.dropna(axis="columns", how="all")
         return str(shown.to_html(float_format="{:.3f}".format, na_rep="", border=0))
 

@@ -17,6 +17,7 @@ from typing import Any, NoReturn, TypeVar, Union, get_args, get_origin, get_type
 
 from bert_multilabel.errors import TRACEBACK, MultiLabelError
 
+from .completion import complete, is_asked
 from .verbosity import set_verbosity
 
 _Class = TypeVar("_Class", bound=type)
@@ -102,6 +103,8 @@ class OptionParser(argparse.ArgumentParser):
 
     def parse_known(self, arguments: list[str] | None) -> tuple[tuple[Any, ...], list[str]]:
         """Read a command line as `parse` does, and return the words that are no options as well."""
+        if is_asked():
+            complete(self)
         namespace, unknown = self.parse_known_args(arguments)
         others = vars(namespace)
         set_verbosity(others.pop("quiet"), others.pop("verbose"))
