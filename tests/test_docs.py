@@ -21,6 +21,8 @@ from transformers import AutoModelForSequenceClassification
 
 from bert_multilabel import MultiLabelConfig, load_examples
 from bert_multilabel.cli.main import COMMANDS
+from bert_multilabel.data.label_files import read_label_descriptions
+from bert_multilabel.hub.push import NOT_PUSHED
 from bert_multilabel.utils.option_parser import OptionParser
 from tests import forked
 from tests.backbones import save_backbone
@@ -40,7 +42,7 @@ EXTRA = {
 }
 # Blocks of data, which tests below read or commands are given.
 READ = {("docs/first_model.md", kind) for kind in ("csv", "json")}
-READ |= {("docs/deciding.md", "json"), ("docs/label_rules.md", "json")}
+READ |= {(f"docs/{page}.md", "json") for page in ("choosing", "deciding", "label_rules")}
 # Pages with other data, each in a folder of its own.
 PLACES = {"docs/label_rules.md": "pets", "docs/engines.md": "engines", "docs/backbones.md": "stranger"}
 EXEMPT = re.compile(r"<!-- (?:not run: \w.*|tested by (tests/[\w/.]+)) -->\s*")
@@ -185,7 +187,7 @@ def test_every_block_runs_or_says_why_not(page):
             assert block.language == "python" or (page, block.language) in READ, block
 
 
-def test_rows_and_rules_that_pages_show_are_read(tmp_path):
+def test_data_that_pages_show_is_read(tmp_path):
     rows = tmp_path / "rows.csv"
     rows.write_text(block_of("docs/first_model.md", "csv"), encoding="utf-8")
     data = load_examples(rows, text_pair_column="product")
@@ -193,6 +195,15 @@ def test_rows_and_rules_that_pages_show_are_read(tmp_path):
     assert [sum(labels) for labels in data.splits["train"]["labels"]] == [3, 1, 0]
     decision = json.loads(f"{{{block_of('docs/deciding.md', 'json')}}}")
     assert MultiLabelConfig(label_names=["a", "b"], **decision).decision["shift"] == -0.4
+    about = tmp_path / "about.json"
+    about.write_text(block_of("docs/choosing.md", "json"))
+    names = (EXAMPLE / "labels.txt").read_text(encoding="utf-8").splitlines()
+    assert [*read_label_descriptions(str(about), names)] == ["for a gift", "needs advice"]
+
+
+def test_what_is_private_is_not_pushed_by_hand_either():
+    (push,) = (shlex.split(line) for block in BLOCKS for line in lines_of(block) if line.startswith("hf upload"))
+    assert {word for before, word in pairwise(push) if before == "--exclude"} == {*NOT_PUSHED}
 
 
 class Parsed(Exception):
@@ -231,3 +242,10 @@ def test_every_file_that_a_page_links_to_exists(page):
 
 def test_the_readme_is_short():
     assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 150
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_the_hamming_score_is_not_left_to_guesses(page):
+    text = (ROOT / page).read_text(encoding="utf-8").replace("\n", " ").replace("**", "")
+    first = re.search(r"(?i)(?<!_)hamming score", text)
+    assert first is None or re.search("samples Jaccard.{,80}not 1 - Hamming loss", text[first.start() :][:400])
