@@ -9,6 +9,10 @@ from bert_multilabel.model.errors import MultiLabelError as MultiLabelError
 TRACEBACK = "BERT_MULTILABEL_TRACEBACK"
 
 
+class CommandLineError(MultiLabelError):
+    """A command line with unknown options."""
+
+
 class DataError(MultiLabelError):
     """Data that cannot be used. The message says which, where it is and what to do."""
 

@@ -6,14 +6,15 @@ import traceback
 from collections.abc import Callable
 from typing import NoReturn
 
-from bert_multilabel.errors import TRACEBACK, MultiLabelError, OtherProcessError
+from bert_multilabel.errors import TRACEBACK, CommandLineError, MultiLabelError, OtherProcessError
 from bert_multilabel.utils.verbosity import hide_progress_bars, shows_progress_bars
 
+WRONG_COMMAND_LINE = 2  # the exit code, as of argparse
 INTERRUPTED = 130  # the exit code after Ctrl-C, as in shells
 
 
 def start(main: Callable[[], int | None]) -> NoReturn:
-    """Run a command and exit: with 1 and a message for our own errors, with 130 for Ctrl-C.
+    """Run a command and exit: with a message and 1 for our own errors, 2 for unknown options; with 130 for Ctrl-C.
 
     Progress bars are only shown on a terminal.
 
@@ -33,6 +34,10 @@ def start(main: Callable[[], int | None]) -> NoReturn:
         if os.environ.get("RANK", "0") == "0":  # one of several processes is enough
             print(str(error) or "interrupted: start the same command again", file=sys.stderr)
         _exit(INTERRUPTED)
+    except CommandLineError as error:
+        _show_traceback(error)
+        print(error, file=sys.stderr)
+        _exit(WRONG_COMMAND_LINE)
     except (MultiLabelError, OtherProcessError) as error:
         _show_traceback(error)
         _exit(str(error))

@@ -7,7 +7,7 @@ from pathlib import Path
 from bert_multilabel.data.arguments import ColumnArguments
 from bert_multilabel.data.values import shorten
 from bert_multilabel.errors import MultiLabelError
-from bert_multilabel.utils.option_parser import OptionParser, document_fields, option
+from bert_multilabel.utils.option_parser import OptionParser, document_fields, option, path_argument
 
 from .rows import Converted, convert_file
 
@@ -42,7 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
         epilog="Exit code: 0 when the file was written, 2 for wrong arguments or input.",
     )
     parser.add_argument("file", metavar="FILE", help="File, folder or pattern of files that can be trained on.")
-    parser.add_argument("output", metavar="OUT.jsonl", type=Path, help="File to write.")
+    parser.add_argument("output", metavar="OUT.jsonl", type=path_argument, help="File to write.")
     try:
         options, others = parser.parse(arguments)
         _check_output(others.output, others.file, options.overwrite)

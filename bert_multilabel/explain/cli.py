@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from bert_multilabel.utils.files import write_json
-from bert_multilabel.utils.option_parser import OptionParser
+from bert_multilabel.utils.option_parser import OptionParser, path_argument
 
 from .arguments import ExplainArguments
 
@@ -18,7 +18,7 @@ from .arguments import ExplainArguments
 def main(arguments: list[str] | None = None) -> None:
     """Run the command."""
     parser = OptionParser(ExplainArguments, prog="bert-multilabel explain", description=__doc__)
-    parser.add_argument("model_dir", type=Path, help="Folder of the trained model.")
+    parser.add_argument("model_dir", type=path_argument, help="Folder of the trained model.")
     options, others = parser.parse(arguments)
     # Only now what takes seconds to import.
     from bert_multilabel.loading import load_trained

@@ -51,6 +51,8 @@ class ExportArguments(ColumnArguments):
     def __post_init__(self) -> None:
         """Check that options belong to the format, and that a quantization is measured, or need not be."""
         super().__post_init__()
+        if not self.output:
+            raise MultiLabelError("--output is empty: name the folder to write")
         if self.decide_at_half and self.format != "transformers":
             raise MultiLabelError(
                 f"--decide_at_half is for --format transformers, not for {self.format}: leave it out"

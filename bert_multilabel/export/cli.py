@@ -11,7 +11,7 @@ from importlib import import_module
 from pathlib import Path
 
 from bert_multilabel.errors import MultiLabelError, ParityError
-from bert_multilabel.utils.option_parser import OptionParser
+from bert_multilabel.utils.option_parser import OptionParser, path_argument
 
 from .arguments import FORMATS, ExportArguments
 
@@ -25,7 +25,7 @@ def main(arguments: list[str] | None = None) -> int:
         epilog="Exit code: 0 when the folder was written, 1 if the exported model differs too much from the original, "
         "2 for wrong arguments or input.",
     )
-    parser.add_argument("model_dir", type=Path, help="Folder of the trained model.")
+    parser.add_argument("model_dir", type=path_argument, help="Folder of the trained model.")
     try:
         options, others = parser.parse(arguments)
         module, function = FORMATS[options.format]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from bert_multilabel.errors import MultiLabelError
 from bert_multilabel.utils.extras import check_installed
 from bert_multilabel.utils.hosts import ALLOWED_HOSTS
-from bert_multilabel.utils.option_parser import OptionParser, option
+from bert_multilabel.utils.option_parser import OptionParser, option, path_argument
 
 if TYPE_CHECKING:  # takes seconds to import, and is only installed with the extra "page"
     import gradio as gr
@@ -47,8 +47,8 @@ def show(
 def main(arguments: list[str] | None = None) -> None:
     """Run the command."""
     parser = OptionParser(PageArguments, prog="bert-multilabel page", description=__doc__)
-    parser.add_argument("model_dir", type=Path, help="Folder of the trained model.")
-    parser.add_argument("other_model_dir", type=Path, nargs="?", help="Folder of a model to compare it with.")
+    parser.add_argument("model_dir", type=path_argument, help="Folder of the trained model.")
+    parser.add_argument("other_model_dir", type=path_argument, nargs="?", help="Folder of a model to compare it with.")
     options, others = parser.parse(arguments)
     folders = [folder for folder in (others.model_dir, others.other_model_dir) if folder is not None]
     check_installed("the page", "page")

@@ -5,17 +5,17 @@ intervals, every label, which labels are confused, calibration, learning curves,
 mislabeled. Both files contain texts of the data: keep them where the data may be.
 """
 
-from pathlib import Path
-
 from bert_multilabel.cli.labelled_file import LabelledFile
-from bert_multilabel.utils.option_parser import OptionParser
+from bert_multilabel.utils.option_parser import OptionParser, path_argument
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Score the examples of a file, and write the report."""
     parser = OptionParser(LabelledFile, prog="bert-multilabel report", description=__doc__)
-    parser.add_argument("model_dir", type=Path, help="Folder of the trained model.")
-    parser.add_argument("--output_dir", type=Path, help="Where the report goes. Default: into the model's folder.")
+    parser.add_argument("model_dir", type=path_argument, help="Folder of the trained model.")
+    parser.add_argument(
+        "--output_dir", type=path_argument, help="Where the report goes. Default: into the model's folder."
+    )
     source, others = parser.parse(arguments)
     from .labelled import report_on  # only now what takes seconds to import
 

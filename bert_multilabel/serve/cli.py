@@ -17,7 +17,7 @@ from bert_multilabel.model.choices import PRECISIONS
 from bert_multilabel.utils.checks import check_at_least_one
 from bert_multilabel.utils.extras import check_installed
 from bert_multilabel.utils.hosts import ALLOWED_HOSTS
-from bert_multilabel.utils.option_parser import OptionParser, option
+from bert_multilabel.utils.option_parser import OptionParser, option, path_argument
 
 if TYPE_CHECKING:
     from .model_process import ModelProcess
@@ -139,7 +139,7 @@ def _handle_http(model: "ModelProcess", options: ServeArguments, api_key: str | 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command."""
     parser = OptionParser(ServeArguments, prog="bert-multilabel serve", description=__doc__)
-    parser.add_argument("model_dir", type=Path, help="Folder of the trained model, or of its export.")
+    parser.add_argument("model_dir", type=path_argument, help="Folder of the trained model, or of its export.")
     options, others = parser.parse(arguments)
     check_installed("serving", "serve")
     serve(others.model_dir, options)

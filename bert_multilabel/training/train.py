@@ -1,6 +1,7 @@
 """Trains from Python, as the command line does, with its options as keywords."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
@@ -81,7 +82,8 @@ def train(data: Any, model_name_or_path: Any, output_dir: str | PathLike[str], *
         own = {"model_name_or_path": model_name_or_path, "output_dir": output_dir}
         if twice := sorted((own.keys() | sources.keys()) & options.keys()):
             raise MultiLabelError(f"{twice[0]}={options[twice[0]]!r} is passed twice: leave it out of the options")
-        scores = run(read_options({**tasks, **own, **sources, **options}))
+        with _naming_data(Path(stored)):
+            scores = run(read_options({**tasks, **own, **sources, **options}))
     folder = Path(output_dir)
     return TrainingResult(scores, folder, *load_trained(folder))
 
@@ -95,6 +97,19 @@ def _sources(data: Any, folder: Path) -> dict[str, str]:
         names = ", ".join(map(str, by_split)) or "none"
         raise MultiLabelError(f"data must be passed by split, train and perhaps validation and test; it has {names}")
     return {f"{split}_file": _file_of(part, folder / f"{split}.parquet") for split, part in by_split.items()}
+
+
+@contextmanager
+def _naming_data(folder: Path) -> Iterator[None]:
+    """Let errors name data in memory by their split, not by the file in which they are stored."""
+    try:
+        yield
+    except MultiLabelError as error:
+        message = str(error)
+        for split in SPLITS:
+            message = message.replace(str(folder / f"{split}.parquet"), f"the {split} data")
+        error.args = (message,)
+        raise
 
 
 def _file_of(data: Any, path: Path) -> str:

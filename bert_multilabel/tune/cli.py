@@ -10,7 +10,7 @@ from pathlib import Path
 from bert_multilabel.cli.labelled_file import LabelledFile
 from bert_multilabel.evaluation.arguments import DecisionArguments
 from bert_multilabel.utils.files import write_json
-from bert_multilabel.utils.option_parser import OptionParser
+from bert_multilabel.utils.option_parser import OptionParser, path_argument
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +34,9 @@ def main(arguments: list[str] | None = None) -> int:
         epilog="Exit code: 0 when the decisions were stored; 1 if they are worse than those before, or if input is "
         "refused; 2 for a wrong command line.",
     )
-    parser.add_argument("model_dir", type=Path, help="Folder of the trained model; its config.json is changed.")
+    parser.add_argument(
+        "model_dir", type=path_argument, help="Folder of the trained model; its config.json is changed."
+    )
     parser.add_argument(
         "--force", action="store_true", help="Store decisions that serve the goal less than those of the folder, too."
     )

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import shutil
+import tempfile
 import zipfile
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -43,8 +44,11 @@ def check_can_be_made(folder: Path) -> None:
     existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     if not existing.is_dir():
         raise FileError(f"{folder} cannot be a folder, since {existing} is a file: choose another folder")
-    if not os.access(existing, os.W_OK):
-        raise FileError(f"{folder} cannot be written, since {existing} may not be changed: choose another folder")
+    try:
+        os.rmdir(tempfile.mkdtemp(dir=existing))  # permissions alone do not tell, as for the superuser
+    except OSError as error:
+        reason = f"nothing can be added to {existing} ({error.strerror})"
+        raise FileError(f"{folder} cannot be written, since {reason}: choose another folder") from error
 
 
 @contextmanager
@@ -85,7 +89,9 @@ def atomic_write(path: Path) -> Iterator[TextIO]:
     Raises:
         FileError: If it cannot be written.
     """
-    unfinished = path.with_name(path.name + ".unfinished")
+    if not path.name:
+        raise FileError(f"{str(path)!r} is not the name of a file to write: name one")
+    unfinished = _unfinished(path)
     try:
         with explain_write_errors(path):
             with unfinished.open("w", encoding="utf-8") as file:
@@ -108,7 +114,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     path = path.resolve()
     if path.exists() and not (path.is_dir() and next(path.iterdir(), None) is None):
         raise MultiLabelError(f"{path} exists and is not an empty directory: choose another, or remove it")
-    unfinished = path.with_name(path.name + ".unfinished")
+    unfinished = _unfinished(path)
     shutil.rmtree(unfinished, ignore_errors=True)  # left by a process that was killed
     try:
         with explain_write_errors(path):
@@ -117,6 +123,11 @@ def atomic_folder(path: Path) -> Iterator[Path]:
             os.replace(unfinished, path)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _unfinished(path: Path) -> Path:
+    """Return where a file or folder is written before it is moved: a name that only this package uses."""
+    return path.with_name(f".{path.name}.bert-multilabel.unfinished")
 
 
 def fsync(path: Path) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import MISSING, Field, field, fields
 from enum import Enum
 from functools import cached_property, partial
+from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, NoReturn, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -169,6 +170,13 @@ def _truth(word: str) -> bool:
     if (value := _TRUTH.get(word.lower())) is None:
         raise argparse.ArgumentTypeError(f"expected true or false, got {word!r}")
     return value
+
+
+def path_argument(word: str) -> Path:
+    """Read a path; an empty one, such as a variable of the shell that is not set, is not the current folder."""
+    if not word:
+        raise argparse.ArgumentTypeError("the path is empty")
+    return Path(word)
 
 
 def unknown_arguments(words: list[str], listed_by: str = "--help") -> str:

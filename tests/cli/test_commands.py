@@ -29,6 +29,15 @@ def test_a_refusal_ends_a_command_with_its_message(error):
     assert caught.value.code == "no such goal"  # which Python prints, and ends with 1
 
 
+def test_unknown_options_of_training_end_as_those_of_other_commands_do(capsys):
+    words = ["train", "a.csv", "--model_name_or_path", "bert", "--output_dir", "out", "--learning_rat", "1"]
+    with pytest.raises(SystemExit, match="2"):
+        start(lambda: run(words))
+    assert capsys.readouterr().err == (
+        "unknown arguments: --learning_rat 1; check the spelling, --help_all lists them all\n"
+    )
+
+
 @pytest.mark.parametrize("error", [ValueError, OSError, ImportError, ZeroDivisionError])
 def test_a_fault_of_ours_keeps_its_traceback(error):
     with pytest.raises(error):

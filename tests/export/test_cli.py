@@ -373,6 +373,8 @@ def test_other_folders_are_refused(exported, backbone, tmp_path, capsys):
         ([tmp_path, "--output", tmp_path / "out"], f"{tmp_path} is not a model directory"),
         ([backbone, "--output", tmp_path / "out"], "is a 'bert' model without labels"),
         ([model_dir, "--output", output], f"{output} exists and is not an empty directory"),
+        ([model_dir, "--output", ""], "--output is empty: name the folder to write"),
+        (["", "--output", tmp_path / "out"], "argument model_dir: the path is empty"),
     ):
         with pytest.raises(SystemExit, match="2"):
             run(*words)

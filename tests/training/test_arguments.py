@@ -1,5 +1,6 @@
 import json
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -80,6 +81,8 @@ def test_values_of_python_are_read_as_those_of_a_command_line(monkeypatch):
         ({"learning_rat": 1, "do_train": True}, "unknown arguments: --learning_rat 1"),
         (["--do_train"], "must hold one object .* got a list; to train on its rows, add --model"),
         ("{broken", "is not valid JSON: "),
+        ('{"seed": 1, "do_train": true, "seed": 2}', "arguments.json has 'seed' twice: leave one out"),
+        ('{"lr_scheduler_kwargs": {"a": 1, "a": 2}}', "arguments.json has 'a' twice: leave one out"),
     ],
 )
 def test_bad_json_files_are_refused(tmp_path, content, phrase):
@@ -320,7 +323,16 @@ def test_an_output_folder_that_cannot_be_is_refused_at_once(tmp_path):
     for folder in (tmp_path / "file", tmp_path / "file" / "a" / "b"):
         with pytest.raises(MultiLabelError, match="cannot be a folder, since .*file is a file: choose another"):
             parse_arguments([*TRAIN, "--output_dir", str(folder)])
+    with pytest.raises(MultiLabelError, match="--output_dir is missing"):
+        parse_arguments([*TRAIN, "--output_dir", ""])
     parse_arguments([*TRAIN, "--output_dir", str(tmp_path / "new" / "folder")])
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="a file system to which even the superuser adds nothing")
+def test_a_file_system_that_takes_no_folder_is_refused_at_once():
+    with pytest.raises(MultiLabelError, match=r"/proc/none/x cannot be written, since nothing can be added to /proc"):
+        parse_arguments([*TRAIN, "--output_dir", "/proc/none/x"])
 
 
 def test_there_are_no_progress_bars_where_the_output_is_no_terminal(monkeypatch):

@@ -76,7 +76,7 @@ def test_a_test_split_is_predicted_and_the_same_data_trains_longer(backbone, tmp
         train(data, backbone, tmp_path / "run", **options)
     longer = train(data, backbone, tmp_path / "run", **{**options, "num_train_epochs": 2})
     assert longer.scores["epoch"] == 2
-    with pytest.raises(MultiLabelError, match="train.parquet has changed"):
+    with pytest.raises(MultiLabelError, match="the train data has changed"):
         data["train"] = data["train"].iloc[:-1]
         train(data, backbone, tmp_path / "run", **{**options, "num_train_epochs": 3})
 
@@ -95,6 +95,12 @@ def test_a_test_split_is_predicted_and_the_same_data_trains_longer(backbone, tmp
         (as_frames, {"label_column": {"labels"}}, "label_column={'labels'} cannot be of type set"),
         (as_frames, {"text_column": "-x"}, "no column '-x'"),
         (lambda _: pd.DataFrame({"text": ["a", 1], "labels": [["x"], 2]}), {}, "train data .* mixed types"),
+        (
+            lambda _: pd.DataFrame({"text": ["a", " "], "labels": [["x"], ["x"]]}),
+            {},
+            "^1 problem in the train data:\nthe train data, row 2",
+        ),
+        (as_frames, {"help": True}, "'help' is no option here"),
     ],
 )
 def test_what_is_wrong_is_refused_before_anything_is_written(data, options, message, backbone, tmp_path):

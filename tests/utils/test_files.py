@@ -1,5 +1,6 @@
 import errno
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -108,13 +109,28 @@ def test_a_file_that_was_cut_short_shows_it(tmp_path, name):
 
 
 def test_a_folder_comes_when_all_is_in_it(tmp_path):
-    (tmp_path / "out.unfinished").mkdir()
-    (tmp_path / "out.unfinished" / "rest").touch()  # of a run that was killed
+    left = tmp_path / ".out.bert-multilabel.unfinished"  # by a process that was killed
+    left.mkdir()
+    (left / "rest").touch()
     (tmp_path / "out").mkdir()
     with atomic_folder(tmp_path / "out") as folder:
         (folder / "file").write_text("whole")
         assert list((tmp_path / "out").iterdir()) == []
     assert [path.name for path in tmp_path.rglob("*")] == ["out", "file"]
+
+
+def test_nothing_of_others_is_removed(tmp_path):
+    (tmp_path / "out.unfinished").mkdir()
+    (tmp_path / "file.unfinished").write_text("mine")
+    with atomic_folder(tmp_path / "out"):
+        write_json(tmp_path / "file", "new")
+    assert {path.name for path in tmp_path.iterdir()} == {"out", "out.unfinished", "file", "file.unfinished"}
+
+
+@pytest.mark.parametrize("path", ["", ".", "/"])
+def test_a_file_without_a_name_is_refused(path):
+    with pytest.raises(FileError, match="is not the name of a file to write: name one"):
+        write_json(Path(path), "new")
 
 
 def test_a_folder_that_fails_never_comes(tmp_path):

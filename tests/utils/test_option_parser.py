@@ -1,10 +1,11 @@
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 
 import pytest
 from transformers import HfArgumentParser, IntervalStrategy, TrainingArguments
 
 from bert_multilabel.training.options.training import TrainingOptions
-from bert_multilabel.utils.option_parser import OptionParser, option
+from bert_multilabel.utils.option_parser import OptionParser, option, path_argument
 
 WORDS = """
 --output_dir out --learning_rate 1e-3 --max_steps 7 --do_train --do_eval true --eval_strategy steps --label_names a b
@@ -52,6 +53,15 @@ def test_wrong_values_are_refused(capsys, words, message):
     with pytest.raises(SystemExit, match="2"):
         parse(*words)
     assert message in capsys.readouterr().err
+
+
+def test_an_empty_path_is_not_the_current_folder(capsys):
+    parser = OptionParser(Options, prog="p")
+    parser.add_argument("--out", type=path_argument)
+    assert parser.parse(["--name", "n", "--out", "a/b"])[1].out == Path("a/b")
+    with pytest.raises(SystemExit, match="2"):
+        parser.parse(["--name", "n", "--out", ""])
+    assert "argument --out: the path is empty" in capsys.readouterr().err
 
 
 def test_the_help_shows_each_option_once_with_its_default(capsys):

@@ -4,6 +4,7 @@ import json
 import sys
 from collections.abc import Mapping
 from enum import Enum
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from bert_multilabel.data.arguments import DataArguments
-from bert_multilabel.errors import MultiLabelError
+from bert_multilabel.errors import CommandLineError, MultiLabelError
 from bert_multilabel.evaluation.arguments import DecisionArguments
 from bert_multilabel.training.options.model import ModelArguments
 from bert_multilabel.training.options.parser import make_parser
@@ -40,7 +41,8 @@ def parse_arguments(arguments: list[str] | None = None, usage: str | None = None
         usage: The usage line of `--help`; by default that of the script.
 
     Raises:
-        MultiLabelError: If an argument is unknown or a value is refused.
+        CommandLineError: If an argument is unknown.
+        MultiLabelError: If a value is refused.
         SystemExit: From argparse, for `--help`, missing arguments and wrong types.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
@@ -58,6 +60,8 @@ def read_options(named: Mapping[str, Any]) -> RunArguments:
     Raises:
         MultiLabelError: If an option is unknown, or a value is refused or of a wrong type.
     """
+    if "help" in named:  # the parser would show it and end the process
+        raise MultiLabelError("'help' is no option here: `bert-multilabel train --help` lists them")
     parser = make_parser(MultiLabelTrainingArguments)
     parser.raises = True
     return _parse(parser, _words_of(named))
@@ -66,7 +70,7 @@ def read_options(named: Mapping[str, Any]) -> RunArguments:
 def _parse(parser: OptionParser, words: list[str]) -> RunArguments:
     parsed, unknown = parser.parse_known(words)
     if unknown:
-        raise MultiLabelError(unknown_arguments(unknown, "run_multilabel.py --help_all"))
+        raise CommandLineError(unknown_arguments(unknown, "--help_all"))
     return RunArguments(*parsed)
 
 
@@ -75,7 +79,7 @@ def _read_json_arguments(path: Path) -> list[str]:
     with explain_read_errors(path):
         content = path.read_bytes()
     try:
-        named = json.loads(content)
+        named = json.loads(content, object_pairs_hook=partial(_object, path))
     except ValueError as error:
         raise MultiLabelError(f"{path} is not valid JSON: {error}") from error
     if not isinstance(named, dict):
@@ -83,6 +87,16 @@ def _read_json_arguments(path: Path) -> list[str]:
         advice = "; to train on its rows, add --model_name_or_path and --output_dir" if kind == "list" else ""
         raise MultiLabelError(f'{path} must hold one object such as {{"do_train": true}}, got a {kind}{advice}')
     return _words_of(named)
+
+
+def _object(path: Path, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Make an object of its pairs."""
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise MultiLabelError(f"{path} has {twice!r} twice: leave one out")
+    return content
 
 
 def _words_of(named: Mapping[str, Any]) -> list[str]:

@@ -84,7 +84,7 @@ class MultiLabelTrainingArguments(TrainingOptions, TrainingArguments):  # type: 
     def _check_tasks(self) -> None:
         if not (self.do_train or self.do_eval or self.do_predict):
             raise MultiLabelError("nothing to do: give --do_train, --do_eval, --do_predict, or several of them")
-        if self.output_dir is None:
+        if not self.output_dir:
             raise MultiLabelError("--output_dir is missing: it says where the model and its results go")
         check_can_be_made(Path(self.output_dir))
         if self.push_to_hub and not self.do_train:
