@@ -22,6 +22,7 @@ from bert_multilabel.utils.labels import hard_labels
 
 Flags = NDArray[np.bool_]
 
+LEGEND = "hamming score: mean samples Jaccard, the overlap of true and predicted labels"  # shown with scores
 CALIBRATION_BINS = 15
 _CHUNK_ENTRIES = 200_000  # that are looked at together: what is computed of them stays in the cache
 

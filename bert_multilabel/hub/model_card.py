@@ -20,7 +20,7 @@ from bert_multilabel.utils.files import atomic_write
 from .run_facts import RunFacts
 
 _SCORES = {
-    "hamming_score": "hamming score",
+    "hamming_score": "hamming score (mean samples Jaccard)",
     "subset_accuracy": "subset accuracy",
     "micro_f1": "micro F1",
     "micro_precision": "micro precision",

@@ -4,6 +4,8 @@ from typing import Any
 
 from transformers import PrinterCallback, ProgressCallback, TrainerState
 
+from bert_multilabel.metrics import LEGEND
+
 _COLUMNS = {
     "eval_loss": "loss",
     "eval_hamming_score": "hamming score",
@@ -12,7 +14,6 @@ _COLUMNS = {
     "eval_macro_f1": "macro F1",
 }
 _WIDTHS = {key: max(len(title), 6) for key, title in _COLUMNS.items()}
-LEGEND = "hamming score: mean samples Jaccard, the overlap of true and predicted labels"
 HEADER = "  ".join(["epoch", *(title.rjust(_WIDTHS[key]) for key, title in _COLUMNS.items())])
 # Printed at the end for each split; `all_results.json` has all metrics.
 _SUMMARY = (

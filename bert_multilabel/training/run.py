@@ -165,12 +165,18 @@ def _predict(prepared: Prepared, trainer: MultiLabelTrainer, model: MultiLabelPr
     )
     source = data_args.test_file or f"{data_args.dataset_name}, split 'test'"
     metrics = predict_split(model, prepared.tokenizer, examples, source, Path(str(args.output_dir)), options)
-    return _report(trainer, "test", {**metrics, "test_samples": len(examples)})
+    is_labelled = "labels" in examples.column_names
+    if not is_labelled:
+        logger.info("%s without labels predicted", f"{len(examples):,} examples")
+    return _report(trainer, "test", {**metrics, "test_samples": len(examples)}, has_scores=is_labelled)
 
 
-def _report(trainer: MultiLabelTrainer, split: str, metrics: dict[str, float]) -> dict[str, float]:
-    """Show the metrics of a split and put them into `all_results.json`."""
-    trainer.log_metrics(split, summary(metrics))
+def _report(
+    trainer: MultiLabelTrainer, split: str, metrics: dict[str, float], has_scores: bool = True
+) -> dict[str, float]:
+    """Show the metrics of a split if scores are among them, and put them into `all_results.json`."""
+    if has_scores:
+        trainer.log_metrics(split, summary(metrics))
     if trainer.is_world_process_zero():
         write_results(Path(str(trainer.args.output_dir)), split, metrics)
     return metrics

@@ -17,7 +17,7 @@ from bert_multilabel.evaluation.decisions import MIN_EXAMPLES, Decisions, Tuned,
 from bert_multilabel.evaluation.goals import Goal
 from bert_multilabel.hub.model_card import write_model_card
 from bert_multilabel.hub.run_facts import read_facts
-from bert_multilabel.metrics import evaluate
+from bert_multilabel.metrics import LEGEND, evaluate
 from bert_multilabel.model.configuration_multilabel import MultiLabelConfig
 from bert_multilabel.output_dir.checkpoints import TUNED_ON, add_to_run, read_results, read_run, write_results
 from bert_multilabel.utils.files import write_json
@@ -63,7 +63,10 @@ class TunedFolder:
         return {"before": self.before, "after": self.after, **cross_fitted}
 
     def describe_columns(self) -> str:
-        """Say which examples each column of scores is about."""
+        """Say what the first score is, and which examples each column of scores is about."""
+        return f"{LEGEND}\n{self._describe_examples()}"
+
+    def _describe_examples(self) -> str:
         if self.is_in_sample:
             return (
                 "before and after: scored on the examples that each was fitted on, which flatters both alike;\n"

@@ -120,10 +120,12 @@ def test_the_card_says_what_is_decided_and_how_well(tmp_path, thresholds):
     assert "Every text gets at least 1 label" in page.text
     (scores,) = [table for table in page.tables if table[0][0] == "score"]
     shown = {row[0]: row[1:] for row in scores[1:]}
-    for name in ("hamming_score", "macro_f1"):
-        fitted, at_half = shown[name.replace("_f1", " F1").replace("_", " ")]
+    for name, title in (("hamming_score", "hamming score (mean samples Jaccard)"), ("macro_f1", "macro F1")):
+        fitted, at_half = shown[title]
         assert fitted.startswith(f"{tuned.scores[name]:.4f}") and at_half == f"{tuned.scores[f'{name}_at_half']:.4f}"
-    low, high = map(float, re.findall(r"\((0\.\d+) to (0\.\d+)\)", shown["hamming score"][0])[0])
+    low, high = map(
+        float, re.findall(r"\((0\.\d+) to (0\.\d+)\)", shown["hamming score (mean samples Jaccard)"][0])[0]
+    )
     assert low < tuned.scores["hamming_score"] < high
     expected = per_label_scores(tuned.predicted, labels, names)
     stored = config.threshold if isinstance(config.threshold, list) else [config.threshold] * 3

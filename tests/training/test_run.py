@@ -1,4 +1,5 @@
 import json
+import re
 import runpy
 import shutil
 import sys
@@ -232,8 +233,9 @@ def test_predictions_stand_in_the_order_of_the_rows(trained, files):
     assert hamming_score(multi_hot(predictions), multi_hot(rows)) == pytest.approx(results["test_hamming_score"])
 
 
-def test_a_trained_folder_predicts_unlabelled_rows_with_the_same_scores(trained, files):
+def test_a_trained_folder_predicts_unlabelled_rows_with_the_same_scores(trained, files, capsys, caplog):
     output_dir, _ = trained
+    caplog.set_level("INFO", logger="bert_multilabel")
     before = read_jsonl(output_dir / "predictions.jsonl")
     results = run_script(
         model_name_or_path=output_dir,
@@ -242,7 +244,8 @@ def test_a_trained_folder_predicts_unlabelled_rows_with_the_same_scores(trained,
         do_predict=True,
         per_device_eval_batch_size=4,
     )
-    assert "test_hamming_score" not in results
+    assert "test_hamming_score" not in results and "metrics *****" not in capsys.readouterr().out
+    assert re.search(r"\d examples without labels predicted", caplog.text)
     assert json.loads((output_dir.parent / "predicted" / "all_results.json").read_text()) == results
     after = read_jsonl(output_dir.parent / "predicted" / "predictions.jsonl")
     assert [row["labels"] for row in after] == [row["labels"] for row in before]

@@ -83,7 +83,10 @@ def test_the_card_of_a_trained_folder_follows(model_dir, rows):
     score = json.loads((model_dir / "all_results.json").read_text())["eval_hamming_score"]
     threshold = json.loads((model_dir / "config.json").read_text())["threshold"]
     card = ModelCard.load(model_dir / "README.md")
-    assert f"| hamming score | {score:.4f} (" in card.text and f"its threshold ({threshold:.3g} for all)" in card.text
+    assert (
+        f"| hamming score (mean samples Jaccard) | {score:.4f} (" in card.text
+        and f"its threshold ({threshold:.3g} for all)" in card.text
+    )
     assert "On 60 examples of “rows.csv”" in card.text and "a precision of at least 0.8" in card.text
     # What was told of the training is told still.
     assert "100 examples of “train.csv”" in card.text and card.data.license == "mit"
@@ -159,6 +162,7 @@ def test_before_and_after_are_compared_on_the_same_ground(model_dir, rows, capsy
     tune(model_dir, "--file", rows, "--threshold_goal", "recall=0.9")
     output = capsys.readouterr().out
     columns, first = shown(output)
+    assert output.startswith("hamming score: mean samples Jaccard")
     assert columns == ["before", "after"] and "each example decided by a fit on the others" in output
     results = json.loads((model_dir / "all_results.json").read_text())
     assert first["hamming score"][1] == pytest.approx(results["eval_hamming_score"], abs=1e-4)
