@@ -32,13 +32,11 @@ from tests.data.forms import FORMS
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = ["README.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))]
 EXAMPLE = ROOT / "examples" / "purchase_intent"
-SCRIPT = ["python", "run_multilabel.py"]
-OURS = ("bert-multilabel ", " ".join(SCRIPT))
+OURS = re.compile(r"(?:bert-multilabel|.* -m bert_multilabel) (.*)")
 # One epoch instead of three, on the CPU as the tests are, in place of what a page before has written.
 EXTRA = {
     "train": ["--use_cpu", "--num_train_epochs", "1", "--overwrite_output_dir"],
     "predict": ["--use_cpu"],
-    SCRIPT[1]: ["--use_cpu", "--overwrite_output_dir"],
 }
 # Blocks of data, which tests below read or commands are given.
 READ = {("docs/first_model.md", kind) for kind in ("csv", "json")}
@@ -79,9 +77,9 @@ def lines_of(block):
 
 
 def commands_of(block):
-    """Our commands in a block for a shell, as words."""
-    lines = lines_of(block) if block.language == "sh" else []
-    return [shlex.split(line, comments=True) for line in lines if line.startswith(OURS)]
+    """Our commands in a block for a shell, as words, also those that a launcher starts."""
+    matches = map(OURS.match, lines_of(block) if block.language == "sh" else [])
+    return [shlex.split(match[1], comments=True) for match in matches if match]
 
 
 def block_of(page, language):
@@ -93,10 +91,7 @@ def run_words(folder, words):
     from bert_multilabel.cli.main import run
 
     os.chdir(folder)
-    if words[:2] == SCRIPT:
-        forked.run_script(*words[2:])
-    else:
-        raise SystemExit(run(words[1:]))
+    raise SystemExit(run(words))
 
 
 def run_python(folder, code):
@@ -157,7 +152,7 @@ def test_what_the_docs_say_runs(folder):
         if block.language == "python":
             forked.run(run_python, place, block.content, log=log)
         for words in commands_of(block):
-            forked.run(run_words, place, [*words, *EXTRA.get(words[1], [])], log=log)
+            forked.run(run_words, place, [*words, *EXTRA.get(words[0], [])], log=log)
         shown[block] = log.read_text(encoding="utf-8") if log.exists() else ""
 
     def printed(page, word):
@@ -182,7 +177,7 @@ def test_every_block_runs_or_says_why_not(page):
             assert match, f"not a comment that exempts: {block.comment}"
             assert match[1] is None or (ROOT / match[1]).exists(), block.comment
         elif block.language == "sh":
-            assert all(line.startswith(OURS) for line in lines_of(block)), block
+            assert all(line.startswith("bert-multilabel ") for line in lines_of(block)), block
         else:
             assert block.language == "python" or (page, block.language) in READ, block
 
@@ -222,15 +217,14 @@ def test_commands_that_do_not_run_here_have_options_that_exist(page, monkeypatch
     monkeypatch.setattr(OptionParser, "parse_known", stop)
     for block in (block for block in BLOCKS if block.page == page and block.comment):
         for words in commands_of(block):
-            if words[0] == "bert-multilabel":
-                with pytest.raises(Parsed):
-                    import_module(COMMANDS[words[1]][0]).main(words[2:])
+            with pytest.raises(Parsed):
+                import_module(COMMANDS[words[0]][0]).main(words[1:])
 
 
 def test_all_commands_are_named():
     table = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
     assert re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE) == [*COMMANDS]
-    assert {words[1] for block in BLOCKS for words in commands_of(block)} >= {*COMMANDS} - {"convert"}
+    assert {words[0] for block in BLOCKS for words in commands_of(block)} >= {*COMMANDS} - {"convert"}
 
 
 @pytest.mark.parametrize("page", PAGES)
