@@ -1,12 +1,15 @@
 """Faster training on a CPU with the same result up to rounding and other random numbers.
 
 Half to two thirds of a training step of a small BERT is matrix products. Most of the rest draws a random number for
-every value that may be dropped, writes a gradient for every word embedding though a batch has few, and casts states to
-the precision of the products and back. On a GPU all of that is cheap.
+every value that may be dropped, writes a gradient for every word embedding though a batch has few, casts states to the
+precision of the products and back, and gives memory back to the system only to ask for it again. On a GPU all of that
+is cheap.
 
 Shapes: B batch, T tokens, Q tokens that are computed, h heads, V vocabulary, H hidden size.
 """
 
+import ctypes
+import platform
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -18,6 +21,10 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from bert_multilabel.model.layer import EncoderLayer
+
+# The parameters of `mallopt` in glibc's malloc.h, and the largest block that it can keep.
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+LARGEST_KEPT_BLOCK = 32 * 2**20
 
 
 @contextmanager
@@ -31,6 +38,7 @@ def cpu_training(model: PreTrainedModel, is_alone: bool = True) -> Iterator[None
         is_alone: Whether it is trained in this process alone. Several processes exchange dense gradients.
     """
     with ExitStack() as stack:
+        stack.enter_context(_kept_memory())
         stack.enter_context(_cheap_dropout(model))
         stack.enter_context(_narrow_states(model))
         embedding = model.get_input_embeddings()
@@ -91,6 +99,26 @@ def attention_forward(
     weights = scores.softmax(dim=-1, dtype=torch.float32).to(value.dtype)  # (B, h, Q, T)
     weights = cheap_dropout(weights, dropout)
     return (weights @ value).transpose(1, 2).contiguous(), None  # (B, Q, h, H / h)
+
+
+@contextmanager
+def _kept_memory() -> Iterator[None]:
+    """Keep the memory that a step frees for the next step, with the allocator of glibc.
+
+    By default it goes back to the system, and every page of it costs a page fault when it is used again.
+    """
+    if platform.libc_ver()[0] != "glibc":
+        yield
+        return
+    libc = ctypes.CDLL(None)
+    libc.mallopt(M_MMAP_THRESHOLD, LARGEST_KEPT_BLOCK)
+    libc.mallopt(M_TRIM_THRESHOLD, -1)
+    try:
+        yield
+    finally:
+        # What the allocator adjusts itself to at most. The defaults that it starts from cannot be had back.
+        libc.mallopt(M_TRIM_THRESHOLD, 2 * LARGEST_KEPT_BLOCK)
+        libc.malloc_trim(0)
 
 
 @contextmanager

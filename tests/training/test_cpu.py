@@ -1,4 +1,5 @@
 import copy
+import platform
 from contextlib import nullcontext
 
 import pytest
@@ -138,6 +139,23 @@ def test_states_between_layers_are_as_narrow_as_the_products(backbone, form):
     model.train()
     gradients(autocast=True)
     assert set(seen) == {torch.float32}
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the allocator is another one")
+def test_freed_memory_is_kept_for_the_next_step_and_then_given_back(backbone):
+    resource = pytest.importorskip("resource")
+    model, _ = from_backbone(backbone, LABELS, "cls")
+
+    def faults():
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        blocks = [torch.ones(4 * 2**20) for _ in range(16)]  # 16 MiB each
+        del blocks
+        return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+    with cpu_training(model):
+        first, second = faults(), faults()
+        assert second < 0.1 * first
+    assert faults() > 0.5 * first
 
 
 def test_the_gradient_of_the_embeddings_is_written_where_a_batch_touches_it(backbone):
