@@ -207,14 +207,14 @@ class Parsed(Exception):
 
 @pytest.mark.parametrize("page", PAGES)
 def test_commands_that_do_not_run_here_have_options_that_exist(page, monkeypatch):
-    parse = OptionParser.parse_known
+    parse = OptionParser.parse_known_args
 
-    def stop(parser, words):
+    def stop(parser, words, namespace=None):
         _, unknown = parse(parser, words)
         assert not unknown
         raise Parsed
 
-    monkeypatch.setattr(OptionParser, "parse_known", stop)
+    monkeypatch.setattr(OptionParser, "parse_known_args", stop)
     for block in (block for block in BLOCKS if block.page == page and block.comment):
         for words in commands_of(block):
             with pytest.raises(Parsed):
