@@ -84,7 +84,7 @@ def _implications(
 ) -> Flags:
     """Which label implies which, (L, L); labels that imply each other are one label with two names, and no rule."""
     always: Flags = (both == seen) & (seen >= LEAST_ROWS)
-    with np.errstate(divide="ignore"):  # of labels without a row
+    with np.errstate(divide="ignore", invalid="ignore"):  # of labels without a row: 0 * inf, which implies nothing
         always &= -seen * np.log(shares) >= unlikely
     always &= ~always.T
     # Where labels are not annotated, a chain may lack its last link.

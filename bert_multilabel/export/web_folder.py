@@ -65,7 +65,7 @@ def export_web(model_dir: Path, options: ExportArguments) -> dict[str, Any]:
             runner.unlink()  # the page runs the model by itself
         for name in _PAGE_FILES:
             shutil.copyfile(_PAGE / name, folder / name)
-        settings = {**_settings(model_dir, folder / "model"), "rules": rules, "integers": _integers(report, options)}
+        settings = {**_settings(model_dir, folder / "model"), "rules": rules, "quantized": _quantized(report, options)}
         write_json(folder / "page.json", settings)
         _copy_library(packages, folder / "library")
     _report(f"To see it: python -m http.server --bind 127.0.0.1 --directory {options.output}")
@@ -122,7 +122,7 @@ def _read_rules(model_dir: Path) -> dict[str, Any] | None:
     return sets.as_json()
 
 
-def _integers(report: dict[str, Any], options: ExportArguments) -> dict[str, Any] | None:
+def _quantized(report: dict[str, Any], options: ExportArguments) -> dict[str, Any] | None:
     """Return how many texts keep their labels in 8-bit integers; None if it is not so, or was not measured."""
     if options.quantize is None or options.file is None:
         return None

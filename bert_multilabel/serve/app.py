@@ -22,7 +22,7 @@ from .batches import Batches
 from .interface import docs_page, openapi
 from .metrics import Metered
 from .refusal import Refused
-from .request_form import Refusal, read_request
+from .request_form import ErrorBody, read_request
 
 PATHS = ("/predict", "/health", "/info", "/metrics", "/openapi.json", "/docs")
 OPEN_PATHS = ("/health", "/openapi.json", "/docs")  # they tell nothing about the model, and need no key
@@ -162,4 +162,4 @@ async def _on_fault(request: Request, error: Exception) -> Response:
 
 
 def _error_response(refused: Refused) -> Response:
-    return JSONResponse(Refusal(error=refused.message).model_dump(), refused.status, refused.headers)
+    return JSONResponse(ErrorBody(error=refused.message).model_dump(), refused.status, refused.headers)

@@ -8,7 +8,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from pydantic.json_schema import models_json_schema
 
 from .refusal import STATUSES
-from .request_form import Prediction, PredictRequest, Refusal
+from .request_form import ErrorBody, Prediction, PredictRequest
 
 _HERE = Path(__file__).parent
 _SCHEMAS = "#/components/schemas/"
@@ -22,7 +22,7 @@ def openapi(version: str, has_key: bool) -> dict[str, Any]:
         version: Of this package.
         has_key: Whether the server asks for an API key.
     """
-    models = [(PredictRequest, "validation"), (Prediction, "serialization"), (Refusal, "serialization")]
+    models = [(PredictRequest, "validation"), (Prediction, "serialization"), (ErrorBody, "serialization")]
     _, defined = models_json_schema(models, ref_template=f"{_SCHEMAS}{{model}}")  # type: ignore[arg-type]
     components: dict[str, Any] = {"schemas": defined["$defs"]}
     statuses = {status: text for status, text in STATUSES.items() if status != 401 or has_key}
@@ -58,7 +58,7 @@ def _predictions() -> dict[str, Any]:
 
 
 def _refusal(description: str) -> dict[str, Any]:
-    return {"description": description, **_content(_reference("Refusal"))}
+    return {"description": description, **_content(_reference("ErrorBody"))}
 
 
 def _content(schema: dict[str, Any]) -> dict[str, Any]:

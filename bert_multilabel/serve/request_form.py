@@ -120,7 +120,7 @@ class Prediction(BaseModel):
     truncated: bool = Field(description="Whether the text was too long, and its end was not read.")
 
 
-class Refusal(BaseModel):
+class ErrorBody(BaseModel):
     """The answer to a request that is refused."""
 
     error: str = Field(

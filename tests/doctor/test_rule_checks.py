@@ -47,6 +47,12 @@ def test_rare_labels_give_no_rules():
     assert propose_rules(make_labels()[:50], NAMES) == {"implies": {}, "exclusive": []}
 
 
+@pytest.mark.filterwarnings("error")
+def test_labels_without_a_row_give_no_rules_and_no_warning():
+    labels = np.c_[make_labels(), np.zeros((len(make_labels()), 1), np.float32)]
+    assert propose_rules(labels, [*NAMES, "unseen"]) == propose_rules(make_labels(), NAMES)
+
+
 def test_frequent_labels_are_implied_by_nothing():
     labels = make_labels()
     labels[:, 0] = 1

@@ -130,7 +130,7 @@ def test_the_page_knows_what_the_model_takes(exported):
         "max_length": model.max_length,
         "truncation_side": "right",
         "rules": None,
-        "integers": None,
+        "quantized": None,
         "template": {"single": single, "pair": [*single, {"text": 1, "segment": 1}, {"id": end, "segment": 1}]},
     }
     assert settings["max_length"] == 20

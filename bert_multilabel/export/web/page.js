@@ -46,9 +46,9 @@ function describe({settings, names}) {
   part("about").replaceChildren(make("b", {textContent: settings.name}),
     ` predicts any number of ${names.length} labels for a text of up to ${settings.max_length} tokens: ` +
     `${names.slice(0, NAMED).join(", ")}${more}.`);
-  const {integers} = settings;
-  part("precision").textContent = integers ? "It computes with 8-bit integers here: of " +
-    `${integers.texts.toLocaleString("en")} texts, ${(100 * integers.kept).toFixed(1)}% have the labels of the original.` : "";
+  const {quantized} = settings;
+  part("precision").textContent = quantized ? "It computes with 8-bit integers here: of " +
+    `${quantized.texts.toLocaleString("en")} texts, ${(100 * quantized.kept).toFixed(1)}% have the labels of the original.` : "";
   part("second").hidden = !settings.takes_pairs;
   part("examples").hidden = settings.examples.length === 0;
   part("examples").append(...settings.examples.map(text => {
