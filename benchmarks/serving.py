@@ -27,7 +27,7 @@ import numpy as np
 import torch
 
 from bert_multilabel.model.output_format import prediction_records
-from bert_multilabel.serve.engines import load_engine
+from bert_multilabel.serve.scorers import load as load_served
 
 TOLERANCE = 1e-5
 BATCHING = {"on": 32, "off": 1}
@@ -123,7 +123,7 @@ def main() -> None:
     arguments = parser.parse_args()
     with open(arguments.file, encoding="utf-8") as file:
         texts = [json.loads(line)["text"] for line, _ in zip(file, range(arguments.rows), strict=False)]
-    engine = load_engine(Path(arguments.model), "cpu", None, None)
+    engine = load_served(Path(arguments.model))
     expected = list(prediction_records(engine.logits(texts), engine.config))
     bodies = [json.dumps({"inputs": text}).encode() for text in texts]
     tallies = {(clients, mode): Tally() for clients in arguments.clients for mode in BATCHING}

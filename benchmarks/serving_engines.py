@@ -42,9 +42,9 @@ class Engine:
     """What all of them run."""
 
     def __init__(self) -> None:
-        from bert_multilabel.serve.engines import load_engine
+        from bert_multilabel.serve.scorers import load as load_served
 
-        self.engine = load_engine(Path(MODEL), "cpu", None, 1)
+        self.engine = load_served(Path(MODEL), threads=1)
 
     def predict(self, texts: list[str]) -> list[dict[str, Any]]:
         """Answer a batch."""

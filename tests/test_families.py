@@ -16,7 +16,7 @@ from bert_multilabel.export import cli as export
 from bert_multilabel.loading import load_trained
 from bert_multilabel.model.scoring import MultiLabelScorer
 from bert_multilabel.page.model import Page, PageModel
-from bert_multilabel.serve.engines import load_engine
+from bert_multilabel.serve.scorers import load as load_served
 from bert_multilabel.training.arguments import parse_arguments
 from bert_multilabel.training.run import run
 from bert_multilabel.tune.cli import main as tune
@@ -119,7 +119,7 @@ def test_every_command_takes_a_converted_backbone(walked, files, tmp_path, famil
     before = MultiLabelScorer(*load_trained(folder)).logits(TEXTS)
     assert export.main([str(folder), "--output", str(tmp_path / "onnx")]) == 0
     for served in (tmp_path / "onnx", folder):
-        after = load_engine(served, "cpu", None, None).logits(TEXTS)
+        after = load_served(served).logits(TEXTS)
         torch.testing.assert_close(after, before, rtol=0, atol=1e-5)
     page = Page([PageModel.load(folder)])
     view, message = page.score(page.start(), "the price is good", "")

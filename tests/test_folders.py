@@ -12,7 +12,7 @@ from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassificati
 
 from bert_multilabel import BertForMultiLabelCLS, BertForMultiLabelLabelTokens, from_backbone
 from bert_multilabel.model.configuration_multilabel import __version__
-from bert_multilabel.serve.engines import load_engine
+from bert_multilabel.serve.scorers import load as load_served
 
 FOLDERS = Path(__file__).parent / "folders"
 OLDER = sorted(path.parent.name for path in FOLDERS.glob("*/config.json"))
@@ -118,7 +118,7 @@ def test_the_code_of_an_older_folder_still_runs(name, written, elsewhere):
 
 def test_an_export_of_an_older_version_answers_as_it_did(written):
     answers = written["0.1.0-label_tokens"]
-    engine = load_engine(FOLDERS / "0.1.0-onnx", "cpu", None, 1)  # of that folder; its logits are not calibrated
+    engine = load_served(FOLDERS / "0.1.0-onnx", threads=1)  # of that folder; its logits are not calibrated
     logits = engine.logits(answers["texts"], answers["pairs"])
     torch.testing.assert_close(logits, torch.tensor(answers["logits"]), rtol=0, atol=1e-5)
     assert engine.config.decide(logits)[1].tolist() == answers["decisions"]

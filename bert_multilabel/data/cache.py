@@ -78,19 +78,43 @@ def cached_rows(
     record_batches = (pa.RecordBatch.from_pydict(batch, schema=schema) for batch in batches)
     if computed_from is None:
         return pa.Table.from_batches(record_batches, schema)
-    path = _path(computed_from, ".arrow")
-    with FileLock(path.with_suffix(".lock")):  # of several processes, one computes the examples
-        if path.exists() and not _is_complete(path):
-            logger.warning(f"{path} is incomplete: its examples are computed again")
+
+    def write(path: Path) -> None:
+        with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, schema) as stream:
+            for batch in from_source(record_batches):
+                stream.write_batch(batch)
+
+    return cached_file(computed_from, ".arrow", write, _is_complete)
+
+
+def cached_file(
+    computed_from: Mapping[str, Any],
+    suffix: str,
+    write: Callable[[Path], None],
+    is_complete: Callable[[Path], bool] = Path.exists,
+) -> Path:
+    """Return a file in the cache, after writing it if it is not there yet.
+
+    Args:
+        computed_from: JSON values that, with code and library versions, determine its content.
+        suffix: Of its name.
+        write: Writes the file. If that fails, nothing is stored.
+        is_complete: Whether a file that was found is whole; if not, it is written again.
+
+    Raises:
+        FileError: If it cannot be written.
+    """
+    path = _path(computed_from, suffix)
+    with FileLock(path.with_suffix(".lock")):  # of several processes, one writes
+        if path.exists() and not is_complete(path):
+            logger.warning(f"{path} is incomplete: it is made again")
             path.unlink()
         if not path.exists():
             _remove_unused(path.parent)
             unfinished = path.with_suffix(".unfinished")
             try:
                 with explain_write_errors(path):
-                    with pa.OSFile(str(unfinished), "wb") as file, pa.ipc.new_stream(file, schema) as stream:
-                        for batch in from_source(record_batches):
-                            stream.write_batch(batch)
+                    write(unfinished)
                     fsync(unfinished)
                     unfinished.replace(path)
             finally:

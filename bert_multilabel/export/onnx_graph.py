@@ -1,18 +1,15 @@
 """Converts a trained model to an ONNX graph, in float32 or with integer matrix products."""
 
 import json
-import logging
 import re
-import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
 import onnx
-import torch
 from onnxruntime.quantization import quantize_dynamic
 
+from bert_multilabel.engines.graph import INPUTS, no_warnings, to_graph
 from bert_multilabel.model.configuration_multilabel import MultiLabelConfig
 from bert_multilabel.model.modeling_multilabel import MultiLabelPreTrainedModel
 from bert_multilabel.model.tokenization_multilabel import MultiLabelTokenizer
@@ -39,27 +36,11 @@ def write_graph(path: Path, model: MultiLabelPreTrainedModel, tokenizer: MultiLa
         tokenizer: Its tokenizer without label tokens; its `model_max_length` is stored.
     """
     batch = tokenizer(_EXAMPLES, padding=True, truncation=True, return_tensors="pt")
-    inputs = {name: batch[name] for name in ("input_ids", "attention_mask", "token_type_ids")}  # (B, T) each
-    # All inputs have the same sizes, which the first one names.
-    sizes = {name: {axis: torch.export.Dim.DYNAMIC for axis in (0, 1)} for name in inputs}
-    sizes["input_ids"] = {0: torch.export.Dim("batch"), 1: torch.export.Dim("tokens")}
+    inputs = {name: batch[name] for name in INPUTS}  # (B, T) each
     # They would become outputs of the graph.
     model.config.output_attentions = model.config.output_hidden_states = False
-    with _no_warnings():
-        program = torch.onnx.export(
-            GraphModel(model, cast(int, tokenizer.sep_token_id), tokenizer.model_max_length).eval(),
-            kwargs=inputs,
-            input_names=list(inputs),
-            output_names=["logits"],
-            dynamic_shapes=sizes,
-            dynamo=True,
-            external_data=False,
-            verbose=False,
-        )
-    graph = program.model_proto  # type: ignore[union-attr]  # None only without dynamo
-    # The exporter stores lines of source code and paths of this machine.
-    for part in (graph.graph, *graph.graph.node, *graph.graph.value_info):
-        del part.metadata_props[:]
+    module = GraphModel(model, cast(int, tokenizer.sep_token_id), tokenizer.model_max_length).eval()
+    graph = to_graph(module, inputs)
     fields = _stored_fields(model.config, tokenizer)
     onnx.helper.set_model_props(graph, {name: json.dumps(value, ensure_ascii=False) for name, value in fields.items()})
     onnx.save(graph, path)
@@ -86,7 +67,7 @@ def quantize(path: Path, target: Path, model: MultiLabelPreTrainedModel) -> None
     graph = onnx.load(path)
     # The shapes are inferred again: before onnxruntime 1.30, transposed weights keep the old ones.
     del graph.graph.value_info[:]
-    with _no_warnings():
+    with no_warnings():
         quantize_dynamic(
             graph,
             target,
@@ -113,15 +94,3 @@ def _quantized_nodes(graph: onnx.GraphProto, model: MultiLabelPreTrainedModel) -
     for node in graph.node:
         if node.op_type == "Gather" or (node.op_type == "MatMul" and node.input[1] in constants):
             yield node.name
-
-
-@contextmanager
-def _no_warnings() -> Iterator[None]:
-    """Hide the warnings of exporters about their own packages and steps."""
-    disabled = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings(action="ignore"):
-            yield
-    finally:
-        logging.disable(disabled)

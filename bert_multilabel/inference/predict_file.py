@@ -1,6 +1,5 @@
 """Predicts the examples of a file, in their order, shared by all processes of a run."""
 
-import hashlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from transformers.utils import logging
 
 from bert_multilabel.data.examples import multi_hot
 from bert_multilabel.data.tokenizing import tokenizer_digest
+from bert_multilabel.engines.scorers import make_scorer
 from bert_multilabel.errors import DataError
 from bert_multilabel.metrics import evaluate
 from bert_multilabel.model.configuration_multilabel import MultiLabelConfig
@@ -29,7 +29,7 @@ from bert_multilabel.model.tokenization_multilabel import MultiLabelTokenizer
 from bert_multilabel.model.windows import NoRoom, Windows
 from bert_multilabel.output_dir.checkpoints import PREDICTIONS_FILE, SHARDS_FOLDER
 from bert_multilabel.utils.distributed import on_main
-from bert_multilabel.utils.hashing import software_digest
+from bert_multilabel.utils.hashing import software_digest, weights_digest
 
 from .shards import Shards
 
@@ -44,12 +44,14 @@ class PredictionOptions:
     """How examples are scored, and what is written.
 
     Attributes:
+        engine: What computes, one of `ENGINES`.
         precision: Precision of the encoder's matrix products.
         max_length: Longest input in tokens; default: the model's limit.
         windows: How longer texts are read; default: truncated.
         top_scores: Write only this many of the highest scores; default: all.
     """
 
+    engine: str = "torch"
     precision: str = "float32"
     max_length: int | None = None
     windows: Windows | None = None
@@ -80,10 +82,11 @@ def predict_split(
         MultiLabelError: If the options do not fit the model.
     """
     state = PartialState()
-    scorer = MultiLabelScorer(model, tokenizer, options.precision, options.max_length)
+    scorer = make_scorer(model, tokenizer, options.engine, options.precision, options.max_length)
     is_labelled = "labels" in examples.column_names
     shard_size = min(max(MIN_SHARD_SIZE, -(-len(examples) // MIN_SHARDS)), texts_at_a_time(options.windows))
-    settings = [is_labelled, options, scorer.max_length, model.device.type, _digest(model, tokenizer)]
+    settings = [is_labelled, options, scorer.max_length, model.device.type]
+    settings += [weights_digest(model), tokenizer_digest(tokenizer)]
     shards = Shards(output_dir / SHARDS_FOLDER, examples, shard_size, f"{settings} {software_digest()}")
     started = time.perf_counter()
     own = sorted(on_main(shards.unstarted_first)[state.process_index :: state.num_processes])
@@ -176,11 +179,3 @@ def _labelled_metrics(logits: torch.Tensor, labels: NDArray[np.float32], config:
     """Return loss and scores of logits (N, L) for labels (N, L), with the thresholds of the configuration."""
     loss = float(multi_label_loss(logits, torch.from_numpy(labels)))
     return {"loss": loss, **evaluate(EvalPrediction(logits.numpy(), labels), config)}
-
-
-def _digest(model: MultiLabelPreTrainedModel, tokenizer: MultiLabelTokenizer) -> str:
-    digest = hashlib.sha256(f"{model.config.to_json_string(use_diff=False)} {tokenizer_digest(tokenizer)}".encode())
-    for name, weights in model.state_dict().items():
-        digest.update(name.encode())
-        digest.update(weights.cpu().reshape(-1).view(torch.uint8).numpy())
-    return digest.hexdigest()

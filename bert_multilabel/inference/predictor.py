@@ -15,12 +15,13 @@ import pyarrow as pa
 import torch
 
 from bert_multilabel.data.values import shorten, text_problem
+from bert_multilabel.engines.choice import ENGINES, check_engine
+from bert_multilabel.engines.scorers import load_scorer
 from bert_multilabel.errors import DataError, MultiLabelError
-from bert_multilabel.loading import load_trained
 from bert_multilabel.model.choices import PRECISIONS
 from bert_multilabel.model.output_format import prediction_records
 from bert_multilabel.model.pipeline_multilabel import CallArguments
-from bert_multilabel.model.scoring import MultiLabelScorer, store_in_bfloat16
+from bert_multilabel.model.scoring import MultiLabelScorer
 from bert_multilabel.model.windows import NoRoom
 from bert_multilabel.output_dir.checkpoints import trained_pair_column
 from bert_multilabel.utils.hashing import json_digest, model_digest, software_digest
@@ -50,6 +51,7 @@ class MultiLabelPredictor:
         max_length: Longest input in tokens; default: the model's limit.
         device: Device to compute on; default: an accelerator if the process sees one, else the CPU.
         prefix: Prefix of the added columns.
+        engine: What computes: `"torch"`, `"compile"`, `"onnx"` or `"openvino"`; see `docs/engines.md`.
         **arguments: `threshold`, `min_labels`, `return_all_scores`, `top_k`, `stride` and `pooling` of the pipeline.
 
     Raises:
@@ -66,6 +68,7 @@ class MultiLabelPredictor:
         max_length: int | None = None,
         device: str | None = None,
         prefix: str = "",
+        engine: str = ENGINES[0],
         **arguments: Any,
     ) -> None:
         self.model_dir = Path(model_dir).absolute()  # processes of an engine may have another working directory
@@ -73,7 +76,8 @@ class MultiLabelPredictor:
             raise MultiLabelError(f"{model_dir} is not a model directory: config.json is missing")
         self.text_column = text_column
         self.pair_column = trained_pair_column(self.model_dir) if pair_column is None else pair_column
-        self.precision, self.max_length, self.device = precision, max_length, device
+        check_engine(engine, precision)
+        self.engine, self.precision, self.max_length, self.device = engine, precision, max_length, device
         self.labels_column, self.scores_column = f"{prefix}labels", f"{prefix}scores"
         self.arguments = CallArguments(**arguments)
         self.digest = _digest(self.model_dir)
@@ -131,7 +135,7 @@ class MultiLabelPredictor:
         if os.getpid() != _IMPORTED_BY:
             # A forked process inherits torch's record of its threads but not the threads, and would wait for them.
             torch.set_num_threads(1)
-        scorer = _load_scorer(self.model_dir, self.digest, self.precision, self.max_length, self.device)
+        scorer = _load_scorer(self.model_dir, self.digest, self.engine, self.precision, self.max_length, self.device)
         try:
             logits = scorer.logits(texts, pairs, self.arguments.windows)  # (N, L)
         except NoRoom as error:
@@ -145,18 +149,12 @@ class MultiLabelPredictor:
 
 @lru_cache(maxsize=2)  # two, so that two models can be compared
 def _load_scorer(
-    model_dir: Path, digest: str, precision: str, max_length: int | None, device: str | None
+    model_dir: Path, digest: str, engine: str, precision: str, max_length: int | None, device: str | None
 ) -> MultiLabelScorer:
     """Load the model, once per process: an engine may unpickle a predictor for each of its tasks."""
     if _digest(model_dir) != digest:
         raise MultiLabelError(f"{model_dir} was changed since this predictor was made: make a new one")
-    model, tokenizer = load_trained(model_dir)
-    if device is None and torch.accelerator.is_available():
-        device = str(torch.accelerator.current_accelerator())
-    model.to(device or "cpu")  # type: ignore[arg-type]  # the declared type of this method has lost its self
-    if precision == "bfloat16":
-        store_in_bfloat16(model)
-    return MultiLabelScorer(model, tokenizer, precision, max_length)
+    return load_scorer(model_dir, engine, precision, max_length, device)
 
 
 def _digest(model_dir: Path) -> str:

@@ -76,8 +76,9 @@ class LabelTokenHead(MultiLabelHead):
         """Map the vectors (B, S, H) of labels (1 or B, S), by default of all L in order, to logits (B, S)."""
         every = slice(None) if labels is None else labels
         features = self.features(states)  # (B, S, H)
-        own = (features * self.label_weight[every]).sum(-1) + self.label_bias[every]  # (B, S)
-        logits: torch.Tensor = self.out_proj(features).squeeze(-1) + own
+        own = (features * self.label_weight[every]).sum(-1)  # (B, S)
+        # The bias comes last: OpenVINO 2026.4 confuses the axes of a bias that is added to a sum.
+        logits: torch.Tensor = self.out_proj(features).squeeze(-1) + own + self.label_bias[every]
         return logits
 
     @torch.no_grad()

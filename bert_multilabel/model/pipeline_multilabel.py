@@ -17,7 +17,7 @@ from transformers.utils import logging
 from .configuration_multilabel import MultiLabelConfig
 from .errors import MultiLabelError
 from .output_format import prediction_records
-from .scoring import TEXTS_AT_A_TIME, MultiLabelScorer, score_rows
+from .scoring import TEXTS_AT_A_TIME, Engine, MultiLabelScorer, score_rows
 from .tokenization_multilabel import check_tokenizer
 from .windows import Windows
 
@@ -102,6 +102,8 @@ class MultiLabelPipeline(Pipeline):
     Args:
         model: Any of this package's models.
         tokenizer: The model's tokenizer.
+        engine: What computes the logits of batches in place of the model, such as the `engine` of a scorer that
+            `bert_multilabel.engines.scorers.make_scorer` made of the same model.
         **kwargs: What every pipeline takes, such as `device`, and defaults of `PipelineArguments` for all calls.
 
     Raises:
@@ -116,7 +118,7 @@ class MultiLabelPipeline(Pipeline):
     _load_image_processor: Any = False
     _load_video_processor: Any = False
 
-    def __init__(self, model: Any, tokenizer: Any = None, **kwargs: Any) -> None:
+    def __init__(self, model: Any, tokenizer: Any = None, engine: Engine | None = None, **kwargs: Any) -> None:
         if model.config.model_type != MultiLabelConfig.model_type:
             raise MultiLabelError(
                 f"the model is a {type(model).__name__} of model_type {model.config.model_type!r}: pass one of "
@@ -126,14 +128,15 @@ class MultiLabelPipeline(Pipeline):
         # The base class would make a data loader of them.
         PipelineArguments(**{name: kwargs.pop(name) for name in ("batch_size", "num_workers") if name in kwargs})
         super().__init__(model=model, tokenizer=tokenizer, **kwargs)
+        self.engine = engine
         self._scored_by: tuple[Any, MultiLabelScorer] | None = None
 
     @property
     def scorer(self) -> MultiLabelScorer:
         """What scores texts with the pipeline's model and tokenizer."""
-        current = (self.model, self.tokenizer)
+        current = (self.model, self.tokenizer, self.engine)
         if self._scored_by is None or self._scored_by[0] != current:
-            self._scored_by = current, MultiLabelScorer(self.model, self.tokenizer)
+            self._scored_by = current, MultiLabelScorer(self.model, self.tokenizer, engine=self.engine)
         return self._scored_by[1]
 
     def __call__(self, inputs: Any, **arguments: Any) -> Any:  # type: ignore[override]  # it batches by itself
@@ -202,7 +205,9 @@ class MultiLabelPipeline(Pipeline):
         self, inputs: Sequence[tuple[str, str | None]], windows: Windows | None = None, max_length: int | None = None
     ) -> torch.Tensor:
         """Return logits (N, L), float32, of N texts, some of which may have pairs."""
-        scorer = MultiLabelScorer(self.model, self.tokenizer, max_length=max_length) if max_length else self.scorer
+        scorer = self.scorer
+        if max_length:
+            scorer = MultiLabelScorer(self.model, self.tokenizer, max_length=max_length, engine=self.engine)
         return score_rows(partial(scorer.logits, windows=windows), inputs, len(self.model.config.label_names))
 
     def postprocess(  # type: ignore[override]  # of many texts at once

@@ -24,6 +24,8 @@ LONG_TEXTS_AT_A_TIME = 1024
 # Tokens in a batch: enough to keep the matrix products busy, and on a CPU few enough to stay in its cache.
 TOKENS_PER_BATCH_ON_CPU = 512
 TOKENS_PER_BATCH = 32_768
+# Computes the logits, float (B, L), of a batch, `input_ids`, `token_type_ids` and `attention_mask`, int64 (B, T) each.
+Engine = Callable[[dict[str, torch.Tensor]], torch.Tensor]
 
 
 class MultiLabelScorer:
@@ -37,6 +39,7 @@ class MultiLabelScorer:
             in the dtype of its weights.
         max_length: Longest input in tokens, beyond which texts are cut off; by default what the model can take.
         tokens_per_batch: About how many tokens, padding included, make a batch; by default as many as suit the device.
+        engine: What computes the logits in place of the model, on its device and in the scorer's precision.
 
     Raises:
         MultiLabelError: If the precision is unknown or not that of the weights, or the model cannot take `max_length`.
@@ -49,6 +52,7 @@ class MultiLabelScorer:
         precision: str | None = None,
         max_length: int | None = None,
         tokens_per_batch: int | None = None,
+        engine: Engine | None = None,
     ) -> None:
         if precision not in (None, *PRECISIONS):
             raise MultiLabelError(f"precision must be one of {', '.join(map(repr, PRECISIONS))}, got {precision!r}")
@@ -57,7 +61,7 @@ class MultiLabelScorer:
                 f"precision is 'float32', but the model's weights are {model.dtype}: call model.float() first, or "
                 "leave precision out"
             )
-        self.model, self.precision, self.tokens_per_batch = model, precision, tokens_per_batch
+        self.model, self.precision, self.tokens_per_batch, self.engine = model, precision, tokens_per_batch, engine
         self.config = cast(MultiLabelConfig, model.config)
         self.tokenizer = scoring_tokenizer(tokenizer, self.config)
         # A tokenizer of the backbone may have no limit.
@@ -151,10 +155,18 @@ class MultiLabelScorer:
         with evaluating(self.model), no_gradients, autocast:
             for rows in self._batches([len(ids) for ids in input_ids]):
                 batch = pad_batch([input_ids[row] for row in rows], [token_type_ids[row] for row in rows], padding)
-                batch = {name: tensor.to(device) for name, tensor in batch.items()}
-                output = self.model(**batch, output_attentions=False, output_hidden_states=False)
-                logits[rows] = output.logits.float().cpu()  # (B, L)
+                computed = self._compute({name: tensor.to(device) for name, tensor in batch.items()})
+                logits[rows] = computed.float().cpu()  # (B, L)
                 on_progress(len(rows))
+        return logits
+
+    def _compute(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Return the logits of a batch, (B, L)."""
+        if self.engine is not None:
+            # A mask always, so that there is one form of a batch only.
+            batch.setdefault("attention_mask", torch.ones_like(batch["input_ids"]))
+            return self.engine(batch)
+        logits: torch.Tensor = self.model(**batch, output_attentions=False, output_hidden_states=False).logits
         return logits
 
     def _batches(self, lengths: list[int]) -> Iterator[list[int]]:

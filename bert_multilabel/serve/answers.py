@@ -8,7 +8,6 @@ from collections import defaultdict
 from collections.abc import Sequence
 from functools import partial
 from itertools import chain
-from pathlib import Path
 
 import torch
 
@@ -17,28 +16,15 @@ from bert_multilabel.model.configuration_multilabel import MultiLabelConfig
 from bert_multilabel.model.output_format import prediction_records
 from bert_multilabel.model.scoring import score_rows
 from bert_multilabel.model.windows import Windows
-from bert_multilabel.utils.verbosity import hide_progress_bars
 
-from .engines import Engine, is_export, load_engine
 from .refusal import Refused
 from .request_form import Parameters, PredictRequest
+from .scorers import Scorer
 
 _Asked = tuple[PredictRequest, MultiLabelConfig]  # a request, and the configuration that decides on its texts
 
 
-def load(folder: Path, precision: str | None, threads: int | None) -> Engine:
-    """Load a model onto the accelerator, if there is one, or an export onto the CPU.
-
-    Raises:
-        MultiLabelError: As `load_engine`.
-    """
-    hide_progress_bars()
-    has_accelerator = torch.accelerator.is_available() and not is_export(folder)
-    device = str(torch.accelerator.current_accelerator()) if has_accelerator else "cpu"
-    return load_engine(folder, device, precision, threads)
-
-
-def answer(engine: Engine, requests: Sequence[PredictRequest]) -> list[bytes | Refused]:
+def answer(scorer: Scorer, requests: Sequence[PredictRequest]) -> list[bytes | Refused]:
     """Return the answer to each request, as JSON, or its refusal.
 
     Texts that are read in the same way, cut off or in the same windows, go through the model together.
@@ -47,38 +33,38 @@ def answer(engine: Engine, requests: Sequence[PredictRequest]) -> list[bytes | R
     alike: dict[Windows | None, dict[int, _Asked]] = defaultdict(dict)  # by the numbers of requests
     for number, request in enumerate(requests):
         try:
-            windows, config = _read_parameters(engine, request.parameters)
+            windows, config = _read_parameters(scorer, request.parameters)
         except MultiLabelError as error:
             answers[number] = Refused(422, f"parameters: {error}")
         else:
             alike[windows][number] = request, config
     for windows, asked in alike.items():
-        answers.update(zip(asked, _answer_alike(engine, list(asked.values()), windows), strict=True))
+        answers.update(zip(asked, _answer_alike(scorer, list(asked.values()), windows), strict=True))
     return [answers[number] for number in range(len(requests))]
 
 
-def _read_parameters(engine: Engine, asked: Parameters) -> tuple[Windows | None, MultiLabelConfig]:
+def _read_parameters(scorer: Scorer, asked: Parameters) -> tuple[Windows | None, MultiLabelConfig]:
     windows = Windows.of(asked.stride, asked.pooling)
-    if windows is not None and windows.stride > engine.max_length // 2:
+    if windows is not None and windows.stride > scorer.max_length // 2:
         # The number of windows would not be bounded by the size of the request.
         raise MultiLabelError(
-            f"stride={windows.stride} is more than half of the {engine.max_length} tokens of a window"
+            f"stride={windows.stride} is more than half of the {scorer.max_length} tokens of a window"
         )
     if asked.threshold is None and asked.min_labels is None:
-        return windows, engine.config  # a copy and its checks would cost more than the rest of this module
-    return windows, engine.config.with_decision(asked.threshold, asked.min_labels)
+        return windows, scorer.config  # a copy and its checks would cost more than the rest of this module
+    return windows, scorer.config.with_decision(asked.threshold, asked.min_labels)
 
 
-def _answer_alike(engine: Engine, asked: Sequence[_Asked], windows: Windows | None) -> list[bytes | Refused]:
+def _answer_alike(scorer: Scorer, asked: Sequence[_Asked], windows: Windows | None) -> list[bytes | Refused]:
     examples = [request.examples for request, _ in asked]
     rows = list(chain.from_iterable(examples))
     try:
-        logits = score_rows(partial(engine.logits, windows=windows), rows, len(engine.config.label_names))  # (N, L)
+        logits = score_rows(partial(scorer.logits, windows=windows), rows, len(scorer.config.label_names))  # (N, L)
     except MultiLabelError as error:  # windows without room for a text
         if len(asked) == 1:
             return [Refused(422, str(error))]
-        return [result for one in asked for result in _answer_alike(engine, [one], windows)]
-    are_cut = [False] * len(rows) if windows else _find_cut(engine, rows)
+        return [result for one in asked for result in _answer_alike(scorer, [one], windows)]
+    are_cut = [False] * len(rows) if windows else _find_cut(scorer, rows)
     sizes = [len(some) for some in examples]
     answers: list[bytes | Refused] = []
     for (request, config), own in zip(asked, torch.split(logits, sizes), strict=True):
@@ -87,9 +73,9 @@ def _answer_alike(engine: Engine, asked: Sequence[_Asked], windows: Windows | No
     return answers
 
 
-def _find_cut(engine: Engine, rows: Sequence[tuple[str, str | None]]) -> list[bool]:
+def _find_cut(scorer: Scorer, rows: Sequence[tuple[str, str | None]]) -> list[bool]:
     def are_cut(texts: Sequence[str], pairs: Sequence[str] | None) -> torch.Tensor:
-        return torch.tensor(engine.are_cut(texts, pairs)).float()[:, None]  # (N, 1)
+        return torch.tensor(scorer.are_cut(texts, pairs)).float()[:, None]  # (N, 1)
 
     return score_rows(are_cut, rows, 1)[:, 0].bool().tolist()
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bert_multilabel.engines.choice import ENGINE, ENGINES
 from bert_multilabel.errors import MultiLabelError
 from bert_multilabel.model.choices import PRECISIONS
 from bert_multilabel.utils.checks import check_at_least_one
@@ -42,6 +43,7 @@ class ServeArguments:
     max_waiting: int = option("Maximum number of accepted texts without an answer; more are refused (503).", 1024)
     max_request_bytes: int = option("Maximum size of a request in bytes; longer ones are refused (413).", 1_000_000)
     client_timeout: float = option("Seconds in which a client must send a request.", 20.0)
+    engine: str = option(f"{ENGINE} An export runs by ONNX Runtime.", ENGINES[0], choices=ENGINES)
     precision: str | None = option(
         "Precision of the encoder's matrix products; not for an export. Default: float32.", choices=PRECISIONS
     )
@@ -96,7 +98,7 @@ def serve(folder: Path, options: ServeArguments) -> None:
     from .model_process import ModelProcess  # needs what is not part of the plain install
 
     api_key = options.read_api_key()
-    model = ModelProcess(folder, options.precision, options.threads)
+    model = ModelProcess(folder, options.precision, options.threads, options.engine)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: sys.exit(0))
     try:

@@ -30,17 +30,16 @@ class ModelProcess:
     service manager sends to all processes: requests that were accepted are answered.
 
     Args:
-        folder: The model's.
-        precision: See `load_engine`.
-        threads: See `load_engine`.
+        folder: Of the model, or the export.
+        *how: Other arguments of `scorers.load`.
     """
 
-    def __init__(self, folder: Path, precision: str | None, threads: int | None) -> None:
-        self._arguments = (folder, precision, threads)
+    def __init__(self, folder: Path, *how: Any) -> None:
+        self._arguments = (folder, *how)
         self.label_names: list[str] = []
         self.version = ""  # of this package
         self._process: BaseProcess | None = None
-        _CONTEXT.set_forkserver_preload(["bert_multilabel.serve.answers"])
+        _CONTEXT.set_forkserver_preload(["bert_multilabel.serve.answers", "bert_multilabel.serve.scorers"])
         with ignored_signals():
             forkserver.ensure_running()
 
@@ -108,17 +107,20 @@ def _run(connection: Connection, *arguments: Any) -> None:
     """Answer what comes until the other process closes the connection, or ends."""
     # Imported already in the process that this one is a fork of.
     from bert_multilabel.model.configuration_multilabel import __version__
+    from bert_multilabel.utils.verbosity import hide_progress_bars
 
-    from .answers import answer, load
+    from .answers import answer
+    from .scorers import load
 
     for number in _SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     try:
-        engine = load(*arguments)
+        hide_progress_bars()
+        scorer = load(*arguments)
     except MultiLabelError as error:
         connection.send(error)
         return
     with suppress(BrokenPipeError, EOFError):  # the other process may stop at any time
-        connection.send((engine.config.label_names, __version__))
+        connection.send((scorer.config.label_names, __version__))
         while True:
-            connection.send(answer(engine, connection.recv()))
+            connection.send(answer(scorer, connection.recv()))

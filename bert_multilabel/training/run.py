@@ -161,7 +161,7 @@ def _predict(prepared: Prepared, trainer: MultiLabelTrainer, model: MultiLabelPr
     _, data_args, args, _ = prepared.arguments
     examples = prepared.data.splits["test"]
     options = PredictionOptions(
-        str(args.predict_precision), data_args.max_seq_length, args.windows, data_args.top_scores
+        args.engine, str(args.predict_precision), data_args.max_seq_length, args.windows, data_args.top_scores
     )
     source = data_args.test_file or f"{data_args.dataset_name}, split 'test'"
     metrics = predict_split(model, prepared.tokenizer, examples, source, Path(str(args.output_dir)), options)

@@ -10,6 +10,7 @@ EXTRAS = {
     "hpo": ("optuna",),
     "lora": ("peft",),
     "onnx": ("onnx", "onnxruntime", "onnxscript"),
+    "openvino": ("onnx", "onnxscript", "openvino"),
     "page": ("captum", "gradio"),
     "ray": ("ray",),
     "report": ("cleanlab", "jinja2", "matplotlib"),

@@ -6,9 +6,12 @@ import platform
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .files import sha256
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 # The packages whose versions may change examples, tokens or logits.
 _PACKAGES = ("datasets", "numpy", "pyarrow", "tokenizers", "torch", "transformers")
@@ -24,6 +27,17 @@ def model_digest(model_dir: Path) -> str:
     names = ("config.json", "tokenizer.json", "tokenizer_config.json")
     paths = [path for name in names if (path := model_dir / name).is_file()]
     return json_digest([[path.name, sha256(path)] for path in [*paths, *sorted(model_dir.glob("*.safetensors"))]])
+
+
+def weights_digest(model: "PreTrainedModel") -> str:
+    """Return a digest of the configuration and the weights of a model in memory."""
+    import torch  # only for those who have a model
+
+    digest = hashlib.sha256(model.config.to_json_string(use_diff=False).encode())
+    for name, weights in model.state_dict().items():
+        digest.update(name.encode())
+        digest.update(weights.cpu().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
 
 
 @cache

@@ -104,7 +104,7 @@ def test_a_file_that_was_cut_is_made_anew(folder, caplog):
         path.write_bytes(whole[:size])
         caplog.clear()
         assert cached_examples({"from": "a"}, batches(), FEATURES)["text"][:] == ["x", "y"]
-        assert caplog.messages == [f"{path} is incomplete: its examples are computed again"]
+        assert caplog.messages == [f"{path} is incomplete: it is made again"]
     assert path.read_bytes() == whole
 
 

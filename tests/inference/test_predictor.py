@@ -184,8 +184,8 @@ def test_what_is_pickled_is_small_and_knows_the_state_of_the_folder(folder, tmp_
 def test_a_model_is_loaded_once_per_process(folder, monkeypatch):
     predictor._load_scorer.cache_clear()
     loaded = []
-    load = predictor.load_trained
-    monkeypatch.setattr(predictor, "load_trained", lambda path: loaded.append(path) or load(path))
+    load = predictor.load_scorer
+    monkeypatch.setattr(predictor, "load_scorer", lambda path, *how: loaded.append(path) or load(path, *how))
     for _ in range(3):  # as an engine does for each of its tasks
         pickle.loads(pickle.dumps(MultiLabelPredictor(folder)))({"text": ["good"]})
     assert loaded == [folder]

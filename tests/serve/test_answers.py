@@ -6,8 +6,9 @@ import torch
 from bert_multilabel import from_backbone
 from bert_multilabel.model.scoring import MultiLabelScorer
 from bert_multilabel.model.windows import Windows
-from bert_multilabel.serve.answers import answer, load
+from bert_multilabel.serve.answers import answer
 from bert_multilabel.serve.request_form import PredictRequest
+from bert_multilabel.serve.scorers import load
 from tests.conftest import LABELS
 
 LONG = "the price is good " * 30  # of 120 words, for a model of 64 tokens
@@ -102,4 +103,4 @@ def test_the_options_reach_torch(backbone, tmp_path):
     finally:
         torch.set_num_threads(threads)
     with pytest.raises(ValueError, match="precision must be one of 'float32', 'bfloat16', got 'int8'"):
-        load(tmp_path, "int8", None)
+        load(tmp_path, "int8")

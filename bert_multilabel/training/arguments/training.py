@@ -11,6 +11,7 @@ from transformers import TrainingArguments
 from transformers.integrations.integration_utils import get_available_reporting_integrations
 from transformers.trainer_pt_utils import AcceleratorConfig
 
+from bert_multilabel.engines.choice import ENGINES, check_engine
 from bert_multilabel.errors import MultiLabelError
 from bert_multilabel.model.windows import Windows
 from bert_multilabel.training.options.training import LOSSES, TrainingOptions
@@ -47,6 +48,7 @@ class MultiLabelTrainingArguments(TrainingOptions, TrainingArguments):  # type: 
         self._check_loss()
         self._check_teachers()
         self._check_card()
+        self._check_prediction()
         self._settle_trainer()
         try:
             super().__post_init__()
@@ -211,10 +213,15 @@ class MultiLabelTrainingArguments(TrainingOptions, TrainingArguments):  # type: 
                 f"--card_license takes a name of the Hub, such as apache-2.0 or other, got {self.card_license!r}"
             )
 
+    def _check_prediction(self) -> None:
+        if self.engine != ENGINES[0] and not self.do_predict:
+            raise MultiLabelError(f"--engine {self.engine} is for predictions: add --do_predict, or drop it")
+        if self.predict_precision is None:
+            self.predict_precision = "bfloat16" if self.bf16 and self.engine != "onnx" else "float32"
+        check_engine(self.engine, self.predict_precision)
+
     def _settle_trainer(self) -> None:
         """Set the options of Trainer that follow from others, or that no other value would suit."""
-        if self.predict_precision is None:
-            self.predict_precision = "bfloat16" if self.bf16 else "float32"
         if self.disable_tqdm is None:
             self.disable_tqdm = not shows_progress_bars()
         self.label_names = ["labels"]  # Trainer would take label_mask for labels, too

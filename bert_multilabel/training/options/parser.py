@@ -23,7 +23,7 @@ _SUBJECTS: dict[str, Any] = {
     "evaluations and checkpoints": "eval_strategy eval_steps save_strategy save_steps save_total_limit "
     "load_best_model_at_end metric_for_best_model early_stopping_patience restore_callback_states_from_checkpoint "
     "logging_steps",
-    "prediction": "top_scores predict_precision stride pooling max_seq_length",
+    "prediction": "top_scores engine predict_precision stride pooling max_seq_length",
     "sharing": "card_language card_license card_examples push_to_hub hub_model_id hub_private_repo",
 }
 _OTHERS = "other options of Transformers' TrainingArguments"

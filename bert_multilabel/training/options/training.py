@@ -4,6 +4,7 @@ from argparse import SUPPRESS
 from dataclasses import dataclass
 
 from bert_multilabel.data.spec import SHUFFLE_BUFFER
+from bert_multilabel.engines.choice import ENGINE, ENGINES
 from bert_multilabel.model.choices import POOLINGS, PRECISIONS
 from bert_multilabel.utils.option_parser import document_fields, option
 
@@ -109,9 +110,10 @@ class TrainingOptions:
     logging_steps: float = option("Steps between lines of the log.", 500)
 
     # Prediction
+    engine: str = option(ENGINE + " For --do_predict.", ENGINES[0], choices=ENGINES)
     predict_precision: str | None = option(
         "Precision of the encoder in --do_predict, and of the models of --teacher. Default: bfloat16 with --bf16, "
-        "else float32.",
+        "else float32; float32 with --engine onnx.",
         choices=PRECISIONS,
     )
     stride: int | None = option(

@@ -5,7 +5,7 @@ from bert_multilabel import from_backbone
 from bert_multilabel.export import cli as export
 from bert_multilabel.model.scoring import score_rows
 from bert_multilabel.model.windows import Windows
-from bert_multilabel.serve.engines import load_engine
+from bert_multilabel.serve.scorers import load as load_served
 from tests.conftest import LABELS
 
 ROWS = [("good", None), ("the price", "gift"), ("", None), ("too expensive " * 60, ""), ("buy", None)]
@@ -25,7 +25,7 @@ def folders(backbone, tmp_path_factory):
 
 
 def test_torch_and_onnx_say_the_same_of_texts_with_and_without_pairs(folders):
-    model, exported = (load_engine(folder, "cpu", None, 1) for folder in folders)
+    model, exported = (load_served(folder, threads=1) for folder in folders)
     logits, theirs = (score_rows(engine.logits, ROWS, 3) for engine in (model, exported))
     assert torch.allclose(logits / 1.5, theirs, atol=1e-5)  # those of an export are calibrated
     assert torch.allclose(logits[1:2], model.logits(["the price"], ["gift"]), atol=1e-5)
@@ -38,7 +38,7 @@ def test_torch_and_onnx_say_the_same_of_texts_with_and_without_pairs(folders):
 
 def test_torch_and_onnx_agree_on_which_texts_are_cut(folders):
     for folder in folders:
-        engine = load_engine(folder, "cpu", None, 1)
+        engine = load_served(folder, threads=1)
         assert engine.are_cut(["good", "good " * 62, "good " * 63]) == [False, False, True]
         pairs = ["gift " * 2, "gift " * 3, "gift " * 900]
         assert engine.are_cut(["good " * 59] * 2 + ["good " * 900], pairs) == [False, True, True]
@@ -46,14 +46,14 @@ def test_torch_and_onnx_agree_on_which_texts_are_cut(folders):
 
 def test_an_export_reads_no_windows(folders):
     with pytest.raises(ValueError, match="an export cuts long texts off: remove stride"):
-        load_engine(folders[1], "cpu", None, 1).logits(["good"], None, Windows(3))
+        load_served(folders[1], threads=1).logits(["good"], None, Windows(3))
 
 
 def test_the_precision_of_an_export_is_its_own(folders):
     with pytest.raises(ValueError, match="is an export, whose precision is fixed: remove --precision bfloat16"):
-        load_engine(folders[1], "cpu", "bfloat16", None)
+        load_served(folders[1], precision="bfloat16")
 
 
 def test_a_folder_without_a_model_is_refused(tmp_path):
     with pytest.raises(ValueError, match="is not a model directory"):
-        load_engine(tmp_path, "cpu", None, None)
+        load_served(tmp_path)

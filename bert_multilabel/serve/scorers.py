@@ -1,4 +1,4 @@
-"""The engines of the server, which compute logits: torch or onnxruntime.
+"""What computes the logits of the server: a trained model, by any engine, or an export.
 
 Shapes: N texts, L labels.
 """
@@ -9,17 +9,17 @@ from typing import Protocol
 
 import torch
 
+from bert_multilabel.engines.choice import ENGINES
+from bert_multilabel.engines.scorers import load_scorer
 from bert_multilabel.errors import MultiLabelError
-from bert_multilabel.loading import load_trained
 from bert_multilabel.model.choices import PRECISIONS
 from bert_multilabel.model.configuration_multilabel import MultiLabelConfig
-from bert_multilabel.model.scoring import MultiLabelScorer, store_in_bfloat16
 from bert_multilabel.model.windows import Windows
 from bert_multilabel.utils.extras import check_installed
 
 
-class Engine(Protocol):
-    """Computes logits; its configuration decides on them. `MultiLabelScorer` is an engine."""
+class Scorer(Protocol):
+    """Computes logits; its configuration decides on them. `MultiLabelScorer` is one."""
 
     config: MultiLabelConfig
     max_length: int  # of an input, in tokens
@@ -33,7 +33,7 @@ class Engine(Protocol):
         """Return for each of N texts whether it is too long, so that without windows it is cut off."""
 
 
-class OnnxEngine:
+class ExportScorer:
     """Runs a model exported by `python -m bert_multilabel.export` with onnxruntime."""
 
     def __init__(self, folder: Path, threads: int | None) -> None:
@@ -53,7 +53,7 @@ class OnnxEngine:
     def logits(
         self, texts: Sequence[str], pairs: Sequence[str] | None = None, windows: Windows | None = None
     ) -> torch.Tensor:
-        """See `Engine`.
+        """See `Scorer`.
 
         Raises:
             MultiLabelError: If there are windows, which an export does not read.
@@ -63,7 +63,7 @@ class OnnxEngine:
         return torch.from_numpy(self._model.logits(texts, pairs))
 
     def are_cut(self, texts: Sequence[str], pairs: Sequence[str] | None = None) -> list[bool]:
-        """See `Engine`."""
+        """See `Scorer`."""
         return self._model.are_cut(texts, pairs)
 
 
@@ -72,22 +72,27 @@ def is_export(folder: Path) -> bool:
     return any(folder.glob("onnx/*.onnx")) or (folder / "model.onnx").is_file()
 
 
-def load_engine(folder: Path, device: str, precision: str | None, threads: int | None) -> Engine:
+def load(folder: Path, precision: str | None = None, threads: int | None = None, engine: str = ENGINES[0]) -> Scorer:
     """Load a model, or an export, which always runs on the CPU in its own precision.
 
+    Args:
+        folder: Of the model, or the export.
+        precision: Precision of the matrix products, one of `PRECISIONS`; default: float32.
+        threads: How many threads compute; default: one per core.
+        engine: One of `ENGINES`. An export runs by ONNX Runtime.
+
     Raises:
-        MissingDependencyError: If the folder is an export and onnxruntime is not installed.
-        MultiLabelError: If the folder is not a model directory, or a precision is named for an export.
+        MissingDependencyError: If a package is not installed.
+        MultiLabelError: If the folder is not a model directory, the engine cannot compute as asked, or a precision or
+            an engine is named for an export.
     """
     if is_export(folder):
         check_installed("an export", "onnx", ["onnxruntime"])
         if precision is not None:
             raise MultiLabelError(f"{folder} is an export, whose precision is fixed: remove --precision {precision}")
-        return OnnxEngine(folder, threads)
+        if engine not in (ENGINES[0], "onnx"):
+            raise MultiLabelError(f"{folder} is an export, which ONNX Runtime runs: remove --engine {engine}")
+        return ExportScorer(folder, threads)
     if threads is not None:
         torch.set_num_threads(threads)
-    model, tokenizer = load_trained(folder)
-    model = model.to(device)  # type: ignore[arg-type]  # its declared type lacks self
-    if precision == "bfloat16":
-        store_in_bfloat16(model)
-    return MultiLabelScorer(model, tokenizer, precision or PRECISIONS[0])
+    return load_scorer(folder, engine, precision or PRECISIONS[0])

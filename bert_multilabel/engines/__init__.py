@@ -1,0 +1,1 @@
+"""What computes the logits of batches in prediction: torch, torch.compile, ONNX Runtime or OpenVINO."""

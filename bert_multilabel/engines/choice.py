@@ -1,0 +1,30 @@
+"""Which engines there are, for options that are declared without importing one."""
+
+from bert_multilabel.errors import MultiLabelError
+from bert_multilabel.utils.extras import check_installed
+
+ENGINES = ("torch", "compile", "onnx", "openvino")
+ENGINE = (
+    "What computes: torch; compile: torch.compile, which needs a C++ compiler and a minute or more to begin; onnx: "
+    "ONNX Runtime, in float32 on a CPU; openvino: OpenVINO, on a CPU. The last two convert the model once, and keep "
+    "the result."
+)
+# Packages that convert a model to a graph, and those that run it.
+GRAPH_PACKAGES = {"onnx": ("onnx", "onnxscript", "onnxruntime"), "openvino": ("onnx", "onnxscript", "openvino")}
+
+
+def check_engine(engine: str, precision: str | None = None) -> None:
+    """Raise an error if an engine cannot compute in a precision.
+
+    Raises:
+        MissingDependencyError: If a package of the engine is not installed.
+        MultiLabelError: If the engine is unknown, or has another precision.
+    """
+    if engine not in ENGINES:
+        raise MultiLabelError(f"engine must be one of {', '.join(map(repr, ENGINES))}, got {engine!r}")
+    if engine == "onnx" and precision not in (None, "float32"):
+        raise MultiLabelError(
+            f"engine 'onnx' computes in float32, not in {precision}: choose precision 'float32' or another engine"
+        )
+    if engine in GRAPH_PACKAGES:
+        check_installed(f"engine {engine!r}", engine, GRAPH_PACKAGES[engine])
