@@ -88,14 +88,9 @@ def from_backbone(
         if keep_head:
             raise MultiLabelError(f"{path} is a model of this package, which keeps its head: leave keep_head out")
         new_labels = _labels_to_add(path, source, label_names, add_labels)
-        if descriptions and not set(descriptions) & set(new_labels):
-            trained = f"{path} has trained the labels {list(descriptions)} already"
-            raise MultiLabelError(f"{trained}, and only new labels need descriptions: leave the descriptions out")
+        _check_are_new(path, descriptions, new_labels)
         model, tokenizer = _load_multilabel(path, strategy, config, allow_pickle)
-        if new_labels:
-            _log_undescribed(descriptions, new_labels)
-            described = {name: text for name, text in descriptions.items() if name in new_labels}
-            model.add_labels(new_labels, tokenizer, described)
+        _add_labels(model, tokenizer, new_labels, descriptions)
         return model, tokenizer
     if add_labels:
         raise MultiLabelError(f"{path} was not trained on labels, so there are none to add to: leave add_labels out")
@@ -211,10 +206,11 @@ def _labels_to_add(path: _Path, saved: PreTrainedConfig, label_names: list[str],
     return new
 
 
-def _log_undescribed(descriptions: Mapping[str, str], label_names: list[str]) -> None:
-    missing = [name for name in label_names if name not in descriptions]
-    if descriptions and missing:
-        logger.info("labels without a description, initialized from their names: %s", missing)
+def _check_are_new(path: _Path, descriptions: Mapping[str, str], new_labels: list[str]) -> None:
+    """Refuse descriptions of labels that are trained already, unless new labels are described, too."""
+    if descriptions and not set(descriptions) & set(new_labels):
+        trained = f"{path} has trained the labels {list(descriptions)} already"
+        raise MultiLabelError(f"{trained}, and only new labels need descriptions: leave the descriptions out")
 
 
 def _load_multilabel(
@@ -229,6 +225,25 @@ def _load_multilabel(
 def _load_tokenizer(path: str | PathLike[str], **options: Any) -> MultiLabelTokenizer:
     tokenizer: MultiLabelTokenizer = MultiLabelTokenizer.from_pretrained(path, trust_remote_code=False, **options)
     return tokenizer
+
+
+def _add_labels(
+    model: MultiLabelPreTrainedModel,
+    tokenizer: MultiLabelTokenizer,
+    new_labels: list[str],
+    descriptions: Mapping[str, str],
+) -> None:
+    if new_labels:
+        _log_undescribed(descriptions, new_labels)
+        model.add_labels(
+            new_labels, tokenizer, {name: descriptions[name] for name in new_labels if name in descriptions}
+        )
+
+
+def _log_undescribed(descriptions: Mapping[str, str], label_names: list[str]) -> None:
+    missing = [name for name in label_names if name not in descriptions]
+    if descriptions and missing:
+        logger.info("labels without a description, initialized from their names: %s", missing)
 
 
 def _rows_to_keep(

@@ -125,12 +125,7 @@ def examine(
     label_names = loaded.label_names or []  # training rows are labelled, so there are names
     of_files = [Split.of(name, files[name], table) for name, table in loaded.splits.items()]
     train = of_files[0]
-    as_trained, findings = of_files, []
-    if "validation" not in files:
-        try:
-            as_trained = [*_split_off(train, fraction, seed, label_names), *of_files[1:]]
-        except MultiLabelError as error:
-            findings = [_no_split(train.source, error)]
+    as_trained, findings = _as_trained(of_files, fraction, seed, label_names)
     profiler = LengthProfiler() if make_profiler is None else make_profiler(label_names)
     proposed = {} if train.labels is None else propose_rules(train.labels, label_names)
     if proposed:
@@ -151,6 +146,19 @@ def examine(
         proposed_rules=proposed,
         options=loaded.options,
     )
+
+
+def _as_trained(
+    of_files: list[Split], fraction: float, seed: int, label_names: list[str]
+) -> tuple[list[Split], list[Finding]]:
+    """Return the splits as training would use them, and a finding if it could split no validation rows off."""
+    train, *others = of_files
+    if any(split.name == "validation" for split in others):
+        return of_files, []
+    try:
+        return [*_split_off(train, fraction, seed, label_names), *others], []
+    except MultiLabelError as error:
+        return of_files, [_no_split(train.source, error)]
 
 
 def _split_off(train: Split, fraction: float, seed: int, label_names: list[str]) -> list[Split]:

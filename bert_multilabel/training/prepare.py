@@ -2,7 +2,6 @@
 
 import copy
 import logging
-import os
 from collections.abc import Container
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -129,7 +128,7 @@ def prepare_run(arguments: RunArguments) -> tuple[Prepared, MultiLabelTrainer]:
     _settle_weights(arguments)
     set_seed(args.seed)
     output_dir = Path(str(args.output_dir))
-    _check_output_dir(output_dir)
+    read_results(output_dir)  # those of this run are added to them
     # Checkpoints with adapters do not load as a model.
     push = HubPush.take_from(args, saves_load=arguments.model.lora_rank is None)
     saved = _read_saved(arguments.model, args.do_train)
@@ -179,17 +178,6 @@ def _settle_weights(arguments: RunArguments) -> None:
             raise MultiLabelError(f"--{name} {value} is for the loss of a training: add --do_train, or drop it")
     if arguments.data.weight_column is not None:
         args.remove_unused_columns = False  # unused by the model; the collator takes what it needs
-
-
-def _check_output_dir(output_dir: Path) -> None:
-    """Refuse a folder that cannot be made, or whose results cannot be read, before anything else is done."""
-    existing = next(path for path in (output_dir, *output_dir.absolute().parents) if path.exists())
-    if not existing.is_dir():
-        below = "" if existing == output_dir else f" is below {existing}, which"
-        raise MultiLabelError(f"--output_dir {output_dir}{below} is a file: choose another folder")
-    if not os.access(existing, os.W_OK):
-        raise MultiLabelError(f"--output_dir {output_dir}: no permission to write into {existing}; choose another one")
-    read_results(output_dir)  # those of this run are added to them
 
 
 def _read_saved(model_args: ModelArguments, do_train: bool) -> PreTrainedConfig:

@@ -177,12 +177,7 @@ def plan_run(
         MultiLabelError: If the folder holds a finished run of this length, a run with other arguments, a model of
             another origin, or checkpoints without the state of training; or if a checkpoint cannot be resumed from.
     """
-    if Path(arguments["model_name_or_path"]).resolve() == output_dir.resolve():
-        raise MultiLabelError(
-            f"--output_dir {output_dir} is also --model_name_or_path: choose another to keep the model to start from"
-        )
-    if output_dir.resolve() in [Path(path).resolve() for path in arguments.get("teacher") or ()]:
-        raise MultiLabelError(f"--output_dir {output_dir} is also a --teacher: choose another folder")
+    _check_keeps_models(output_dir, arguments)
     if overwrite and named is not None:
         raise MultiLabelError(f"cannot resume from {named}: --overwrite_output_dir would remove it")
     if overwrite:
@@ -214,6 +209,16 @@ def plan_run(
         damaged=damaged,
         steps_before=None if checkpoint is None else read_record(checkpoint / TRAINER_STATE_FILE).get("max_steps"),
     )
+
+
+def _check_keeps_models(output_dir: Path, arguments: dict[str, Any]) -> None:
+    """Refuse an output folder whose model is what the run starts from, or a teacher."""
+    if Path(arguments["model_name_or_path"]).resolve() == output_dir.resolve():
+        raise MultiLabelError(
+            f"--output_dir {output_dir} is also --model_name_or_path: choose another to keep the model to start from"
+        )
+    if output_dir.resolve() in [Path(path).resolve() for path in arguments.get("teacher") or ()]:
+        raise MultiLabelError(f"--output_dir {output_dir} is also a --teacher: choose another folder")
 
 
 def _newest_first(output_dir: Path) -> list[Path]:

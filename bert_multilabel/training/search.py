@@ -25,6 +25,7 @@ from .arguments import MultiLabelTrainingArguments
 from .trainer import MultiLabelTrainer
 
 if TYPE_CHECKING:
+    from optuna import Study
     from optuna.trial import BaseTrial, FrozenTrial
 
 logger = logging.getLogger(__name__)
@@ -107,7 +108,6 @@ def _try_values(
     """Run the trials that are left. Write the record after each, and the best values at the end."""
     # Optuna takes a second to import, and needs the extra "hpo".
     import optuna
-    from optuna.trial import TrialState
 
     metric = f"eval_{str(args.metric_for_best_model).removeprefix('eval_')}"
     direction: Literal["maximize", "minimize"] = "maximize" if args.greater_is_better else "minimize"
@@ -143,11 +143,7 @@ def _try_values(
             )
         write_json(path, {"metric": metric, "trials": _as_records(study.trials)})
     remove_unfinished(path.parent)
-    if not study.get_trials(states=[TrialState.COMPLETE]):
-        hint = "lower --learning_rate and --head_learning_rate, and add --overwrite_output_dir"
-        raise DivergedError(f"the model diverged in all trials ({path}): {hint}")
-    best = {"best": study.best_params, "best_score": study.best_value}
-    record = {"metric": metric, **best, "trials": _as_records(study.trials)}
+    record = _with_best(study, metric, path)
     write_json(path, record)
     return record
 
@@ -157,6 +153,17 @@ def _score(trainer: MultiLabelTrainer, metric: str, metrics: dict[str, float]) -
     before = trainer.state.best_metric if trainer.args.load_best_model_at_end else None
     better = max if trainer.args.greater_is_better else min
     return metrics[metric] if before is None else better(metrics[metric], before)
+
+
+def _with_best(study: "Study", metric: str, path: Path) -> dict[str, Any]:
+    """Return the record of all trials and the best values."""
+    from optuna.trial import TrialState
+
+    if not study.get_trials(states=[TrialState.COMPLETE]):
+        hint = "lower --learning_rate and --head_learning_rate, and add --overwrite_output_dir"
+        raise DivergedError(f"the model diverged in all trials ({path}): {hint}")
+    best = {"best": study.best_params, "best_score": study.best_value}
+    return {"metric": metric, **best, "trials": _as_records(study.trials)}
 
 
 def _as_records(trials: "list[FrozenTrial]") -> list[dict[str, Any]]:
