@@ -1,11 +1,11 @@
 """Finds out how the rows of all splits become examples: the columns in use, and the form of the labels."""
 
-import shlex
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from bert_multilabel.errors import DataError
+from bert_multilabel.utils.shell import join_words
 
 from .cache import cached_json
 from .cleaning import Cleaner
@@ -84,7 +84,7 @@ class Plan:
         for name, value in {**named, **rest}.items():
             if value not in (None, False, []):
                 values = value if isinstance(value, list) else [] if value is True else [value]
-                words += [f"--{name}", *(shlex.quote(str(item)) for item in values)]
+                words += [f"--{name}", *(join_words([str(item)]) for item in values)]
         return words
 
     def cleaner(self, split: str, source: Source, spec: DataSpec) -> Cleaner:

@@ -1,6 +1,5 @@
 """The data doctor, `python -m bert_multilabel.doctor FILE`: examines data before training."""
 
-import shlex
 import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import field, fields, make_dataclass
@@ -17,6 +16,7 @@ from bert_multilabel.training.options.model import ModelArguments
 from bert_multilabel.training.options.training import TrainingOptions
 from bert_multilabel.utils.files import write_json
 from bert_multilabel.utils.option_parser import OptionParser
+from bert_multilabel.utils.shell import join_words
 
 from .examine import SPLIT_OFF, Examination, examine
 from .findings import Finding, Severity, counted
@@ -118,13 +118,13 @@ def _files(data_args: DataArguments) -> dict[str, str]:
 
 def _command(data_args: DataArguments, other: Any, options: list[str]) -> str:
     """Return the command that trains on what was examined, with nothing left to guess."""
-    words = ["bert-multilabel train", shlex.quote(str(data_args.train_file))]
-    words += ["--model_name_or_path", shlex.quote(other.model_name_or_path or "MODEL"), "--output_dir OUT"]
+    words = ["bert-multilabel train", join_words([str(data_args.train_file)])]
+    words += ["--model_name_or_path", join_words([other.model_name_or_path or "MODEL"]), "--output_dir OUT"]
     for name in ("validation_file", "test_file", "label_names_file"):
         if (value := getattr(data_args, name)) is not None:
-            words.append(f"--{name} {shlex.quote(value)}")
+            words.append(f"--{name} {join_words([value])}")
     if (rules := other.label_rules) is not None:
-        words.append(f"--label_rules {shlex.quote(rules)}")
+        words.append(f"--label_rules {join_words([rules])}")
     return " ".join([*words, *options])
 
 

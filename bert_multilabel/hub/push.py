@@ -6,7 +6,6 @@ and pickle the token into every checkpoint. So the arguments that ask for a push
 
 import logging
 import os
-import shlex
 import shutil
 from collections.abc import Iterator
 from concurrent.futures import Future
@@ -30,6 +29,7 @@ from bert_multilabel.output_dir.checkpoints import (
     RUN_FILE,
 )
 from bert_multilabel.utils.files import CHECKSUMS_FILE
+from bert_multilabel.utils.shell import join_words
 
 logger = logging.getLogger(__name__)
 
@@ -188,7 +188,7 @@ class HubPush(TrainerCallback):
         words += [] if self._revision is None else ["--revision", self._revision]
         words += ["--private"] if self._private else []
         needs = "" if self._api.token is None else "\nafter `hf auth login`, or with the token in HF_TOKEN"
-        return f"    {shlex.join(words)}{needs}"
+        return f"    {join_words(words)}{needs}"
 
 
 def _link(source: str, target: str) -> None:

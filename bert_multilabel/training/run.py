@@ -1,7 +1,6 @@
 """Executes a run: train, evaluate, save, report, predict."""
 
 import logging
-import shlex
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,7 @@ from bert_multilabel.output_dir.checkpoints import (
 from bert_multilabel.report.figures import Evaluation
 from bert_multilabel.report.html import Report
 from bert_multilabel.utils.distributed import on_main, wait_for_file
+from bert_multilabel.utils.shell import join_words
 
 from .arguments import RunArguments
 from .prepare import Prepared, prepare_run
@@ -195,6 +195,6 @@ def _log_outputs(prepared: Prepared, output_dir: Path) -> None:
     files = "; ".join(f"{what}: {name}" for what, name in written.items() if name)
     logger.info("written to %s: %s", output_dir, files)
     if has_model:
-        folder = shlex.quote(str(output_dir))
+        folder = join_words([str(output_dir)])
         logger.info("predict a file: bert-multilabel predict %s FILE --output_dir DIR", folder)
         logger.info("try the model on a page: bert-multilabel page %s", folder)
