@@ -13,7 +13,7 @@ FORMATS = {
     "web": ("web_folder", "export_web"),
 }
 # Limits for a quantized model: share of the examples whose labels all stay the same, and loss of hamming score.
-LEAST_EQUAL_ROWS = 0.95
+LEAST_EQUAL_ROWS = 0.995
 LARGEST_SCORE_LOSS = 0.005
 LIBRARY = "@huggingface/transformers"  # the npm package that runs models in browsers
 
@@ -35,7 +35,7 @@ class ExportArguments(ColumnArguments):
     )
     allow_changes: bool = option(
         "Write a quantized model although it was not measured (no --file), or more than "
-        f"{1 - LEAST_EQUAL_ROWS:.0%}% of the examples get other labels, or the hamming score falls by more than "
+        f"{1 - LEAST_EQUAL_ROWS:.1%}% of the examples get other labels, or the hamming score falls by more than "
         f"{LARGEST_SCORE_LOSS}.",
         False,
     )

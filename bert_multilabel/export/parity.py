@@ -167,7 +167,7 @@ def check_quantized(parity: Parity, precision: str) -> None:
     if parity.equal_rows < LEAST_EQUAL_ROWS or loss > LARGEST_SCORE_LOSS:
         raise ParityError(
             f"{precision} changes this model too much: {describe_parity(parity)}. The limits are "
-            f"{LEAST_EQUAL_ROWS:.0%} of the examples and a loss of {LARGEST_SCORE_LOSS}. Nothing was written. Export "
+            f"{LEAST_EQUAL_ROWS:.1%} of the examples and a loss of {LARGEST_SCORE_LOSS}. Nothing was written. Export "
             "in float32 (without --quantize), or accept these changes with --allow_changes"
         )
 
