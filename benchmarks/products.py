@@ -8,7 +8,11 @@ from transformers import BertConfig
 
 
 def seconds_of_products(
-    config: BertConfig, batches: Sequence[tuple[int, int]], dtype: torch.dtype, layers: float | None = None
+    config: BertConfig,
+    batches: Sequence[tuple[int, int]],
+    dtype: torch.dtype,
+    layers: float | None = None,
+    device: str = "cpu",
 ) -> float:
     """Time the products with the weights of the encoder's layers, all else left out.
 
@@ -17,16 +21,24 @@ def seconds_of_products(
         batches: Rows and tokens per row of each batch.
         dtype: Of the products.
         layers: How many layers to count, where some are computed in part; default: all there are.
+        device: Where to compute them.
     """
     hidden, wide = config.hidden_size, config.intermediate_size
     shapes = [(3 * hidden, hidden), (hidden, hidden), (wide, hidden), (hidden, wide)]
-    weights = [(torch.randn(shape, dtype=dtype), torch.randn(shape[0], dtype=dtype)) for shape in shapes]
+    weights = [
+        (torch.randn(shape, dtype=dtype, device=device), torch.randn(shape[0], dtype=dtype, device=device))
+        for shape in shapes
+    ]
     most = max(rows * tokens for rows, tokens in batches)
-    vectors = {size: torch.randn(most, size, dtype=dtype) for size in (hidden, wide)}
+    vectors = {size: torch.randn(most, size, dtype=dtype, device=device) for size in (hidden, wide)}
+    if device != "cpu":
+        torch.accelerator.synchronize()
     started = time.perf_counter()
     with torch.inference_mode():
         for rows, tokens in batches:
             for weight, bias in weights * config.num_hidden_layers:
                 torch.nn.functional.linear(vectors[weight.size(1)][: rows * tokens], weight, bias)
+    if device != "cpu":
+        torch.accelerator.synchronize()
     seconds = time.perf_counter() - started
     return seconds * (layers or config.num_hidden_layers) / config.num_hidden_layers

@@ -72,7 +72,15 @@ def stock(backbone: str, rows: Dataset, num_labels: int, **settings: object) -> 
     return run
 
 
-def ours(backbone: str, rows: Dataset, names: list[str], mode: str, batch_size: int) -> Callable[[], float]:
+def ours(
+    backbone: str,
+    rows: Dataset,
+    names: list[str],
+    mode: str,
+    batch_size: int,
+    precision: str = "bfloat16",
+    device: str = "cpu",
+) -> Callable[[], float]:
     """Prepare our training with the defaults of the script; the result trains one epoch and returns its seconds."""
     strategy, config = MODES[mode]
     model, tokenizer = from_backbone(backbone, names, strategy, **config)
@@ -81,9 +89,11 @@ def ours(backbone: str, rows: Dataset, names: list[str], mode: str, batch_size: 
 
     def run() -> float:
         with tempfile.TemporaryDirectory() as folder:
-            words = f"--model_name_or_path {backbone} --output_dir {folder} --do_train --bf16 true"
+            words = (
+                f"--model_name_or_path {backbone} --output_dir {folder} --do_train --bf16 {precision == 'bfloat16'}"
+            )
             words += f" --per_device_train_batch_size {batch_size}"
-            words += "".join(f" --{name} {value}" for name, value in SHARED.items())
+            words += "".join(f" --{name} {value}" for name, value in {**SHARED, "use_cpu": device == "cpu"}.items())
             args = parse_arguments(words.split())[2]
             collator = Collator(reader)
             trainer = MultiLabelTrainer(model=model, args=args, train_dataset=encoded, data_collator=collator)
@@ -153,4 +163,5 @@ def main() -> None:
     print(f"bare products of all layers, three for each forward one, bfloat16: {len(rows) / bare:.0f} rows/s")
 
 
-main()
+if __name__ == "__main__":
+    main()
