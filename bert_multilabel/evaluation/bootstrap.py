@@ -6,7 +6,6 @@ Legend: N examples, S sums over examples, R resamples.
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import csr_array
-from scipy.stats import bootstrap
 
 from bert_multilabel.errors import MultiLabelError
 
@@ -36,6 +35,8 @@ def bootstrap_interval(example_scores: ArrayLike) -> tuple[float, float]:
         >>> round(low, 2), round(high, 2)
         (0.46, 0.55)
     """
+    from scipy.stats import bootstrap  # takes half a second to import, and few commands need it
+
     scores = np.asarray(example_scores, dtype=np.float64)
     if scores.ndim != 1:
         raise MultiLabelError(f"example_scores must be 1-D, one score per example, got the shape {scores.shape}")

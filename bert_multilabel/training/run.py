@@ -23,8 +23,6 @@ from bert_multilabel.output_dir.checkpoints import (
     read_history,
     write_results,
 )
-from bert_multilabel.report.figures import Evaluation
-from bert_multilabel.report.html import Report
 from bert_multilabel.utils.distributed import on_main, wait_for_file
 from bert_multilabel.utils.shell import join_words
 
@@ -143,6 +141,9 @@ def _save_model(prepared: Prepared, model: MultiLabelPreTrainedModel, folder: Pa
 
 
 def _write_report(prepared: Prepared, trainer: MultiLabelTrainer, tuned: Tuned, output_dir: Path) -> None:
+    from bert_multilabel.report.figures import Evaluation  # only now: scikit-learn takes half a second to import
+    from bert_multilabel.report.html import Report
+
     arguments = prepared.arguments
     evaluation = Evaluation(
         prepared.model.config,
