@@ -1,7 +1,9 @@
+import json
 from importlib.util import find_spec
 
 import pytest
 import torch
+from datasets import Dataset
 from transformers import pipeline
 
 from bert_multilabel import MultiLabelPredictor, from_backbone
@@ -9,8 +11,10 @@ from bert_multilabel.engines import graph_engines
 from bert_multilabel.engines.choice import ENGINES, GRAPH_PACKAGES
 from bert_multilabel.engines.graph import cached_graph
 from bert_multilabel.engines.scorers import load_scorer, make_scorer
+from bert_multilabel.inference.predict_file import PredictionOptions, predict_split
 from bert_multilabel.model.scoring import MultiLabelScorer, store_in_bfloat16
 from bert_multilabel.model.windows import Windows
+from bert_multilabel.output_dir.checkpoints import PREDICTIONS_FILE
 from tests.conftest import LABELS
 
 FORMS = {
@@ -117,6 +121,22 @@ def test_the_predictor_and_the_pipeline_take_engines(models):
     pipe = pipeline("multilabel-classification", **parts, engine=engine)
     assert [answer["labels"] for answer in pipe(TEXTS, max_length=30)] and sum(calls) == len(TEXTS)
     assert [answer["labels"] for answer in pipe(TEXTS)] == ours["labels"] and sum(calls) == 2 * len(TEXTS)
+
+
+@needs("onnx")
+def test_the_predictions_of_a_file_are_those_of_torch(models, tmp_path):
+    parts = from_backbone(models / "full", LABELS, "label_tokens")
+    rows = Dataset.from_dict({"text": TEXTS, "pair": PAIRS})
+    for engine in ("torch", "onnx"):
+        predict_split(*parts, rows, "new.csv", tmp_path / engine, PredictionOptions(engine=engine))
+    ours, theirs = (
+        [json.loads(line) for line in (tmp_path / engine / PREDICTIONS_FILE).read_text().splitlines()]
+        for engine in ("torch", "onnx")
+    )
+    assert [row["labels"] for row in ours] == [row["labels"] for row in theirs] and len(ours) == len(TEXTS)
+    assert all(
+        row["scores"] == pytest.approx(other["scores"], abs=1e-5) for row, other in zip(ours, theirs, strict=True)
+    )
 
 
 def test_engines_that_cannot_compute_as_asked_say_so(models, monkeypatch):

@@ -54,6 +54,14 @@ def test_the_precision_of_an_export_is_its_own(folders):
         load_served(folders[1], precision="bfloat16")
 
 
+def test_other_engines_serve_a_model_but_no_export(folders):
+    expected = load_served(folders[0]).logits(["good"])
+    served = load_served(folders[0], engine="onnx")
+    assert served.engine is not None and torch.allclose(served.logits(["good"]), expected, atol=1e-5)
+    with pytest.raises(ValueError, match="is an export, which ONNX Runtime runs: remove --engine compile"):
+        load_served(folders[1], engine="compile")
+
+
 def test_a_folder_without_a_model_is_refused(tmp_path):
     with pytest.raises(ValueError, match="is not a model directory"):
         load_served(tmp_path)

@@ -250,6 +250,16 @@ def test_predictions_have_the_precision_of_the_training_unless_told_otherwise():
     )
 
 
+def test_an_engine_is_for_predictions_in_its_own_precision():
+    pytest.importorskip("onnxruntime")
+    base = ["--model_name_or_path", "bert", "--output_dir", "out", "--do_predict", "--use_cpu", "--engine", "onnx"]
+    assert parse_arguments([*base, "--bf16", "true"])[2].predict_precision == "float32"
+    with pytest.raises(MultiLabelError, match="engine 'onnx' computes in float32, not in bfloat16"):
+        parse_arguments([*base, "--predict_precision", "bfloat16"])
+    with pytest.raises(MultiLabelError, match="--engine onnx is for predictions: add --do_predict, or drop it"):
+        parse_arguments([word.replace("--do_predict", "--do_train") for word in base])
+
+
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
