@@ -81,8 +81,8 @@ def test_values_of_python_are_read_as_those_of_a_command_line(monkeypatch):
         ({"learning_rat": 1, "do_train": True}, "unknown arguments: --learning_rat 1"),
         (["--do_train"], "must hold one object .* got a list; to train on its rows, add --model"),
         ("{broken", "is not valid JSON: "),
-        ('{"seed": 1, "do_train": true, "seed": 2}', "arguments.json has 'seed' twice: leave one out"),
-        ('{"lr_scheduler_kwargs": {"a": 1, "a": 2}}', "arguments.json has 'a' twice: leave one out"),
+        ('{"seed": 1, "do_train": true, "seed": 2}', "^[^ ]*arguments.json has 'seed' twice: leave one out"),
+        ('{"lr_scheduler_kwargs": {"a": 1, "a": 2}}', "^[^ ]*arguments.json has 'a' twice: leave one out"),
     ],
 )
 def test_bad_json_files_are_refused(tmp_path, content, phrase):

@@ -80,6 +80,8 @@ def _read_json_arguments(path: Path) -> list[str]:
         content = path.read_bytes()
     try:
         named = json.loads(content, object_pairs_hook=partial(_object, path))
+    except MultiLabelError:  # a ValueError, too
+        raise
     except ValueError as error:
         raise MultiLabelError(f"{path} is not valid JSON: {error}") from error
     if not isinstance(named, dict):
