@@ -18,10 +18,14 @@ def test_a_shell_reads_the_same_words():
     [
         (r"runs\first", r"runs\first"),
         (r"C:\my runs\first", r'"C:\my runs\first"'),
+        ("C:\\my runs\\", r'"C:\my runs\\"'),
         ("|", '"|"'),
+        (",", '","'),
+        ("@a", '"@a"'),
         ("it's", '"it\'s"'),
         ("", '""'),
         ('a"b', r'"a\"b"'),
+        (r"a\"b", r'"a\\\"b"'),
     ],
 )
 def test_on_windows_words_are_in_double_quotes(monkeypatch, word, written):
