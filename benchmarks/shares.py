@@ -4,9 +4,9 @@
 [--tasks training prediction] [--precision bfloat16] [--device cpu] [--threads N]`
 
 Models are new, made of the backbone: their weights do not change the time. Shares are of the own time of operations in
-torch.profiler, in the second of two passes over the rows. Beside them are the seconds of a pass without the profiler,
-and how many of them the bare matrix products of all layers take in such batches (in training three for each forward
-one). This file is not called profile.py, since Python has a module of that name, which torch imports.
+torch.profiler, in the second of two passes over the rows. Further columns are the seconds of a pass without the
+profiler, and how many of them the bare matrix products of all layers take in such batches (in training three for each
+forward one). This file is not called profile.py, since Python has a module of that name, which torch imports.
 """
 
 import argparse
