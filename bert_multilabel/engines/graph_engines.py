@@ -43,6 +43,7 @@ def _engine(run: Callable[[_Inputs], NDArray[np.float32]]) -> Engine:
     """Make an engine of a function that takes and returns arrays: `INPUTS`, and logits (B, L)."""
 
     def compute(batch: dict[str, torch.Tensor]) -> torch.Tensor:
-        return torch.from_numpy(run({name: batch[name].numpy() for name in INPUTS}))
+        # A pipeline may have moved the model, and so its batches, to an accelerator.
+        return torch.from_numpy(run({name: batch[name].cpu().numpy() for name in INPUTS}))
 
     return compute
