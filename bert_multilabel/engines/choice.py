@@ -1,5 +1,9 @@
 """Which engines there are, for options that are declared without importing one."""
 
+import os
+import shutil
+import sys
+
 from bert_multilabel.errors import MultiLabelError
 from bert_multilabel.utils.extras import check_installed
 
@@ -11,6 +15,7 @@ ENGINE = (
 )
 # Packages that convert a model to a graph, and those that run it.
 GRAPH_PACKAGES = {"onnx": ("onnx", "onnxscript", "onnxruntime"), "openvino": ("onnx", "onnxscript", "openvino")}
+_COMPILERS = {"win32": "cl", "darwin": "clang++"}  # that torch calls if `CXX` names none; elsewhere g++
 
 
 def check_engine(engine: str, precision: str | None = None) -> None:
@@ -28,3 +33,18 @@ def check_engine(engine: str, precision: str | None = None) -> None:
         )
     if engine in GRAPH_PACKAGES:
         check_installed(f"engine {engine!r}", engine, GRAPH_PACKAGES[engine])
+
+
+def check_device(engine: str, device: str) -> None:
+    """Raise a MultiLabelError if an engine cannot compute on a type of device, such as "cpu"."""
+    if engine in GRAPH_PACKAGES and device != "cpu":
+        raise MultiLabelError(
+            f"engine {engine!r} computes on the CPU, but the model is on {device}: move it there (--use_cpu), or "
+            "choose another engine"
+        )
+    compiler = os.environ.get("CXX") or _COMPILERS.get(sys.platform, "g++")
+    if engine == "compile" and device == "cpu" and shutil.which(compiler) is None:
+        raise MultiLabelError(
+            f"engine 'compile' needs a C++ compiler, but there is no {compiler!r}: install it, name another in the "
+            "variable CXX, or choose another engine"
+        )

@@ -1,34 +1,18 @@
 """The engine that compiles a model."""
 
 import logging
-import os
-import shutil
-import sys
 import time
 
 import torch
 
-from bert_multilabel.errors import MultiLabelError
 from bert_multilabel.model.modeling_multilabel import MultiLabelPreTrainedModel
 from bert_multilabel.model.scoring import MultiLabelScorer
 
 logger = logging.getLogger(__name__)
 
-_COMPILERS = {"win32": "cl", "darwin": "clang++"}  # that torch calls if `CXX` names none; elsewhere g++
-
 
 def use_compiled(scorer: MultiLabelScorer, model: MultiLabelPreTrainedModel) -> None:
-    """Let a scorer compute with a compiled model, and compile it now.
-
-    Raises:
-        MultiLabelError: If there is no compiler.
-    """
-    compiler = os.environ.get("CXX") or _COMPILERS.get(sys.platform, "g++")
-    if model.device.type == "cpu" and shutil.which(compiler) is None:
-        raise MultiLabelError(
-            f"engine 'compile' needs a C++ compiler, but there is no {compiler!r}: install it, name another in the "
-            "variable CXX, or choose another engine"
-        )
+    """Let a scorer compute with a compiled model, and compile it now."""
     compiled = torch.compile(model, dynamic=True)
 
     def compute(batch: dict[str, torch.Tensor]) -> torch.Tensor:

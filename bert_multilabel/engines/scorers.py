@@ -11,7 +11,7 @@ from bert_multilabel.model.modeling_multilabel import MultiLabelPreTrainedModel
 from bert_multilabel.model.scoring import MultiLabelScorer, store_in_bfloat16
 from bert_multilabel.model.tokenization_multilabel import MultiLabelTokenizer
 
-from .choice import ENGINES, GRAPH_PACKAGES, check_engine
+from .choice import ENGINES, GRAPH_PACKAGES, check_device, check_engine
 from .compiled import use_compiled
 
 # Texts of which an engine has to make the same logits as torch, once when it is made.
@@ -74,10 +74,7 @@ def make_scorer(
             model cannot take `max_length`; or if the engine computes other logits than torch.
     """
     check_engine(engine, precision)
-    if engine in GRAPH_PACKAGES and model.device.type != "cpu":
-        raise MultiLabelError(
-            f"engine {engine!r} computes on the CPU, but the model is on {model.device}: move it there"
-        )
+    check_device(engine, model.device.type)
     scorer = MultiLabelScorer(model, tokenizer, precision, max_length)
     if engine == "compile":
         use_compiled(scorer, model)

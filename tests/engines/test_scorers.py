@@ -156,7 +156,7 @@ def test_engines_that_cannot_compute_as_asked_say_so(models, monkeypatch):
 @needs("onnx")
 def test_a_graph_needs_float32_on_the_cpu(models):
     model, tokenizer = from_backbone(models / "cls", LABELS, "cls")
-    with pytest.raises(ValueError, match="engine 'onnx' computes on the CPU, but the model is on meta"):
+    with pytest.raises(ValueError, match="engine 'onnx' computes on the CPU, but the model is on meta: move it there"):
         make_scorer(model.to("meta"), tokenizer, "onnx")
     model, tokenizer = from_backbone(models / "cls", LABELS, "cls")
     store_in_bfloat16(model)

@@ -260,6 +260,13 @@ def test_an_engine_is_for_predictions_in_its_own_precision():
         parse_arguments([word.replace("--do_predict", "--do_train") for word in base])
 
 
+def test_an_engine_that_cannot_compute_here_is_refused_before_training(monkeypatch):
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    words = [*TRAIN, "--output_dir", "out", "--do_predict", "--use_cpu", "--engine", "compile"]
+    with pytest.raises(MultiLabelError, match="needs a C.. compiler, but there is no 'no-such-compiler'"):
+        parse_arguments(words)
+
+
 @pytest.mark.parametrize(
     ("words", "expected"),
     [

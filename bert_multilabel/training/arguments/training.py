@@ -11,7 +11,7 @@ from transformers import TrainingArguments
 from transformers.integrations.integration_utils import get_available_reporting_integrations
 from transformers.trainer_pt_utils import AcceleratorConfig
 
-from bert_multilabel.engines.choice import ENGINES, check_engine
+from bert_multilabel.engines.choice import ENGINES, check_device, check_engine
 from bert_multilabel.errors import MultiLabelError
 from bert_multilabel.model.windows import Windows
 from bert_multilabel.training.options.training import LOSSES, TrainingOptions
@@ -55,6 +55,7 @@ class MultiLabelTrainingArguments(TrainingOptions, TrainingArguments):  # type: 
         except (ValueError, TypeError, ImportError) as error:  # values that Transformers refuses
             raise MultiLabelError(str(error)) from error
         check_launch(self.world_size)
+        check_device(self.engine, self.device.type)  # now, not after training
         self._check_integrations()
         if self.streaming:
             # Each process reads the examples and takes its share, as batches are padded to different lengths.
