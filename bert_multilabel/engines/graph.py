@@ -24,6 +24,7 @@ from bert_multilabel.utils.hashing import weights_digest
 logger = logging.getLogger(__name__)
 
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+_LARGEST_FILE = 2**31  # bytes: the limit of protobuf, of which ONNX files are made
 
 
 def cached_graph(model: MultiLabelPreTrainedModel) -> Path:
@@ -33,7 +34,7 @@ def cached_graph(model: MultiLabelPreTrainedModel) -> Path:
 
     Raises:
         FileError: If the file cannot be written.
-        MultiLabelError: If a weight of the model is not of float32.
+        MultiLabelError: If a weight of the model is not of float32, or all are too large for an ONNX file.
     """
     if other := {str(weight.dtype) for weight in model.parameters()} - {"torch.float32"}:
         raise MultiLabelError(
@@ -62,7 +63,16 @@ def to_graph(module: nn.Module, inputs: Mapping[str, torch.Tensor]) -> onnx.Mode
     Args:
         module: In evaluation mode; it takes the inputs as keywords.
         inputs: Examples of `INPUTS`, int64 (B, T).
+
+    Raises:
+        MultiLabelError: If the weights are too large for an ONNX file.
     """
+    size = sum(weight.nbytes for weight in module.parameters())
+    if size >= _LARGEST_FILE:
+        raise MultiLabelError(
+            f"the weights take {size / 1e9:.1f} GB, and an ONNX file at most {_LARGEST_FILE / 1e9:.1f}: use the model "
+            "without a graph, by engine 'torch' or 'compile'"
+        )
     # All inputs have the same sizes, which the first one names.
     sizes = {name: {axis: torch.export.Dim.DYNAMIC for axis in (0, 1)} for name in inputs}
     sizes[INPUTS[0]] = {0: torch.export.Dim("batch"), 1: torch.export.Dim("tokens")}

@@ -4,12 +4,13 @@ from importlib.util import find_spec
 import pytest
 import torch
 from datasets import Dataset
+from torch import nn
 from transformers import pipeline
 
 from bert_multilabel import MultiLabelPredictor, from_backbone
 from bert_multilabel.engines import graph_engines
 from bert_multilabel.engines.choice import ENGINES, GRAPH_PACKAGES
-from bert_multilabel.engines.graph import cached_graph
+from bert_multilabel.engines.graph import cached_graph, to_graph
 from bert_multilabel.engines.scorers import load_scorer, make_scorer
 from bert_multilabel.inference.predict_file import PredictionOptions, predict_split
 from bert_multilabel.model.scoring import MultiLabelScorer, store_in_bfloat16
@@ -162,6 +163,13 @@ def test_a_graph_needs_float32_on_the_cpu(models):
     store_in_bfloat16(model)
     with pytest.raises(ValueError, match="made of float32 weights, but some are torch.bfloat16"):
         make_scorer(model, tokenizer, "onnx")
+
+
+@needs("onnx")
+def test_weights_too_large_for_a_file_are_refused_before_they_are_converted():
+    large = nn.Linear(2**15, 2**14, bias=False, device="meta")  # 2 ** 29 weights of 4 bytes
+    with pytest.raises(ValueError, match="the weights take 2.1 GB, and an ONNX file at most 2.1"):
+        to_graph(large, {})
 
 
 def test_an_engine_gets_a_mask_in_every_batch(models):
