@@ -33,7 +33,7 @@ _IMPORTED_BY = os.getpid()
 
 
 class MultiLabelPredictor:
-    """Adds labels and scores to batches of columns: a callable for `datasets`, Ray Data and similar engines.
+    """Adds labels and scores to batches of columns: a callable for `datasets`, Ray Data and similar libraries.
 
     Use it in `dataset.map(MultiLabelPredictor("runs/opinions"), batched=True)` of `datasets`, also with `num_proc` and
     with streams (without a format, or in that of Arrow or pandas), and in
@@ -71,7 +71,7 @@ class MultiLabelPredictor:
         engine: str = ENGINES[0],
         **arguments: Any,
     ) -> None:
-        self.model_dir = Path(model_dir).absolute()  # processes of an engine may have another working directory
+        self.model_dir = Path(model_dir).absolute()  # the processes that call may have another working directory
         if not (self.model_dir / "config.json").is_file():
             raise MultiLabelError(f"{model_dir} is not a model directory: config.json is missing")
         self.text_column = text_column
@@ -151,7 +151,7 @@ class MultiLabelPredictor:
 def _load_scorer(
     model_dir: Path, digest: str, engine: str, precision: str, max_length: int | None, device: str | None
 ) -> MultiLabelScorer:
-    """Load the model, once per process: an engine may unpickle a predictor for each of its tasks."""
+    """Load the model, once per process: Ray, for one, may unpickle a predictor for each of its tasks."""
     if _digest(model_dir) != digest:
         raise MultiLabelError(f"{model_dir} was changed since this predictor was made: make a new one")
     return load_scorer(model_dir, engine, precision, max_length, device)

@@ -186,7 +186,7 @@ def test_a_model_is_loaded_once_per_process(folder, monkeypatch):
     loaded = []
     load = predictor.load_scorer
     monkeypatch.setattr(predictor, "load_scorer", lambda path, *how: loaded.append(path) or load(path, *how))
-    for _ in range(3):  # as an engine does for each of its tasks
+    for _ in range(3):  # as Ray does for each of its tasks
         pickle.loads(pickle.dumps(MultiLabelPredictor(folder)))({"text": ["good"]})
     assert loaded == [folder]
 
