@@ -58,7 +58,8 @@ def train() -> None:
                 print(".", end="", flush=True)
     print()
     if process.returncode:
-        sys.exit(f"the training has failed, the end of {LOG}:\n{''.join(LOG.read_text().splitlines(True)[-5:])}")
+        end = "".join(LOG.read_text(encoding="utf-8").splitlines(keepends=True)[-5:])
+        sys.exit(f"the training has failed, the end of {LOG}:\n{end}")
 
 
 def main() -> None:
