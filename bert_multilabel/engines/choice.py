@@ -13,8 +13,8 @@ ENGINE = (
     "ONNX Runtime, in float32 on a CPU; openvino: OpenVINO, on a CPU. The last two convert the model once, and keep "
     "the result."
 )
-# Packages that convert a model to a graph, and those that run it.
-GRAPH_PACKAGES = {"onnx": ("onnx", "onnxscript", "onnxruntime"), "openvino": ("onnx", "onnxscript", "openvino")}
+# Those that run a graph made of the model, on a CPU; each needs the extra of its name.
+GRAPH_ENGINES = ("onnx", "openvino")
 _COMPILERS = {"win32": "cl", "darwin": "clang++"}  # that torch calls if `CXX` names none; elsewhere g++
 
 
@@ -31,13 +31,13 @@ def check_engine(engine: str, precision: str | None = None) -> None:
         raise MultiLabelError(
             f"engine 'onnx' computes in float32, not in {precision}: choose precision 'float32' or another engine"
         )
-    if engine in GRAPH_PACKAGES:
-        check_installed(f"engine {engine!r}", engine, GRAPH_PACKAGES[engine])
+    if engine in GRAPH_ENGINES:
+        check_installed(f"engine {engine!r}", engine)
 
 
 def check_device(engine: str, device: str) -> None:
     """Raise a MultiLabelError if an engine cannot compute on a type of device, such as "cpu"."""
-    if engine in GRAPH_PACKAGES and device != "cpu":
+    if engine in GRAPH_ENGINES and device != "cpu":
         raise MultiLabelError(
             f"engine {engine!r} computes on the CPU, but the model is on {device}: move it there (--use_cpu), or "
             "choose another engine"

@@ -11,7 +11,7 @@ from bert_multilabel.model.modeling_multilabel import MultiLabelPreTrainedModel
 from bert_multilabel.model.scoring import MultiLabelScorer, store_in_bfloat16
 from bert_multilabel.model.tokenization_multilabel import MultiLabelTokenizer
 
-from .choice import ENGINES, GRAPH_PACKAGES, check_device, check_engine
+from .choice import ENGINES, GRAPH_ENGINES, check_device, check_engine
 from .compiled import use_compiled
 
 # Texts of which an engine has to make the same logits as torch, once when it is made.
@@ -40,10 +40,10 @@ def load_scorer(
     """
     check_engine(engine, precision)
     model, tokenizer = load_trained(folder)
-    if device is None and engine not in GRAPH_PACKAGES and torch.accelerator.is_available():
+    if device is None and engine not in GRAPH_ENGINES and torch.accelerator.is_available():
         device = str(torch.accelerator.current_accelerator())
     model.to(device or "cpu")  # type: ignore[arg-type]  # the declared type of this method has lost its self
-    if precision == "bfloat16" and engine not in GRAPH_PACKAGES:
+    if precision == "bfloat16" and engine not in GRAPH_ENGINES:
         store_in_bfloat16(model)
     return make_scorer(model, tokenizer, engine, precision, max_length)
 
@@ -78,7 +78,7 @@ def make_scorer(
     scorer = MultiLabelScorer(model, tokenizer, precision, max_length)
     if engine == "compile":
         use_compiled(scorer, model)
-    elif engine in GRAPH_PACKAGES:
+    elif engine in GRAPH_ENGINES:
         _use_graph(scorer, model, engine, precision)
     return scorer
 

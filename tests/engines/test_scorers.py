@@ -9,13 +9,14 @@ from transformers import pipeline
 
 from bert_multilabel import MultiLabelPredictor, from_backbone
 from bert_multilabel.engines import graph_engines
-from bert_multilabel.engines.choice import ENGINES, GRAPH_PACKAGES
+from bert_multilabel.engines.choice import ENGINES, GRAPH_ENGINES
 from bert_multilabel.engines.graph import cached_graph, to_graph
 from bert_multilabel.engines.scorers import load_scorer, make_scorer
 from bert_multilabel.inference.predict_file import PredictionOptions, predict_split
 from bert_multilabel.model.scoring import MultiLabelScorer, store_in_bfloat16
 from bert_multilabel.model.windows import Windows
 from bert_multilabel.output_dir.checkpoints import PREDICTIONS_FILE
+from bert_multilabel.utils.extras import EXTRAS
 from tests.conftest import LABELS
 
 FORMS = {
@@ -29,11 +30,11 @@ PAIRS = ["gift", "", "buy", *["the price is good"] * 7]
 
 def needs(engine):
     """Skip where a package of the engine is not installed."""
-    missing = [package for package in GRAPH_PACKAGES.get(engine, ()) if find_spec(package) is None]
+    missing = [package for package in EXTRAS[engine] if find_spec(package) is None]
     return pytest.mark.skipif(bool(missing), reason=f"not installed: {', '.join(missing)}")
 
 
-GRAPH_ENGINES = [pytest.param(engine, marks=needs(engine)) for engine in GRAPH_PACKAGES]
+INSTALLED = [pytest.param(engine, marks=needs(engine)) for engine in GRAPH_ENGINES]
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +52,7 @@ def models(backbone, tmp_path_factory):
 
 
 @pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("engine", GRAPH_ENGINES)
+@pytest.mark.parametrize("engine", INSTALLED)
 def test_a_graph_computes_what_torch_does(models, form, engine):
     expected, scorer = load_scorer(models / form, device="cpu"), load_scorer(models / form, engine)
     for arguments in (
@@ -185,5 +186,5 @@ def test_an_engine_gets_a_mask_in_every_batch(models):
     assert seen[0].tolist() == [[1, 1, 1]] * 2
 
 
-def test_the_engines_that_need_packages_are_engines():
-    assert {*GRAPH_PACKAGES} < {*ENGINES}
+def test_the_engines_that_run_a_graph_have_an_extra():
+    assert {*GRAPH_ENGINES} == {*ENGINES} & {*EXTRAS}
