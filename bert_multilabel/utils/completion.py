@@ -1,6 +1,7 @@
 """Completes commands and options in shells, by argcomplete of the extra `completion`."""
 
 import os
+import re
 from argparse import ArgumentParser
 from collections.abc import Collection
 
@@ -14,7 +15,7 @@ def is_asked() -> bool:
 
 def command_to_complete(commands: Collection[str]) -> str:
     """Return the command that has options to complete; end the process if it is the command's name."""
-    words = os.environ["COMP_LINE"].split(" ")
+    words = re.split(" +", os.environ["COMP_LINE"])  # the last one, which may be empty, is to be completed
     if len(words) < 3 or words[1] not in commands:
         parser = ArgumentParser()
         parser.add_argument("command", choices=commands)

@@ -15,7 +15,7 @@ CODE = "import sys; from bert_multilabel.cli.main import main; sys.argv = ['bert
     [
         ("bert-multilabel t", ["train", "tune"]),
         ("bert-multilabel train rows.csv --text", ["--text_column", "--text_pair_column"]),
-        ("bert-multilabel train rows.csv --strategy ", ["cls", "label_tokens"]),
+        ("bert-multilabel  train rows.csv --strategy ", ["cls", "label_tokens"]),
         ("bert-multilabel predict runs/opinions new.csv --top", ["--top_scores "]),
         ("bert-multilabel tune runs/opinions --thresh", ["--threshold_goal", "--thresholds"]),
         ("bert-multilabel unknown --thresh", []),
