@@ -42,15 +42,15 @@ class TrainingResult:
     model: MultiLabelPreTrainedModel = field(repr=False)
     tokenizer: MultiLabelTokenizer = field(repr=False)
 
-    def _repr_html_(self) -> str:
-        """Show the most important scores in a notebook, as a table."""
+    def _repr_html_(self) -> str | None:
+        """Show the most important scores in a notebook, as a table; without scores, a notebook shows the text."""
         ends = {"validation": "", "at threshold 0.5": "_at_half"}
         table = pd.DataFrame(
             {column: [self.scores.get(f"eval_{name}{end}") for name in _SCORES_SHOWN] for column, end in ends.items()},
             index=[name.replace("_f1", " F1").replace("_", " ") for name in _SCORES_SHOWN],
         )
         shown = table.dropna(axis="columns", how="all")
-        return str(shown.to_html(float_format="{:.3f}".format, na_rep="", border=0))
+        return None if shown.empty else str(shown.to_html(float_format="{:.3f}".format, na_rep="", border=0))
 
 
 def train(data: Any, model_name_or_path: Any, output_dir: str | PathLike[str], **options: Any) -> TrainingResult:

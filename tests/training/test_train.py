@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -65,6 +66,7 @@ def test_a_notebook_shows_the_scores_as_a_table(from_files):
     assert list(rows) == ["hamming score", "micro F1", "macro F1", "samples F1", "subset accuracy"]
     scores = [from_files.scores[f"eval_macro_f1{end}"] for end in ("", "_at_half")]
     assert rows["macro F1"] == [f"{score:.3f}" for score in scores]
+    assert replace(from_files, scores={"train_loss": 0.5})._repr_html_() is None
 
 
 def test_a_test_split_is_predicted_and_the_same_data_trains_longer(backbone, tmp_path):
