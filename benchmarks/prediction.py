@@ -34,13 +34,15 @@ from bert_multilabel.model.scoring import PRECISIONS, MultiLabelScorer
 LATENCY_TEXTS = 200
 
 
-def stock_pipeline(backbone: str, label_names: list[str]) -> Callable[..., list[object]]:
+def stock_pipeline(
+    backbone: str, label_names: list[str], device: str = "cpu", dtype: torch.dtype = torch.float32
+) -> Callable[..., list[object]]:
     """Build the pipeline that anyone would use, on a stock model with as many labels."""
     model = AutoModelForSequenceClassification.from_pretrained(
-        backbone, num_labels=len(label_names), problem_type="multi_label_classification"
+        backbone, num_labels=len(label_names), problem_type="multi_label_classification", dtype=dtype
     )
-    tokenizer = AutoTokenizer.from_pretrained(backbone)
-    return pipeline("text-classification", model=model, tokenizer=tokenizer, top_k=None, truncation=True)
+    tokenizer, answer = AutoTokenizer.from_pretrained(backbone), {"top_k": None, "truncation": True}
+    return pipeline("text-classification", model=model, tokenizer=tokenizer, device=device, **answer)
 
 
 def name_of(config: MultiLabelConfig) -> str:
@@ -152,4 +154,5 @@ def main() -> None:
         print(f"{name:32} {1000 * statistics.median(seconds):8.2f} ms  {ratio:6.2f} x stock", flush=True)
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -65,7 +65,7 @@ def stock(backbone: str, rows: Dataset, num_labels: int, **settings: object) -> 
 
     def run() -> float:
         with tempfile.TemporaryDirectory() as folder:
-            args = TrainingArguments(folder, **SHARED, **settings)
+            args = TrainingArguments(folder, **{**SHARED, **settings})
             trainer = Trainer(model=model, args=args, train_dataset=encoded, data_collator=collator)
             return seconds_of(trainer.train)
 
