@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from bert_multilabel.errors import FileError
-from bert_multilabel.utils.files import explain_write_errors, fsync, write_checksums
+from bert_multilabel.utils.files import explain_write_errors, fsync, give_usual_modes, write_checksums
 
 from .checkpoints import TRAINING_ARGS_FILE, list_checkpoints
 
@@ -66,7 +66,7 @@ def atomic_model_save(output_dir: Path) -> Iterator[Path]:
         with explain_write_errors(output_dir / "model.safetensors"):
             unfinished.mkdir(parents=True)
             yield unfinished
-            _fsync_all(unfinished)
+            _complete(unfinished)
             remove_model_files(output_dir)
             others = [path.name for path in unfinished.iterdir() if path.name not in _ENTRY_FILES]
             for name in (*others, *_ENTRY_FILES):
@@ -86,7 +86,7 @@ def publish_checkpoint(checkpoint: Path) -> None:
     """Move a checkpoint to this path from the same name in `UNFINISHED`, with the checksums of its files."""
     unfinished = checkpoint.parent / UNFINISHED / checkpoint.name
     write_checksums(unfinished, ignored=[TRAINING_ARGS_FILE])  # which nothing reads, and a push leaves out
-    _fsync_all(unfinished)
+    _complete(unfinished)
     if checkpoint.exists():  # of a run that was resumed from an earlier checkpoint
         remove_checkpoint(checkpoint)
     os.replace(unfinished, checkpoint)
@@ -117,6 +117,7 @@ def remove_unfinished(output_dir: Path) -> None:
     shutil.rmtree(output_dir / UNFINISHED, ignore_errors=True)
 
 
-def _fsync_all(folder: Path) -> None:
+def _complete(folder: Path) -> None:
+    give_usual_modes(folder)
     for path in (*folder.rglob("*"), folder):
         fsync(path)

@@ -120,6 +120,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         with explain_write_errors(path):
             unfinished.mkdir(parents=True)
             yield unfinished
+            give_usual_modes(unfinished)
             os.replace(unfinished, path)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
@@ -128,6 +129,19 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 def _unfinished(path: Path) -> Path:
     """Return where a file or folder is written before it is moved: a name that only this package uses."""
     return path.with_name(f".{path.name}.bert-multilabel.unfinished")
+
+
+def give_usual_modes(folder: Path) -> None:
+    """Let all files of a directory be read and written by whom the umask allows; safetensors makes private ones.
+
+    The mode of the directory tells the umask, which a process with threads cannot read safely.
+    """
+    if os.name != "posix":
+        return
+    usual = folder.stat().st_mode & 0o666
+    for path in folder.rglob("*"):
+        if path.is_file():
+            path.chmod(path.stat().st_mode | usual)
 
 
 def fsync(path: Path) -> None:

@@ -76,6 +76,21 @@ def test_at_every_step_a_reader_finds_no_model_or_a_whole_one(models, tmp_path, 
     assert not [path for path in tmp_path.iterdir() if path.name.endswith(("-of-00002.safetensors", ".unfinished"))]
 
 
+@pytest.mark.skipif(os.name != "posix", reason="has no such modes")
+def test_others_may_read_models_and_checkpoints(models, tmp_path):
+    before = os.umask(0o022)
+    try:
+        with atomic_model_save(tmp_path) as folder:
+            save(models["new"], folder)
+        checkpoint = tmp_path / "checkpoint-1"
+        save(models["new"], tmp_path / UNFINISHED / checkpoint.name)
+        publish_checkpoint(checkpoint)
+    finally:
+        os.umask(before)
+    modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.rglob("*") if path.is_file()}
+    assert "model.safetensors" in modes and set(modes.values()) == {0o644}
+
+
 def test_a_model_that_cannot_be_written_leaves_the_old_one(models, tmp_path):
     with atomic_model_save(tmp_path) as folder:
         save(models["old"], folder)

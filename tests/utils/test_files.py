@@ -1,4 +1,5 @@
 import errno
+import os
 import shutil
 from pathlib import Path
 
@@ -117,6 +118,23 @@ def test_a_folder_comes_when_all_is_in_it(tmp_path):
         (folder / "file").write_text("whole")
         assert list((tmp_path / "out").iterdir()) == []
     assert [path.name for path in tmp_path.rglob("*")] == ["out", "file"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="has no such modes")
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o027, 0o640), (0o077, 0o600)])
+def test_the_files_of_a_folder_get_the_mode_that_the_umask_gives(tmp_path, umask, mode):
+    before = os.umask(umask)
+    try:
+        with atomic_folder(tmp_path / "out") as folder:
+            (folder / "deep").mkdir()
+            for path in (folder / "weights", folder / "deep" / "weights"):
+                save_file({"weight": torch.zeros(1)}, path)
+                assert path.stat().st_mode & 0o777 == 0o600  # whatever the umask is
+            write_json(folder / "json", {})
+    finally:
+        os.umask(before)
+    modes = [path.stat().st_mode & 0o777 for path in (tmp_path / "out").rglob("*") if path.is_file()]
+    assert modes == [mode] * 3
 
 
 def test_nothing_of_others_is_removed(tmp_path):
