@@ -48,7 +48,7 @@ def main() -> None:
         f"PyTorch, {precision}": MultiLabelScorer(model, tokenizer, precision).logits for precision in PRECISIONS
     }
     for folder in map(Path, arguments.exported):
-        size = sum(path.stat().st_size for path in folder.iterdir()) / 1e6
+        size = sum(path.stat().st_size for path in folder.rglob("*.onnx")) / 1e6
         contenders[f"{folder.name}, {size:.1f} MB"] = OnnxModel(folder, threads=1).logits
     for score in contenders.values():
         score(texts[:200])
