@@ -5,7 +5,7 @@ What could mean two things is refused with the option that decides.
 
 import re
 from collections import Counter
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Container, Hashable, Iterable, Mapping, Sequence
 from enum import StrEnum
 from typing import Any
 
@@ -107,7 +107,8 @@ def find_form(
         return LabelForm.VECTOR, None
     if kind is not Kind.TEXT:
         return _FORM_OF_KIND[kind], None
-    texts = [cell.items[0] for cell in with_labels if cell.kind is Kind.TEXT and cell.items[0] not in known]
+    in_splits = {split: _texts_of([cell for cell, _ in listed], known) for split, listed in read.items()}
+    texts = [text for listed in in_splits.values() for text in listed]
     if not spec.labels_as_they_are and spec.label_delimiter is None and texts:
         if _is_text_of_bits(texts, known):
             _check_vectors(column, len(bits_in(texts[0])), known)
@@ -115,7 +116,27 @@ def find_form(
         if known and all(_JOINED_IDS.fullmatch(text) for text in texts):
             return LabelForm.JOINED_IDS, None
     delimiter = spec.label_delimiter and _ESCAPES.get(spec.label_delimiter, spec.label_delimiter)
-    return LabelForm.TEXT, delimiter or _find_delimiter(column, texts, spec, known)
+    if delimiter is None and not spec.labels_as_they_are:
+        delimiter = _find_delimiter(column, in_splits, spec, known)
+    return LabelForm.TEXT, delimiter
+
+
+def split_text(text: str, delimiter: str) -> list[str]:
+    """Return the parts of a text; some forms end each cell with the delimiter, which separates nothing there."""
+    return [part.strip() for part in text.removesuffix(delimiter).split(delimiter)]
+
+
+def delimiter_inside(text: str, known: Container[str]) -> str | None:
+    """Return a delimiter that separates a known label in a text from something else, if there is one."""
+    for delimiter in (*CERTAIN_DELIMITERS, *DELIMITERS):
+        if delimiter in text and any(part in known for part in split_text(text, delimiter)):
+            return delimiter
+    return None
+
+
+def _texts_of(cells: list[Cell], known: list[str]) -> list[str]:
+    """Return the texts that are none of the known labels, which may hold any delimiter."""
+    return [cell.items[0] for cell in cells if cell.items and cell.kind is Kind.TEXT and cell.items[0] not in known]
 
 
 def _are_vectors(lists: list[list[int]], known: list[str]) -> bool:
@@ -149,28 +170,78 @@ def _check_vectors(column: str, size: int, known: list[str]) -> None:
         )
 
 
-def _find_delimiter(column: str, texts: list[str], spec: DataSpec, known: list[str]) -> str | None:
-    """Return what certainly separates labels in texts, or None if each text is one label.
+def _find_delimiter(column: str, in_splits: Mapping[str, list[str]], spec: DataSpec, known: list[str]) -> str | None:
+    """Return what certainly separates labels, or None if each text is one label.
+
+    Where no names are known, the training split decides, so that a fault in another split cannot change its labels.
+
+    Raises:
+        DataError: If texts may be one label or several.
+    """
+    texts = [text for listed in in_splits.values() for text in listed]
+    if known:
+        found = _delimiter_of_known(texts, known)
+        if found is None and spec.ignore_unknown_labels:
+            _check_none_joined(column, texts, known)
+        return found
+    train = in_splits.get("train", texts)
+    if (found := _delimiter_of_names(column, train)) is not None:
+        return found
+    whole = {*train}
+    found = _delimiter_of_known([text for text in texts if text not in whole], train)
+    return None if found is None or any(found in text for text in train) else found
+
+
+def _delimiter_of_known(texts: list[str], known: list[str]) -> str | None:
+    """Return the delimiter that splits the most texts into labels, and at least two of three texts that hold it.
+
+    The parts of the other texts are then unknown labels, which are reported row by row.
+    """
+    whole = {*texts, *known}
+    split_well: dict[str, int] = {}
+    for delimiter in (*CERTAIN_DELIMITERS, *DELIMITERS):
+        joined = [text for text in texts if delimiter in text]
+        well = sum(whole.issuperset(split_text(text, delimiter)) for text in joined)
+        if well and 3 * well >= 2 * len(joined):
+            split_well[delimiter] = well
+    if split_well:
+        return max(split_well, key=split_well.__getitem__)
+    return next((delimiter for delimiter in CERTAIN_DELIMITERS if any(delimiter in text for text in texts)), None)
+
+
+def _check_none_joined(column: str, texts: list[str], known: list[str]) -> None:
+    """Refuse to leave out as unknown what may be several known labels."""
+    names = {*known}
+    for delimiter in DELIMITERS:
+        for text in texts:
+            if delimiter in text and names.issuperset(split_text(text, delimiter)):
+                raise _one_or_several(column, text, delimiter)
+
+
+def _delimiter_of_names(column: str, texts: list[str]) -> str | None:
+    """Return what certainly separates names that are not known yet.
 
     Raises:
         DataError: If a comma or line end may separate labels or may belong to a name.
     """
-    if spec.labels_as_they_are:
-        return None
-    whole = {*texts, *known}
+    whole = {*texts}
     for delimiter in (*CERTAIN_DELIMITERS, *DELIMITERS):
         joined = [text for text in texts if delimiter in text]
         if not joined:
             continue
-        parts = [[part.strip() for part in text.removesuffix(delimiter).split(delimiter)] for text in joined]
+        parts = [split_text(text, delimiter) for text in joined]
         if delimiter in CERTAIN_DELIMITERS or all(part in whole for split in parts for part in split):
             return delimiter
-        if not known and _may_be_joined(delimiter, parts, whole):
-            raise DataError(
-                f"column {column!r}: {shorten(joined[0])} may be one label or several: pass --label_delimiter "
-                f"'{delimiter_option(delimiter)}' to split such texts, or --labels_as_they_are"
-            )
+        if _may_be_joined(delimiter, parts, whole):
+            raise _one_or_several(column, joined[0], delimiter)
     return None
+
+
+def _one_or_several(column: str, text: str, delimiter: str) -> DataError:
+    return DataError(
+        f"column {column!r}: {shorten(text)} may be one label or several: pass --label_delimiter "
+        f"'{delimiter_option(delimiter)}' to split such texts, or --labels_as_they_are"
+    )
 
 
 def _may_be_joined(delimiter: str, parts: list[list[str]], whole: set[str]) -> bool:

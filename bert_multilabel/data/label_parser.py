@@ -8,6 +8,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 from bert_multilabel.errors import DataError
 
 from .label_cells import Cell, Kind, is_null_word, read_cell
-from .label_form import KINDS_OF_FORM, Cells, LabelForm, bits_in, delimiter_option, find_form, ids_in
+from .label_form import KINDS_OF_FORM, Cells, LabelForm, bits_in, delimiter_inside, delimiter_option, find_form, ids_in
 from .label_suspicions import check_names
 from .spec import DataSpec
 from .values import BadValue, as_share, few, key_of, mark, shorten, text_problem, unknown_label
@@ -110,10 +111,9 @@ class LabelParser:
             columns=columns,
             label_names=spec.label_names or [],
             ignores_unknown=spec.ignore_unknown_labels,
-            notes=["unknown labels are left out, as asked"] if spec.ignore_unknown_labels else [],
         )
         if spec.label_names:
-            return parser
+            return replace(parser, notes=parser._left_out_of_columns(cells) if parser.ignores_unknown else [])
         counts: Counter[str] = Counter()
         is_filled = True  # each cell of each column
         for column in columns:
@@ -169,8 +169,8 @@ class LabelParser:
             check_names(counts, f"column {column!r}", rows, spec, typed, are_cells)
         notes = [f"rows that name a label more than once: {repeated}; it counts once"] if repeated else []
         notes += _null_words(column, cells, known)
-        if parser.ignores_unknown and (left_out := sorted(counts.keys() - {*known})):
-            notes.append(f"unknown labels that are left out: {few(left_out)}")
+        if parser.ignores_unknown:
+            notes += _left_out(parser, read)
         if not known:
             notes += _alike_but_for_case(column, counts)
         elif spec.label_names and ids is None and form in _FORMS_OF_IDS:
@@ -271,12 +271,22 @@ class LabelParser:
     def _multi_hot(self, names: list[str]) -> list[float]:
         for name in names:
             if name not in self._known and not self.ignores_unknown:
-                problem = (
-                    f"{unknown_label(name, self.label_names)}; or leave such labels out by --ignore_unknown_labels"
-                )
-                raise BadValue(problem, self.columns[0])
+                raise BadValue(self._unknown(name), self.columns[0])
         present = set(names)
         return [float(name in present) for name in self.label_names]
+
+    def _unknown(self, name: str) -> str:
+        """Return the message for an unknown label, which may be known labels that were not split."""
+        delimiter = delimiter_inside(name, self._known)
+        if delimiter is None:
+            return f"{unknown_label(name, self.label_names)}; or leave such labels out by --ignore_unknown_labels"
+        advice = "write them as separate labels"
+        if self.form is LabelForm.TEXT:
+            typed = delimiter_option(delimiter)
+            advice = (
+                f"pass --label_delimiter '{typed}'" if self.delimiter is None else f"join them by {self.delimiter!r}"
+            )
+        return f"unknown label {shorten(name)}; it may be several labels: {advice}"
 
     def _vector(self, cell: Cell) -> list[float]:
         items, column, expected = cell.items, self.columns[0], len(self.label_names)
@@ -328,6 +338,15 @@ class LabelParser:
         if not 0 <= item < len(names):
             raise BadValue(f"id {shorten(item)} is out of range; ids run from 0 to {len(names) - 1}", column)
         return names[item]
+
+    def _left_out_of_columns(self, cells: Mapping[str, Mapping[str, Cells]]) -> list[str]:
+        found = []
+        for by_column in cells.values():
+            for column, listed in by_column.items():
+                for cell, count in listed:
+                    with suppress(BadValue):  # reported when the rows are parsed
+                        found.append((self._names_in({column: cell}, [column]), count))
+        return _count_unknown(found, self.label_names)
 
     def _names_in(self, values: Mapping[str, Any], columns: list[str]) -> list[str]:
         names = []
@@ -381,6 +400,33 @@ def _count_names(parser: LabelParser, read: Mapping[str, list[tuple[Cell, int]]]
             if split == "train":
                 counts.update(dict.fromkeys(names, count))
     return counts, repeated
+
+
+def _left_out(parser: LabelParser, read: Mapping[str, list[tuple[Cell, int]]]) -> list[str]:
+    """Return a note that counts the unknown labels in all splits, and the cells that have some."""
+    found = []
+    for cell, count in (item for listed in read.values() for item in listed):
+        if cell.kind in KINDS_OF_FORM[parser.form] and parser.form is not LabelForm.VECTOR:
+            with suppress(BadValue):  # reported when the rows are parsed
+                found.append((parser.names_in(cell), count))
+    return _count_unknown(found, parser.label_names)
+
+
+def _count_unknown(found: Iterable[tuple[list[str], int]], label_names: list[str]) -> list[str]:
+    counts: Counter[str] = Counter()
+    cells = 0
+    for names, count in found:
+        unknown = {*names}.difference(label_names)
+        counts.update(dict.fromkeys(unknown, count))
+        cells += count * bool(unknown)
+    if not cells:
+        return []
+    listed = [
+        f"{shorten(name)} ({number})" for name, number in sorted(counts.items(), key=lambda item: (-item[1], item))
+    ]
+    more = f" and {len(listed) - 3} more" if len(listed) > 3 else ""
+    where = f"{cells} cell{'s' * (cells > 1)}"
+    return [f"unknown labels are left out, as asked, in {where}: {', '.join(listed[:3])}{more}"]
 
 
 def _null_words(column: str, cells: Mapping[str, Cells], known: list[str]) -> list[str]:

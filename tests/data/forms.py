@@ -701,7 +701,8 @@ data.label_names, data.splits["train"]
 - **A second text** is used only if `--text_pair_column` names it, or if it is called `text_pair` or `sentence2`.
 - **Labels** are the column called `labels`, `tags`, `categories`, `topics` and the like, else all columns of 0 and 1. In
   such columns a blank cell (or -1) means "not annotated", and counts nowhere.
-- **Separators** in a cell: `|` and `;` are taken, and others if all parts are labels by themselves in other rows.
+- **Separators** in a cell: `|` and `;` are taken, and others if all parts are labels by themselves in other rows. The training split decides;
+  where the label names are known (a model, `--label_names_file`), it is the separator that splits at least two of three cells into them.
 - **Suspicious labels** (brackets or quotes, numbers, names that are other names joined, nearly as many as rows, each
   only once) are refused; `--labels_as_they_are` accepts them.
 - **Files**: csv, tsv and the like, JSON in all shapes, parquet, Arrow, xlsx (`pip install 'bert-multilabel[xlsx]'`);

@@ -217,6 +217,56 @@ def test_otherwise_each_text_is_one_label(cells):
     assert make_parser(cells).label_names == sorted(cells)
 
 
+def test_unknown_parts_do_not_change_how_known_labels_are_split():
+    cells = ["price, quality", "price", "service, quality", "quality, cost", "qualty", "price; cost"]
+    parser = make_parser(cells, NAMES)
+    assert parser.delimiter == ","
+    assert parser.parse({"labels": "price, quality"}) == [1, 1, 0]
+    with pytest.raises(BadValue, match="unknown label 'cost'; the labels are"):
+        parser.parse({"labels": "quality, cost"})
+    with pytest.raises(BadValue, match="unknown label 'qualty'; did you mean 'quality'"):
+        parser.parse({"labels": "qualty"})
+    with pytest.raises(BadValue, match="unknown label 'price; cost'; it may be several labels: join them by ','$"):
+        parser.parse({"labels": "price; cost"})
+
+
+def test_a_name_with_the_delimiter_stays_whole_where_most_others_are_split():
+    names = ["food, drink", *NAMES]
+    cells = ["food, drink", "price, quality", "service, price", "price, cost"]
+    assert make_parser(cells, names).delimiter == ","
+    assert vectors(cells[:3], names) == [[1, 0, 0, 0], [0, 1, 1, 0], [0, 1, 0, 1]]
+
+
+def test_known_labels_that_few_texts_join_are_never_left_out():
+    cells = ["price, quality", "quality, cost", "price, cost"]
+    assert make_parser(cells, NAMES).delimiter is None
+    with pytest.raises(BadValue, match=r"'price, quality'; it may be several labels: pass --label_delimiter ','$"):
+        make_parser(cells, NAMES).parse({"labels": "price, quality"})
+    with pytest.raises(DataError, match="'price, quality' may be one label or several: pass --label_delimiter ','"):
+        make_parser(cells, NAMES, ignore_unknown_labels=True)
+    parser = make_parser(cells, NAMES, ignore_unknown_labels=True, label_delimiter=",")
+    assert parser.notes == ["unknown labels are left out, as asked, in 2 cells: 'cost' (2)"]
+
+
+def parser_of_splits(train, validation):
+    cells = {"train": count_cells(train), "validation": count_cells(validation)}
+    return LabelParser.of_cells("labels", cells, DataSpec())
+
+
+def test_the_training_split_decides_what_separates_its_labels():
+    train = ["price, quality", "price", "quality"]
+    parser = parser_of_splits(train, ["price, cost", "qualty", "price;quality"])
+    assert parser.delimiter == "," and parser.label_names == ["price", "quality"]
+    with pytest.raises(BadValue, match="unknown label 'cost'"):
+        parser.parse({"labels": "price, cost"})
+
+
+def test_another_split_may_join_what_no_training_row_joins():
+    parser = parser_of_splits(["price", "quality"], ["price, quality"])
+    assert parser.delimiter == "," and parser.parse({"labels": "price, quality"}) == [1, 1]
+    assert parser_of_splits(["food/drink", "price", "quality"], ["price/quality"]).delimiter is None
+
+
 def test_a_given_delimiter_holds():
     assert make_parser(["a|b/c"], label_delimiter="/").label_names == ["a|b", "c"]
     assert make_parser(["a, b\nc"], label_delimiter="\\n").label_names == ["a, b", "c"]
@@ -473,12 +523,14 @@ def test_unknown_labels_are_left_out_on_demand():
     names = ["gift", "price"]
     parser = make_parser(["price|size", "gift", "size"], names, ignore_unknown_labels=True)
     assert parser.parse({"labels": "price|size"}) == [0.0, 1.0] and parser.parse({"labels": "size"}) == [0.0, 0.0]
-    assert parser.notes == ["unknown labels that are left out: 'size'"]
+    assert parser.notes == ["unknown labels are left out, as asked, in 2 cells: 'size' (2)"]
     mapping = make_parser([{"price": 0.5, "size": 1}], names, ignore_unknown_labels=True)
     assert mapping.parse({"labels": {"price": 0.5, "size": 1}})[1] == 0.5
     spec = DataSpec(label_names=names, ignore_unknown_labels=True)
-    columns = LabelParser.of_name_columns(["one", "two"], {}, spec)
+    cells = {"validation": {"one": count_cells(["size", "size", "gift"]), "two": count_cells(["gift", "hue", ""])}}
+    columns = LabelParser.of_name_columns(["one", "two"], cells, spec)
     assert columns.parse({"one": "size", "two": "gift"}) == [1.0, 0.0]
+    assert columns.notes == ["unknown labels are left out, as asked, in 3 cells: 'size' (2), 'hue' (1)"]
     with pytest.raises(
         BadValue, match="unknown label 'size'; .*; or leave such labels out by --ignore_unknown_labels"
     ):
