@@ -1,8 +1,10 @@
 """Starts a run from a command line: what it shows, and how it ends if it is interrupted or another process fails."""
 
 import logging
+from pathlib import Path
 
 from bert_multilabel.errors import MultiLabelError, OtherProcessError
+from bert_multilabel.output_dir.checkpoints import SEARCH_FILE, list_checkpoints
 from bert_multilabel.utils.distributed import is_main, leave_process_group, wait_to_be_terminated
 from bert_multilabel.utils.verbosity import hide_progress_bars
 
@@ -41,5 +43,11 @@ def start_run(arguments: list[str], usage: str | None = None) -> None:
 def _how_to_continue(args: MultiLabelTrainingArguments) -> str:
     if not args.do_train:
         return "interrupted: run the same command again to continue"
+    output_dir = Path(str(args.output_dir))
+    checkpoints = list_checkpoints(output_dir)
     without = " without --overwrite_output_dir" if args.overwrite_output_dir else ""
-    return f"interrupted: the same command{without} resumes the last checkpoint in {args.output_dir}, if there is one"
+    if checkpoints:
+        return f"interrupted: the same command{without} continues from {checkpoints[-1]}"
+    if (output_dir / SEARCH_FILE).is_file():
+        return f"interrupted: the same command{without} continues after the last finished trial of the search"
+    return "interrupted: there is no checkpoint yet, the same command starts again"

@@ -12,6 +12,7 @@ from bert_multilabel.cli.commands import start
 from bert_multilabel.cli.main import COMMANDS, run
 from bert_multilabel.errors import TRACEBACK, DataError, FileError, MissingDependencyError
 from bert_multilabel.model.errors import MultiLabelError
+from bert_multilabel.output_dir.checkpoints import SEARCH_FILE, list_checkpoints
 from tests import forked
 
 
@@ -207,6 +208,33 @@ def run_package(*words):
     runpy.run_module("bert_multilabel", run_name="__main__")
 
 
+@pytest.mark.parametrize(
+    ("left", "words", "said"),
+    [
+        (None, [], "there is no checkpoint yet, the same command starts again"),
+        (SEARCH_FILE, [], "the same command continues after the last finished trial of the search"),
+        (
+            "checkpoint-9",
+            ["--overwrite_output_dir"],
+            "the same command without --overwrite_output_dir continues from {}",
+        ),
+    ],
+)
+def test_an_interrupted_training_says_what_is_left(tmp_path, monkeypatch, capsys, left, words, said):
+    def leave(arguments):
+        if left == SEARCH_FILE:
+            (tmp_path / left).touch()
+        elif left is not None:
+            (tmp_path / "checkpoint-10").touch()  # a file is none
+            (tmp_path / left).mkdir()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("bert_multilabel.training.start.run", leave)
+    with pytest.raises(SystemExit, match="130"):
+        start(lambda: run(["train", "a.csv", "--model_name_or_path", "bert", "--output_dir", str(tmp_path), *words]))
+    assert capsys.readouterr().err.endswith(f"interrupted: {said.format(tmp_path / 'checkpoint-9')}\n")
+
+
 @pytest.mark.skipif(os.name != "posix", reason="signals")
 @pytest.mark.parametrize("processes", [1, 2])
 def test_interrupted_training_says_that_the_same_command_goes_on(backbone, files, tmp_path, processes):
@@ -226,5 +254,6 @@ def test_interrupted_training_says_that_the_same_command_goes_on(backbone, files
             process.join(120)
         assert [process.exitcode for process in started] == [130] * processes
     said = [log.read_text() for log in logs]
-    assert f"interrupted: the same command resumes the last checkpoint in {out}" in said[0]
+    last = list_checkpoints(out)[-1]
+    assert f"interrupted: the same command continues from {last}\n" in said[0]
     assert not [text for text in said if "Traceback" in text] and all("interrupted" not in text for text in said[1:])
