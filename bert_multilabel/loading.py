@@ -1,6 +1,7 @@
 """Load a checkpoint of BERT or one of its relatives, or a model of this package, as a model and its tokenizer."""
 
 import logging
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from os import PathLike
@@ -32,6 +33,7 @@ from . import auto as auto  # registers our classes with AutoConfig
 logger = logging.getLogger(__name__)
 
 _Path = str | PathLike[str]
+_HUB_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")  # of a model on the Hub, alone or after its owner's
 
 
 def from_backbone(
@@ -131,11 +133,15 @@ def read_config(path: str | PathLike[str]) -> PreTrainedConfig:
     damage = find_truncated_file(Path(path)) if Path(path).is_dir() else None
     if damage is not None:
         raise FileError(f"{path} is damaged ({damage}): copy it again, or use another model")
+    if not Path(path).is_dir() and not _HUB_NAME.fullmatch(str(path)):
+        raise MultiLabelError(f"there is no folder {path}: check the path of the model")
     check_paths(path)
     try:
         config: PreTrainedConfig = AutoConfig.from_pretrained(path, trust_remote_code=False)
     except (OSError, HFValidationError) as error:
-        raise MultiLabelError(f"{path} is neither a model directory nor a model of the Hub: {error}") from error
+        if Path(path).is_dir():
+            raise MultiLabelError(f"{path} is not a model directory: {error}") from error
+        raise MultiLabelError(f"there is no folder {path}, nor a model of the Hub at hand: {error}") from error
     except MultiLabelError:
         raise
     except ValueError as error:
@@ -166,6 +172,8 @@ def read_tokenizer(
 
 
 def _check_exists(path: str | PathLike[str], name: str) -> None:
+    if not Path(path).is_dir():
+        raise MultiLabelError(f"{path} is not a model directory: there is no such folder")
     if not (Path(path) / name).is_file():
         raise MultiLabelError(f"{path} is not a model directory: {Path(path) / name} is missing")
 

@@ -245,6 +245,16 @@ def test_a_trained_folder_that_is_not_whole_is_refused(checkpoints, tmp_path):
             load_trained(tmp_path)
 
 
+@pytest.mark.parametrize("path", ["./no-model", "runs/no/model", "/no-model", "~/no", "runs/no-model", "no-model"])
+def test_a_folder_that_does_not_exist_is_named_first(path):
+    with pytest.raises(MultiLabelError, match=f"^there is no folder {path}") as caught:
+        from_backbone(path, LABELS, "cls")
+    # Only what may be the name of a model on the Hub is looked for there.
+    assert ("of the Hub" in str(caught.value)) == (path in ("runs/no-model", "no-model"))
+    with pytest.raises(MultiLabelError, match="is not a model directory: there is no such folder"):
+        load_trained(path)
+
+
 def test_the_configuration_inherits_the_encoder_only(backbone):
     model, _ = from_backbone(backbone, LABELS, "cls", hidden_dropout_prob=0.0)
     assert type(model.config) is MultiLabelConfig
