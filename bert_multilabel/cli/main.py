@@ -2,8 +2,10 @@
 
 import sys
 from importlib import import_module
+from importlib.metadata import version
 
 from bert_multilabel.utils.completion import command_to_complete, is_asked
+from bert_multilabel.utils.spelling import closest
 
 from .commands import start
 
@@ -35,14 +37,22 @@ def run(arguments: list[str]) -> int | None:
     if arguments and arguments[0] in ("-h", "--help"):
         print(_help())
         return 0
-    wrong = f"unknown command: {arguments[0]}" if arguments else "a command is missing"
+    if arguments and arguments[0] == "--version":
+        print(f"bert-multilabel {version('bert-multilabel')}")  # as installed: `__version__` takes seconds to import
+        return 0
+    wrong = _describe_unknown(arguments[0]) if arguments else "a command is missing"
     print(f"{wrong}\n\n{_help()}", file=sys.stderr)
     return 2
+
+
+def _describe_unknown(command: str) -> str:
+    meant = closest(command, COMMANDS)
+    return f"unknown command: {command}" + ("" if meant is None else f"; did you mean {meant}?")
 
 
 def _help() -> str:
     commands = "\n".join(f"  {name:<9}{what}" for name, (_, what) in COMMANDS.items())
     return (
         f"usage: bert-multilabel COMMAND ...\n\nMulti-label text classification with BERT.\n\n{commands}\n\n"
-        "bert-multilabel COMMAND --help lists the options of a command."
+        "bert-multilabel COMMAND --help lists the options of a command, bert-multilabel --version shows the version."
     )

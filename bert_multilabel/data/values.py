@@ -1,6 +1,5 @@
 """Quotes and checks single values, for messages and for the choice of columns. It knows no files."""
 
-import difflib
 import math
 import re
 import sys
@@ -11,6 +10,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from bert_multilabel.errors import DataError
+from bert_multilabel.utils.spelling import closest
 
 _NOT_ANNOTATED = ("", "nan", "none", "null", "n/a", "na", "<na>", "-1", "-1.0", "-100", "-100.0")
 _ZERO_ONE = {"0": 0.0, "0.0": 0.0, "false": 0.0, "1": 1.0, "1.0": 1.0, "true": 1.0} | dict.fromkeys(
@@ -120,11 +120,8 @@ def rows_text(numbers: Sequence[int] | NDArray[Any], shown: int = 10) -> str:
 
 def unknown_label(name: str, label_names: list[str]) -> str:
     """Return the message for an unknown label, with a suggestion."""
-    by_lower = {known.lower(): known for known in label_names}
-    # A text much longer than every label is not a misspelling, and comparing a document takes seconds.
-    is_short = len(name) <= 3 * max(map(len, by_lower), default=0)
-    close = difflib.get_close_matches(name.lower(), by_lower, n=1) if is_short else []
-    hint = f"did you mean {shorten(by_lower[close[0]])}?" if close else f"the labels are {shorten(label_names)}"
+    close = closest(name, label_names)
+    hint = f"the labels are {shorten(label_names)}" if close is None else f"did you mean {shorten(close)}?"
     return f"unknown label {shorten(name)}; {hint}"
 
 

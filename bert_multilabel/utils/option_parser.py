@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import MISSING, Field, field, fields
 from enum import Enum
 from functools import cached_property, partial
+from itertools import takewhile
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, NoReturn, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -19,6 +20,7 @@ from typing import Any, NoReturn, TypeVar, Union, get_args, get_origin, get_type
 from bert_multilabel.errors import TRACEBACK, MultiLabelError
 
 from .completion import complete, is_asked
+from .spelling import closest
 from .verbosity import set_verbosity
 
 _Class = TypeVar("_Class", bound=type)
@@ -51,6 +53,8 @@ class OptionParser(argparse.ArgumentParser):
         self, groups: Any, epilog: str = "", subjects: Mapping[str, Iterable[str]] | None = None, **options: Any
     ) -> None:
         self._subjects = subjects or {}
+        self._options = ["--quiet", "--verbose"]
+        self._misspelt: list[str] = []
         self._classes: Sequence[Any] = groups if isinstance(groups, Sequence) else [groups]
         switch = f"Set {TRACEBACK}=1 in the environment to see where in the code an error message comes from."
         options["epilog"] = textwrap.fill(f"{epilog} {switch}".strip(), 80)
@@ -83,6 +87,7 @@ class OptionParser(argparse.ArgumentParser):
 
     def add_argument(self, *names: str, **settings: Any) -> argparse.Action:
         """Add an argument to its subject, with its default in the help text."""
+        self._options += [name for name in names if name.startswith("--")]
         text, default = str(settings.get("help")), settings.get("default")
         tells_default = text == argparse.SUPPRESS or "default" in text.lower()
         if not tells_default and default not in (None, False, "", argparse.SUPPRESS):
@@ -92,15 +97,22 @@ class OptionParser(argparse.ArgumentParser):
         return super().add_argument(*names, **settings) if group is None else group.add_argument(*names, **settings)
 
     def error(self, message: str) -> NoReturn:
-        """End the process with the usage and a message, or raise a MultiLabelError."""
+        """End the process with the usage and a message, or raise a MultiLabelError; misspelt options come first."""
+        if self._misspelt:
+            message = f"{self.describe_unknown(self._misspelt)}; {message}"
         if self.raises:
             raise MultiLabelError(message)
         super().error(message)
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Parse a command line whose options may be written with hyphens."""
-        words = sys.argv[1:] if args is None else args
-        return super().parse_known_args([_with_underscores(word) for word in words], namespace)
+        words = [_with_underscores(word) for word in (sys.argv[1:] if args is None else args)]
+        # argparse ends with the first fault, and misses required options before it finds unknown ones.
+        options = [word for word in takewhile(lambda word: word != "--", words) if word.startswith("--")]
+        self._misspelt = [word for word in options if word.partition("=")[0] not in self._options]
+        parsed = super().parse_known_args(words, namespace)
+        self._misspelt = []
+        return parsed
 
     def parse_known(self, arguments: list[str] | None) -> tuple[tuple[Any, ...], list[str]]:
         """Read a command line as `parse` does, and return the words that are no options as well."""
@@ -125,8 +137,19 @@ class OptionParser(argparse.ArgumentParser):
         """
         parsed, unknown = self.parse_known(arguments)
         if unknown:
-            self.error(unknown_arguments(unknown))
+            self.error(self.describe_unknown(unknown))
         return parsed
+
+    def describe_unknown(self, words: list[str], listed_by: str = "--help") -> str:
+        """Return the message about words of a command line that are no options, and what lists all options."""
+        hints = [self._hint(word.partition("=")[0]) for word in words if word.startswith("--")]
+        means = f" (did you mean {', '.join(filter(None, hints))}?)" if any(hints) else ""
+        return f"unknown arguments: {' '.join(words)}; check the spelling{means}, {listed_by} lists them all"
+
+    def _hint(self, word: str) -> str | None:
+        """Return the option that is written in part, or is similar."""
+        begun = (option for option in self._options if len(word) > 3 and option.startswith(word))
+        return next(begun, None) or closest(word, self._options)
 
 
 def _default(one: "Field[Any]") -> dict[str, Any]:
@@ -177,11 +200,6 @@ def path_argument(word: str) -> Path:
     if not word:
         raise argparse.ArgumentTypeError("the path is empty")
     return Path(word)
-
-
-def unknown_arguments(words: list[str], listed_by: str = "--help") -> str:
-    """Return the message about words of a command line that are no options, and what lists all options."""
-    return f"unknown arguments: {' '.join(words)}; check the spelling, {listed_by} lists them all"
 
 
 def _with_underscores(word: str) -> str:

@@ -8,6 +8,7 @@ from importlib import import_module
 
 import pytest
 
+from bert_multilabel import __version__
 from bert_multilabel.cli.commands import start
 from bert_multilabel.cli.main import COMMANDS, run
 from bert_multilabel.errors import TRACEBACK, DataError, FileError, MissingDependencyError
@@ -35,7 +36,8 @@ def test_unknown_options_of_training_end_as_those_of_other_commands_do(capsys):
     with pytest.raises(SystemExit, match="2"):
         start(lambda: run(words))
     assert capsys.readouterr().err == (
-        "unknown arguments: --learning_rat 1; check the spelling, --help_all lists them all\n"
+        "unknown arguments: --learning_rat 1; check the spelling (did you mean --learning_rate?), --help_all "
+        "lists them all\n"
     )
 
 
@@ -77,7 +79,26 @@ def test_the_commands_are_listed_and_nothing_heavy_is_loaded():
     assert all(f"\n  {name} " in done.stdout for name in COMMANDS)
 
 
-@pytest.mark.parametrize(("words", "phrase"), [([], "a command is missing"), (["trian"], "unknown command: trian")])
+def test_the_version_is_shown(capsys):
+    assert run(["--version"]) == 0
+    assert capsys.readouterr().out == f"bert-multilabel {__version__}\n"
+
+
+def test_a_misspelt_option_of_training_is_named_although_others_are_missing(capsys):
+    with pytest.raises(SystemExit, match="2"):
+        run(["train", "train.csv", "--modle", "bert"])
+    shown = capsys.readouterr().err
+    assert "unknown arguments: --modle; " in shown and "are required: --model_name_or_path" in shown
+
+
+@pytest.mark.parametrize(
+    ("words", "phrase"),
+    [
+        ([], "a command is missing\n"),
+        (["trian"], "unknown command: trian; did you mean train?\n"),
+        (["fit"], "unknown command: fit\n"),
+    ],
+)
 def test_an_unknown_command_is_refused(capsys, words, phrase):
     assert run(words) == 2
     assert phrase in capsys.readouterr().err
@@ -160,7 +181,7 @@ def test_a_command_without_a_model_imports_nothing_heavy(tmp_path, words):
 def test_unknown_arguments_are_refused(capsys, command, words):
     with pytest.raises(SystemExit, match="2"):
         import_module(f"bert_multilabel.{command}.cli").main([*words, "--prot", "80"])
-    assert "unknown arguments: --prot 80; check the spelling, --help lists them all" in capsys.readouterr().err
+    assert "unknown arguments: --prot 80; check the spelling" in capsys.readouterr().err
 
 
 def test_a_model_is_trained_and_predicts_by_the_console_command(backbone, files, tmp_path):

@@ -46,12 +46,32 @@ def test_values_have_the_types_of_their_fields():
         (["--count", "x"], "argument --count: invalid int value: 'x'"),
         (["--loud", "maybe"], "argument --loud: expected true or false, got 'maybe'"),
         (["--kind", "c"], "argument --kind: invalid choice: 'c'"),
-        (["--nam", "x"], "unknown arguments: --nam x; check the spelling"),
+        (
+            ["--nam", "x"],
+            "unknown arguments: --nam x; check the spelling (did you mean --name?), --help lists them all",
+        ),
+        (["--zzzz", "x"], "unknown arguments: --zzzz x; check the spelling, --help lists them all"),
     ],
 )
 def test_wrong_values_are_refused(capsys, words, message):
     with pytest.raises(SystemExit, match="2"):
         parse(*words)
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--nmae", "x"], "error: unknown arguments: --nmae; check the spelling (did you mean --name?), --help lists "
+        "them all; the following arguments are required: --name\n"),
+        (["--qiet", "--count", "x"], "(did you mean --quiet?), --help lists them all; argument --count: invalid int"),
+        (["--coun=3"], "unknown arguments: --coun=3; check the spelling (did you mean --count?), "),
+        (["--quiet", "--no-quick", "--", "--nmae"], "error: the following arguments are required: --name\n"),
+    ],
+)  # fmt: skip
+def test_misspelt_options_are_named_with_what_else_is_wrong(capsys, words, message):
+    with pytest.raises(SystemExit, match="2"):
+        OptionParser(Options, prog="p").parse(words)
     assert message in capsys.readouterr().err
 
 

@@ -17,7 +17,7 @@ from bert_multilabel.evaluation.arguments import DecisionArguments
 from bert_multilabel.training.options.model import ModelArguments
 from bert_multilabel.training.options.parser import make_parser
 from bert_multilabel.utils.files import explain_read_errors
-from bert_multilabel.utils.option_parser import OptionParser, unknown_arguments
+from bert_multilabel.utils.option_parser import OptionParser
 
 from .training import MultiLabelTrainingArguments
 
@@ -70,7 +70,7 @@ def read_options(named: Mapping[str, Any]) -> RunArguments:
 def _parse(parser: OptionParser, words: list[str]) -> RunArguments:
     parsed, unknown = parser.parse_known(words)
     if unknown:
-        raise CommandLineError(unknown_arguments(unknown, "--help_all"))
+        raise CommandLineError(parser.describe_unknown(unknown, "--help_all"))
     return RunArguments(*parsed)
 
 
