@@ -9,6 +9,7 @@ from enum import StrEnum
 from itertools import chain
 
 from bert_multilabel.errors import DataError
+from bert_multilabel.utils.shell import join_words
 
 from .label_parser import LabelParser
 from .spec import DataSpec
@@ -160,13 +161,22 @@ def describe_columns(table: Table, columns: Columns, spec: DataSpec, parser: Lab
         lines.append("  ".join(["", *padded, cells[3]]).rstrip())
     used = set(chain.from_iterable(by_role.values()))
     if unused := [column for column in table.columns if column not in used]:
-        lines.append(f"  not used: {few(unused)}")
+        lines.append(f"  not used: {few(unused)}" + ("" if columns.id else _id_hint(table, unused)))
     if guessed := [role for role, names in by_role.items() if names and not getattr(spec, _OPTIONS[role])]:
         options = ", ".join(f"--{_OPTIONS[role]}" for role in guessed)
         lines.append(
             f"  {', '.join(guessed)}: recognized by name or content; check them, or name others with {options}"
         )
     return "\n".join(lines)
+
+
+def _id_hint(table: Table, unused: list[str]) -> str:
+    """Say how to keep the first column that may hold ids, by its name and since no cell occurs twice."""
+    for column in unused:
+        cells = table.facts(column).cells  # None: very many different ones
+        if column.casefold().endswith("_id") and (cells is None or len(cells) == table.rows > 1):
+            return f"; {join_words(['--id_column', column])} keeps the ids"
+    return ""
 
 
 def is_common_name(name: str) -> bool:

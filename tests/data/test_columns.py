@@ -366,6 +366,20 @@ def test_scores_of_toxicity_are_no_second_text():
     ]
 
 
+def test_a_column_that_may_hold_ids_is_pointed_out():
+    columns = {
+        "user_id": ["u", "u"],
+        "comment_id": ["x", "y"],
+        "text": ["a b", "c d"],
+        "a": ["1", "0"],
+        "b": ["0", "1"],
+    }
+    assert "\n  not used: 'user_id', 'comment_id'; --id_column comment_id keeps the ids\n" in described(table(columns))
+    assert "  not used: 'user_id'\n" in described(table(columns), id_column="comment_id")
+    columns["comment_id"] = ["x", "x"]
+    assert "  not used: 'user_id', 'comment_id'\n" in described(table(columns))
+
+
 def test_nothing_is_said_to_be_recognized_where_all_is_named():
     given = table({"sentence": ["x", "y"], "sentence2": ["y", "z"], "a": ["1", "0"], "b": ["0", "1"]})
     spec = {"text_pair_column": "sentence2", "label_column": ["a", "b"], "text_column": "sentence"}
