@@ -1,5 +1,6 @@
 """Trains from Python, as the command line does, with its options as keywords."""
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -23,6 +24,7 @@ from bert_multilabel.model.tokenization_multilabel import MultiLabelTokenizer
 from .arguments import read_options
 from .run import run
 
+_OPTION = re.compile(r"(?<![^\s(])--([a-z]\w*)")
 _SCORES_SHOWN = ("hamming_score", "micro_f1", "macro_f1", "samples_f1", "subset_accuracy")
 
 
@@ -101,13 +103,15 @@ def _sources(data: Any, folder: Path) -> dict[str, str]:
 
 @contextmanager
 def _naming_data(folder: Path) -> Iterator[None]:
-    """Let errors name data in memory by their split, not by the file in which they are stored."""
+    """Let errors name data in memory by their split, not by their file, and say how options are passed here."""
     try:
         yield
     except MultiLabelError as error:
         message = str(error)
         for split in SPLITS:
             message = message.replace(str(folder / f"{split}.parquet"), f"the {split} data")
+        if option := _OPTION.search(message):
+            message += f"\n(In Python, an option such as {option[0]} is a keyword: {option[1]}=...)"
         error.args = (message,)
         raise
 

@@ -102,6 +102,11 @@ def test_a_test_split_is_predicted_and_the_same_data_trains_longer(backbone, tmp
             {},
             "^1 problem in the train data:\nthe train data, row 2",
         ),
+        (
+            lambda _: pd.DataFrame({"text": ["a", "b"], "labels": ["x, y", "x"]}),
+            {},
+            r"--label_delimiter ','.*\n\(In Python, an option such as --label_delimiter is a keyword: label_delim",
+        ),
         (as_frames, {"help": True}, "'help' is no option here"),
     ],
 )
