@@ -9,6 +9,7 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
+from bert_multilabel.utils.extras import check_installed
 from bert_multilabel.utils.files import write_json
 from bert_multilabel.utils.option_parser import OptionParser, path_argument
 
@@ -20,6 +21,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = OptionParser(ExplainArguments, prog="bert-multilabel explain", description=__doc__)
     parser.add_argument("model_dir", type=path_argument, help="Folder of the trained model.")
     options, others = parser.parse(arguments)
+    check_installed("explaining", "explain")
     # Only now what takes seconds to import.
     from bert_multilabel.loading import load_trained
 

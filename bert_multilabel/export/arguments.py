@@ -6,11 +6,11 @@ from bert_multilabel.data.arguments import ColumnArguments
 from bert_multilabel.errors import MultiLabelError
 from bert_multilabel.utils.option_parser import option
 
-# By format: the module that writes it and its function, imported when needed.
+# By format: the module that writes it and its function, imported when needed, and the extra that it needs.
 FORMATS = {
-    "onnx": ("onnx_folder", "export_onnx"),
-    "transformers": ("transformers_folder", "export_transformers"),
-    "web": ("web_folder", "export_web"),
+    "onnx": ("onnx_folder", "export_onnx", "onnx"),
+    "transformers": ("transformers_folder", "export_transformers", None),
+    "web": ("web_folder", "export_web", "onnx"),
 }
 # Limits for a quantized model: share of the examples whose labels all stay the same, and loss of hamming score.
 LEAST_EQUAL_ROWS = 0.995

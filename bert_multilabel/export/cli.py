@@ -10,7 +10,9 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
+from bert_multilabel.cli.commands import WRONG_COMMAND_LINE
 from bert_multilabel.errors import MultiLabelError, ParityError
+from bert_multilabel.utils.extras import check_installed
 from bert_multilabel.utils.option_parser import OptionParser, path_argument
 
 from .arguments import FORMATS, ExportArguments
@@ -28,13 +30,19 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("model_dir", type=path_argument, help="Folder of the trained model.")
     try:
         options, others = parser.parse(arguments)
-        module, function = FORMATS[options.format]
+    except MultiLabelError as error:
+        parser.error(str(error))
+    module, function, extra = FORMATS[options.format]
+    try:
+        if extra is not None:
+            check_installed("exporting", extra)  # before the import, which takes seconds
         report = getattr(import_module(f".{module}", __package__), function)(others.model_dir, options)
     except ParityError as error:
         print(error, file=sys.stderr)
         return 1
     except MultiLabelError as error:
-        parser.error(str(error))
+        print(error, file=sys.stderr)
+        raise SystemExit(WRONG_COMMAND_LINE) from error
     from .parity import Parity, describe_parity  # only now what takes seconds to import
 
     print(f"Compared with the original on {report['rows']:,} examples ({report['source']}):")

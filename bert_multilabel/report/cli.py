@@ -6,6 +6,7 @@ mislabeled. Both files contain texts of the data: keep them where the data may b
 """
 
 from bert_multilabel.cli.labelled_file import LabelledFile
+from bert_multilabel.utils.extras import check_installed
 from bert_multilabel.utils.option_parser import OptionParser, path_argument
 
 
@@ -17,6 +18,7 @@ def main(arguments: list[str] | None = None) -> None:
         "--output_dir", type=path_argument, help="Where the report goes. Default: into the model's folder."
     )
     source, others = parser.parse(arguments)
+    check_installed("a report", "report")
     from .labelled import report_on  # only now what takes seconds to import
 
     paths = report_on(others.model_dir, source).write(others.output_dir or others.model_dir)

@@ -55,7 +55,7 @@ def main(arguments: list[str] | None = None) -> int:
     if result.is_stored:
         print(f"stored in {others.model_dir / 'config.json'}")
     else:
-        print("nothing was stored, since it would serve the goal less than the stored decisions do: --force stores it")
+        print("nothing was stored, since it would serve the goal less than the old decisions do: --force stores it")
     for warning in result.warnings():
         logger.warning(warning)
     return 0 if result.is_stored else 1

@@ -73,7 +73,7 @@ class TunedFolder:
                 "cross-fitted: each example decided by a fit on the others, as stored in all_results.json"
             )
         how = "each example decided by a fit on the others" if self.tuned.is_cross_fitted else "the same decisions"
-        return f"before: the stored decisions, fitted on other examples as far as known; after: {how}"
+        return f"before: the old decisions, fitted on other examples as far as known; after: {how}"
 
     def warnings(self) -> list[str]:
         """Say what was asked for and not reached, and what became worse."""
@@ -82,8 +82,10 @@ class TunedFolder:
         found = self.tuned.warnings()
         if self.after[score] < self.before[score]:
             cost = f"from {self.before[score]:.4f} to {self.after[score]:.4f}"
-            which = "stored" if self.is_stored else "new"
-            found.append(f"the {which} decisions lower the {title(score)} {cost}, with the goal {goal}")
+            bound, reached = Goal.parse(goal), ""
+            if bound.floor is not None:
+                reached = f" ({bound.score} reached: {self.after[f'micro_{bound.score}']:.4f})"
+            found.append(f"the new decisions lower the {title(score)} {cost}, with the goal {goal}{reached}")
         return found
 
 
@@ -117,7 +119,7 @@ def tune_folder(model_dir: Path, source: LabelledFile, wanted: DecisionArguments
     floor = evaluate(scored_examples, start)
     is_in_sample = run is not None and run.get(TUNED_ON) == examples
     if wanted.thresholds != "keep" and is_in_sample:
-        logger.warning(f"the stored decisions were fitted on the examples of {source.file}: the fit starts from 0.5")
+        logger.warning(f"the old decisions were fitted on the examples of {source.file}: the fit starts from 0.5")
         replace(Decisions.of(MultiLabelConfig()), min_labels=start.min_labels).store(start)
     tuned = tune(scored.logits, scored.labels, start, wanted)
     tuned.decisions.store(config)

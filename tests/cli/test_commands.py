@@ -79,6 +79,30 @@ def test_the_commands_are_listed_and_nothing_heavy_is_loaded():
     assert all(f"\n  {name} " in done.stdout for name in COMMANDS)
 
 
+@pytest.mark.parametrize(
+    ("package", "words"),
+    [
+        ("captum", "explain no-model --text good"),
+        ("cleanlab", "report no-model --file no.csv"),
+        ("onnx", "export no-model --output out"),
+    ],
+)
+def test_a_missing_package_is_named_before_torch_is_imported(package, words):
+    code = f"""
+import sys
+from bert_multilabel.cli.main import run
+from bert_multilabel.errors import MissingDependencyError
+sys.modules[{package!r}] = None
+try:
+    run({words.split()})
+except (MissingDependencyError, SystemExit) as error:
+    print(error)
+assert "torch" not in sys.modules
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert f"needs the package {package}: pip install" in done.stdout + done.stderr
+
+
 def test_the_version_is_shown(capsys):
     assert run(["--version"]) == 0
     assert capsys.readouterr().out == f"bert-multilabel {__version__}\n"
