@@ -182,7 +182,7 @@ def _find_delimiter(column: str, in_splits: Mapping[str, list[str]], spec: DataS
     if known:
         found = _delimiter_of_known(texts, known)
         if found is None and spec.ignore_unknown_labels:
-            _check_none_joined(column, texts, known)
+            _check_none_joined(column, in_splits, known)
         return found
     train = in_splits.get("train", texts)
     if (found := _delimiter_of_names(column, train)) is not None:
@@ -209,13 +209,13 @@ def _delimiter_of_known(texts: list[str], known: list[str]) -> str | None:
     return next((delimiter for delimiter in CERTAIN_DELIMITERS if any(delimiter in text for text in texts)), None)
 
 
-def _check_none_joined(column: str, texts: list[str], known: list[str]) -> None:
-    """Refuse to leave out as unknown what may be several known labels."""
+def _check_none_joined(column: str, in_splits: Mapping[str, list[str]], known: list[str]) -> None:
+    """Refuse to leave out as unknown what may be several labels, some of them known."""
     names = {*known}
-    for delimiter in DELIMITERS:
+    for split, texts in in_splits.items():
         for text in texts:
-            if delimiter in text and names.issuperset(split_text(text, delimiter)):
-                raise _one_or_several(column, text, delimiter)
+            if (delimiter := delimiter_inside(text, names)) is not None:
+                raise _one_or_several(f"{column!r} of the {split} split", text, delimiter)
 
 
 def _delimiter_of_names(column: str, texts: list[str]) -> str | None:
@@ -233,13 +233,13 @@ def _delimiter_of_names(column: str, texts: list[str]) -> str | None:
         if delimiter in CERTAIN_DELIMITERS or all(part in whole for split in parts for part in split):
             return delimiter
         if _may_be_joined(delimiter, parts, whole):
-            raise _one_or_several(column, joined[0], delimiter)
+            raise _one_or_several(repr(column), joined[0], delimiter)
     return None
 
 
 def _one_or_several(column: str, text: str, delimiter: str) -> DataError:
     return DataError(
-        f"column {column!r}: {shorten(text)} may be one label or several: pass --label_delimiter "
+        f"column {column}: {shorten(text)} may be one label or several: pass --label_delimiter "
         f"'{delimiter_option(delimiter)}' to split such texts, or --labels_as_they_are"
     )
 

@@ -242,8 +242,11 @@ def test_known_labels_that_few_texts_join_are_never_left_out():
     assert make_parser(cells, NAMES).delimiter is None
     with pytest.raises(BadValue, match=r"'price, quality'; it may be several labels: pass --label_delimiter ','$"):
         make_parser(cells, NAMES).parse({"labels": "price, quality"})
-    with pytest.raises(DataError, match="'price, quality' may be one label or several: pass --label_delimiter ','"):
-        make_parser(cells, NAMES, ignore_unknown_labels=True)
+    for joined in (cells, ["price", "quality, cost"]):
+        with pytest.raises(
+            DataError, match="train split: '.*, .*' may be one label or several: pass --label_delimiter ','"
+        ):
+            make_parser(joined, NAMES, ignore_unknown_labels=True)
     parser = make_parser(cells, NAMES, ignore_unknown_labels=True, label_delimiter=",")
     assert parser.notes == ["unknown labels are left out, as asked, in 2 cells: 'cost' (2)"]
 
