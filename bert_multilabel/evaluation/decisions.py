@@ -102,6 +102,18 @@ class Tuned:
         """Whether each example was decided by a fit without it."""
         return self.scope not in (None, "keep")
 
+    def describe(self) -> str:
+        """Say what decides, and how it scores."""
+        threshold, decision = self.decisions.threshold, self.decisions.decision
+        if decision is not None:
+            rule = f"for the highest expected {decision['score'].replace('_', ' ')} of each text"
+        elif isinstance(threshold, list):
+            rule = f"at a threshold per label, from {min(threshold):.3g} to {max(threshold):.3g}"
+        else:
+            rule = f"at {threshold:.3g} for all labels"
+        score, at_half = self.scores["hamming_score"], self.scores["hamming_score_at_half"]
+        return f"decides {rule} (validation hamming score {score:.4f}, at 0.5 {at_half:.4f})"
+
     def notes(self) -> list[str]:
         """Say that fitted thresholds were compared, and none was kept."""
         if self.scope != "keep" or self.arguments.thresholds == "keep":

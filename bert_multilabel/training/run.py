@@ -88,6 +88,8 @@ def _execute(prepared: Prepared, trainer: MultiLabelTrainer, output_dir: Path) -
     if is_main:
         if args.do_train:
             add_to_run(output_dir, finished=True)
+        if args.do_eval and tuned is not None:
+            logger.info("the model %s", tuned.describe())
         _log_outputs(prepared, output_dir)
         for warning in () if tuned is None else tuned.warnings():
             logger.warning(warning)

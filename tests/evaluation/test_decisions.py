@@ -238,6 +238,21 @@ def test_metrics_of_a_trainer_are_tuned_and_remember_the_fit():
     assert set(scores) == set(evaluate(EvalPrediction(logits, labels), CONFIG))
 
 
+@pytest.mark.parametrize(
+    ("decisions", "said"),
+    [
+        (Decisions(0.2431, 1.0, 0), "decides at 0.243 for all labels"),
+        (Decisions([0.2431, 0.5, 0.1], 1.0, 0), "decides at a threshold per label, from 0.1 to 0.5"),
+        (Decisions(0.5, 1.0, 0, RULE), "decides for the highest expected hamming score of each text"),
+    ],
+)
+def test_what_decides_is_said_with_its_score(decisions, said):
+    tuned = tune(*make_examples(0), CONFIG, DecisionArguments(thresholds="keep", calibration="keep"))
+    scores = {"hamming_score": 0.38106, "hamming_score_at_half": 0.238}
+    tuned = replace(tuned, decisions=decisions, scores=scores)
+    assert tuned.describe() == f"{said} (validation hamming score 0.3811, at 0.5 0.2380)"
+
+
 def test_bad_logits_are_refused_before_anything_is_fitted():
     logits, labels = make_examples(7)
     logits[3, 1] = np.nan

@@ -189,6 +189,7 @@ def test_the_goal_of_thresholds_chooses_the_epoch(backbone, files, tmp_path):
 
 
 def test_a_goal_that_was_missed_is_said_once_at_the_end(backbone, files, tmp_path, caplog):
+    caplog.set_level("INFO", logger="bert_multilabel")
     results = run_script(
         model_name_or_path=backbone,
         train_file=files["train"],
@@ -203,6 +204,10 @@ def test_a_goal_that_was_missed_is_said_once_at_the_end(backbone, files, tmp_pat
     assert results["eval_micro_precision"] < 0.99
     messages = [record.getMessage() for record in caplog.records if "precision=0.99 was not reached" in record.message]
     assert len(messages) == 1  # though there were three evaluations
+    scores = [results[f"eval_hamming_score{which}"] for which in ("", "_at_half")]
+    decided = [record.getMessage() for record in caplog.records if "the model decides at" in record.message]
+    assert len(decided) == 1
+    assert decided[0].endswith("(validation hamming score {:.4f}, at 0.5 {:.4f})".format(*scores))
     assert f"is {results['eval_micro_precision']:.3f} on examples" in messages[0] and "min_labels 1" in messages[0]
 
 
