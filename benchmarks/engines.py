@@ -99,20 +99,15 @@ def stock(arguments: argparse.Namespace, spec: dict[str, str], texts: list[str])
 
 
 def products(arguments: argparse.Namespace, spec: dict[str, str], texts: list[str]) -> Callable[[list[str]], object]:
-    """Prepare the bare products of all layers, in batches of about 512 tokens of similar length."""
-    from products import seconds_of_products
+    """Prepare the bare products of all layers, in batches as prediction makes them."""
+    from products import batches_of, seconds_of_products
     from transformers import AutoConfig, AutoTokenizer
 
     tokenizer, config = (kind.from_pretrained(arguments.backbone) for kind in (AutoTokenizer, AutoConfig))
     lengths = [len(ids) for ids in tokenizer(texts, truncation=True)["input_ids"]]
 
     def run(some: list[str]) -> object:
-        rest, batches = sorted(lengths[: len(some)], reverse=True), []
-        while rest:
-            size = max(1, 512 // rest[0])
-            batches.append((len(rest[:size]), rest[0]))
-            rest = rest[size:]
-        return seconds_of_products(config, batches, getattr(torch, spec["precision"]))
+        return seconds_of_products(config, batches_of(lengths[: len(some)]), getattr(torch, spec["precision"]))
 
     return run
 

@@ -6,6 +6,23 @@ from collections.abc import Sequence
 import torch
 from transformers import BertConfig
 
+from bert_multilabel.model.scoring import TOKENS_PER_BATCH_ON_CPU
+
+
+def batches_of(lengths: Sequence[int], rows: int | None = None) -> list[tuple[int, int]]:
+    """Return rows and tokens per row of batches of similar length, the longest first.
+
+    Args:
+        lengths: Of all rows, in tokens.
+        rows: How many a batch has; default: as many as prediction takes.
+    """
+    batches, rest = [], sorted(lengths, reverse=True)
+    while rest:
+        size = rows or max(1, TOKENS_PER_BATCH_ON_CPU // rest[0])
+        batches.append((len(rest[:size]), rest[0]))
+        rest = rest[size:]
+    return batches
+
 
 def seconds_of_products(
     config: BertConfig,

@@ -10,11 +10,11 @@ forward one). This file is not called profile.py, since Python has a module of t
 """
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import torch
 from processor import describe
-from products import seconds_of_products
+from products import batches_of, seconds_of_products
 from stopwatch import seconds_of
 from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
@@ -83,16 +83,6 @@ def prediction(
     return lambda: scorer.logits(texts)
 
 
-def batches_of(lengths: Sequence[int], task: str) -> list[tuple[int, int]]:
-    """Return rows and tokens of batches of similar length: of 32 rows in training, of 512 tokens in prediction."""
-    batches, rest = [], sorted(lengths, reverse=True)
-    while rest:
-        size = 32 if task == "training" else max(1, 512 // rest[0])
-        batches.append((len(rest[:size]), rest[0]))
-        rest = rest[size:]
-    return batches
-
-
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -117,7 +107,7 @@ def main() -> None:
     columns = [*KINDS, "rest", "seconds", "bare products"]
     print("|", " | ".join(["", *columns]), "|\n" + "|---" * (len(columns) + 1) + "|")
     for task in arguments.tasks:
-        batches = batches_of(lengths, task)
+        batches = batches_of(lengths, 32 if task == "training" else None)
         for mode in arguments.modes:
             if task == "training":
                 run = ours(arguments.backbone, rows, names, mode, 32, arguments.precision, arguments.device)

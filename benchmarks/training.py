@@ -16,7 +16,7 @@ from collections.abc import Callable
 
 import torch
 from datasets import Dataset
-from products import seconds_of_products
+from products import batches_of, seconds_of_products
 from stopwatch import seconds_of
 from transformers import (
     AutoModelForSequenceClassification,
@@ -157,9 +157,8 @@ def main() -> None:
         print(line)
     config = from_backbone(arguments.backbone, names, "cls")[0].config
     tokenizer = AutoTokenizer.from_pretrained(arguments.backbone)
-    lengths = sorted(len(tokenizer(text)["input_ids"]) for text in rows["text"])
-    batches = [(len(part), part[-1]) for part in (lengths[n : n + 32] for n in range(0, len(lengths), 32))]
-    bare = 3 * seconds_of_products(config, batches, torch.bfloat16)
+    lengths = [len(tokenizer(text)["input_ids"]) for text in rows["text"]]
+    bare = 3 * seconds_of_products(config, batches_of(lengths, 32), torch.bfloat16)
     print(f"bare products of all layers, three for each forward one, bfloat16: {len(rows) / bare:.0f} rows/s")
 
 
