@@ -30,8 +30,8 @@ from bert_multilabel.model.scoring import MultiLabelScorer, store_in_bfloat16
 KINDS = {
     "optimizer": ("optimizer", "adamw", "_foreach_", "clip_grad"),
     "softmax, attention": ("softmax", "scaled_dot_product", "flash_attention", "efficient_attention"),
+    "GELU": ("gelu",),  # before "::ge"
     "dropout": ("dropout", "random_", "bernoulli", "::ge", "::where", "::lt", "exponential"),
-    "GELU": ("gelu",),
     "layer norm": ("layer_norm",),
     "products": ("::mm", "addmm", "bmm", "linear", "matmul", "::dot", "::mv"),
     "embeddings": ("embedding", "::index", "::gather", "scatter"),
