@@ -51,7 +51,7 @@ class MultiLabelPredictor:
         max_length: Longest input in tokens; default: the model's limit.
         device: Device to compute on; default: an accelerator if the process sees one, else the CPU.
         prefix: Prefix of the added columns.
-        engine: What computes: `"torch"`, `"compile"`, `"onnx"` or `"openvino"`; see `docs/engines.md`.
+        engine: What computes: `"torch"`, `"compile"`, `"onnx"` or `"openvino"`; see `docs/scoring.md`.
         **arguments: `threshold`, `min_labels`, `return_all_scores`, `top_k`, `stride` and `pooling` of the pipeline.
 
     Raises:
