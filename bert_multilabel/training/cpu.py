@@ -23,8 +23,8 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from bert_multilabel.model.layer import EncoderLayer
 
 # The parameters of `mallopt` in glibc's malloc.h, and the largest block that it can keep.
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
-LARGEST_KEPT_BLOCK = 32 * 2**20
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+_LARGEST_KEPT_BLOCK = 32 * 2**20
 
 
 @contextmanager
@@ -111,13 +111,13 @@ def _kept_memory() -> Iterator[None]:
         yield
         return
     libc = ctypes.CDLL(None)
-    libc.mallopt(M_MMAP_THRESHOLD, LARGEST_KEPT_BLOCK)
-    libc.mallopt(M_TRIM_THRESHOLD, -1)
+    libc.mallopt(_M_MMAP_THRESHOLD, _LARGEST_KEPT_BLOCK)
+    libc.mallopt(_M_TRIM_THRESHOLD, -1)
     try:
         yield
     finally:
         # What the allocator adjusts itself to at most. The defaults that it starts from cannot be had back.
-        libc.mallopt(M_TRIM_THRESHOLD, 2 * LARGEST_KEPT_BLOCK)
+        libc.mallopt(_M_TRIM_THRESHOLD, 2 * _LARGEST_KEPT_BLOCK)
         libc.malloc_trim(0)
 
 
