@@ -31,7 +31,7 @@ class ModelProcess:
 
     Args:
         folder: Of the model, or the export.
-        *how: Other arguments of `scorers.load`.
+        *how: Other arguments of `load_served`.
     """
 
     def __init__(self, folder: Path, *how: Any) -> None:
@@ -110,13 +110,13 @@ def _run(connection: Connection, *arguments: Any) -> None:
     from bert_multilabel.utils.verbosity import hide_progress_bars
 
     from .answers import answer
-    from .scorers import load
+    from .scorers import load_served
 
     for number in _SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     try:
         hide_progress_bars()
-        scorer = load(*arguments)
+        scorer = load_served(*arguments)
     except MultiLabelError as error:
         connection.send(error)
         return

@@ -72,7 +72,9 @@ def is_export(folder: Path) -> bool:
     return any(folder.glob("onnx/*.onnx")) or (folder / "model.onnx").is_file()
 
 
-def load(folder: Path, precision: str | None = None, threads: int | None = None, engine: str = ENGINES[0]) -> Scorer:
+def load_served(
+    folder: Path, precision: str | None = None, threads: int | None = None, engine: str = ENGINES[0]
+) -> Scorer:
     """Load a model, or an export, which always runs on the CPU in its own precision.
 
     Args:

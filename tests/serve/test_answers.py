@@ -8,7 +8,7 @@ from bert_multilabel.model.scoring import MultiLabelScorer
 from bert_multilabel.model.windows import Windows
 from bert_multilabel.serve.answers import answer
 from bert_multilabel.serve.request_form import PredictRequest
-from bert_multilabel.serve.scorers import load
+from bert_multilabel.serve.scorers import load_served
 from tests.conftest import LABELS
 
 LONG = "the price is good " * 30  # of 120 words, for a model of 64 tokens
@@ -98,9 +98,9 @@ def test_the_options_reach_torch(backbone, tmp_path):
         part.save_pretrained(tmp_path)
     threads = torch.get_num_threads()
     try:
-        engine = load(tmp_path, "bfloat16", threads + 1)
+        engine = load_served(tmp_path, "bfloat16", threads + 1)
         assert torch.get_num_threads() == threads + 1 and engine.precision == "bfloat16"
     finally:
         torch.set_num_threads(threads)
     with pytest.raises(ValueError, match="precision must be one of 'float32', 'bfloat16', got 'int8'"):
-        load(tmp_path, "int8")
+        load_served(tmp_path, "int8")

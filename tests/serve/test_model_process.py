@@ -36,5 +36,5 @@ def test_a_server_that_stops_while_the_model_loads_causes_no_error(monkeypatch):
     server, model = Pipe()
     server.close()
     monkeypatch.setattr(signal, "signal", lambda *_: None)
-    monkeypatch.setattr(scorers, "load", lambda: SimpleNamespace(config=SimpleNamespace(label_names=["gift"])))
+    monkeypatch.setattr(scorers, "load_served", lambda: SimpleNamespace(config=SimpleNamespace(label_names=["gift"])))
     _run(model)
