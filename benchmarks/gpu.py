@@ -22,7 +22,7 @@ from pathlib import Path
 
 import torch
 from datasets import Dataset
-from prediction import name_of, stock_pipeline
+from prediction import stock_pipeline
 from processor import describe
 from stopwatch import seconds_of
 from training import MODES, ours, stock
@@ -112,7 +112,7 @@ def training(arguments: argparse.Namespace, rows: Dataset, names: list[str]) -> 
 
 def prediction(arguments: argparse.Namespace, texts: list[str], names: list[str], precision: str) -> Runs:
     """Prepare scoring all texts by each contender."""
-    pipeline = stock_pipeline(arguments.backbone, names, arguments.device, DTYPES[precision])
+    pipeline = stock_pipeline(arguments.backbone, len(names), arguments.device, DTYPES[precision])
     runs: Runs = {}
     for size in arguments.batch_sizes:
         runs[f"stock, batches of {size}"] = lambda size=size: pipeline(texts, batch_size=size)
@@ -148,8 +148,7 @@ def equality(arguments: argparse.Namespace, texts: list[str], names: list[str]) 
                 model.set_attn_implementation(attention)
                 mine, same = model.config.decide(MultiLabelScorer(model, tokenizer).logits(texts))
                 difference, equal = float((mine - exact).abs().max()), float((same == decided).float().mean())
-                name = f"{Path(which).name} ({name_of(model.config)})"
-                yield name, attention, precision, f"{difference:.1e}", f"{equal:.3%}"
+                yield Path(which).name, attention, precision, f"{difference:.1e}", f"{equal:.3%}"
 
 
 def main() -> None:
