@@ -27,7 +27,7 @@ import numpy as np
 import torch
 
 from bert_multilabel.model.output_format import prediction_records
-from bert_multilabel.serve.scorers import load_served
+from bert_multilabel.serve.served_model import load_served
 
 TOLERANCE = 1e-5
 BATCHING = {"on": 32, "off": 1}

@@ -42,7 +42,7 @@ class Engine:
     """What all of them run."""
 
     def __init__(self) -> None:
-        from bert_multilabel.serve.scorers import load_served
+        from bert_multilabel.serve.served_model import load_served
 
         self.engine = load_served(Path(MODEL), threads=1)
 

@@ -16,7 +16,7 @@ from bert_multilabel.export import cli as export
 from bert_multilabel.loading import load_trained
 from bert_multilabel.model.scoring import MultiLabelScorer
 from bert_multilabel.page.model import Page, PageModel
-from bert_multilabel.serve.scorers import load_served
+from bert_multilabel.serve.served_model import load_served
 from bert_multilabel.training.arguments import parse_arguments
 from bert_multilabel.training.run import run
 from bert_multilabel.tune.cli import main as tune

@@ -12,7 +12,7 @@ from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassificati
 
 from bert_multilabel import BertForMultiLabelCLS, BertForMultiLabelLabelTokens, from_backbone
 from bert_multilabel.model.configuration_multilabel import __version__
-from bert_multilabel.serve.scorers import load_served
+from bert_multilabel.serve.served_model import load_served
 
 FOLDERS = Path(__file__).parent / "folders"
 OLDER = sorted(path.parent.name for path in FOLDERS.glob("*/config.json"))

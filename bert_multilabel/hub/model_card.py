@@ -15,6 +15,7 @@ from bert_multilabel.evaluation.goals import Goal
 from bert_multilabel.metrics import per_label_scores, sample_hamming_scores
 from bert_multilabel.model.configuration_multilabel import MultiLabelConfig
 from bert_multilabel.model.hub_readme import usage
+from bert_multilabel.utils.duration import duration
 from bert_multilabel.utils.files import atomic_write
 
 from .run_facts import RunFacts
@@ -74,7 +75,7 @@ def write_model_card(
 
 def _template() -> Template:
     environment = markdown_environment(Path(__file__).parent)
-    environment.filters |= {"quoted": _quoted, "figure": _figure, "duration": _duration}
+    environment.filters |= {"quoted": _quoted, "figure": _figure, "duration": duration}
     names = {"count": _count, "folds": FOLDS, "confidence": CONFIDENCE, "resamples": RESAMPLES}
     return environment.get_template("model_card.md.jinja", globals=names)
 
@@ -165,9 +166,3 @@ def _quoted(text: str) -> str:
 
 def _count(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{seconds:.0f} s"

@@ -19,7 +19,7 @@ from bert_multilabel.model.windows import Windows
 
 from .refusal import Refused
 from .request_form import Parameters, PredictRequest
-from .scorers import Scorer
+from .served_model import Scorer
 
 _Asked = tuple[PredictRequest, MultiLabelConfig]  # a request, and the configuration that decides on its texts
 

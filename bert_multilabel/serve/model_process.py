@@ -9,8 +9,8 @@ from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any
 
+from bert_multilabel.engines.choice import ENGINES
 from bert_multilabel.errors import MultiLabelError
 
 from .refusal import Refused
@@ -31,15 +31,19 @@ class ModelProcess:
 
     Args:
         folder: Of the model, or the export.
-        *how: Other arguments of `load_served`.
+        precision: Precision of the matrix products, one of `PRECISIONS`; default: float32.
+        threads: How many threads compute; default: one per core.
+        engine: One of `ENGINES`.
     """
 
-    def __init__(self, folder: Path, *how: Any) -> None:
-        self._arguments = (folder, *how)
+    def __init__(
+        self, folder: Path, precision: str | None = None, threads: int | None = None, engine: str = ENGINES[0]
+    ) -> None:
+        self._arguments = (folder, precision, threads, engine)
         self.label_names: list[str] = []
         self.version = ""  # of this package
         self._process: BaseProcess | None = None
-        _CONTEXT.set_forkserver_preload(["bert_multilabel.serve.answers", "bert_multilabel.serve.scorers"])
+        _CONTEXT.set_forkserver_preload(["bert_multilabel.serve.answers", "bert_multilabel.serve.served_model"])
         with ignored_signals():
             forkserver.ensure_running()
 
@@ -103,20 +107,20 @@ def ignored_signals() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _run(connection: Connection, *arguments: Any) -> None:
+def _run(connection: Connection, folder: Path, precision: str | None, threads: int | None, engine: str) -> None:
     """Answer what comes until the other process closes the connection, or ends."""
     # Imported already in the process that this one is a fork of.
     from bert_multilabel.model.configuration_multilabel import __version__
     from bert_multilabel.utils.verbosity import hide_progress_bars
 
     from .answers import answer
-    from .scorers import load_served
+    from .served_model import load_served
 
     for number in _SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     try:
         hide_progress_bars()
-        scorer = load_served(*arguments)
+        scorer = load_served(folder, precision, threads, engine)
     except MultiLabelError as error:
         connection.send(error)
         return

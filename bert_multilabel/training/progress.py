@@ -1,11 +1,15 @@
 """What a run shows while it trains: bars with the remaining time, and one short line per log and evaluation."""
 
+import time
 from typing import Any
 
 from transformers import PrinterCallback, ProgressCallback, TrainerState
 
 from bert_multilabel.metrics import LEGEND
+from bert_multilabel.utils.duration import duration
 
+# In training without bars, how many seconds may pass before a line says how much time is left.
+_LONGEST_SILENCE = 30
 _COLUMNS = {
     "eval_loss": "loss",
     "eval_hamming_score": "hamming score",
@@ -64,14 +68,28 @@ class ShortPrinter(PrinterCallback):
     def on_train_begin(self, args: Any, state: TrainerState, control: Any, **kwargs: Any) -> None:
         """Begin a table, also when a run is resumed."""
         self._is_training, self._has_header = True, False
+        self._first_step, self._started = state.global_step, time.monotonic()
+        self._last_line = self._started
 
     def on_train_end(self, args: Any, state: TrainerState, control: Any, **kwargs: Any) -> None:
         """End the table."""
         self._is_training = False
 
+    def on_step_end(self, args: Any, state: TrainerState, control: Any, **kwargs: Any) -> None:
+        """Print how much time is left, if nothing was printed for a while."""
+        now = time.monotonic()
+        if now - self._last_line >= _LONGEST_SILENCE:
+            per_step = (now - self._started) / (state.global_step - self._first_step)
+            left = duration(per_step * (state.max_steps - state.global_step))
+            self._print(state, [f"step {state.global_step:,} of {state.max_steps:,}: about {left} left"])
+
     def on_log(self, args: Any, state: TrainerState, control: Any, logs: Any = None, **kwargs: Any) -> None:
         """Print a log."""
-        if state.is_world_process_zero and self._is_training:
-            for line in short_lines(logs, state, with_header=not self._has_header):
-                print(line, flush=True)
+        if self._is_training:
+            self._print(state, short_lines(logs, state, with_header=not self._has_header))
             self._has_header |= "eval_loss" in logs
+
+    def _print(self, state: TrainerState, lines: list[str]) -> None:
+        if state.is_world_process_zero and lines:
+            print(*lines, sep="\n", flush=True)
+            self._last_line = time.monotonic()

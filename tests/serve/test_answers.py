@@ -8,7 +8,7 @@ from bert_multilabel.model.scoring import MultiLabelScorer
 from bert_multilabel.model.windows import Windows
 from bert_multilabel.serve.answers import answer
 from bert_multilabel.serve.request_form import PredictRequest
-from bert_multilabel.serve.scorers import load_served
+from bert_multilabel.serve.served_model import load_served
 from tests.conftest import LABELS
 
 LONG = "the price is good " * 30  # of 120 words, for a model of 64 tokens

@@ -1,12 +1,13 @@
 import multiprocessing.context
 import signal
 from multiprocessing import Pipe
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from bert_multilabel.errors import MultiLabelError
-from bert_multilabel.serve import scorers
+from bert_multilabel.serve import served_model
 from bert_multilabel.serve.model_process import ModelProcess, _run
 
 
@@ -36,5 +37,7 @@ def test_a_server_that_stops_while_the_model_loads_causes_no_error(monkeypatch):
     server, model = Pipe()
     server.close()
     monkeypatch.setattr(signal, "signal", lambda *_: None)
-    monkeypatch.setattr(scorers, "load_served", lambda: SimpleNamespace(config=SimpleNamespace(label_names=["gift"])))
-    _run(model)
+    monkeypatch.setattr(
+        served_model, "load_served", lambda *_: SimpleNamespace(config=SimpleNamespace(label_names=["gift"]))
+    )
+    _run(model, Path("model"), None, 1, "torch")

@@ -32,6 +32,24 @@ def test_scores_after_training_are_not_in_the_table(capsys):
     assert capsys.readouterr().out == ""
 
 
+def test_where_nothing_was_printed_for_a_while_the_time_that_is_left_is(capsys, monkeypatch):
+    clock = [1000.0]
+    monkeypatch.setattr("time.monotonic", lambda: clock[0])
+    printer, state = ShortPrinter(), TrainerState(global_step=100, max_steps=2714)  # as after a resumption
+    printer.on_train_begin(None, state, None)
+    for step in (110, 135, 160, 165):  # of a second each
+        state.global_step, clock[0] = step, 900.0 + step
+        printer.on_step_end(None, state, None)
+    printer.on_log(None, state, None, {"loss": 0.1})
+    state.global_step, clock[0] = 180, 1080.0
+    printer.on_step_end(None, state, None)  # the log was 15 seconds ago
+    assert capsys.readouterr().out.splitlines() == [
+        "step 135 of 2,714: about 42 min 59 s left",
+        "step 165 of 2,714: about 42 min 29 s left",
+        "step 165 of 2,714: loss 0.1",
+    ]
+
+
 def test_what_says_nothing_new_is_left_out():
     assert short_lines({"train_runtime": 3.0, "total_flos": 1e9}, TrainerState()) == []
 

@@ -5,7 +5,7 @@ from bert_multilabel import from_backbone
 from bert_multilabel.export import cli as export
 from bert_multilabel.model.scoring import score_rows
 from bert_multilabel.model.windows import Windows
-from bert_multilabel.serve.scorers import load_served
+from bert_multilabel.serve.served_model import load_served
 from tests.conftest import LABELS
 
 ROWS = [("good", None), ("the price", "gift"), ("", None), ("too expensive " * 60, ""), ("buy", None)]
