@@ -34,6 +34,8 @@ def needs(engine):
     return pytest.mark.skipif(bool(missing), reason=f"not installed: {', '.join(missing)}")
 
 
+# tests/export/ converts them by default.
+CONVERTED_ELSEWHERE = [pytest.mark.slow, pytest.mark.dependency]
 INSTALLED = [pytest.param(engine, marks=needs(engine)) for engine in GRAPH_ENGINES]
 
 
@@ -51,7 +53,9 @@ def models(backbone, tmp_path_factory):
     return root
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(
+    "form", ["cls", *(pytest.param(form, marks=CONVERTED_ELSEWHERE) for form in FORMS if form != "cls")]
+)
 @pytest.mark.parametrize("engine", INSTALLED)
 def test_a_graph_computes_what_torch_does(models, form, engine):
     expected, scorer = load_scorer(models / form, device="cpu"), load_scorer(models / form, engine)

@@ -6,7 +6,7 @@ from bert_multilabel.export.graph_model import GraphModel
 from bert_multilabel.model.scoring import scoring_tokenizer
 from tests.conftest import LABELS, save_checkpoint
 
-MANY = [f"label {number}" for number in range(260)]
+MANY = [f"label {number}" for number in range(60)]
 FORMS = {
     "cls": ("cls", LABELS, {"temperature": [0.5, 1.0, 2.0]}),
     "full": ("label_tokens", LABELS, {"temperature": 1.3}),

@@ -21,6 +21,8 @@ from bert_multilabel.training.run import run
 from tests.conftest import LABELS, make_rows
 from tests.loopback_hub import Commit, LoopbackHub
 
+# Minutes of processor time, most of it in Transformers and huggingface_hub, whose releases it depends on.
+pytestmark = [pytest.mark.slow, pytest.mark.dependency]
 ROOT = Path(__file__).resolve().parents[2]
 TEXTS = ["the price is good", "not [OPINION1] good [SEP]"]
 PAIRS = ["gift", ""]

@@ -294,6 +294,8 @@ def test_gradient_checkpointing_gives_the_same_gradients(tokenizers, strategy):
         torch.testing.assert_close(plain, checkpointed)
 
 
+@pytest.mark.slow
+@pytest.mark.dependency  # of torch's compiler
 @both
 def test_the_compiled_graph_is_whole_and_gives_the_same_logits(tokenizers, strategy):
     model = make_model(strategy, num_hidden_layers=1)

@@ -1,9 +1,13 @@
 import subprocess
 import sys
 
+import pytest
+
 BARS = ["%|", "it/s", "Loading weights", "Writing model shards", "\r"]
 
 
+@pytest.mark.slow
+@pytest.mark.dependency  # of all libraries that show bars
 def test_a_log_file_gets_no_progress_bars_and_quiet_commands_no_notes(backbone, files, tmp_path):
     out = tmp_path / "out"
     words = ["train", files["train"], "--model_name_or_path", str(backbone), "--output_dir", str(out), "--use_cpu"]
