@@ -24,5 +24,5 @@ def use_compiled(scorer: MultiLabelScorer, model: MultiLabelPreTrainedModel) -> 
     started = time.perf_counter()
     # A batch of one text is compiled apart.
     for texts in (["a", "another text"], ["a"]):
-        scorer.logits(texts)
+        scorer.logits(texts, texts if scorer.config.trained_on_pairs else None)
     logger.warning("compiled in %.0f seconds", time.perf_counter() - started)

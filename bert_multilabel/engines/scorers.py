@@ -90,9 +90,10 @@ def _use_graph(scorer: MultiLabelScorer, model: MultiLabelPreTrainedModel, engin
 
     make = {"onnx": graph_engines.onnx_engine, "openvino": graph_engines.openvino_engine}[engine]
     graph = cached_graph(model)
-    expected = scorer.logits(_TRIALS)  # (N, L)
+    texts = (_TRIALS, _TRIALS if scorer.config.trained_on_pairs else None)
+    expected = scorer.logits(*texts)  # (N, L)
     scorer.engine = make(graph, precision, torch.get_num_threads())
-    difference = float((scorer.logits(_TRIALS) - expected).abs().max())
+    difference = float((scorer.logits(*texts) - expected).abs().max())
     if not difference <= _TOLERANCES[precision]:  # also if it is NaN
         raise MultiLabelError(
             f"engine {engine!r} computes other logits than torch, by up to {difference:.2g}, where "

@@ -112,6 +112,22 @@ def test_an_engine_that_computes_something_else_is_refused(models, monkeypatch):
 
 
 @needs("onnx")
+@pytest.mark.parametrize("has_pairs", [False, True])
+def test_an_engine_is_tried_with_what_the_model_was_trained_on(models, has_pairs, monkeypatch):
+    model, tokenizer = from_backbone(models / "cls", LABELS, "cls")
+    model.config.trained_on_pairs = has_pairs
+    seen, tokens = [], MultiLabelScorer.tokens
+
+    def spy(scorer, texts, pairs=None, windows=None):
+        seen.append(pairs is not None)
+        return tokens(scorer, texts, pairs, windows)
+
+    monkeypatch.setattr(MultiLabelScorer, "tokens", spy)
+    make_scorer(model, tokenizer, "onnx")  # else a warning of other input, which is only given once
+    assert seen == [has_pairs] * 2
+
+
+@needs("onnx")
 def test_the_predictor_and_the_pipeline_take_engines(models):
     columns = {"text": TEXTS}
     ours, theirs = (MultiLabelPredictor(models / "full", engine=engine)(columns) for engine in ("torch", "onnx"))
