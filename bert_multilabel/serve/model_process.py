@@ -118,13 +118,13 @@ def _run(connection: Connection, folder: Path, precision: str | None, threads: i
 
     for number in _SIGNALS:
         signal.signal(number, signal.SIG_IGN)
-    try:
-        hide_progress_bars()
-        scorer = load_served(folder, precision, threads, engine)
-    except MultiLabelError as error:
-        connection.send(error)
-        return
-    with suppress(BrokenPipeError, EOFError):  # the other process may stop at any time
+    with suppress(ConnectionError, EOFError):  # the other process may stop at any time
+        try:
+            hide_progress_bars()
+            scorer = load_served(folder, precision, threads, engine)
+        except MultiLabelError as error:
+            connection.send(error)
+            return
         connection.send((scorer.config.label_names, __version__))
         while True:
             connection.send(answer(scorer, connection.recv()))

@@ -2,6 +2,7 @@ import multiprocessing.context
 import signal
 from multiprocessing import Pipe
 from pathlib import Path
+from threading import Thread
 from types import SimpleNamespace
 
 import pytest
@@ -33,11 +34,38 @@ def test_a_process_that_the_system_refuses_is_an_error_of_ours(tmp_path, monkeyp
     assert not model.is_alive()
 
 
-def test_a_server_that_stops_while_the_model_loads_causes_no_error(monkeypatch):
+@pytest.fixture
+def loaded(monkeypatch):
+    """What a process of the model loads, and its signals left alone."""
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    scorer = SimpleNamespace(config=SimpleNamespace(label_names=["gift"]))
+    monkeypatch.setattr(served_model, "load_served", lambda *_: scorer)
+
+
+def test_a_server_that_stops_while_the_model_loads_causes_no_error(loaded):
     server, model = Pipe()
     server.close()
-    monkeypatch.setattr(signal, "signal", lambda *_: None)
-    monkeypatch.setattr(
-        served_model, "load_served", lambda *_: SimpleNamespace(config=SimpleNamespace(label_names=["gift"]))
-    )
     _run(model, Path("model"), None, 1, "torch")
+
+
+def test_a_server_that_stops_while_a_model_is_refused_causes_no_error(loaded, monkeypatch, tmp_path):
+    def refuse(*_):
+        raise MultiLabelError("no model")
+
+    monkeypatch.setattr(served_model, "load_served", refuse)
+    server, model = Pipe()
+    server.close()
+    _run(model, tmp_path, None, 1, "torch")
+
+
+def test_a_server_that_stops_before_it_has_read_what_is_sent_causes_no_error(loaded):
+    server, model = Pipe()
+
+    def stop():
+        server.poll(60)
+        server.close()  # with something unread, the connection is not ended but reset
+
+    stopping = Thread(target=stop)
+    stopping.start()
+    _run(model, Path("model"), None, 1, "torch")
+    stopping.join()
