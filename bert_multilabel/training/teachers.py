@@ -185,13 +185,18 @@ class ScoreFile:
         """Read a file, and check that it has scores for all training examples.
 
         Raises:
-            DataError: If a line is damaged or has other labels, or the lines do not fit the rows.
+            DataError: If a line is damaged or has other labels, only some have ids, or they do not fit the rows.
         """
         with explain_read_errors(path):
             computed_from = {"scores": sha256(path), "labels": label_names}
             batches = _read_lines(path, label_names)
             stored = cached_examples(computed_from, batches, Features({**_SCORES, "id": Value("string")}))
         lines = list(stored["id"])
+        if 0 < (without := lines.count(None)) < len(lines):
+            raise DataError(
+                f"--teacher {path}: {without} of {len(lines)} lines have no id, but the others have one: write the id "
+                "of each row, or of none if the lines are in the order of the rows"
+            )
         ids = [*map(str, examples["id"])] if "id" in examples.features and None not in lines else lines
         if lines != ids:  # those in the same order may repeat some
             return cls(path, label_names, stored, _lines_of_ids(path, lines, ids))

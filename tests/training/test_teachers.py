@@ -66,6 +66,7 @@ def test_ids_in_the_same_order_may_be_repeated(score_file):
         (ROWS[:1], r"has 1 lines, but there are 2 training rows: write one line per row"),
         ([*ROWS, ROWS[0]], r"has 3 lines, but there are 2"),
         ([{"id": "x", **ROWS[0]}, {"id": "x", **ROWS[1]}], r"several lines with the id 'x': keep one"),
+        ([{"id": "y", **ROWS[0]}, ROWS[1]], r": 1 of 2 lines have no id, but the others have one: write the id"),
         ([{"id": "x", **ROWS[0]}, {"id": "z", **ROWS[1]}], r"has no line for 1 of 2 training rows, .* id 'y'"),
         ([{"scores": {"gift": 0.5, "prise": 0.5}}], r"line 1 must have .* it lacks 'price'; it also has 'prise'"),
         ([ROWS[0], {"scores": {"gift": 0.5}}], r"line 2 must have .* without --top_scores: it lacks 'price'"),
