@@ -15,6 +15,7 @@ there is no GPU (few CPUs are good at float16).
 """
 
 import argparse
+import copy
 import statistics
 import warnings
 from collections.abc import Callable, Iterator
@@ -40,7 +41,7 @@ from bert_multilabel.model.scoring import MultiLabelScorer
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 MODES_HERE = ("cls", "isolated-1", "full")
 LARGE = {"cpu": 512}  # rows and columns of the product that measures the peak
-Runs = dict[str, Callable[[], object]]
+Runs = dict[str, Callable[[], float]]  # each returns its seconds, without those of its preparation
 
 
 def peak(dtype: torch.dtype, device: str) -> float:
@@ -68,7 +69,7 @@ def race(runs: Runs, rounds: int) -> dict[str, list[float]]:
     times: dict[str, list[float]] = {name: [] for name in runs}
     for number in range(rounds + 1):
         for name, run in runs.items():
-            seconds = seconds_of(run)
+            seconds = run()
             if number:
                 times[name].append(seconds)
     return times
@@ -115,16 +116,16 @@ def prediction(arguments: argparse.Namespace, texts: list[str], names: list[str]
     pipeline = stock_pipeline(arguments.backbone, len(names), arguments.device, DTYPES[precision])
     runs: Runs = {}
     for size in arguments.batch_sizes:
-        runs[f"stock, batches of {size}"] = lambda size=size: pipeline(texts, batch_size=size)
+        runs[f"stock, batches of {size}"] = lambda size=size: seconds_of(lambda: pipeline(texts, batch_size=size))
     for mode in MODES_HERE:
         strategy, config = MODES[mode]
         model, tokenizer = from_backbone(arguments.backbone, names, strategy, **config)
         model.to(arguments.device, DTYPES[precision])
         scorer = MultiLabelScorer(model, tokenizer)
-        runs[mode] = lambda scorer=scorer: scorer.logits(texts)
+        runs[mode] = lambda scorer=scorer: seconds_of(lambda: scorer.logits(texts))
         if arguments.compile:
             compiled = make_scorer(model, tokenizer, "compile", precision=None)
-            runs[f"{mode}, compiled"] = lambda scorer=compiled: scorer.logits(texts)
+            runs[f"{mode}, compiled"] = lambda scorer=compiled: seconds_of(lambda: scorer.logits(texts))
     return runs
 
 
@@ -141,12 +142,12 @@ def equality(arguments: argparse.Namespace, texts: list[str], names: list[str]) 
         model.set_attn_implementation("eager")
         exact, decided = model.config.decide(MultiLabelScorer(model, tokenizer).logits(texts))  # (N, L) both
         for precision in arguments.precisions:
-            model.to(DTYPES[precision])
+            narrow = copy.deepcopy(model).to(DTYPES[precision])  # rounded once, not after another dtype
             for attention in attentions:
                 if attention.startswith("flash") and precision == "float32":
                     continue  # it has half precision only
-                model.set_attn_implementation(attention)
-                mine, same = model.config.decide(MultiLabelScorer(model, tokenizer).logits(texts))
+                narrow.set_attn_implementation(attention)
+                mine, same = model.config.decide(MultiLabelScorer(narrow, tokenizer).logits(texts))
                 difference, equal = float((mine - exact).abs().max()), float((same == decided).float().mean())
                 yield Path(which).name, attention, precision, f"{difference:.1e}", f"{equal:.3%}"
 
