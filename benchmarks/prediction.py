@@ -38,7 +38,7 @@ class Contender:
         started = time.perf_counter()
         command = [sys.executable, __file__, *sys.argv[1:], "--worker", json.dumps(spec)]
         environment = {**os.environ, "OMP_NUM_THREADS": str(arguments.threads)}
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
         self._process = subprocess.Popen(command, env=environment, text=True, **pipes)
         self.start = {"cpu": self._read()["cpu"], "wall": time.perf_counter() - started}
 
@@ -64,8 +64,7 @@ def work(arguments: argparse.Namespace, spec: dict[str, str]) -> None:
     warnings.simplefilter("ignore")
     torch.set_num_threads(arguments.threads)
     answers, sys.stdout = sys.stdout, sys.stderr  # which libraries print to
-    with open(arguments.file, encoding="utf-8") as file:
-        texts = [json.loads(line)["text"] for line, _ in zip(file, range(arguments.rows), strict=False)]
+    texts = read_texts(arguments)
     prepare = {"stock": stock, "products": products}.get(spec["engine"], ours)
     run = prepare(arguments, spec, texts)
     run(texts[:1])
@@ -78,6 +77,12 @@ def work(arguments: argparse.Namespace, spec: dict[str, str]) -> None:
         answer = {"wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu, "memory": memory()}
         answer["decided"] = decided if spec["engine"] in PRECISIONS else None
         print(json.dumps(answer), file=answers, flush=True)
+
+
+def read_texts(arguments: argparse.Namespace) -> list[str]:
+    """Read the first texts of the file."""
+    with open(arguments.file, encoding="utf-8") as file:
+        return [json.loads(line)["text"] for line, _ in zip(file, range(arguments.rows), strict=False)]
 
 
 def ours(arguments: argparse.Namespace, spec: dict[str, str], texts: list[str]) -> Callable[[list[str]], object]:
@@ -109,16 +114,17 @@ def stock_pipeline(
 
 def products(arguments: argparse.Namespace, spec: dict[str, str], texts: list[str]) -> Callable[[list[str]], object]:
     """Prepare the bare products of all layers, in batches as prediction makes them."""
-    from products import batches_of, seconds_of_products
+    from products import bare_products, batches_of
     from transformers import AutoConfig, AutoTokenizer
 
+    from bert_multilabel.model.scoring import TOKENS_PER_BATCH_ON_CPU
+
     tokenizer, config = (kind.from_pretrained(arguments.backbone) for kind in (AutoTokenizer, AutoConfig))
-    lengths = [len(ids) for ids in tokenizer(texts, truncation=True)["input_ids"]]
-
-    def run(some: list[str]) -> object:
-        return seconds_of_products(config, batches_of(lengths[: len(some)]), getattr(torch, spec["precision"]))
-
-    return run
+    encoded = tokenizer(texts, truncation=True)["input_ids"]
+    lengths = {text: len(ids) for text, ids in zip(texts, encoded, strict=True)}
+    most = max(TOKENS_PER_BATCH_ON_CPU, *lengths.values())
+    run = bare_products(config, most, getattr(torch, spec["precision"]))
+    return lambda some: run(batches_of([lengths[text] for text in some]))
 
 
 def memory() -> float:
@@ -171,6 +177,8 @@ def main() -> None:
         return
     if arguments.gliclass_python and arguments.clock == "cpu":
         parser.error("--gliclass_python is timed by --clock wall only")
+    if not arguments.texts <= arguments.rows <= len(read_texts(arguments)):
+        parser.error(f"there must be {arguments.rows} rows in {arguments.file}, and at most as many --texts")
     torch.set_num_threads(arguments.threads)
     specs = contenders_of(arguments)
     for spec in specs.values():

@@ -72,15 +72,15 @@ def shares_of(run: Callable[[], object], device: str) -> dict[str, float]:
 
 def prediction(
     backbone: str, texts: list[str], names: list[str], mode: str, precision: str, device: str
-) -> Callable[[], object]:
-    """Prepare prediction; the result scores all texts."""
+) -> Callable[[], float]:
+    """Prepare prediction; the result scores all texts and returns its seconds."""
     strategy, config = MODES[mode]
     model, tokenizer = from_backbone(backbone, names, strategy, **config)
     model.to(device)
     if precision == "bfloat16":
         store_in_bfloat16(model)
     scorer = MultiLabelScorer(model, tokenizer, precision)
-    return lambda: scorer.logits(texts)
+    return lambda: seconds_of(lambda: scorer.logits(texts))
 
 
 def main() -> None:
@@ -107,17 +107,15 @@ def main() -> None:
     columns = [*KINDS, "rest", "seconds", "bare products"]
     print("|", " | ".join(["", *columns]), "|\n" + "|---" * (len(columns) + 1) + "|")
     for task in arguments.tasks:
-        batches = batches_of(lengths, 32 if task == "training" else None)
+        batches = batches_of(lengths, 32 if task == "training" else None, arguments.device)
         for mode in arguments.modes:
             if task == "training":
                 run = ours(arguments.backbone, rows, names, mode, 32, arguments.precision, arguments.device)
             else:
                 run = prediction(arguments.backbone, texts, names, mode, arguments.precision, arguments.device)
             run()
-            seconds = seconds_of(run)
-            bare = seconds_of_products(
-                config.config, batches, getattr(torch, arguments.precision), device=arguments.device
-            )
+            seconds = run()
+            bare = seconds_of_products(config.config, batches, getattr(torch, arguments.precision), arguments.device)
             bare *= 3 if task == "training" else 1
             shares = shares_of(run, arguments.device)
             cells = [f"{task}, {mode}", *(f"{share:.0%}" for share in shares.values()), f"{seconds:.2f}"]
