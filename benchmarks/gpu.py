@@ -113,6 +113,7 @@ def training(arguments: argparse.Namespace, rows: Dataset, names: list[str]) -> 
 
 def prediction(arguments: argparse.Namespace, texts: list[str], names: list[str], precision: str) -> Runs:
     """Prepare scoring all texts by each contender."""
+    torch.compiler.reset()  # beyond eight graphs of one class, those of all dtypes, models would run uncompiled
     pipeline = stock_pipeline(arguments.backbone, len(names), arguments.device, DTYPES[precision])
     runs: Runs = {}
     for size in arguments.batch_sizes:
