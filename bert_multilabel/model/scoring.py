@@ -84,10 +84,15 @@ class MultiLabelScorer:
             (N, L), float32, on the CPU, in the order of the texts.
 
         Raises:
-            MultiLabelError: If the texts are one text, or the windows leave no room for text.
+            MultiLabelError: If the texts or the pairs are one text, or not equally many, or the windows leave no room
+                for text.
         """
         if isinstance(texts, str):
             raise MultiLabelError(f"texts must be a list of texts, got the text {texts!r}")
+        if isinstance(pairs, str):
+            raise MultiLabelError(f"pairs must be a list of texts, got the text {pairs!r}")
+        if pairs is not None and len(pairs) != len(texts):
+            raise MultiLabelError(f"there are {len(texts)} texts, but {len(pairs)} pairs: pass one for each text")
         parts = []
         size = texts_at_a_time(windows)
         for start in range(0, len(texts), size):

@@ -230,9 +230,13 @@ def test_wrapped_weights_are_called(built):
     torch.testing.assert_close(logits, one_by_one(model, tokenizer), atol=1e-5, rtol=0)
 
 
-def test_one_text_and_too_long_a_limit_are_refused(built):
+def test_one_text_pairs_that_do_not_fit_and_too_long_a_limit_are_refused(built):
     model, tokenizer = built
     with pytest.raises(ValueError, match="texts must be a list of texts, got the text 'good price'"):
         MultiLabelScorer(model, tokenizer).logits("good price")
+    with pytest.raises(ValueError, match="pairs must be a list of texts, got the text 'ab'"):
+        MultiLabelScorer(model, tokenizer).logits(["good", "price"], "ab")
+    with pytest.raises(ValueError, match="there are 2 texts, but 1 pairs"):
+        MultiLabelScorer(model, tokenizer).logits(["good", "price"], ["a"])
     with pytest.raises(ValueError, match="max_length=500 is more than the 64 tokens"):
         MultiLabelScorer(model, tokenizer, max_length=500)
