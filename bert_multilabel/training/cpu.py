@@ -20,7 +20,7 @@ from transformers import AttentionInterface, PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from bert_multilabel.model.layer import EncoderLayer
+from bert_multilabel.model.layer import EncoderLayer, SelfAttention
 
 # The parameters of `mallopt` in glibc's malloc.h, and the largest block that it can keep.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
@@ -31,7 +31,7 @@ _LARGEST_KEPT_BLOCK = 32 * 2**20
 def cpu_training(model: PreTrainedModel, is_alone: bool = True) -> Iterator[None]:
     """Train a BERT faster within this context.
 
-    Meanwhile the attention "sdpa" of all models is replaced, with the same results.
+    Meanwhile the attention "sdpa" is replaced; that of other models than ours computes what it did.
 
     Args:
         model: On a CPU.
@@ -85,7 +85,8 @@ def attention_forward(
     the scores, to (B, Q, h, H / h) and no weights.
     """
     # With dropout but without gradients, a checkpointed layer will be computed again from the same random numbers.
-    if not dropout and not torch.is_grad_enabled():
+    is_as_fast = not dropout and not torch.is_grad_enabled()
+    if is_as_fast or not isinstance(module, SelfAttention):  # that of a decoder, for example, masks by itself
         output: tuple[torch.Tensor, None] = sdpa_attention_forward(
             module, query, key, value, attention_mask, dropout, scaling, **kwargs
         )

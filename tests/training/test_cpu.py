@@ -8,7 +8,8 @@ from torch import nn
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from bert_multilabel import from_backbone
+from bert_multilabel import MultiLabelConfig, from_backbone
+from bert_multilabel.model.layer import SelfAttention
 from bert_multilabel.training.cpu import CheapDropout, attention_forward, cheap_dropout, cpu_training
 from tests.conftest import LABELS
 
@@ -66,8 +67,7 @@ def test_attention_without_dropout_is_that_of_torch(masked):
     mask[1, :, :, 4:] = False
     mask = mask if masked else None
     expected = nn.functional.scaled_dot_product_attention(query, key, value, mask, scale=scaling).transpose(1, 2)
-    module = nn.Module()
-    module.is_causal = False
+    module = SelfAttention(MultiLabelConfig(label_names=LABELS, hidden_size=24, num_attention_heads=3))
     trained, _ = attention_forward(module, query, key, value, mask, scaling=scaling)
     torch.testing.assert_close(trained, expected)
     if masked:
@@ -75,6 +75,15 @@ def test_attention_without_dropout_is_that_of_torch(masked):
         torch.testing.assert_close(attention_forward(module, query, key, value, added, scaling=scaling)[0], expected)
     with torch.no_grad():
         torch.testing.assert_close(attention_forward(module, query, key, value, mask, scaling=scaling)[0], expected)
+
+
+def test_attention_of_a_decoder_reads_what_it_did():
+    query, key, value = (torch.randn(2, heads, 5, 8, requires_grad=True) for heads in (4, 2, 2))
+    decoder = nn.Module()  # with keys and values for two heads of the query each
+    decoder.is_causal, decoder.num_key_value_groups = True, 2
+    mixed, _ = attention_forward(decoder, query, key, value, None)
+    expected = nn.functional.scaled_dot_product_attention(query, key, value, is_causal=True, enable_gqa=True)
+    torch.testing.assert_close(mixed, expected.transpose(1, 2))
 
 
 def steps(model, batches, optimizer, accumulate=1):
