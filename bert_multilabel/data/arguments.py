@@ -43,7 +43,7 @@ class ColumnArguments:
     use_suggestions: bool = option("Take the labels that a model suggested where no annotator has answered.", False)
     labels_as_they_are: bool = option("Accept suspicious labels, and take each text in a label column as one.", False)
     ignore_unknown_labels: bool = option(
-        "Leave out names of labels that the model, or --label_names_file, does not have.", False
+        "Leave out names of labels that the model, --label_names_file or else the training split does not have.", False
     )
     encoding: str | None = option("Encoding of text files, such as cp1252. Default: UTF-8, or UTF-16 if marked.")
     column_names: list[str] | None = option("Names of the columns of a csv or tsv file without a header line.")

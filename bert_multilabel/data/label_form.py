@@ -188,8 +188,13 @@ def _find_delimiter(column: str, in_splits: Mapping[str, list[str]], spec: DataS
     if (found := _delimiter_of_names(column, train)) is not None:
         return found
     whole = {*train}
-    found = _delimiter_of_known([text for text in texts if text not in whole], train)
-    return None if found is None or any(found in text for text in train) else found
+    new = {split: [text for text in listed if text not in whole] for split, listed in in_splits.items()}
+    found = _delimiter_of_known([text for listed in new.values() for text in listed], train)
+    if found is not None and not any(found in text for text in train):
+        return found
+    if spec.ignore_unknown_labels:
+        _check_none_joined(column, new, train)
+    return None
 
 
 def _delimiter_of_known(texts: list[str], known: list[str]) -> str | None:

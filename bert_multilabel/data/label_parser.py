@@ -113,7 +113,7 @@ class LabelParser:
             ignores_unknown=spec.ignore_unknown_labels,
         )
         if spec.label_names:
-            return replace(parser, notes=parser._left_out_of_columns(cells) if parser.ignores_unknown else [])
+            return parser._noting_what_is_left_out(cells)
         counts: Counter[str] = Counter()
         is_filled = True  # each cell of each column
         for column in columns:
@@ -124,7 +124,7 @@ class LabelParser:
         if not spec.labels_as_they_are:
             _check_no_marks(columns, counts, is_filled)
         check_names(counts, ", ".join(map(repr, columns)), sum(counts.values()), spec)
-        return replace(parser, label_names=sorted(counts))
+        return replace(parser, label_names=sorted(counts))._noting_what_is_left_out(cells)
 
     @classmethod
     def of_cells(
@@ -153,7 +153,6 @@ class LabelParser:
             label_names=known,
             label_ids=ids,
             delimiter=delimiter,
-            ignores_unknown=spec.ignore_unknown_labels and bool(known),
         )
         if form is LabelForm.MAPPING:
             mappings = (cell for listed in read.values() for cell, _ in listed if cell.kind is Kind.MAPPING)
@@ -167,6 +166,7 @@ class LabelParser:
             typed = None if parser.delimiter is None else delimiter_option(parser.delimiter)
             are_cells = form is LabelForm.TEXT and typed is None
             check_names(counts, f"column {column!r}", rows, spec, typed, are_cells)
+        parser = replace(parser, label_names=known or sorted(counts), ignores_unknown=spec.ignore_unknown_labels)
         notes = [f"rows that name a label more than once: {repeated}; it counts once"] if repeated else []
         notes += _null_words(column, cells, known)
         if parser.ignores_unknown:
@@ -175,7 +175,7 @@ class LabelParser:
             notes += _alike_but_for_case(column, counts)
         elif spec.label_names and ids is None and form in _FORMS_OF_IDS:
             notes += _without_id_0(column, counts, known)
-        return replace(parser, label_names=known or sorted(counts), notes=notes)
+        return replace(parser, notes=notes)
 
     def parse(self, values: Mapping[str, Any], id_names: Mapping[str, list[str]] = {}) -> list[float]:
         """Parse the labels in a row's values by column into L floats; NaN means "not annotated".
@@ -339,14 +339,16 @@ class LabelParser:
             raise BadValue(f"id {shorten(item)} is out of range; ids run from 0 to {len(names) - 1}", column)
         return names[item]
 
-    def _left_out_of_columns(self, cells: Mapping[str, Mapping[str, Cells]]) -> list[str]:
+    def _noting_what_is_left_out(self, cells: Mapping[str, Mapping[str, Cells]]) -> "LabelParser":
+        if not self.ignores_unknown:
+            return self
         found = []
         for by_column in cells.values():
             for column, listed in by_column.items():
                 for cell, count in listed:
                     with suppress(BadValue):  # reported when the rows are parsed
                         found.append((self._names_in({column: cell}, [column]), count))
-        return _count_unknown(found, self.label_names)
+        return replace(self, notes=_count_unknown(found, self.label_names))
 
     def _names_in(self, values: Mapping[str, Any], columns: list[str]) -> list[str]:
         names = []

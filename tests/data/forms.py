@@ -709,7 +709,7 @@ data.label_names, data.splits["train"]
   compressed by gz, bz2, xz, zip or zst (`pip install zstandard`); folders and patterns such as `'data/*.csv'`; UTF-8,
   marked UTF-16, or what `--encoding` says.
 - **Several lists or sheets** in a JSON or xlsx file: `--rows_key` names the one to read.
-- **Labels that the model or the names file does not have** are refused; `--ignore_unknown_labels` leaves them out.
+- **Labels that the model, the names file or else the training split does not have** are refused; `--ignore_unknown_labels` leaves them out.
 - **Suggestions** of a model in the export of an annotation tool are no labels; `--use_suggestions` takes them where
   nobody has answered.
 - **Label names files** (`--label_names_file`): one name per line, JSON lists and maps (`id2label`, `label2id`, a model's

@@ -251,9 +251,9 @@ def test_known_labels_that_few_texts_join_are_never_left_out():
     assert parser.notes == ["unknown labels are left out, as asked, in 2 cells: 'cost' (2)"]
 
 
-def parser_of_splits(train, validation):
+def parser_of_splits(train, validation, **spec):
     cells = {"train": count_cells(train), "validation": count_cells(validation)}
-    return LabelParser.of_cells("labels", cells, DataSpec())
+    return LabelParser.of_cells("labels", cells, DataSpec(**spec))
 
 
 def test_the_training_split_decides_what_separates_its_labels():
@@ -512,6 +512,21 @@ def test_ids_that_may_start_at_1_are_pointed_out(cells):
     assert "no row has the id 0, 'price'; ids are positions in the label names, from 0: if they start at 1" in note
     assert make_parser(cells, NAMES, label_ids=[1, 2, 3]).notes == []
     assert make_parser([*cells, [0] if isinstance(cells[0], list) else type(cells[0])(0)], NAMES).notes == []
+
+
+def test_labels_that_training_lacks_are_left_out_on_demand():
+    train, note = ["price|gift", "gift"], "unknown labels are left out, as asked, in 2 cells: 'size' (2)"
+    parser = parser_of_splits(train, ["size|gift", "size"], ignore_unknown_labels=True)
+    assert parser.label_names == ["gift", "price"] and note in parser.notes
+    assert parser.parse({"labels": "size|gift"}) == [1.0, 0.0]
+    with pytest.raises(BadValue, match="unknown label 'size'"):
+        parser_of_splits(train, ["size|gift", "size"]).parse({"labels": "size"})
+    cells = {"train": {"one": count_cells(["gift", "hue", ""])}, "validation": {"one": count_cells(["size", "size"])}}
+    columns = LabelParser.of_name_columns(["one"], cells, DataSpec(ignore_unknown_labels=True))
+    assert columns.label_names == ["gift", "hue"] and columns.notes == [note]
+    assert columns.parse({"one": "size"}) == [0.0, 0.0]
+    with pytest.raises(DataError, match="validation split: 'gift, size' may be one label or several"):
+        parser_of_splits(["price", "gift"], ["gift, size", "gift"], ignore_unknown_labels=True)
 
 
 @pytest.mark.parametrize("delimiter", [";", ","])
