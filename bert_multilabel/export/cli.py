@@ -6,6 +6,7 @@ visitor's browser. Each folder holds `parity.json`: how much its predictions dif
 examples of `--file`, or on made-up texts.
 """
 
+import logging
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -36,6 +37,8 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if extra is not None:
             check_installed("exporting", extra)  # before the import, which takes seconds
+        # Else onnxruntime's quantizer would, in its own way, when it is imported.
+        logging.basicConfig(format="%(message)s")
         report = getattr(import_module(f".{module}", __package__), function)(others.model_dir, options)
     except ParityError as error:
         print(error, file=sys.stderr)

@@ -1,9 +1,10 @@
 import json
+import logging
 import shutil
 import subprocess
 import sys
 from collections import Counter
-from contextlib import redirect_stdout
+from contextlib import redirect_stdout, suppress
 from functools import cache
 from io import StringIO
 from pathlib import Path
@@ -25,6 +26,7 @@ from bert_multilabel.export.parity import Parity, Sample, check_parity, check_qu
 from bert_multilabel.loading import load_trained
 from bert_multilabel.model.handler import EndpointHandler
 from bert_multilabel.model.scoring import MultiLabelScorer
+from tests import forked
 from tests.conftest import LABELS
 from tests.model.test_decision import RULE
 
@@ -439,3 +441,15 @@ def test_an_export_that_is_broken_or_names_weights_outside_is_refused(exported, 
     Path(tokenizer).write_text("{")
     with pytest.raises(ValueError, match="is damaged"):
         OnnxModel(tmp_path)
+
+
+def note_after_an_import(folder):
+    with suppress(SystemExit):
+        export.main([str(folder / "nowhere"), "--output", str(folder / "out")])
+    assert "onnxruntime.quantization" in sys.modules
+    logging.getLogger("bert_multilabel.data").warning("250 rows")
+
+
+def test_notes_look_as_those_of_other_commands(tmp_path):
+    # Where no logger is set up yet, as in a command.
+    assert forked.run(note_after_an_import, tmp_path, log=tmp_path / "log").splitlines()[-1] == "250 rows"
