@@ -110,6 +110,7 @@ def export_transformers(model_dir: Path, options: ExportArguments) -> dict[str, 
         report = parity_report(sample, len(model.config.label_names), {"float32": parity}, TOLERANCE)
         write_json(folder / PARITY_FILE, report)
         write_stock_card(folder, model_dir, model.config, tokenizer, options.decide_at_half)
+    _report("What stock tools do otherwise than the original:")
     for line in left_behind(model.config, tokenizer, options.decide_at_half):
         _report(f"  - {line}")
     return report

@@ -153,6 +153,7 @@ def test_what_no_other_tool_knows_is_said(exported):
     ):
         assert f"  - {phrase}" in printed
         assert plain(phrase) in card
+    assert "What stock tools do otherwise than the original:\n  - The set" in printed
     assert '"raw_scores": true' in card and "softmax" in card
     report = json.loads((output / "parity.json").read_text())
     assert report["tolerance"] == 1e-5 and report["float32"]["largest_probability_difference"] <= 1e-6
