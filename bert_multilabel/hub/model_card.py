@@ -143,12 +143,11 @@ def _labels(config: MultiLabelConfig, facts: RunFacts, tuned: Tuned | None) -> l
     """Return the rows of the table of labels, the most frequent first."""
     names = config.label_names
     by_name = {} if tuned is None else per_label_scores(tuned.predicted, tuned.labels, names, zero_division=np.nan)
-    by_threshold = config.decision is None  # else there are others for each text
     rows = [
         {
             "name": name,
             "positives": positives,
-            "threshold": threshold if by_threshold else None,
+            "threshold": threshold,
             "scores": by_name.get(name),
         }
         for name, positives, threshold in zip(names, facts.positives, config.label_thresholds, strict=True)

@@ -225,6 +225,29 @@ def test_thresholds_that_were_there_before_are_not_said_to_be_unseen(tmp_path):
     assert "none fitted on 400 examples of “validation.csv” did better, by more than a standard" in text
 
 
+@pytest.mark.parametrize("fitted", [True, False])
+def test_the_expected_score_rule_is_not_said_to_have_thresholds(tmp_path, fitted):
+    config = MultiLabelConfig(label_names=["a", "b", "c"])
+    tuned = tune(*made_rows(3, num_rows=200), config, DecisionArguments(thresholds="expected_score"))
+    rule = {
+        "rule": "expected_score",
+        "score": "hamming_score",
+        "temperature": 1.0,
+        "threshold_weight": 0.5,
+        "shift": 0.1,
+    }
+    tuned = replace(tuned, scope="expected_score", decisions=replace(tuned.decisions, decision=rule))
+    tuned.decisions.store(config)
+    write_model_card(tmp_path / "README.md", config, FACTS, tuned if fitted else None)
+    page = Page(ModelCard.load(tmp_path / "README.md").text)
+    scored = ["support", "precision", "recall", "F1"] if fitted else []
+    assert list(page.labels["a"]) == ["training examples", *scored]
+    assert "This rule has no thresholds." in page.text
+    assert ("the rule is the stored one, fitted on all examples" in page.text) is fitted
+    assert ("fit them again with bert-multilabel tune." in page.text) is fitted
+    assert not re.search(r"thresholds? (is|are|were)\b|python -m|and thresholds", page.text)
+
+
 def test_rows_too_few_to_fit_are_said_to_have_fitted_nothing(tmp_path):
     tuned = tune(*made_rows(2, num_rows=5), MultiLabelConfig(label_names=["a", "b"]), DecisionArguments())
     _, _, page = write(tmp_path / "README.md", ["a", "b"], tuned=tuned)
