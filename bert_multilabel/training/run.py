@@ -21,6 +21,7 @@ from bert_multilabel.output_dir.checkpoints import (
     TUNED_ON,
     add_to_run,
     read_history,
+    read_results,
     write_results,
 )
 from bert_multilabel.utils.distributed import on_main, wait_for_file
@@ -170,7 +171,8 @@ def _predict(prepared: Prepared, trainer: MultiLabelTrainer, model: MultiLabelPr
     metrics = predict_split(model, prepared.tokenizer, examples, source, Path(str(args.output_dir)), options)
     is_labelled = "labels" in examples.column_names
     if not is_labelled:
-        logger.info("%s without labels predicted", f"{len(examples):,} examples")
+        number = f"{len(examples):,} example{'' if len(examples) == 1 else 's'}"
+        logger.info("predicted %s; %s has no labels, so there are no scores", number, source)
     return _report(trainer, "test", {**metrics, "test_samples": len(examples)}, has_scores=is_labelled)
 
 
@@ -191,13 +193,21 @@ def _log_outputs(prepared: Prepared, output_dir: Path) -> None:
     written = {
         "model": has_model and "model.safetensors and what loads it",
         "model card": args.do_train and "README.md",
-        "scores": RESULTS_FILE,
+        _describe_results(read_results(output_dir)): RESULTS_FILE,
         "report": args.report and ", ".join(REPORT_FILES),
         "predictions": args.do_predict and PREDICTIONS_FILE,
     }
-    files = "; ".join(f"{what}: {name}" for what, name in written.items() if name)
+    files = "; ".join(f"{what}: {name}" for what, name in written.items() if what and name)
     logger.info("written to %s: %s", output_dir, files)
     if has_model:
         folder = join_words([str(output_dir)])
         logger.info("predict a file: bert-multilabel predict %s FILE --output_dir DIR", folder)
         logger.info("try the model on a page: bert-multilabel page %s", folder)
+
+
+def _describe_results(results: dict[str, float]) -> str:
+    """Say what `all_results.json` holds; "" if there is none."""
+    if any(name.endswith("_hamming_score") for name in results):
+        return "scores"
+    speed = "training loss and speed" if "train_loss" in results else "speed"
+    return speed if results else ""

@@ -250,7 +250,8 @@ def test_a_trained_folder_predicts_unlabelled_rows_with_the_same_scores(trained,
         per_device_eval_batch_size=4,
     )
     assert "test_hamming_score" not in results and "metrics *****" not in capsys.readouterr().out
-    assert re.search(r"\d examples without labels predicted", caplog.text)
+    assert re.search(r"predicted \d+ examples; .* has no labels, so there are no scores", caplog.text)
+    assert ": speed: all_results.json; predictions: predictions.jsonl" in caplog.text
     assert json.loads((output_dir.parent / "predicted" / "all_results.json").read_text()) == results
     after = read_jsonl(output_dir.parent / "predicted" / "predictions.jsonl")
     assert [row["labels"] for row in after] == [row["labels"] for row in before]
