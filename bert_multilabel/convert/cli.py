@@ -1,4 +1,4 @@
-"""Writes a file of examples as clean rows: `python -m bert_multilabel.convert FILE OUT.jsonl`."""
+"""Writes a file of examples as clean rows: `bert-multilabel convert FILE OUT.jsonl`."""
 
 from argparse import SUPPRESS
 from dataclasses import dataclass, field

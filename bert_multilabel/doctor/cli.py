@@ -1,4 +1,4 @@
-"""The data doctor, `python -m bert_multilabel.doctor FILE`: examines data before training."""
+"""The data doctor, `bert-multilabel doctor FILE`: examines data before training."""
 
 import textwrap
 from collections.abc import Iterator, Sequence

@@ -1,4 +1,4 @@
-"""Explains which words lead to the labels of a text: `python -m bert_multilabel.explain MODEL_DIR --text "..."`.
+"""Explains which words lead to the labels of a text: `bert-multilabel explain MODEL_DIR --text "..."`.
 
 For each label it lists the words that support it (+) and oppose it (-), with the amount by which each raises or lowers
 the logit of the label. On a terminal the text is coloured, too: blue supports, orange opposes.

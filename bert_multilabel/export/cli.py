@@ -1,4 +1,4 @@
-"""Exports a trained model to other tools: `python -m bert_multilabel.export MODEL_DIR --output DIR [--format NAME]`.
+"""Exports a trained model to other tools: `bert-multilabel export MODEL_DIR --output DIR [--format NAME]`.
 
 Formats: `onnx` (default), a folder for onnxruntime; `transformers`, a stock `BertForSequenceClassification` of a model
 with strategy `cls`, which loads anywhere without `trust_remote_code`; `web`, a page that runs the model in the

@@ -1,7 +1,7 @@
 # Copyright 2026 The bert-multilabel authors. Licensed under the Apache License, Version 2.0.
 """Runs an exported multi-label BERT with only onnxruntime, numpy and tokenizers.
 
-`python -m bert_multilabel.export` copies this file into the folder of the model, and the three files that it
+`bert-multilabel export` copies this file into the folder of the model, and the three files that it
 imports.
 
 Shapes: N texts, B batch, T tokens, L labels.
@@ -53,7 +53,7 @@ class OnnxModel:
     """An exported model: takes texts, returns logits, probabilities and labels.
 
     Args:
-        folder: A folder that `python -m bert_multilabel.export` wrote.
+        folder: A folder that `bert-multilabel export` wrote.
         threads: Number of threads; None: one per core.
 
     Raises:
@@ -76,7 +76,7 @@ class OnnxModel:
         missing = [name for name in _FIELDS if name not in stored]
         if missing:
             lacking = ", ".join(missing)
-            raise ValueError(f"{model_file} lacks {lacking}: write it with python -m bert_multilabel.export")
+            raise ValueError(f"{model_file} lacks {lacking}: write it with bert-multilabel export")
         fields = {name: json.loads(stored.get(name, "null")) for name in _FIELDS + _NEWER_FIELDS}
         self.label_names: list[str] = fields["label_names"]  # L, in the order of the logits
         self.strategy: str = fields["strategy"]  # "cls" or "label_tokens"

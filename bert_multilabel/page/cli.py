@@ -1,4 +1,4 @@
-"""Opens a page on which to try a trained model: `python -m bert_multilabel.page MODEL_DIR [OTHER_MODEL_DIR]`.
+"""Opens a page on which to try a trained model: `bert-multilabel page MODEL_DIR [OTHER_MODEL_DIR]`.
 
 Enter a text and compare the score of each label with its threshold; move a threshold; choose a label and see the words
 that support and oppose it; upload a file and download its predictions. Two models are shown side by side. No data

@@ -1,4 +1,4 @@
-"""Serves a trained model over HTTP: `python -m bert_multilabel.serve MODEL_DIR --port 8000`.
+"""Serves a trained model over HTTP: `bert-multilabel serve MODEL_DIR --port 8000`.
 
 POST /predict predicts the labels of texts, GET /docs shows how, and GET /health tells whether the server is ready.
 Waiting requests go through the model together. After SIGTERM or Ctrl-C the server refuses new connections, answers the

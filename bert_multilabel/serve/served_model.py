@@ -34,7 +34,7 @@ class Scorer(Protocol):
 
 
 class ExportScorer:
-    """Runs a model exported by `python -m bert_multilabel.export` with onnxruntime."""
+    """Runs a model exported by `bert-multilabel export` with onnxruntime."""
 
     def __init__(self, folder: Path, threads: int | None) -> None:
         from bert_multilabel.export.onnx_model import OnnxModel

@@ -1,4 +1,4 @@
-"""Tunes the decisions of a trained model on labeled examples: `python -m bert_multilabel.tune MODEL_DIR --file FILE`.
+"""Tunes the decisions of a trained model on labeled examples: `bert-multilabel tune MODEL_DIR --file FILE`.
 
 Temperature, thresholds, `min_labels` and label rules go into the model's `config.json`, where every later use of the
 model finds them, and its card, `README.md`, is written again. The model must not have been trained on these examples.
