@@ -13,7 +13,7 @@ from bert_multilabel.data.values import BadValue, shorten
 from bert_multilabel.errors import DataError
 
 from .questions import LABELS
-from .sample import take_sample
+from .sample import Sample, take_sample
 
 # In the order in which they are tried; the last takes any text with columns.
 CONTAINERS = ("refused", "columnar", "workbook", "fasttext", "json_rows", "libmultilabel", "comprehend", "delimited")
@@ -86,8 +86,14 @@ def open_file(path: str, spec: DataSpec) -> Reader:
             return _as_export(path, reader, spec)
     raise DataError(
         f"cannot read {path!r}: it is none of csv, tsv, json, jsonl, parquet, Arrow and xlsx, and no export of an "
-        f"annotation tool; it begins with {shorten(sample.first or sample.kind)}"
+        f"annotation tool; it begins with {shorten(sample.first or sample.kind)}{_advice(sample)}"
     )
+
+
+def _advice(sample: Sample) -> str:
+    """Say how a file of one text per line becomes a table of a single column; "" if it holds no such lines."""
+    is_prose = sample.first and not sample.first.startswith(("{", "[", "<"))
+    return "; if each line of it is a text, insert a first line that is just the word text" if is_prose else ""
 
 
 def _as_export(path: str, reader: Reader, spec: DataSpec) -> Reader:
