@@ -708,6 +708,8 @@ data.label_names, data.splits["train"]
 - **Files**: csv, tsv and the like, JSON in all shapes, parquet, Arrow, xlsx (`pip install 'bert-multilabel[xlsx]'`);
   compressed by gz, bz2, xz, zip or zst (`pip install zstandard`); folders and patterns such as `'data/*.csv'`; UTF-8,
   marked UTF-16, or what `--encoding` says.
+- **One text per line**, as in a `.txt` to predict: insert a first line that is just the word `text`. Commas and tabs
+  then separate nothing.
 - **Several lists or sheets** in a JSON or xlsx file: `--rows_key` names the one to read.
 - **Labels that the model, the names file or else the training split does not have** are refused; `--ignore_unknown_labels` leaves them out.
 - **Suggestions** of a model in the export of an annotation tool are no labels; `--use_suggestions` takes them where
