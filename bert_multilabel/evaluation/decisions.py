@@ -102,6 +102,11 @@ class Tuned:
         """Whether each example was decided by a fit without it."""
         return self.scope not in (None, "keep")
 
+    @property
+    def is_nothing_better(self) -> bool:
+        """Whether others were fitted, and those to start from were kept."""
+        return self.scope == "keep" and self.arguments.thresholds != "keep"
+
     def describe(self) -> str:
         """Say what decides, and how it scores."""
         threshold, decision = self.decisions.threshold, self.decisions.decision
@@ -116,10 +121,11 @@ class Tuned:
 
     def notes(self) -> list[str]:
         """Say that fitted thresholds were compared, and none was kept."""
-        if self.scope != "keep" or self.arguments.thresholds == "keep":
+        if not self.is_nothing_better:
             return []
+        kept = "thresholds stay as they are" if self.decisions.decision is None else "rule of the expected score stays"
         where = f"none fitted on {len(self.labels):,} examples did better on unseen ones by more than a standard error"
-        return [f"the thresholds stay as they are: {where}"]
+        return [f"the {kept}: {where}"]
 
     def warnings(self) -> list[str]:
         """Say which request was not met."""
@@ -174,7 +180,12 @@ class TunedMetrics:
 
 
 def tune(
-    logits: ArrayLike, labels: ArrayLike, config: MultiLabelConfig, arguments: DecisionArguments, cautious: bool = True
+    logits: ArrayLike,
+    labels: ArrayLike,
+    config: MultiLabelConfig,
+    arguments: DecisionArguments,
+    cautious: bool = True,
+    as_asked: bool = False,
 ) -> Tuned:
     """Fit decisions, and score them on examples that the fit has not seen.
 
@@ -190,6 +201,8 @@ def tune(
         config: The model's; it is not changed.
         arguments: What to tune, and for which goal.
         cautious: Whether a standard error counts; if not, the best decisions are kept.
+        as_asked: Whether the last of what is compared is kept, whatever it scores: thresholds per label for
+            "per_label", if there are enough examples for them.
 
     Raises:
         MultiLabelError: As `metrics.multilabel_scores`, and if there are fewer labels than `min_labels`.
@@ -208,7 +221,7 @@ def tune(
             scope = None
         else:
             crossed = _CrossFit(values, truth, config, stored, arguments)
-            scope = crossed.choose(cautious)
+            scope = crossed.choose(cautious, as_asked)
             probabilities, predicted = crossed.decide(scope)
             decisions = crossed.fit_all(scope)
     scores = score_decisions(values, truth, probabilities, predicted)
@@ -244,10 +257,10 @@ class _CrossFit:
         self._fold_of = self._place % FOLDS  # (N,)
         self._fits = [self._fit(self._fold_of != fold) for fold in range(FOLDS)]
 
-    def choose(self, cautious: bool) -> str:
+    def choose(self, cautious: bool, as_asked: bool) -> str:
         """Return the scope to keep."""
-        if len(self._scopes) == 1:
-            return self._scopes[0]
+        if as_asked or len(self._scopes) == 1:
+            return self._scopes[-1]
         predicted = {scope: self.decide(scope)[1] for scope in self._scopes}
         return simplest_of_the_best(predicted, self._labels, self._goal.score, cautious)
 

@@ -125,7 +125,8 @@ def _check_exportable(path: Path, config: MultiLabelConfig, decide_at_half: bool
     if decide_at_half and config.decision is not None:
         raise MultiLabelError(
             f"{path} predicts the set with the highest expected {config.decision['score']}, which no thresholds do: "
-            "fit some first, with `bert-multilabel tune` and --thresholds per_label, or leave --decide_at_half out"
+            "store some first, with `bert-multilabel tune` and --thresholds per_label --force, or leave "
+            "--decide_at_half out"
         )
 
 

@@ -25,20 +25,23 @@ def main(arguments: list[str] | None = None) -> int:
     """Tune, and print the scores before and after.
 
     Returns:
-        0 if the decisions were stored, 1 if they are worse than those before.
+        0 if the decisions were stored, or the old ones kept, 1 if they are worse than those before.
     """
     parser = OptionParser(
         (LabelledFile, DecisionArguments),
         prog="bert-multilabel tune",
         description=__doc__,
-        epilog="Exit code: 0 when the decisions were stored; 1 if they are worse than those before, or if input is "
-        "refused; 2 for a wrong command line.",
+        epilog="Exit code: 0 when the decisions were stored, or the old ones kept; 1 if they are worse than those "
+        "before, or if input is refused; 2 for a wrong command line.",
     )
     parser.add_argument(
         "model_dir", type=path_argument, help="Folder of the trained model; its config.json is changed."
     )
     parser.add_argument(
-        "--force", action="store_true", help="Store decisions that serve the goal less than those of the folder, too."
+        "--force",
+        action="store_true",
+        help="Store decisions that serve the goal less than those of the folder, too, and what --thresholds names "
+        "(per_label, global or expected_score) even if it is not better than the old decisions.",
     )
     parser.add_argument("--json", metavar="PATH", help="Also write the scores before and after to this JSON file.")
     source, wanted, others = parser.parse(arguments)
@@ -52,10 +55,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"{title(name):28}{''.join(f'{scores[name]:<14.4f}' for scores in columns.values())}")
     if others.json is not None:
         write_json(Path(others.json), {**columns, "in_sample": result.is_in_sample, "stored": result.is_stored})
-    if result.is_stored:
-        print(f"stored in {others.model_dir / 'config.json'}")
-    else:
-        print("nothing was stored, since it would serve the goal less than the old decisions do: --force stores it")
+    print(result.describe_outcome(others.model_dir / "config.json"))
     for warning in result.warnings():
         logger.warning(warning)
     return 0 if result.is_stored else 1

@@ -5,6 +5,7 @@ import json
 import logging
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from transformers import EvalPrediction
 
@@ -39,6 +40,7 @@ class TunedFolder:
         tuned: The decisions after and their cross-fitted scores.
         floor: Scores of the decisions before with the `min_labels` and label rules that were asked for, whatever these
             cost.
+        changed: Names of the fields of the configuration that changed.
         is_stored: Whether they are stored in the folder.
     """
 
@@ -47,6 +49,7 @@ class TunedFolder:
     is_in_sample: bool
     tuned: Tuned
     floor: dict[str, float]
+    changed: frozenset[str]
     is_stored: bool = False
 
     @property
@@ -75,6 +78,35 @@ class TunedFolder:
         how = "each example decided by a fit on the others" if self.tuned.is_cross_fitted else "the same decisions"
         return f"before: the old decisions, fitted on other examples as far as known; after: {how}"
 
+    def describe_outcome(self, path: Path) -> str:
+        """Say what was stored in the folder's `config.json`, and why the old decisions were kept if they were."""
+        if not self.is_stored:
+            cause = "it would serve the goal less than the old decisions do"
+            return f"nothing was stored, since {cause}: --force stores it"
+        # Where the old decisions are kept at another temperature, their thresholds are converted to it.
+        is_same = self.tuned.scope == "keep" and self.changed <= (
+            {"temperature"} if self._starts_at_half else {"temperature", "threshold", "decision"}
+        )
+        if not self.changed:
+            outcome = f"nothing was changed in {path}"
+        elif is_same:
+            outcome = f"only the temperature was changed in {path}: other probabilities, the same decisions"
+        else:
+            outcome = f"stored in {path}"
+        return "\n".join([outcome, *self._why_kept()])
+
+    @property
+    def _starts_at_half(self) -> bool:
+        """Whether the fit started from the decisions of a new model."""
+        return self.is_in_sample and self.tuned.arguments.thresholds != "keep"
+
+    def _why_kept(self) -> list[str]:
+        if not self.tuned.is_nothing_better:
+            return []
+        start = "the fit started from 0.5, and " if self._starts_at_half else ""
+        cure = "to store fitted ones nevertheless: --force, with --thresholds per_label, global or expected_score"
+        return [*(f"{start}{note}" for note in self.tuned.notes()), cure]
+
     def warnings(self) -> list[str]:
         """Say what was asked for and not reached, and what became worse."""
         goal = self.tuned.arguments.threshold_goal
@@ -99,7 +131,8 @@ def tune_folder(model_dir: Path, source: LabelledFile, wanted: DecisionArguments
         model_dir: A folder that the script trained, or that `save_pretrained` wrote.
         source: The labeled examples.
         wanted: What to tune, and for which goal.
-        force: Whether to store decisions that serve the goal less than those of the folder, too.
+        force: Whether to store decisions that serve the goal less than those of the folder, too, and what
+            `thresholds` names even if it is not better.
 
     Raises:
         MultiLabelError: If the folder holds no model of ours, or if the examples are bad or have no labels.
@@ -110,6 +143,8 @@ def tune_folder(model_dir: Path, source: LabelledFile, wanted: DecisionArguments
         raise MultiLabelError(f"{source.file} has {len(scored.rows)} examples: tuning needs at least {MIN_EXAMPLES}")
     config, examples = scored.config, fingerprint(scored.labels)
     run = read_run(model_dir)
+    old = _fields(Decisions.of(config), config)
+    as_asked = force and wanted.thresholds != "auto"
     wanted = _within_version(wanted, config, model_dir)
     _settle_rules(config, wanted.label_rules, scored, source.file)
     scored_examples = EvalPrediction(scored.logits, scored.labels)
@@ -121,14 +156,16 @@ def tune_folder(model_dir: Path, source: LabelledFile, wanted: DecisionArguments
     if wanted.thresholds != "keep" and is_in_sample:
         logger.warning(f"the old decisions were fitted on the examples of {source.file}: the fit starts from 0.5")
         replace(Decisions.of(MultiLabelConfig()), min_labels=start.min_labels).store(start)
-    tuned = tune(scored.logits, scored.labels, start, wanted)
+    tuned = tune(scored.logits, scored.labels, start, wanted, as_asked=as_asked)
     tuned.decisions.store(config)
+    new = _fields(tuned.decisions, config)
     result = TunedFolder(
         before=scored.metrics,
         after=evaluate(scored_examples, config) if is_in_sample else tuned.scores,
         is_in_sample=is_in_sample,
         tuned=tuned,
         floor=floor,
+        changed=frozenset(name for name in new if new[name] != old[name]),
     )
     if result.is_worse and not force:
         return result
@@ -142,11 +179,16 @@ def _store(model_dir: Path, scored: ScoredFile, tuned: Tuned, source: str) -> No
     """Write the decisions, their scores, and the card."""
     config = scored.config
     path = model_dir / "config.json"
-    fields = {**asdict(tuned.decisions), "label_rules": config.label_rules}
+    fields = _fields(tuned.decisions, config)
     write_json(path, {**json.loads(path.read_text(encoding="utf-8")), **fields})
     scores = {"loss": scored.metrics["loss"], **tuned.scores, "samples": len(scored.rows)}
     write_results(model_dir, "eval", {f"eval_{name}": value for name, value in scores.items()})
     _write_card(model_dir / "README.md", config, tuned, source)
+
+
+def _fields(decisions: Decisions, config: MultiLabelConfig) -> dict[str, Any]:
+    """Return what tuning stores, by the names of the configuration."""
+    return {**asdict(decisions), "label_rules": config.label_rules}
 
 
 def _within_version(wanted: DecisionArguments, config: MultiLabelConfig, folder: Path) -> DecisionArguments:

@@ -15,10 +15,11 @@ from bert_multilabel.model.modeling_multilabel import multi_label_loss
 from bert_multilabel.model.scoring import MultiLabelScorer
 from bert_multilabel.model.windows import Windows
 from bert_multilabel.output_dir.checkpoints import CONTENT, TUNED_ON, add_to_run
-from bert_multilabel.tune.cli import main
+from bert_multilabel.tune.cli import _SHOWN, main
 from bert_multilabel.utils.files import sha256
 from tests.conftest import LABELS
 from tests.hub.test_model_card import FACTS
+from tests.model.test_decision import RULE
 
 TEXTS = {"good value": "the price is good", "too_expensive": "too expensive", "gift": "a gift"}
 
@@ -153,7 +154,7 @@ def test_a_card_of_another_origin_is_said_to_be_out_of_date(model_dir, rows, cap
 
 def shown(output):
     """The printed table: names of its columns, and values by score."""
-    table = output.split("\n\n")[1].splitlines()[:-1]  # between what it compares and where it was stored
+    table = output.split("\n\n")[1].splitlines()[: 1 + len(_SHOWN)]  # then comes where it was stored
     return table[0].split(), {line[:28].strip(): [float(value) for value in line[28:].split()] for line in table[1:]}
 
 
@@ -225,6 +226,52 @@ def test_decisions_that_serve_the_goal_less_are_stored_only_by_force(fitted, tmp
     assert scores["after"]["hamming_score"] < 0.9 < scores["before"]["hamming_score"] and not scores["stored"]
     assert tune(*words, "--force") == 0
     assert isinstance(json.loads((fitted / "config.json").read_text())["threshold"], float)
+
+
+@pytest.fixture
+def ruled(model_dir, tmp_path):
+    """A folder with a stored rule, and 60 rows that it decides all right."""
+    config = json.loads((model_dir / "config.json").read_text())
+    (model_dir / "config.json").write_text(json.dumps({**config, "decision": RULE}))
+    model, tokenizer = load_trained(model_dir)
+    texts = [f"{text} {index}" for index in range(20) for text in TEXTS.values()]
+    given = model.config.decide(MultiLabelScorer(model, tokenizer).logits(texts))[1].tolist()  # (60, 3)
+    names = [[name for name, chosen in zip(LABELS, row, strict=True) if chosen] for row in given]
+    lines = [json.dumps({"text": text, "labels": own}) for text, own in zip(texts, names, strict=True)]
+    (tmp_path / "ruled.jsonl").write_text("\n".join(lines))
+    return model_dir, tmp_path / "ruled.jsonl"
+
+
+@pytest.mark.parametrize(("thresholds", "kind"), [("per_label", list), ("global", float)])
+def test_thresholds_that_are_named_replace_a_stored_rule_by_force(ruled, thresholds, kind, capsys):
+    folder, rows = ruled
+    stored = json.loads((folder / "config.json").read_text())
+    words = [folder, "--file", rows, "--calibration", "keep", "--thresholds"]
+    assert tune(*words, thresholds) == 0
+    assert json.loads((folder / "config.json").read_text()) == stored
+    output = capsys.readouterr().out
+    assert f"nothing was changed in {folder / 'config.json'}" in output and "stored in" not in output.split("\n\n")[1]
+    assert "the rule of the expected score stays: none fitted on 60 examples did better on unseen ones" in output
+    assert tune(*words, "auto", "--force") == 0  # names none
+    assert json.loads((folder / "config.json").read_text())["decision"] == RULE
+    capsys.readouterr()
+    assert tune(*words, thresholds, "--force") == 0
+    config = json.loads((folder / "config.json").read_text())
+    assert config["decision"] is None and isinstance(config["threshold"], kind)
+    assert (output := capsys.readouterr().out).endswith(f"stored in {folder / 'config.json'}\n")
+    assert "did better" not in output
+
+
+def test_a_new_temperature_alone_is_said(ruled, capsys):
+    folder, rows = ruled
+    assert tune(folder, "--file", rows) == 0
+    config = json.loads((folder / "config.json").read_text())
+    assert config["temperature"] != 1.0 and config["decision"]["temperature"] != RULE["temperature"]
+    output = capsys.readouterr().out
+    assert f"only the temperature was changed in {folder / 'config.json'}" in output
+    assert "the rule of the expected score stays: none fitted on 60 examples" in output
+    assert tune(folder, "--file", rows, "--min_labels", "1") == 0
+    assert f"stored in {folder / 'config.json'}" in capsys.readouterr().out
 
 
 def test_min_labels_that_are_asked_for_are_stored_whatever_they_cost(model_dir, rows, tmp_path):
