@@ -242,7 +242,7 @@ def test_the_expected_score_rule_is_not_said_to_have_thresholds(tmp_path, fitted
     page = Page(ModelCard.load(tmp_path / "README.md").text)
     scored = ["support", "precision", "recall", "F1"] if fitted else []
     assert list(page.labels["a"]) == ["training examples", *scored]
-    assert "This rule has no thresholds." in page.text
+    assert "It compares no probability with a threshold." in page.text
     assert ("the rule is the stored one, fitted on all examples" in page.text) is fitted
     assert ("fit them again with bert-multilabel tune." in page.text) is fitted
     assert not re.search(r"thresholds? (is|are|were)\b|python -m|and thresholds", page.text)
