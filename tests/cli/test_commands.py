@@ -162,6 +162,8 @@ def test_the_help_of_training_shows_our_options_by_subject_and_all_of_trainer_on
         assert shown.index("--adam_beta1") > others > shown.index("--card_license")
 
 
+@pytest.mark.slow
+@pytest.mark.dependency  # of what Transformers imports
 def test_a_run_loads_what_only_reports_and_cards_need_when_they_are_written():
     code = "import sys, bert_multilabel.training.run; assert not {'sklearn', 'scipy.stats'} & {*sys.modules}"
     subprocess.run([sys.executable, "-c", code], check=True)

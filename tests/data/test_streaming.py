@@ -129,6 +129,8 @@ def test_a_data_set_can_be_streamed(save_dataset, files):
     assert not streamed.splits["validation"].cache_files
 
 
+@pytest.mark.slow
+@pytest.mark.dependency  # of how torch and datasets share what workers read
 @pytest.mark.parametrize("source", ["file", "dataset"])
 def test_workers_that_share_no_memory_read_the_same_rows(files, save_dataset, backbone, source):
     if source == "file":

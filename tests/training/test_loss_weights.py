@@ -66,7 +66,11 @@ def test_a_step_is_the_weighted_mean_over_all_annotated_labels(backbone, tmp_pat
         torch.testing.assert_close(change, -0.5 * gradient, atol=1e-6, rtol=1e-3, msg=name)
 
 
-@pytest.mark.parametrize("loss", [*LOSS_WORDS, "asymmetric"])
+# By default of two losses, since each trains four times.
+@pytest.mark.parametrize(
+    "loss",
+    ["bce", "zlpr", *(pytest.param(loss, marks=pytest.mark.slow) for loss in ("weighted_bce", "focal", "asymmetric"))],
+)
 def test_equal_weights_change_nothing_bit_for_bit_nor_does_doubling_them(backbone, tmp_path, loss):
     words = LOSS_WORDS.get(loss, "--loss asymmetric") + " --per_device_train_batch_size 4"
     plain = make_trainer(backbone, tmp_path, f"--max_steps 1 {words}")
