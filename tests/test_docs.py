@@ -159,7 +159,7 @@ def test_what_the_docs_say_runs(folder):
         return next(text for block, text in shown.items() if block.page == page and word in block.content)
 
     assert "Findings: 0 errors, 0 warnings" in printed("docs/first_model.md", "doctor")
-    assert " in runs/opinions/config.json" in printed("docs/deciding.md", "tune")
+    assert re.search(r"(stored|changed) in runs/opinions/config\.json", printed("docs/deciding.md", "tune"))
     assert "report.html" in printed("docs/explaining.md", "report")
     assert "all words" in printed("docs/explaining.md", "explain")
     assert "break label rules: 'pug' implies 'dog' (1: row 41)" in printed("docs/label_rules.md", "train")

@@ -15,6 +15,7 @@ from bert_multilabel.evaluation.goals import Goal
 from bert_multilabel.metrics import per_label_scores, sample_hamming_scores
 from bert_multilabel.model.configuration_multilabel import MultiLabelConfig
 from bert_multilabel.model.hub_readme import usage
+from bert_multilabel.model.label_rules import quantity
 from bert_multilabel.utils.duration import duration
 from bert_multilabel.utils.files import atomic_write
 
@@ -63,7 +64,7 @@ def write_model_card(
         facts=facts,
         tuned=tuned,
         usage=usage(facts.hub_name or ".", facts.has_pairs, where),
-        examples=None if tuned is None else f"{_count(len(tuned.labels), 'example')} of {_quoted(source)}",
+        examples=None if tuned is None else f"{quantity(len(tuned.labels), 'example')} of {_quoted(source)}",
         goal=None if tuned is None else _goal(tuned),
         score_titles=_SCORES,
         interval=None if tuned is None else bootstrap_interval(sample_hamming_scores(tuned.predicted, tuned.labels)),
@@ -76,7 +77,7 @@ def write_model_card(
 def _template() -> Template:
     environment = markdown_environment(Path(__file__).parent)
     environment.filters |= {"quoted": _quoted, "figure": _figure, "duration": duration}
-    names = {"count": _count, "folds": FOLDS, "confidence": CONFIDENCE, "resamples": RESAMPLES}
+    names = {"count": quantity, "folds": FOLDS, "confidence": CONFIDENCE, "resamples": RESAMPLES}
     return environment.get_template("model_card.md.jinja", globals=names)
 
 
@@ -161,7 +162,3 @@ def _figure(value: float) -> str:
 
 def _quoted(text: str) -> str:
     return f"“{plain(text)}”"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -63,7 +63,7 @@ class LabelRules:
 
     def __str__(self) -> str:
         implications = sum(map(len, self.implied.values()))
-        return f"{_counted(implications, 'implication')} and {_counted(len(self.groups), 'exclusive group')}"
+        return f"{quantity(implications, 'implication')} and {quantity(len(self.groups), 'exclusive group')}"
 
     def broken(self, labels: ArrayLike) -> dict[str, NDArray[np.int64]]:
         """Find the rows that break each rule, by its text, such as "'pug' implies 'dog'".
@@ -182,5 +182,6 @@ def few(names: Sequence[str]) -> str:
     return ", ".join(map(repr, names[:_SHOWN])) + more
 
 
-def _counted(number: int, noun: str) -> str:
+def quantity(number: int, noun: str) -> str:
+    """Write a number with what it counts, such as 1 row or 1,200 rows."""
     return f"{number:,} {noun}{'s' * (number != 1)}"

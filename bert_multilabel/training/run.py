@@ -10,6 +10,7 @@ from bert_multilabel.hub.model_card import write_model_card
 from bert_multilabel.hub.push import HubPush
 from bert_multilabel.hub.run_facts import RunFacts, store_facts
 from bert_multilabel.inference.predict_file import PredictionOptions, predict_split
+from bert_multilabel.model.label_rules import quantity
 from bert_multilabel.model.modeling_multilabel import MultiLabelPreTrainedModel
 from bert_multilabel.output_dir.atomic_save import atomic_model_save, lock_output_dir
 from bert_multilabel.output_dir.checkpoints import (
@@ -171,7 +172,7 @@ def _predict(prepared: Prepared, trainer: MultiLabelTrainer, model: MultiLabelPr
     metrics = predict_split(model, prepared.tokenizer, examples, source, Path(str(args.output_dir)), options)
     is_labelled = "labels" in examples.column_names
     if not is_labelled:
-        number = f"{len(examples):,} example{'' if len(examples) == 1 else 's'}"
+        number = quantity(len(examples), "example")
         logger.info("predicted %s; %s has no labels, so there are no scores", number, source)
     return _report(trainer, "test", {**metrics, "test_samples": len(examples)}, has_scores=is_labelled)
 
